@@ -1,0 +1,54 @@
+// Errors of the whole framework: one exception type, one way to check an argument.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace gradus {
+
+/// An error that a user can act on. Its message reads
+///   [conv2d] weight's input channels must match ...; got input [8, 32, 32, 3], weight [64, 3, 3, 4]
+/// and, where a module raised it, the module's path stands before it:
+///   encoder.layer2.0.conv1: [conv2d] ...
+class Error : public std::exception {
+ public:
+  explicit Error(std::string message) : message_(std::move(message)), what_(message_) {}
+
+  const char* what() const noexcept override { return what_.c_str(); }
+  /// The message without a module path.
+  const std::string& message() const { return message_; }
+  /// The path of the module that raised it, empty outside of modules.
+  const std::string& path() const { return path_; }
+
+  /// Puts `name` before the path; called by each module on the way out.
+  void prepend_path(std::string_view name) {
+    if (name.empty()) return;
+    path_ = path_.empty() ? std::string(name) : fmt::format("{}.{}", name, path_);
+    what_ = fmt::format("{}: {}", path_, message_);
+  }
+
+ private:
+  std::string message_;
+  std::string path_;
+  std::string what_;
+};
+
+/// Throws Error("[where] message").
+template <class... Args>
+[[noreturn]] void fail(std::string_view where, fmt::format_string<Args...> message,
+                       Args&&... args) {
+  throw Error(fmt::format("[{}] {}", where, fmt::format(message, std::forward<Args>(args)...)));
+}
+
+/// Throws Error("[where] message") unless `condition` holds; the message is formatted only then.
+template <class... Args>
+void check(bool condition, std::string_view where, fmt::format_string<Args...> message,
+           Args&&... args) {
+  if (!condition) fail(where, message, std::forward<Args>(args)...);
+}
+
+}  // namespace gradus

@@ -1,0 +1,65 @@
+// Shapes and sets of axes: small value types that never allocate.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <string>
+
+#include "tensor/check.h"
+
+namespace gradus {
+
+/// The sizes of a tensor's axes, outermost first; [] is a scalar. At most `max_rank` axes.
+class Shape {
+ public:
+  static constexpr int max_rank = 8;
+
+  Shape() = default;
+  Shape(std::initializer_list<std::int64_t> sizes)
+      : Shape(std::span(sizes.begin(), sizes.size())) {}
+  explicit Shape(std::span<const std::int64_t> sizes);
+
+  int rank() const { return rank_; }
+  /// Size of an axis; negative axes count from the end.
+  std::int64_t operator[](int axis) const { return sizes_[normalize(axis)]; }
+  std::int64_t& operator[](int axis) { return sizes_[normalize(axis)]; }
+  /// Product of all sizes; 1 for a scalar.
+  std::int64_t numel() const;
+  /// Axis in [0, rank); throws if it is out of range.
+  int normalize(int axis) const;
+
+  void push_back(std::int64_t size);
+  const std::int64_t* begin() const { return sizes_.data(); }
+  const std::int64_t* end() const { return sizes_.data() + rank_; }
+
+  bool operator==(const Shape& other) const {
+    return std::span(begin(), end()).size() == std::span(other.begin(), other.end()).size() &&
+           std::equal(begin(), end(), other.begin());
+  }
+
+ private:
+  std::array<std::int64_t, max_rank> sizes_{};
+  int rank_ = 0;
+};
+
+/// "[8, 32, 32, 3]".
+std::string to_string(const Shape& shape);
+
+/// The shape that `a` and `b` broadcast to (sizes equal or 1, aligned at the last axis).
+/// `where` names the caller in the error.
+Shape broadcast_shapes(std::string_view where, const Shape& a, const Shape& b);
+
+/// A set of axes, for reductions. Negative axes count from the end; {} means all axes.
+using Axes = std::initializer_list<int>;
+
+}  // namespace gradus
+
+template <>
+struct fmt::formatter<gradus::Shape> : fmt::formatter<std::string_view> {
+  template <class Context>
+  auto format(const gradus::Shape& shape, Context& context) const {
+    return fmt::formatter<std::string_view>::format(gradus::to_string(shape), context);
+  }
+};

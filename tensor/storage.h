@@ -1,0 +1,45 @@
+// Memory of tensors: a reference-counted block from the device's caching allocator.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "tensor/device.h"
+
+namespace gradus {
+
+/// A block of memory on a device, 64-byte aligned, given back to the allocator when destroyed.
+class Storage {
+ public:
+  Storage(std::size_t bytes, Device device);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+  Device device() const { return device_; }
+
+ private:
+  void* data_;
+  std::size_t bytes_;
+  Device device_;
+};
+
+/// What the allocator has handed out and holds, in bytes. Blocks are rounded up to size classes
+/// (at most 1/8 larger); the figures count the rounded sizes.
+struct MemoryStats {
+  std::size_t in_use = 0;       ///< held by live tensors
+  std::size_t peak_in_use = 0;  ///< highest in_use since the start or the last reset
+  std::size_t reserved = 0;     ///< taken from the system: in use, or cached for the next request
+  std::uint64_t system_allocations = 0;  ///< blocks ever taken from the system
+};
+
+MemoryStats memory_stats(Device device = Device::cpu);
+/// Sets peak_in_use to in_use.
+void reset_peak_memory(Device device = Device::cpu);
+/// Gives cached blocks back to the system.
+void release_cached_memory(Device device = Device::cpu);
+
+}  // namespace gradus
