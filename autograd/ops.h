@@ -1,0 +1,91 @@
+// The operations of tensor/ops.h on Variables: the same names, arguments and errors, with gradients.
+#pragma once
+
+#include <span>
+
+#include "autograd/variable.h"
+#include "tensor/ops.h"
+
+namespace gradus {
+
+// --- Elementwise ------------------------------------------------------------------------------
+Variable affine(const Variable& x, double scale, double shift);
+Variable neg(const Variable& x);
+Variable exp(const Variable& x);
+Variable log(const Variable& x);
+Variable sqrt(const Variable& x);
+Variable square(const Variable& x);
+Variable pow(const Variable& x, double exponent);
+Variable abs(const Variable& x);
+Variable clamp(const Variable& x, double low, double high);
+Variable relu(const Variable& x);
+Variable sigmoid(const Variable& x);
+Variable tanh(const Variable& x);
+Variable gelu(const Variable& x);
+Variable add(const Variable& a, const Variable& b);
+Variable sub(const Variable& a, const Variable& b);
+Variable mul(const Variable& a, const Variable& b);
+Variable div(const Variable& a, const Variable& b);
+/// Where a == b the gradient goes to a.
+Variable maximum(const Variable& a, const Variable& b);
+Variable minimum(const Variable& a, const Variable& b);
+Variable where(const Tensor& condition, const Variable& a, const Variable& b);
+
+inline Variable operator+(const Variable& a, const Variable& b) { return add(a, b); }
+inline Variable operator-(const Variable& a, const Variable& b) { return sub(a, b); }
+inline Variable operator*(const Variable& a, const Variable& b) { return mul(a, b); }
+inline Variable operator/(const Variable& a, const Variable& b) { return div(a, b); }
+inline Variable operator+(const Variable& a, double b) { return affine(a, 1, b); }
+inline Variable operator-(const Variable& a, double b) { return affine(a, 1, -b); }
+inline Variable operator*(const Variable& a, double b) { return affine(a, b, 0); }
+inline Variable operator/(const Variable& a, double b) { return affine(a, 1 / b, 0); }
+inline Variable operator+(double a, const Variable& b) { return affine(b, 1, a); }
+inline Variable operator-(double a, const Variable& b) { return affine(b, -1, a); }
+inline Variable operator*(double a, const Variable& b) { return affine(b, a, 0); }
+inline Variable operator-(const Variable& a) { return neg(a); }
+
+// --- Shape ------------------------------------------------------------------------------------
+Variable reshape(const Variable& x, const Shape& shape);
+Variable reshape(const Variable& x, std::initializer_list<std::int64_t> sizes);
+/// Axes from `first` on become one: [N, H, W, C] -> [N, H W C] with first = 1.
+Variable flatten(const Variable& x, int first = 1);
+Variable permute(const Variable& x, std::initializer_list<int> axes);
+Variable transpose(const Variable& x, int axis0 = -2, int axis1 = -1);
+Variable broadcast_to(const Variable& x, const Shape& shape);
+Variable concat(std::span<const Variable> variables, int axis = 0);
+Variable concat(std::initializer_list<Variable> variables, int axis = 0);
+Variable slice(const Variable& x, int axis, std::int64_t begin, std::int64_t end);
+Variable gather_rows(const Variable& x, const Tensor& index);
+
+// --- Reductions -------------------------------------------------------------------------------
+Variable sum(const Variable& x, Axes axes = {}, bool keep_axes = false);
+Variable mean(const Variable& x, Axes axes = {}, bool keep_axes = false);
+Variable variance(const Variable& x, Axes axes = {}, double correction = 1, bool keep_axes = false);
+/// The gradient goes to the first of equal maxima.
+Variable max(const Variable& x, Axes axes = {}, bool keep_axes = false);
+
+// --- Matrices, convolution, pooling, normalisation ---------------------------------------------
+Variable matmul(const Variable& a, const Variable& b, MatmulOptions options = {});
+/// x W^T + b; x [..., in], weight [out, in], bias [out] or undefined -> [..., out].
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {});
+Variable conv2d(const Variable& input, const Variable& weight, const Variable& bias = {},
+                const Conv2dOptions& options = {});
+Variable max_pool2d(const Variable& input, const Pool2dOptions& options);
+Variable avg_pool2d(const Variable& input, const Pool2dOptions& options);
+Variable global_avg_pool2d(const Variable& input);
+/// With the batch's own statistics; they are returned for the running averages.
+struct BatchNormResult {
+  Variable output;
+  BatchStatistics statistics;
+};
+BatchNormResult batch_norm_train(const Variable& x, const Variable& gamma, const Variable& beta,
+                                 double eps = 1e-5);
+/// With given, constant statistics.
+Variable batch_norm_eval(const Variable& x, const BatchStatistics& statistics,
+                         const Variable& gamma, const Variable& beta, double eps = 1e-5);
+Variable softmax(const Variable& x);
+Variable log_softmax(const Variable& x);
+/// Zeroes elements with probability p and scales the others by 1 / (1 - p).
+Variable dropout(const Variable& x, double p, Generator& generator);
+
+}  // namespace gradus

@@ -1,0 +1,102 @@
+// Variable: a tensor that remembers how it was computed, so that gradients can flow back.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace gradus {
+
+class Variable;
+
+/// Gradients of a node's inputs, in order, given the gradient of its output. An undefined tensor
+/// means no gradient. A gradient may have the shape that its input was broadcast to: the engine
+/// sums it back.
+using BackwardFunction = std::function<std::vector<Tensor>(const Tensor& doutput)>;
+
+/// A node of the graph: how one value was computed from others. A leaf (a parameter) has no
+/// backward function; gradients accumulate in it.
+struct Node {
+  std::string_view name;  ///< the op, for errors
+  Shape shape;            ///< of the value
+  Tensor gradient;        ///< accumulated so far; a leaf keeps it, others drop it in backward
+  std::vector<std::shared_ptr<Node>> inputs;  ///< null for inputs that need no gradient
+  BackwardFunction backward;
+  bool leaf = false;
+  bool freed = false;  ///< backward has run and released what it needed
+
+  Node(std::string_view op, const Shape& value_shape) : name(op), shape(value_shape) {}
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  /// Takes a graph of any depth apart without recursion.
+  ~Node();
+};
+
+/// A value and its place in the graph. Copies are handles on the same value and node.
+class Variable {
+ public:
+  Variable() = default;
+  /// A constant, or with `requires_grad` a leaf that gradients accumulate in.
+  explicit Variable(Tensor value, bool requires_grad = false);
+
+  bool defined() const { return value_.defined(); }
+  explicit operator bool() const { return defined(); }
+
+  const Tensor& value() const { return value_; }
+  Tensor& value() { return value_; }
+  const Shape& shape() const { return value_.shape(); }
+  std::int64_t size(int axis) const { return value_.size(axis); }
+  std::int64_t numel() const { return value_.numel(); }
+  DType dtype() const { return value_.dtype(); }
+  Device device() const { return value_.device(); }
+
+  bool requires_grad() const { return node_ != nullptr; }
+  /// The gradient accumulated in a leaf; undefined before the first backward.
+  const Tensor& grad() const;
+  /// Replaces the gradient of a leaf (for clipping and tests).
+  void set_grad(Tensor gradient);
+  /// Forgets the gradient of a leaf.
+  void zero_grad();
+
+  /// The same value as a constant: gradients stop here.
+  Variable detach() const { return Variable(value_); }
+
+  /// Adds d(this)/d(leaf) to every leaf's gradient. Without `doutput` this must have one element.
+  /// The graph is freed as it is walked, unless `retain_graph`.
+  void backward(Tensor doutput = {}, bool retain_graph = false) const;
+
+  const std::shared_ptr<Node>& node() const { return node_; }
+
+ private:
+  friend Variable make_variable(std::string_view, Tensor, std::initializer_list<const Variable*>,
+                                BackwardFunction);
+  friend Variable make_variable(std::string_view, Tensor, std::span<const Variable>,
+                                BackwardFunction);
+  Tensor value_;
+  std::shared_ptr<Node> node_;
+};
+
+/// While one is alive, ops of this thread record no graph.
+class NoGrad {
+ public:
+  NoGrad();
+  ~NoGrad();
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+};
+
+/// Whether ops of this thread record a graph.
+bool grad_enabled();
+
+/// The result of an op: `value` with a node that leads to `inputs`, or a constant if none of them
+/// needs a gradient or NoGrad is in force (then `backward` is dropped with all that it captured).
+/// Closures capture tensors, never Variables.
+Variable make_variable(std::string_view name, Tensor value,
+                       std::initializer_list<const Variable*> inputs, BackwardFunction backward);
+Variable make_variable(std::string_view name, Tensor value, std::span<const Variable> inputs,
+                       BackwardFunction backward);
+
+}  // namespace gradus

@@ -1,0 +1,213 @@
+// Per-element functions with their derivatives, written once for every back end.
+//
+// A unary function has `forward(x)`, and `backward(dy, saved)` = dy * f'(x), where `saved` is x or
+// y = f(x) as `saves` says. To add one: write it here, add it to GRADUS_UNARY_FUNCTIONS below, and
+// declare it in tensor/ops.h and autograd/ops.h.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "tensor/random.h"
+
+namespace gradus {
+
+/// What a function's backward reads.
+enum class Saves : std::uint8_t { nothing, input, output };
+
+/// y = scale x + shift
+struct Affine {
+  static constexpr Saves saves = Saves::nothing;
+  double scale = 1, shift = 0;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return static_cast<T>(scale) * x + static_cast<T>(shift);
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T) const {
+    return static_cast<T>(scale) * dy;
+  }
+};
+
+struct Exp {
+  static constexpr Saves saves = Saves::output;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return std::exp(x);
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T y) const {
+    return dy * y;
+  }
+};
+
+struct Log {
+  static constexpr Saves saves = Saves::input;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return std::log(x);
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T x) const {
+    return dy / x;
+  }
+};
+
+struct Sqrt {
+  static constexpr Saves saves = Saves::output;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return std::sqrt(x);
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T y) const {
+    return dy / (2 * y);
+  }
+};
+
+struct Square {
+  static constexpr Saves saves = Saves::input;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return x * x;
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T x) const {
+    return 2 * x * dy;
+  }
+};
+
+/// y = x^exponent; the derivative of x^0 is 0, also at 0.
+struct Pow {
+  static constexpr Saves saves = Saves::input;
+  double exponent = 1;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return std::pow(x, static_cast<T>(exponent));
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T x) const {
+    if (exponent == 0) return T{0};
+    return dy * static_cast<T>(exponent) * std::pow(x, static_cast<T>(exponent - 1));
+  }
+};
+
+/// The derivative at 0 is taken as 0.
+struct Abs {
+  static constexpr Saves saves = Saves::input;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return std::abs(x);
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T x) const {
+    return x > 0 ? dy : (x < 0 ? -dy : T{0});
+  }
+};
+
+/// y = min(max(x, low), high); gradients pass where low <= x <= high, NaN stays NaN.
+struct Clamp {
+  static constexpr Saves saves = Saves::input;
+  double low, high;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return x < static_cast<T>(low) ? static_cast<T>(low)
+                                   : (x > static_cast<T>(high) ? static_cast<T>(high) : x);
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T x) const {
+    return x >= static_cast<T>(low) && x <= static_cast<T>(high) ? dy : T{0};
+  }
+};
+
+/// y = max(x, 0); the derivative at 0 is 0, NaN stays NaN.
+struct Relu {
+  static constexpr Saves saves = Saves::output;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return x < 0 ? T{0} : x;
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T y) const {
+    return y > 0 ? dy : T{0};
+  }
+};
+
+/// y = 1 / (1 + exp(-x))
+struct Sigmoid {
+  static constexpr Saves saves = Saves::output;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return 1 / (1 + std::exp(-x));
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T y) const {
+    return dy * y * (1 - y);
+  }
+};
+
+struct Tanh {
+  static constexpr Saves saves = Saves::output;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return std::tanh(x);
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T y) const {
+    return dy * (1 - y * y);
+  }
+};
+
+/// y = x Phi(x) = x/2 (1 + erf(x / sqrt 2)): the exact form, not the tanh approximation.
+struct Gelu {
+  static constexpr Saves saves = Saves::input;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return x * normal_cdf(x);
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T x) const {
+    const T density = static_cast<T>(0.3989422804014327) * std::exp(-x * x / 2);
+    return dy * (normal_cdf(x) + x * density);
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE static T normal_cdf(T x) {
+    return static_cast<T>(0.5) * (1 + std::erf(x * static_cast<T>(0.7071067811865476)));
+  }
+};
+
+#define GRADUS_UNARY_FUNCTIONS(X) \
+  X(Affine) X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) X(Sigmoid) X(Tanh) X(Gelu)
+
+// Binary functions: y = f(a, b). Their gradients are composed of other ops (autograd/ops).
+#define GRADUS_DEFINE_BINARY(Name, expression)              \
+  struct Name {                                             \
+    template <class T>                                      \
+    GRADUS_HOST_DEVICE auto operator()(T a, T b) const {    \
+      return expression;                                    \
+    }                                                       \
+  };
+GRADUS_DEFINE_BINARY(Add, static_cast<T>(a + b))
+GRADUS_DEFINE_BINARY(Sub, static_cast<T>(a - b))
+GRADUS_DEFINE_BINARY(Mul, static_cast<T>(a * b))
+GRADUS_DEFINE_BINARY(Div, static_cast<T>(a / b))
+GRADUS_DEFINE_BINARY(Maximum, a > b || a != a ? a : b)
+GRADUS_DEFINE_BINARY(Minimum, a < b || a != a ? a : b)
+// Comparisons give a uint8 mask of 0 and 1.
+GRADUS_DEFINE_BINARY(Equal, static_cast<std::uint8_t>(a == b))
+GRADUS_DEFINE_BINARY(NotEqual, static_cast<std::uint8_t>(a != b))
+GRADUS_DEFINE_BINARY(Less, static_cast<std::uint8_t>(a < b))
+GRADUS_DEFINE_BINARY(LessEqual, static_cast<std::uint8_t>(a <= b))
+GRADUS_DEFINE_BINARY(Greater, static_cast<std::uint8_t>(a > b))
+GRADUS_DEFINE_BINARY(GreaterEqual, static_cast<std::uint8_t>(a >= b))
+#undef GRADUS_DEFINE_BINARY
+
+#define GRADUS_ARITHMETIC_FUNCTIONS(X) X(Add) X(Sub) X(Mul) X(Div) X(Maximum) X(Minimum)
+#define GRADUS_COMPARISON_FUNCTIONS(X) \
+  X(Equal) X(NotEqual) X(Less) X(LessEqual) X(Greater) X(GreaterEqual)
+
+/// The result type of a binary function on elements of type T.
+template <class Function, class T>
+using BinaryResult = decltype(Function{}(T{}, T{}));
+
+}  // namespace gradus

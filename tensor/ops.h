@@ -1,0 +1,181 @@
+// The operations on tensors: pure functions, no autograd (autograd/ops.h has the same names on
+// Variables). Each checks its arguments once and throws gradus::Error on bad ones.
+//
+// Notation: N batch, H W height and width, C channels, O output channels. Images are [N, H, W, C],
+// convolution weights [O, kH, kW, C / groups]. Floating means float32 or float64; the inputs of an
+// op have one dtype and lie on one device.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "tensor/geometry.h"
+#include "tensor/random.h"
+#include "tensor/tensor.h"
+
+namespace gradus {
+
+// --- Elementwise, one input (floating) ------------------------------------------------------
+/// scale * x + shift
+Tensor affine(const Tensor& x, double scale, double shift);
+Tensor neg(const Tensor& x);
+Tensor exp(const Tensor& x);
+/// Natural logarithm.
+Tensor log(const Tensor& x);
+Tensor sqrt(const Tensor& x);
+Tensor square(const Tensor& x);
+Tensor pow(const Tensor& x, double exponent);
+Tensor abs(const Tensor& x);
+/// min(max(x, low), high); low <= high.
+Tensor clamp(const Tensor& x, double low, double high);
+/// max(x, 0)
+Tensor relu(const Tensor& x);
+/// 1 / (1 + exp(-x))
+Tensor sigmoid(const Tensor& x);
+Tensor tanh(const Tensor& x);
+/// x Phi(x) with the exact normal distribution function (erf).
+Tensor gelu(const Tensor& x);
+
+// --- Elementwise, two inputs, broadcasting (equal sizes or 1, aligned at the last axis) -------
+Tensor add(const Tensor& a, const Tensor& b);
+Tensor sub(const Tensor& a, const Tensor& b);
+Tensor mul(const Tensor& a, const Tensor& b);
+Tensor div(const Tensor& a, const Tensor& b);
+Tensor maximum(const Tensor& a, const Tensor& b);
+Tensor minimum(const Tensor& a, const Tensor& b);
+/// Comparisons of any dtype give a uint8 mask of 0 and 1; NaN compares as in C++.
+Tensor equal(const Tensor& a, const Tensor& b);
+Tensor not_equal(const Tensor& a, const Tensor& b);
+Tensor less(const Tensor& a, const Tensor& b);
+Tensor less_equal(const Tensor& a, const Tensor& b);
+Tensor greater(const Tensor& a, const Tensor& b);
+Tensor greater_equal(const Tensor& a, const Tensor& b);
+/// condition ? a : b, elementwise; condition is uint8, all three broadcast together.
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+
+inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
+inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
+inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
+inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
+inline Tensor operator+(const Tensor& a, double b) { return affine(a, 1, b); }
+inline Tensor operator-(const Tensor& a, double b) { return affine(a, 1, -b); }
+inline Tensor operator*(const Tensor& a, double b) { return affine(a, b, 0); }
+inline Tensor operator/(const Tensor& a, double b) { return affine(a, 1 / b, 0); }
+inline Tensor operator*(double a, const Tensor& b) { return affine(b, a, 0); }
+inline Tensor operator-(const Tensor& a) { return neg(a); }
+
+/// into += scale * x, in place; same shape and dtype.
+void add_scaled(Tensor& into, const Tensor& x, double scale = 1);
+/// Whether no element is NaN or infinite.
+bool all_finite(const Tensor& x);
+
+// --- Shape ------------------------------------------------------------------------------------
+/// A copy with axes reordered: output axis i is input axis axes[i].
+Tensor permute(const Tensor& x, std::span<const int> axes);
+Tensor permute(const Tensor& x, std::initializer_list<int> axes);
+/// A copy with two axes exchanged.
+Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1);
+/// A copy broadcast to a larger shape.
+Tensor broadcast_to(const Tensor& x, const Shape& shape);
+/// The sum of x over the axes along which `shape` was broadcast: the adjoint of broadcast_to.
+Tensor sum_to(const Tensor& x, const Shape& shape);
+/// The tensors one after another along an axis; other sizes must match.
+Tensor concat(std::span<const Tensor> tensors, int axis = 0);
+Tensor concat(std::initializer_list<Tensor> tensors, int axis = 0);
+/// Elements [begin, end) of an axis: a view for the leading axis, otherwise a copy.
+Tensor slice(const Tensor& x, int axis, std::int64_t begin, std::int64_t end);
+/// The adjoint of slice: dy at [begin, end) of an axis of `shape`, zeros elsewhere.
+Tensor slice_backward(const Tensor& dy, const Shape& shape, int axis, std::int64_t begin);
+/// Rows x[index[i]]; x [R, ...], index int64 [n] with values in [0, R) -> [n, ...].
+Tensor gather_rows(const Tensor& x, const Tensor& index);
+/// The adjoint of gather_rows: [rows, ...] with dy[i] added to row index[i].
+Tensor scatter_add_rows(const Tensor& dy, const Tensor& index, std::int64_t rows);
+/// [n, classes] with 1 at [i, index[i]]; index int64 [n] with values in [0, classes).
+Tensor one_hot(const Tensor& index, std::int64_t classes, DType dtype = DType::float32);
+
+// --- Reductions over a set of axes ({} is all), floating ---------------------------------------
+Tensor sum(const Tensor& x, Axes axes = {}, bool keep_axes = false);
+Tensor mean(const Tensor& x, Axes axes = {}, bool keep_axes = false);
+/// sum (x - mean)^2 / (n - correction), two-pass; NaN where n <= correction.
+Tensor variance(const Tensor& x, Axes axes = {}, double correction = 1, bool keep_axes = false);
+/// Largest element and the flat index (int64) within the reduced axes of its first occurrence.
+struct MaxResult {
+  Tensor values, indices;
+};
+MaxResult max(const Tensor& x, Axes axes = {}, bool keep_axes = false);
+/// Gradient of max: dy at each maximum of an input of `shape`, zeros elsewhere.
+Tensor max_backward(const Tensor& dy, const Tensor& indices, const Shape& shape, Axes axes);
+/// Index of the first largest element along an axis, int64.
+Tensor argmax(const Tensor& x, int axis = -1);
+
+// --- Matrices (floating) -------------------------------------------------------------------
+struct MatmulOptions {
+  bool transpose_a = false;
+  bool transpose_b = false;
+};
+/// op(a) op(b), op = transpose where asked for: [m, k] [k, n] -> [m, n], or batched, with equal
+/// leading axis: [B, m, k] [B, k, n] -> [B, m, n].
+Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options = {});
+
+// --- Convolution and pooling (floating) -------------------------------------------------------
+struct Conv2dOptions {
+  Size2 stride = 1;
+  Size2 padding = 0;   ///< zeros on each side
+  Size2 dilation = 1;
+  std::int64_t groups = 1;
+};
+/// y[n,p,q,o] = bias[o] + sum_{r,s,c} x[n, p stride + r dilation - padding, ..., c] w[o,r,s,c].
+/// input [N,H,W,C], weight [O,kH,kW,C/groups], bias [O] or undefined -> [N,H',W',O], with
+/// H' = (H + 2 padding - dilation (kH - 1) - 1) / stride + 1, rounded down.
+Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias = {},
+              const Conv2dOptions& options = {});
+Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const Shape& input_shape,
+                             const Conv2dOptions& options = {});
+Tensor conv2d_backward_weight(const Tensor& input, const Tensor& doutput, const Shape& weight_shape,
+                              const Conv2dOptions& options = {});
+
+struct Pool2dOptions {
+  Size2 kernel = 2;
+  Size2 stride = 2;
+  Size2 padding = 0;              ///< at most half the kernel
+  bool count_include_pad = true;  ///< average pooling: divide by the whole kernel at the borders
+};
+/// Largest element of each window; padding never wins. indices: int64, h * W + w in the input.
+MaxResult max_pool2d(const Tensor& input, const Pool2dOptions& options);
+Tensor max_pool2d_backward(const Tensor& doutput, const Tensor& indices, const Shape& input_shape,
+                           const Pool2dOptions& options);
+Tensor avg_pool2d(const Tensor& input, const Pool2dOptions& options);
+Tensor avg_pool2d_backward(const Tensor& doutput, const Shape& input_shape,
+                           const Pool2dOptions& options);
+/// Mean over H and W: [N, H, W, C] -> [N, C].
+Tensor global_avg_pool2d(const Tensor& input);
+
+// --- Normalisation and softmax (floating) ------------------------------------------------------
+struct BatchStatistics {
+  Tensor mean, variance;  ///< [C] each; the variance is biased (divides by the number of rows)
+};
+/// Statistics of each channel over all other axes; x [..., C].
+BatchStatistics batch_norm_statistics(const Tensor& x);
+/// (x - mean) / sqrt(variance + eps) * gamma + beta; x [..., C], the others [C].
+Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
+                  const Tensor& beta, double eps = 1e-5);
+struct BatchNormGradients {
+  Tensor dx, dgamma, dbeta;
+};
+/// `training`: the statistics are x's own and depend on it; otherwise they are constants.
+BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x,
+                                       const BatchStatistics& statistics, const Tensor& gamma,
+                                       double eps, bool training);
+
+/// Over the last axis: exp(x - max) / sum exp(x - max).
+Tensor softmax(const Tensor& x);
+Tensor softmax_backward(const Tensor& dy, const Tensor& y);
+/// Over the last axis: x - max - log sum exp(x - max).
+Tensor log_softmax(const Tensor& x);
+Tensor log_softmax_backward(const Tensor& dy, const Tensor& y);
+
+/// 0 with probability p, else 1 / (1 - p); 0 <= p < 1. Dropout is x times this mask.
+Tensor dropout_mask(const Shape& shape, double p, Generator& generator, TensorOptions options = {});
+
+}  // namespace gradus
