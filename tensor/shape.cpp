@@ -51,4 +51,23 @@ Shape broadcast_shapes(std::string_view where, const Shape& a, const Shape& b) {
   return Shape(std::span<const std::int64_t>(sizes.data(), static_cast<std::size_t>(rank)));
 }
 
+Axes::Axes(std::initializer_list<int> axes) {
+  check(static_cast<int>(axes.size()) <= Shape::max_rank, "axes", "at most {} axes are supported",
+        Shape::max_rank);
+  for (int axis : axes) axes_[count_++] = axis;
+}
+
+std::array<bool, Shape::max_rank> Axes::mask(std::string_view where, const Shape& shape) const {
+  std::array<bool, Shape::max_rank> mask{};
+  for (int i = 0; i < shape.rank(); ++i) mask[i] = count_ == 0;
+  for (int i = 0; i < count_; ++i) {
+    const int axis = axes_[i] < 0 ? axes_[i] + shape.rank() : axes_[i];
+    check(axis >= 0 && axis < shape.rank(), where, "axis {} is out of range for shape {}", axes_[i],
+          shape);
+    check(!mask[axis], where, "axis {} is given twice", axes_[i]);
+    mask[axis] = true;
+  }
+  return mask;
+}
+
 }  // namespace gradus

@@ -1,11 +1,13 @@
 // Shapes and sets of axes: small value types that never allocate.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "tensor/check.h"
 
@@ -52,7 +54,18 @@ std::string to_string(const Shape& shape);
 Shape broadcast_shapes(std::string_view where, const Shape& a, const Shape& b);
 
 /// A set of axes, for reductions. Negative axes count from the end; {} means all axes.
-using Axes = std::initializer_list<int>;
+class Axes {
+ public:
+  Axes() = default;
+  Axes(std::initializer_list<int> axes);
+
+  /// Whether each axis of `shape` is in the set; throws on axes out of range or given twice.
+  std::array<bool, Shape::max_rank> mask(std::string_view where, const Shape& shape) const;
+
+ private:
+  std::array<int, Shape::max_rank> axes_{};
+  int count_ = 0;
+};
 
 }  // namespace gradus
 
