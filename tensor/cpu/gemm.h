@@ -1,0 +1,26 @@
+// The matrix product that matmul and conv2d share: OpenBLAS on one thread a tile, OpenMP over
+// tiles.
+#pragma once
+
+#include <cstdint>
+
+namespace gradus::cpu {
+
+/// c = alpha op(a) op(b) + beta c, row-major, op = transpose where asked for: op(a) [m, k],
+/// op(b) [k, n], c [m, n]; lda, ldb and ldc are the distances between stored rows. c is not read
+/// where beta is 0. T is float or double.
+///
+/// c is split into tiles that depend on m and n alone, so the result is the same for any number of
+/// threads. Throws Error if a size exceeds what BLAS can address.
+template <class T>
+void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
+          T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
+          std::int64_t ldc);
+
+/// The same on the calling thread alone, for use inside parallel regions.
+template <class T>
+void gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
+                 T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
+                 std::int64_t ldc);
+
+}  // namespace gradus::cpu

@@ -1,0 +1,134 @@
+#include "tensor/cpu/gemm.h"
+
+#include <doctest/doctest.h>
+#include <omp.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "tensor/check.h"
+
+using namespace gradus;
+
+namespace {
+
+template <class T>
+std::vector<T> random_values(std::int64_t n, unsigned seed) {
+  std::mt19937 engine(seed);
+  std::uniform_real_distribution<double> distribution(-1, 1);
+  std::vector<T> values(static_cast<std::size_t>(n));
+  for (T& value : values) value = static_cast<T>(distribution(engine));
+  return values;
+}
+
+struct Case {
+  std::int64_t m, n, k;
+  bool transpose_a = false, transpose_b = false;
+  std::int64_t pad = 0;  ///< unused elements at the end of each stored row
+  double alpha = 1, beta = 0;
+};
+
+/// Runs `product` on random matrices and compares every element with a sum in double; the padding
+/// of c must stay as it was.
+template <class T, class Product>
+void compare(const Case& s, Product product) {
+  const std::int64_t lda = (s.transpose_a ? s.m : s.k) + s.pad;
+  const std::int64_t ldb = (s.transpose_b ? s.k : s.n) + s.pad;
+  const std::int64_t ldc = s.n + s.pad;
+  const auto a = random_values<T>((s.transpose_a ? s.k : s.m) * lda, 1);
+  const auto b = random_values<T>((s.transpose_b ? s.n : s.k) * ldb, 2);
+  const auto before = random_values<T>(s.m * ldc, 3);
+  auto c = before;
+  product(s.transpose_a, s.transpose_b, s.m, s.n, s.k, T(s.alpha), a.data(), lda, b.data(), ldb,
+          T(s.beta), c.data(), ldc);
+
+  double largest_error = 0;
+  bool padding_kept = true;
+  for (std::int64_t i = 0; i < s.m; ++i) {
+    for (std::int64_t j = 0; j < s.n; ++j) {
+      double sum = 0;
+      for (std::int64_t l = 0; l < s.k; ++l) {
+        sum += double(a[s.transpose_a ? l * lda + i : i * lda + l]) *
+               double(b[s.transpose_b ? j * ldb + l : l * ldb + j]);
+      }
+      const double expected = s.alpha * sum + s.beta * double(before[i * ldc + j]);
+      largest_error = std::max(largest_error, std::abs(double(c[i * ldc + j]) - expected));
+    }
+    for (std::int64_t j = s.n; j < ldc; ++j) padding_kept &= c[i * ldc + j] == before[i * ldc + j];
+  }
+  const double epsilon = std::numeric_limits<T>::epsilon();
+  CHECK(largest_error <=
+        4 * (std::abs(s.alpha) + std::abs(s.beta)) * epsilon * std::sqrt(double(s.k) + 1));
+  CHECK(padding_kept);
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("gemm matches a plain sum", T, float, double) {
+  const std::vector<Case> cases = {
+      {1, 1, 1},
+      {1, 7, 3},
+      {5, 1, 9, true},
+      {17, 33, 65, false, true, 3},
+      {130, 257, 40, true, false, 1},
+      {65, 129, 31, true, true, 5},
+      {1025, 70, 19},
+      {3, 1030, 11, false, true},
+      {600, 1100, 7, false, false, 2, 0.5, 1},
+      {300, 200, 100, true, true, 0, -2, 0.25},
+      {4, 5, 0},
+      {4, 5, 0, false, false, 2, 1, 0.5},
+  };
+  for (const Case& s : cases) {
+    CAPTURE(s.m);
+    CAPTURE(s.n);
+    CAPTURE(s.k);
+    compare<T>(s, [](auto... arguments) { cpu::gemm<T>(arguments...); });
+    compare<T>(s, [](auto... arguments) { cpu::gemm_serial<T>(arguments...); });
+  }
+}
+
+TEST_CASE_TEMPLATE("gemm with beta 0 does not read c", T, float, double) {
+  for (const std::int64_t k : {0, 1, 64}) {
+    CAPTURE(k);
+    const std::int64_t m = 70, n = 150;
+    const std::vector<T> a(static_cast<std::size_t>(m * k), T(1)), b(std::size_t(k * n), T(1));
+    std::vector<T> c(static_cast<std::size_t>(m * n), std::numeric_limits<T>::quiet_NaN());
+    cpu::gemm<T>(false, false, m, n, k, 1, a.data(), k, b.data(), n, 0, c.data(), n);
+    bool exact = true;
+    for (const T value : c) exact &= value == T(k);
+    CHECK(exact);
+  }
+}
+
+TEST_CASE("gemm with no rows or columns does nothing") {
+  float c = 3;
+  cpu::gemm<float>(false, false, 0, 1, 1, 1, nullptr, 1, nullptr, 1, 0, &c, 1);
+  cpu::gemm<float>(false, false, 1, 0, 1, 1, nullptr, 1, nullptr, 1, 0, &c, 1);
+  CHECK(c == 3);
+}
+
+TEST_CASE("gemm gives the same bits for any number of threads") {
+  const std::int64_t m = 700, n = 900, k = 130;
+  const auto a = random_values<float>(m * k, 1), b = random_values<float>(k * n, 2);
+  std::vector<std::vector<float>> results;
+  const int threads = omp_get_max_threads();
+  for (const int count : {1, 2, 3}) {
+    omp_set_num_threads(count);
+    std::vector<float> c(static_cast<std::size_t>(m * n));
+    cpu::gemm<float>(false, false, m, n, k, 1, a.data(), k, b.data(), n, 0, c.data(), n);
+    results.push_back(std::move(c));
+  }
+  omp_set_num_threads(threads);
+  CHECK(results[0] == results[1]);
+  CHECK(results[0] == results[2]);
+}
+
+TEST_CASE("gemm refuses sizes that BLAS cannot address") {
+  float x = 0;
+  const std::int64_t huge = std::int64_t{1} << 31;
+  CHECK_THROWS_AS(cpu::gemm<float>(false, false, 1, 1, 1, 1, &x, huge, &x, 1, 0, &x, 1), Error);
+  CHECK(x == 0);
+}
