@@ -13,12 +13,12 @@ struct GradcheckOptions {
   double step = 1e-6;                ///< of the central difference
   double relative_tolerance = 1e-6;  ///< of the larger of the two values
   double absolute_tolerance = 1e-8;
-  std::uint64_t seed = 0;            ///< of the random weights of the outputs
+  std::uint64_t seed = 0;  ///< of the random weights of the outputs
 };
 
 struct GradcheckResult {
   bool passed = true;
-  double largest_error = 0;  ///< largest |analytic - numeric| - relative_tolerance |numeric|
+  double largest_error = 0;  ///< largest |analytic - numeric|
   std::string message;       ///< where it failed: input, element, both values
   explicit operator bool() const { return passed; }
 };
@@ -26,8 +26,7 @@ struct GradcheckResult {
 /// Checks d sum(w * function(inputs)) / d inputs for random weights w in [0.5, 1.5] against
 /// (f(x + h) - f(x - h)) / (2 h), element by element. Inputs are float64; `function` must be pure
 /// and smooth around them (keep inputs away from kinks).
-GradcheckResult gradcheck(
-    const std::function<Variable(const std::vector<Variable>&)>& function,
-    const std::vector<Tensor>& inputs, const GradcheckOptions& options = {});
+GradcheckResult gradcheck(const std::function<Variable(const std::vector<Variable>&)>& function,
+                          const std::vector<Tensor>& inputs, const GradcheckOptions& options = {});
 
 }  // namespace gradus

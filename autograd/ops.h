@@ -1,4 +1,5 @@
-// The operations of tensor/ops.h on Variables: the same names, arguments and errors, with gradients.
+// The operations of tensor/ops.h on Variables: the same names, arguments and errors, with
+// gradients.
 #pragma once
 
 #include <span>

@@ -11,7 +11,8 @@
 namespace gradus {
 
 /// An error that a user can act on. Its message reads
-///   [conv2d] weight's input channels must match ...; got input [8, 32, 32, 3], weight [64, 3, 3, 4]
+///   [conv2d] weight's input channels must match ...; got input [8, 32, 32, 3], weight [64, 3, 3,
+///   4]
 /// and, where a module raised it, the module's path stands before it:
 ///   encoder.layer2.0.conv1: [conv2d] ...
 class Error : public std::exception {

@@ -37,10 +37,10 @@ void dispatch_any(DType dtype, Function&& function) {
 
 /// Calls the kernel of a device's back end: GRADUS_KERNEL(x.device(), fill<T>(pointer, 0, n)).
 /// A build without a back end never names its kernels.
-#define GRADUS_KERNEL(device_, ...)                            \
-  do {                                                         \
+#define GRADUS_KERNEL(device_, ...)                                        \
+  do {                                                                     \
     if ((device_) != ::gradus::Device::cpu) ::gradus::no_backend(device_); \
-    ::gradus::cpu::__VA_ARGS__;                                \
+    ::gradus::cpu::__VA_ARGS__;                                            \
   } while (false)
 
 /// Copies bytes between or within devices.

@@ -177,19 +177,20 @@ struct Gelu {
 };
 
 #define GRADUS_UNARY_FUNCTIONS(X) \
-  X(Affine) X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) X(Sigmoid) X(Tanh) X(Gelu)
+  X(Affine)                       \
+  X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) X(Sigmoid) X(Tanh) X(Gelu)
 
 // Binary functions: y = f(a, b). Their gradients are composed of other ops (autograd/ops).
-#define GRADUS_DEFINE_BINARY(Name, expression)              \
-  struct Name {                                             \
-    template <class T>                                      \
-    GRADUS_HOST_DEVICE auto operator()(T a, T b) const {    \
-      return expression;                                    \
-    }                                                       \
+#define GRADUS_DEFINE_BINARY(Name, expression)           \
+  struct Name {                                          \
+    template <class T>                                   \
+    GRADUS_HOST_DEVICE auto operator()(T a, T b) const { \
+      return expression;                                 \
+    }                                                    \
   };
 GRADUS_DEFINE_BINARY(Add, static_cast<T>(a + b))
 GRADUS_DEFINE_BINARY(Sub, static_cast<T>(a - b))
-GRADUS_DEFINE_BINARY(Mul, static_cast<T>(a * b))
+GRADUS_DEFINE_BINARY(Mul, static_cast<T>(a* b))
 GRADUS_DEFINE_BINARY(Div, static_cast<T>(a / b))
 GRADUS_DEFINE_BINARY(Maximum, a > b || a != a ? a : b)
 GRADUS_DEFINE_BINARY(Minimum, a < b || a != a ? a : b)

@@ -121,7 +121,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options = {});
 // --- Convolution and pooling (floating) -------------------------------------------------------
 struct Conv2dOptions {
   Size2 stride = 1;
-  Size2 padding = 0;   ///< zeros on each side
+  Size2 padding = 0;  ///< zeros on each side
   Size2 dilation = 1;
   std::int64_t groups = 1;
 };

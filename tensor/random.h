@@ -1,6 +1,6 @@
 // Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as
-// 1, 2, 3", SC 2011). A number is a pure function of (key, counter), so the CPU and the GPU, and any
-// number of threads, draw the same ones.
+// 1, 2, 3", SC 2011). A number is a pure function of (key, counter), so the CPU and the GPU, and
+// any number of threads, draw the same ones.
 #pragma once
 
 #include <array>

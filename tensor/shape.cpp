@@ -45,7 +45,8 @@ Shape broadcast_shapes(std::string_view where, const Shape& a, const Shape& b) {
     const std::int64_t size_a = i <= a.rank() ? a[-i] : 1;
     const std::int64_t size_b = i <= b.rank() ? b[-i] : 1;
     check(size_a == size_b || size_a == 1 || size_b == 1, where,
-          "shapes must broadcast (equal sizes or 1, aligned at the last axis); got {} and {}", a, b);
+          "shapes must broadcast (equal sizes or 1, aligned at the last axis); got {} and {}", a,
+          b);
     sizes[rank - i] = size_a == 1 ? size_b : size_a;
   }
   return Shape(std::span<const std::int64_t>(sizes.data(), static_cast<std::size_t>(rank)));

@@ -11,7 +11,6 @@
 
 #include "tensor/check.h"
 
-
 namespace gradus {
 namespace {
 

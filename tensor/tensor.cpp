@@ -153,9 +153,9 @@ Tensor from_span(std::span<const T> values, const Shape& shape) {
   return result;
 }
 
-#define GRADUS_INSTANTIATE(T)                             \
-  template T Tensor::item<T>() const;                     \
-  template std::vector<T> Tensor::to_vector<T>() const;   \
+#define GRADUS_INSTANTIATE(T)                           \
+  template T Tensor::item<T>() const;                   \
+  template std::vector<T> Tensor::to_vector<T>() const; \
   template Tensor from_span(std::span<const T>, const Shape&);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)

@@ -1,0 +1,101 @@
+#include "autograd/ops.h"
+#include "tensor/ops/unary.h"
+
+namespace gradus {
+namespace {
+
+/// A function of tensor/elementwise.h with its derivative; saves x, y or nothing, as it says.
+template <class Function>
+Variable unary(std::string_view op, Function function, const Variable& x) {
+  Tensor y = unary_forward(op, function, x.value());
+  Tensor saved;
+  if constexpr (Function::saves == Saves::input) saved = x.value();
+  if constexpr (Function::saves == Saves::output) saved = y;
+  return make_variable(op, std::move(y), {&x}, [=](const Tensor& dy) -> std::vector<Tensor> {
+    return {unary_backward(op, function, dy, saved)};
+  });
+}
+
+/// x where it is needed for the gradient of `other`, else nothing: what is not read is not kept.
+Tensor save_for(const Variable& other, const Variable& x) {
+  return other.requires_grad() ? x.value() : Tensor();
+}
+
+/// maximum or minimum: the gradient goes where `first_wins` is 1, else to b.
+Variable select(std::string_view op, Tensor y, const Tensor& first_wins, const Variable& a,
+                const Variable& b) {
+  return make_variable(op, std::move(y), {&a, &b}, [=](const Tensor& dy) -> std::vector<Tensor> {
+    const Tensor zero = zeros({}, options_of(dy));
+    return {where(first_wins, dy, zero), where(first_wins, zero, dy)};
+  });
+}
+
+}  // namespace
+
+Variable affine(const Variable& x, double scale, double shift) {
+  return unary("affine", Affine{scale, shift}, x);
+}
+Variable neg(const Variable& x) { return unary("neg", Affine{-1, 0}, x); }
+Variable exp(const Variable& x) { return unary("exp", Exp{}, x); }
+Variable log(const Variable& x) { return unary("log", Log{}, x); }
+Variable sqrt(const Variable& x) { return unary("sqrt", Sqrt{}, x); }
+Variable square(const Variable& x) { return unary("square", Square{}, x); }
+Variable pow(const Variable& x, double exponent) { return unary("pow", Pow{exponent}, x); }
+Variable abs(const Variable& x) { return unary("abs", Abs{}, x); }
+Variable clamp(const Variable& x, double low, double high) {
+  check(low <= high, "clamp", "low must not exceed high; got {} and {}", low, high);
+  return unary("clamp", Clamp{low, high}, x);
+}
+Variable relu(const Variable& x) { return unary("relu", Relu{}, x); }
+Variable sigmoid(const Variable& x) { return unary("sigmoid", Sigmoid{}, x); }
+Variable tanh(const Variable& x) { return unary("tanh", Tanh{}, x); }
+Variable gelu(const Variable& x) { return unary("gelu", Gelu{}, x); }
+
+// Gradients of broadcast inputs have the result's shape: the engine sums them back.
+Variable add(const Variable& a, const Variable& b) {
+  return make_variable("add", add(a.value(), b.value()), {&a, &b},
+                       [](const Tensor& dy) -> std::vector<Tensor> {
+                         return {dy, dy};
+                       });
+}
+
+Variable sub(const Variable& a, const Variable& b) {
+  return make_variable("sub", sub(a.value(), b.value()), {&a, &b},
+                       [need_b = b.requires_grad()](const Tensor& dy) -> std::vector<Tensor> {
+                         return {dy, need_b ? neg(dy) : Tensor()};
+                       });
+}
+
+Variable mul(const Variable& a, const Variable& b) {
+  return make_variable("mul", mul(a.value(), b.value()), {&a, &b},
+                       [a_value = save_for(b, a),
+                        b_value = save_for(a, b)](const Tensor& dy) -> std::vector<Tensor> {
+                         return {b_value.defined() ? mul(dy, b_value) : Tensor(),
+                                 a_value.defined() ? mul(dy, a_value) : Tensor()};
+                       });
+}
+
+Variable div(const Variable& a, const Variable& b) {
+  return make_variable(
+      "div", div(a.value(), b.value()), {&a, &b},
+      [a_value = save_for(b, a), b_value = b.value(),
+       need_a = a.requires_grad()](const Tensor& dy) -> std::vector<Tensor> {
+        return {need_a ? div(dy, b_value) : Tensor(),
+                a_value.defined() ? neg(div(mul(dy, a_value), square(b_value))) : Tensor()};
+      });
+}
+
+Variable maximum(const Variable& a, const Variable& b) {
+  return select("maximum", maximum(a.value(), b.value()), greater_equal(a.value(), b.value()), a,
+                b);
+}
+
+Variable minimum(const Variable& a, const Variable& b) {
+  return select("minimum", minimum(a.value(), b.value()), less_equal(a.value(), b.value()), a, b);
+}
+
+Variable where(const Tensor& condition, const Variable& a, const Variable& b) {
+  return select("where", where(condition, a.value(), b.value()), condition, a, b);
+}
+
+}  // namespace gradus

@@ -1,0 +1,93 @@
+#include "autograd/variable.h"
+
+#include <utility>
+
+#include "tensor/check.h"
+
+namespace gradus {
+namespace {
+
+thread_local int no_grad_depth = 0;
+
+/// `nodes` holds the inputs' nodes, null for those that need no gradient.
+std::shared_ptr<Node> make_node(std::string_view name, const Shape& shape,
+                                std::vector<std::shared_ptr<Node>> nodes,
+                                BackwardFunction backward) {
+  auto node = std::make_shared<Node>(name, shape);
+  node->inputs = std::move(nodes);
+  node->backward = std::move(backward);
+  return node;
+}
+
+}  // namespace
+
+Node::~Node() {
+  // Nodes that only this graph holds are taken apart here, one by one, so that a chain of any
+  // length needs no stack.
+  std::vector<std::shared_ptr<Node>> pending = std::move(inputs);
+  while (!pending.empty()) {
+    const std::shared_ptr<Node> node = std::move(pending.back());
+    pending.pop_back();
+    if (!node || node.use_count() > 1) continue;
+    for (auto& input : node->inputs) pending.push_back(std::move(input));
+    node->inputs.clear();
+  }
+}
+
+Variable::Variable(Tensor value, bool requires_grad) : value_(std::move(value)) {
+  if (!requires_grad) return;
+  check(is_floating(value_.dtype()), "variable", "only floating tensors have gradients; got {}",
+        name(value_.dtype()));
+  node_ = std::make_shared<Node>("leaf", value_.shape());
+  node_->leaf = true;
+}
+
+const Tensor& Variable::grad() const {
+  check(node_ && node_->leaf, "grad", "only a leaf that requires a gradient keeps one");
+  return node_->gradient;
+}
+
+void Variable::set_grad(Tensor gradient) {
+  check(node_ && node_->leaf, "set_grad", "only a leaf that requires a gradient keeps one");
+  check(!gradient.defined() || gradient.shape() == shape(), "set_grad",
+        "the gradient must have the value's shape {}; got {}", shape(), gradient.shape());
+  node_->gradient = std::move(gradient);
+}
+
+void Variable::zero_grad() {
+  if (node_) node_->gradient = Tensor();
+}
+
+NoGrad::NoGrad() { ++no_grad_depth; }
+NoGrad::~NoGrad() { --no_grad_depth; }
+bool grad_enabled() { return no_grad_depth == 0; }
+
+Variable make_variable(std::string_view name, Tensor value,
+                       std::initializer_list<const Variable*> inputs, BackwardFunction backward) {
+  Variable result(std::move(value));
+  if (!grad_enabled()) return result;
+  std::vector<std::shared_ptr<Node>> nodes;
+  bool any = false;
+  for (const Variable* input : inputs) {
+    nodes.push_back(input->node());
+    any = any || nodes.back();
+  }
+  if (any) result.node_ = make_node(name, result.shape(), std::move(nodes), std::move(backward));
+  return result;
+}
+
+Variable make_variable(std::string_view name, Tensor value, std::span<const Variable> inputs,
+                       BackwardFunction backward) {
+  Variable result(std::move(value));
+  if (!grad_enabled()) return result;
+  std::vector<std::shared_ptr<Node>> nodes;
+  bool any = false;
+  for (const Variable& input : inputs) {
+    nodes.push_back(input.node());
+    any = any || nodes.back();
+  }
+  if (any) result.node_ = make_node(name, result.shape(), std::move(nodes), std::move(backward));
+  return result;
+}
+
+}  // namespace gradus

@@ -1,0 +1,114 @@
+// Elementwise kernels over the functions of tensor/elementwise.h.
+#include "tensor/elementwise.h"
+
+#include "tensor/cpu/parallel.h"
+#include "tensor/kernels.h"
+
+namespace gradus::cpu {
+
+template <class T, class Function>
+void unary(Function function, const T* x, T* y, std::int64_t n) {
+  parallel_blocks(n, elementwise_grain, [=](auto begin, auto end) {
+    for (auto i = begin; i < end; ++i) y[i] = function.forward(x[i]);
+  });
+}
+
+template <class T, class Function>
+void unary_backward(Function function, const T* dy, const T* saved, T* dx, std::int64_t n) {
+  parallel_blocks(n, elementwise_grain, [=](auto begin, auto end) {
+    for (auto i = begin; i < end; ++i)
+      dx[i] = function.backward(dy[i], Function::saves == Saves::nothing ? T{0} : saved[i]);
+  });
+}
+
+namespace {
+
+/// One run of the innermost axis; strides are 0 or 1 in the common cases, which vectorise.
+template <class T, class R, class Function>
+void binary_run(Function function, const T* a, std::int64_t stride_a, const T* b,
+                std::int64_t stride_b, R* y, std::int64_t n) {
+  if (stride_a == 1 && stride_b == 1) {
+    for (std::int64_t i = 0; i < n; ++i) y[i] = function(a[i], b[i]);
+  } else if (stride_a == 1 && stride_b == 0) {
+    for (std::int64_t i = 0; i < n; ++i) y[i] = function(a[i], b[0]);
+  } else if (stride_a == 0 && stride_b == 1) {
+    for (std::int64_t i = 0; i < n; ++i) y[i] = function(a[0], b[i]);
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) y[i] = function(a[i * stride_a], b[i * stride_b]);
+  }
+}
+
+}  // namespace
+
+template <class T, class Function>
+void binary(Function function, const T* a, const T* b, BinaryResult<Function, T>* y,
+            const StridedGeometry& g) {
+  if (g.numel == 0) return;
+  if (g.rank <= 1) {
+    const std::int64_t stride_a = g.rank == 0 ? 0 : g.stride_a[0];
+    const std::int64_t stride_b = g.rank == 0 ? 0 : g.stride_b[0];
+    parallel_blocks(g.numel, elementwise_grain, [=](auto begin, auto end) {
+      binary_run(function, a + begin * stride_a, stride_a, b + begin * stride_b, stride_b,
+                 y + begin, end - begin);
+    });
+    return;
+  }
+  const int last = g.rank - 1;
+  const std::int64_t columns = g.size[last];
+  const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / columns);
+  parallel_blocks(g.numel / columns, grain, [=, &g](auto begin, auto end) {
+    for (auto row = begin; row < end; ++row) {
+      std::int64_t offset_a = 0, offset_b = 0;
+      for (std::int64_t axis = last - 1, rest = row; axis >= 0; --axis) {
+        const std::int64_t position = rest % g.size[axis];
+        offset_a += position * g.stride_a[axis];
+        offset_b += position * g.stride_b[axis];
+        rest /= g.size[axis];
+      }
+      binary_run(function, a + offset_a, g.stride_a[last], b + offset_b, g.stride_b[last],
+                 y + row * columns, columns);
+    }
+  });
+}
+
+template <class T>
+void where(const std::uint8_t* condition, const T* a, const T* b, T* y, std::int64_t n) {
+  parallel_blocks(n, elementwise_grain, [=](auto begin, auto end) {
+    for (auto i = begin; i < end; ++i) y[i] = condition[i] ? a[i] : b[i];
+  });
+}
+
+template <class T>
+void add_scaled(T scale, const T* x, T* y, std::int64_t n) {
+  parallel_blocks(n, elementwise_grain, [=](auto begin, auto end) {
+    for (auto i = begin; i < end; ++i) y[i] += scale * x[i];
+  });
+}
+
+#define GRADUS_INSTANTIATE_UNARY(Function)                                                  \
+  template void unary(Function, const float*, float*, std::int64_t);                        \
+  template void unary(Function, const double*, double*, std::int64_t);                      \
+  template void unary_backward(Function, const float*, const float*, float*, std::int64_t); \
+  template void unary_backward(Function, const double*, const double*, double*, std::int64_t);
+GRADUS_UNARY_FUNCTIONS(GRADUS_INSTANTIATE_UNARY)
+
+#define GRADUS_INSTANTIATE_BINARY(Function, T)                                   \
+  template void binary(Function, const T*, const T*, BinaryResult<Function, T>*, \
+                       const StridedGeometry&);
+#define GRADUS_INSTANTIATE_ARITHMETIC(Function) \
+  GRADUS_INSTANTIATE_BINARY(Function, float)    \
+  GRADUS_INSTANTIATE_BINARY(Function, double)
+#define GRADUS_INSTANTIATE_COMPARISON(Function)     \
+  GRADUS_INSTANTIATE_ARITHMETIC(Function)           \
+  GRADUS_INSTANTIATE_BINARY(Function, std::uint8_t) \
+  GRADUS_INSTANTIATE_BINARY(Function, std::int64_t)
+GRADUS_ARITHMETIC_FUNCTIONS(GRADUS_INSTANTIATE_ARITHMETIC)
+GRADUS_COMPARISON_FUNCTIONS(GRADUS_INSTANTIATE_COMPARISON)
+
+#define GRADUS_INSTANTIATE(T)                                                     \
+  template void where(const std::uint8_t*, const T*, const T*, T*, std::int64_t); \
+  template void add_scaled(T, const T*, T*, std::int64_t);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+
+}  // namespace gradus::cpu

@@ -1,0 +1,27 @@
+// Loops over all cores whose results do not depend on the number of threads.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace gradus::cpu {
+
+/// Elements of an elementwise kernel that one thread takes at a time: 32 Ki floats are 128 KiB.
+inline constexpr std::int64_t elementwise_grain = std::int64_t{1} << 15;
+
+/// Calls function(begin, end) for consecutive blocks of `grain` indices below `n`, in parallel.
+/// The blocks are the same for any number of threads, so a partial result per block, combined in
+/// block order, is too. `function` must not throw.
+template <class Function>
+void parallel_blocks(std::int64_t n, std::int64_t grain, const Function& function) {
+  const std::int64_t blocks = (n + grain - 1) / grain;
+  if (blocks <= 1) {
+    if (n > 0) function(std::int64_t{0}, n);
+    return;
+  }
+#pragma omp parallel for schedule(static)
+  for (std::int64_t block = 0; block < blocks; ++block)
+    function(block * grain, std::min(n, (block + 1) * grain));
+}
+
+}  // namespace gradus::cpu

@@ -1,0 +1,133 @@
+// Reductions of [outer, reduce, inner] to [outer, inner], in a fixed order for any thread count.
+#include <cmath>
+#include <vector>
+
+#include "tensor/cpu/parallel.h"
+#include "tensor/kernels.h"
+
+namespace gradus::cpu {
+namespace {
+
+/// Sums term(0) .. term(n - 1) pairwise over blocks of 256: the error grows with log n, not n.
+template <class T, class Term>
+T pairwise_sum(std::int64_t begin, std::int64_t end, const Term& term) {
+  if (end - begin <= 256) {
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = begin; i < end; ++i) sum += term(i);
+    return sum;
+  }
+  const std::int64_t middle = begin + (end - begin) / 2;
+  return pairwise_sum<T>(begin, middle, term) + pairwise_sum<T>(middle, end, term);
+}
+
+/// y[j] = sum over rows of term(row, j) for the columns [first, last), in blocks of 128 rows that
+/// are added up separately first.
+template <class T, class Term>
+void sum_rows(std::int64_t rows, std::int64_t first, std::int64_t last, T* y, const Term& term) {
+  constexpr std::int64_t width = 64;
+  for (std::int64_t j0 = first; j0 < last; j0 += width) {
+    const std::int64_t columns = std::min(width, last - j0);
+    T total[width] = {};
+    for (std::int64_t i0 = 0; i0 < rows; i0 += 128) {
+      T partial[width] = {};
+      for (std::int64_t i = i0; i < std::min(rows, i0 + 128); ++i)
+        for (std::int64_t j = 0; j < columns; ++j) partial[j] += term(i, j0 + j);
+      for (std::int64_t j = 0; j < columns; ++j) total[j] += partial[j];
+    }
+    std::copy(total, total + columns, y + j0);
+  }
+}
+
+/// y[o, j] = sum over r of term(o, r, j).
+template <class T, class Term>
+void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
+  if (g.inner == 1 && g.outer == 1) {  // everything to one number: a partial sum a block
+    const std::int64_t blocks = (g.reduce + elementwise_grain - 1) / elementwise_grain;
+    std::vector<T> partial(static_cast<std::size_t>(std::max<std::int64_t>(blocks, 1)), T{0});
+    parallel_blocks(g.reduce, elementwise_grain, [&](auto begin, auto end) {
+      partial[begin / elementwise_grain] =
+          pairwise_sum<T>(begin, end, [&](auto r) { return term(0, r, 0); });
+    });
+    y[0] = pairwise_sum<T>(0, static_cast<std::int64_t>(partial.size()),
+                           [&](auto i) { return partial[i]; });
+  } else if (g.inner == 1) {
+    const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / (g.reduce + 1));
+    parallel_blocks(g.outer, grain, [&](auto begin, auto end) {
+      for (auto o = begin; o < end; ++o)
+        y[o] = pairwise_sum<T>(0, g.reduce, [&](auto r) { return term(o, r, 0); });
+    });
+  } else if (g.outer > 1) {
+    const std::int64_t grain =
+        std::max<std::int64_t>(1, elementwise_grain / (g.reduce * g.inner + 1));
+    parallel_blocks(g.outer, grain, [&](auto begin, auto end) {
+      for (auto o = begin; o < end; ++o)
+        sum_rows(g.reduce, 0, g.inner, y + o * g.inner,
+                 [&](auto r, auto j) { return term(o, r, j); });
+    });
+  } else {  // leading reduction, as of a bias gradient: blocks of rows, then their sums
+    const std::int64_t block_rows = std::max<std::int64_t>(128, elementwise_grain / g.inner);
+    const std::int64_t blocks = std::max<std::int64_t>(1, (g.reduce + block_rows - 1) / block_rows);
+    std::vector<T> partial(static_cast<std::size_t>(blocks * g.inner), T{0});
+    parallel_blocks(g.reduce, block_rows, [&](auto begin, auto end) {
+      sum_rows(end - begin, 0, g.inner, partial.data() + begin / block_rows * g.inner,
+               [&](auto r, auto j) { return term(0, begin + r, j); });
+    });
+    sum_rows(blocks, 0, g.inner, y, [&](auto r, auto j) { return partial[r * g.inner + j]; });
+  }
+}
+
+}  // namespace
+
+template <class T>
+void sum(const T* x, T* y, const ReduceGeometry& g) {
+  reduce_sum(y, g, [=, inner = g.inner, reduce = g.reduce](auto o, auto r, auto j) {
+    return x[(o * reduce + r) * inner + j];
+  });
+}
+
+template <class T>
+void sum_squared_deviations(const T* x, const T* mean, T* y, const ReduceGeometry& g) {
+  reduce_sum(y, g, [=, inner = g.inner, reduce = g.reduce](auto o, auto r, auto j) {
+    const T deviation = x[(o * reduce + r) * inner + j] - mean[o * inner + j];
+    return deviation * deviation;
+  });
+}
+
+template <class T>
+void max(const T* x, T* y, std::int64_t* index, const ReduceGeometry& g) {
+  const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / (g.reduce + 1));
+  parallel_blocks(g.outer * g.inner, grain, [=, &g](auto begin, auto end) {
+    for (auto i = begin; i < end; ++i) {
+      const T* from = x + i / g.inner * g.reduce * g.inner + i % g.inner;
+      T best = from[0];
+      std::int64_t best_index = 0;
+      for (std::int64_t r = 1; r < g.reduce && !std::isnan(best); ++r) {
+        const T value = from[r * g.inner];
+        if (value > best || std::isnan(value)) {
+          best = value;
+          best_index = r;
+        }
+      }
+      y[i] = best;
+      index[i] = best_index;
+    }
+  });
+}
+
+template <class T>
+void max_backward(const T* dy, const std::int64_t* index, T* dx, const ReduceGeometry& g) {
+  fill(dx, T{0}, g.outer * g.reduce * g.inner);
+  for (std::int64_t i = 0; i < g.outer * g.inner; ++i)
+    dx[(i / g.inner * g.reduce + index[i]) * g.inner + i % g.inner] = dy[i];
+}
+
+#define GRADUS_INSTANTIATE(T)                                                          \
+  template void sum(const T*, T*, const ReduceGeometry&);                              \
+  template void sum_squared_deviations(const T*, const T*, T*, const ReduceGeometry&); \
+  template void max(const T*, T*, std::int64_t*, const ReduceGeometry&);               \
+  template void max_backward(const T*, const std::int64_t*, T*, const ReduceGeometry&);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+
+}  // namespace gradus::cpu

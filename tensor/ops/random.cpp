@@ -1,0 +1,64 @@
+#include "tensor/random.h"
+
+#include <numeric>
+#include <vector>
+
+#include "tensor/ops.h"
+#include "tensor/ops/support.h"
+
+namespace gradus {
+
+std::uint64_t Generator::below(std::uint64_t bound) {
+  check(bound > 0, "random", "the bound must be positive");
+  const PhiloxBlock block = philox(seed_, position_++, stream_);
+  const std::uint64_t bits = (std::uint64_t{block.word[1]} << 32) | block.word[0];
+  __extension__ using Wide = unsigned __int128;
+  return static_cast<std::uint64_t>((static_cast<Wide>(bits) * bound) >> 64);
+}
+
+Tensor uniform(const Shape& shape, double low, double high, Generator& generator,
+               TensorOptions options) {
+  check(low <= high, "uniform", "low must not exceed high; got {} and {}", low, high);
+  Tensor y = empty(shape, options);
+  const std::uint64_t position = generator.reserve(y.numel());
+  dispatch_floating("uniform", y.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(y.device(), uniform(y.data<T>(), low, high, generator.seed(), generator.stream(),
+                                      position, y.numel()));
+  });
+  return y;
+}
+
+Tensor normal(const Shape& shape, double mean, double standard_deviation, Generator& generator,
+              TensorOptions options) {
+  check(standard_deviation >= 0, "normal", "the standard deviation must not be negative; got {}",
+        standard_deviation);
+  Tensor y = empty(shape, options);
+  const std::uint64_t position = generator.reserve(y.numel());
+  dispatch_floating("normal", y.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(y.device(), normal(y.data<T>(), mean, standard_deviation, generator.seed(),
+                                     generator.stream(), position, y.numel()));
+  });
+  return y;
+}
+
+Tensor permutation(std::int64_t count, Generator& generator) {
+  check(count >= 0, "permutation", "the count must not be negative; got {}", count);
+  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  for (std::int64_t i = count - 1; i > 0; --i)
+    std::swap(order[i], order[generator.below(static_cast<std::uint64_t>(i) + 1)]);
+  return from_vector(order, {count});
+}
+
+Tensor dropout_mask(const Shape& shape, double p, Generator& generator, TensorOptions options) {
+  check(p >= 0 && p < 1, "dropout", "the probability must be in [0, 1); got {}", p);
+  Tensor y = empty(shape, options);
+  const std::uint64_t position = generator.reserve(y.numel());
+  dispatch_floating("dropout", y.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(y.device(), dropout_mask(y.data<T>(), p, generator.seed(), generator.stream(),
+                                           position, y.numel()));
+  });
+  return y;
+}
+
+}  // namespace gradus

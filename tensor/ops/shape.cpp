@@ -1,0 +1,210 @@
+#include <algorithm>
+#include <vector>
+
+#include "tensor/ops.h"
+#include "tensor/ops/support.h"
+
+namespace gradus {
+namespace {
+
+/// x seen as [outer, size of axis, inner].
+ReduceGeometry around_axis(const Shape& shape, int axis) {
+  ReduceGeometry g{1, shape[axis], 1};
+  for (int i = 0; i < axis; ++i) g.outer *= shape[i];
+  for (int i = axis + 1; i < shape.rank(); ++i) g.inner *= shape[i];
+  return g;
+}
+
+void check_index(std::string_view op, const Tensor& index, std::int64_t bound) {
+  check_defined(op, "index", index);
+  check(index.dtype() == DType::int64 && index.rank() == 1, op,
+        "index must be int64 of shape [n]; got {} {}", name(index.dtype()), index.shape());
+  if (index.device() != Device::cpu) return;  // a device's indices are made by the framework
+  const std::int64_t* values = index.data<std::int64_t>();
+  for (std::int64_t i = 0; i < index.numel(); ++i)
+    check(values[i] >= 0 && values[i] < bound, op, "index {} at position {} is not in [0, {})",
+          values[i], i, bound);
+}
+
+/// Shape of `shape` without its leading axis, which becomes `rows`.
+Shape with_rows(const Shape& shape, std::int64_t rows) {
+  Shape result = shape;
+  result[0] = rows;
+  return result;
+}
+
+}  // namespace
+
+Tensor permute(const Tensor& x, std::span<const int> axes) {
+  check_defined("permute", "x", x);
+  check(static_cast<int>(axes.size()) == x.rank(), "permute", "shape {} needs {} axes; got {}",
+        x.shape(), x.rank(), axes.size());
+  std::array<std::int64_t, Shape::max_rank> strides{};
+  std::int64_t stride = 1;
+  for (int axis = x.rank() - 1; axis >= 0; --axis) {
+    strides[axis] = stride;
+    stride *= x.size(axis);
+  }
+  StridedGeometry g;
+  g.numel = x.numel();
+  g.rank = x.rank();
+  std::array<bool, Shape::max_rank> seen{};
+  Shape shape;
+  for (int i = 0; i < x.rank(); ++i) {
+    const int axis = x.shape().normalize(axes[i]);
+    check(!seen[axis], "permute", "axis {} is given twice", axes[i]);
+    seen[axis] = true;
+    shape.push_back(x.size(axis));
+    g.size[i] = x.size(axis);
+    g.stride_a[i] = strides[axis];
+  }
+  Tensor y = empty(shape, options_of(x));
+  dispatch_any(x.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(x.device(), strided_copy(x.data<T>(), y.data<T>(), g));
+  });
+  return y;
+}
+
+Tensor permute(const Tensor& x, std::initializer_list<int> axes) {
+  return permute(x, std::span<const int>(axes.begin(), axes.size()));
+}
+
+Tensor transpose(const Tensor& x, int axis0, int axis1) {
+  check_defined("transpose", "x", x);
+  std::vector<int> axes(static_cast<std::size_t>(x.rank()));
+  for (int i = 0; i < x.rank(); ++i) axes[i] = i;
+  std::swap(axes[x.shape().normalize(axis0)], axes[x.shape().normalize(axis1)]);
+  return permute(x, axes);
+}
+
+Tensor broadcast_to(const Tensor& x, const Shape& shape) {
+  check_defined("broadcast_to", "x", x);
+  if (x.shape() == shape) return x;
+  check(broadcast_shapes("broadcast_to", x.shape(), shape) == shape, "broadcast_to",
+        "{} does not broadcast to {}", x.shape(), shape);
+  const StridedGeometry g = broadcast_geometry(shape, x.shape(), x.shape());
+  Tensor y = empty(shape, options_of(x));
+  dispatch_any(x.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(x.device(), strided_copy(x.data<T>(), y.data<T>(), g));
+  });
+  return y;
+}
+
+Tensor sum_to(const Tensor& x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  check(broadcast_shapes("sum_to", shape, x.shape()) == x.shape(), "sum_to",
+        "{} is not the sum of {} over broadcast axes", shape, x.shape());
+  // One pass for each run of broadcast axes, from the last: [outer, reduce, inner].
+  Tensor y = x;
+  for (int axis = x.rank() - 1; axis >= 0; --axis) {
+    const int own = axis - (x.rank() - shape.rank());
+    if (own < 0 || (shape[own] == 1 && y.size(axis) != 1)) y = sum(y, {axis}, true);
+  }
+  return y.reshape(shape);
+}
+
+Tensor concat(std::span<const Tensor> tensors, int axis) {
+  check(!tensors.empty(), "concat", "there must be at least one tensor");
+  check_defined("concat", "tensor 0", tensors[0]);
+  Shape shape = tensors[0].shape();
+  axis = shape.normalize(axis);
+  shape[axis] = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const Tensor& x = tensors[i];
+    check_same_kind("concat", "tensor 0", tensors[0], fmt::format("tensor {}", i), x);
+    bool matches = x.rank() == shape.rank();
+    for (int a = 0; matches && a < shape.rank(); ++a) matches = a == axis || x.size(a) == shape[a];
+    check(matches, "concat", "sizes must match except along axis {}; got {} and {}", axis,
+          tensors[0].shape(), x.shape());
+    shape[axis] += x.size(axis);
+  }
+  Tensor y = empty(shape, options_of(tensors[0]));
+  const ReduceGeometry g = around_axis(shape, axis);
+  std::int64_t begin = 0;
+  for (const Tensor& x : tensors) {
+    const std::int64_t run = x.size(axis) * g.inner;
+    dispatch_any(x.dtype(), [&]<class T>() {
+      if (run > 0)
+        GRADUS_KERNEL(x.device(), copy_rows(x.data<T>(), run, y.data<T>() + begin,
+                                            g.reduce * g.inner, g.outer, run));
+    });
+    begin += run;
+  }
+  return y;
+}
+
+Tensor concat(std::initializer_list<Tensor> tensors, int axis) {
+  return concat(std::span<const Tensor>(tensors.begin(), tensors.size()), axis);
+}
+
+Tensor slice(const Tensor& x, int axis, std::int64_t begin, std::int64_t end) {
+  check_defined("slice", "x", x);
+  axis = x.shape().normalize(axis);
+  if (axis == 0) return x.slice(begin, end);
+  check(0 <= begin && begin <= end && end <= x.size(axis), "slice",
+        "[{}, {}) is not within axis {} of shape {}", begin, end, axis, x.shape());
+  Shape shape = x.shape();
+  shape[axis] = end - begin;
+  Tensor y = empty(shape, options_of(x));
+  const ReduceGeometry g = around_axis(x.shape(), axis);
+  const std::int64_t run = (end - begin) * g.inner;
+  dispatch_any(x.dtype(), [&]<class T>() {
+    if (y.numel() > 0)
+      GRADUS_KERNEL(x.device(), copy_rows(x.data<T>() + begin * g.inner, g.reduce * g.inner,
+                                          y.data<T>(), run, g.outer, run));
+  });
+  return y;
+}
+
+Tensor slice_backward(const Tensor& dy, const Shape& shape, int axis, std::int64_t begin) {
+  check_defined("slice_backward", "dy", dy);
+  Tensor dx = zeros(shape, options_of(dy));
+  const ReduceGeometry g = around_axis(shape, shape.normalize(axis));
+  const std::int64_t run = dy.size(axis) * g.inner;
+  dispatch_any(dy.dtype(), [&]<class T>() {
+    if (dy.numel() > 0)
+      GRADUS_KERNEL(dy.device(), copy_rows(dy.data<T>(), run, dx.data<T>() + begin * g.inner,
+                                           g.reduce * g.inner, g.outer, run));
+  });
+  return dx;
+}
+
+Tensor gather_rows(const Tensor& x, const Tensor& index) {
+  check_defined("gather_rows", "x", x);
+  check(x.rank() >= 1, "gather_rows", "x must have a leading axis; got a scalar");
+  check_index("gather_rows", index, x.size(0));
+  Tensor y = empty(with_rows(x.shape(), index.numel()), options_of(x));
+  const std::int64_t columns = index.numel() == 0 ? 0 : y.numel() / index.numel();
+  dispatch_any(x.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(x.device(), gather_rows(x.data<T>(), index.data<std::int64_t>(), y.data<T>(),
+                                          index.numel(), columns));
+  });
+  return y;
+}
+
+Tensor scatter_add_rows(const Tensor& dy, const Tensor& index, std::int64_t rows) {
+  check_floating("scatter_add_rows", "dy", dy);
+  check_index("scatter_add_rows", index, rows);
+  check(dy.rank() >= 1 && dy.size(0) == index.numel(), "scatter_add_rows",
+        "dy needs a row for each index; got {} for {} indices", dy.shape(), index.numel());
+  Tensor dx = zeros(with_rows(dy.shape(), rows), options_of(dy));
+  const std::int64_t columns = index.numel() == 0 ? 0 : dy.numel() / index.numel();
+  dispatch_floating("scatter_add_rows", dy.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(dy.device(), scatter_add_rows(dy.data<T>(), index.data<std::int64_t>(),
+                                                dx.data<T>(), index.numel(), columns));
+  });
+  return dx;
+}
+
+Tensor one_hot(const Tensor& index, std::int64_t classes, DType dtype) {
+  check(classes >= 1, "one_hot", "there must be at least one class; got {}", classes);
+  check_index("one_hot", index, classes);
+  Tensor y = empty({index.numel(), classes}, {dtype, index.device()});
+  dispatch_any(dtype, [&]<class T>() {
+    GRADUS_KERNEL(index.device(),
+                  one_hot(index.data<std::int64_t>(), y.data<T>(), index.numel(), classes));
+  });
+  return y;
+}
+
+}  // namespace gradus
