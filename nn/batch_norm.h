@@ -1,0 +1,43 @@
+// Batch normalisation layer.
+#pragma once
+
+#include "nn/module.h"
+
+namespace gradus::nn {
+
+struct BatchNormOptions {
+  std::int64_t channels = 0;
+  double eps = 1e-5;
+  double momentum = 0.1;  ///< weight of the new batch in the running statistics
+  bool affine = true;     ///< whether weight and bias are learnt, or stay 1 and 0
+};
+
+/// y = (x - mean) / sqrt(var + eps) * weight + bias, for each channel of x [..., channels].
+///
+/// In training, mean and (biased) var are the batch's, over all axes but the last, and the running
+/// statistics move towards them: running = (1 - momentum) running + momentum batch, with the
+/// unbiased variance; a batch with one value per channel is an error. In evaluation mean and var
+/// are the running ones. Ioffe and Szegedy, "Batch normalization", ICML 2015.
+class BatchNorm : public Module {
+ public:
+  explicit BatchNorm(const BatchNormOptions& options);
+
+  const BatchNormOptions& options() const { return options_; }
+  Variable weight, bias;             ///< [channels]; undefined unless affine
+  Tensor running_mean, running_var;  ///< [channels]
+  Tensor num_batches_tracked;        ///< int64 scalar on the CPU: training batches seen
+
+ protected:
+  Variable forward(const Variable& x) override;
+
+ private:
+  void track(const Tensor& batch_mean, const Tensor& batch_variance, std::int64_t rows);
+
+  BatchNormOptions options_;
+};
+
+/// The layout keeps channels last, so these are one layer: [N, C] and [N, H, W, C].
+using BatchNorm1d = BatchNorm;
+using BatchNorm2d = BatchNorm;
+
+}  // namespace gradus::nn

@@ -1,0 +1,40 @@
+#include "nn/conv2d.h"
+
+#include "autograd/ops.h"
+#include "nn/init.h"
+
+namespace gradus::nn {
+
+Conv2d::Conv2d(const Conv2dOptions& options, Generator& generator) : options_(options) {
+  const auto& o = options_;
+  check(o.in_channels > 0 && o.out_channels > 0, "conv2d",
+        "in_channels and out_channels must be positive; got {} and {}", o.in_channels,
+        o.out_channels);
+  check(o.groups > 0 && o.in_channels % o.groups == 0 && o.out_channels % o.groups == 0, "conv2d",
+        "groups must divide in_channels and out_channels; got groups {}, channels {} and {}",
+        o.groups, o.in_channels, o.out_channels);
+  check(o.kernel.height > 0 && o.kernel.width > 0, "conv2d", "kernel must be positive; got {} x {}",
+        o.kernel.height, o.kernel.width);
+  const Shape shape{o.out_channels, o.kernel.height, o.kernel.width, o.in_channels / o.groups};
+  const std::int64_t fan_in = shape[1] * shape[2] * shape[3];
+  weight = Variable(o.init == ConvInit::kaiming_normal_fan_out
+                        ? kaiming_normal_fan_out(shape, generator)
+                        : uniform_fan_in(shape, fan_in, generator),
+                    true);
+  if (o.bias) bias = Variable(uniform_fan_in({o.out_channels}, fan_in, generator), true);
+  register_parameter("weight", weight, Layout::conv_weight);
+  register_parameter("bias", bias);
+}
+
+Variable Conv2d::forward(const Variable& x) {
+  check(x.shape().rank() == 4 && x.size(-1) == options_.in_channels, "conv2d",
+        "the input must be [N, H, W, in_channels = {}]; got input {}", options_.in_channels,
+        x.shape());
+  return conv2d(x, weight, bias,
+                {.stride = options_.stride,
+                 .padding = options_.padding,
+                 .dilation = options_.dilation,
+                 .groups = options_.groups});
+}
+
+}  // namespace gradus::nn

@@ -1,0 +1,43 @@
+// Two-dimensional convolution layer.
+#pragma once
+
+#include "nn/module.h"
+#include "tensor/geometry.h"
+
+namespace gradus::nn {
+
+/// How a convolution's weight starts; the bias always has PyTorch's default.
+enum class ConvInit : std::uint8_t {
+  uniform_fan_in,          ///< PyTorch's default
+  kaiming_normal_fan_out,  ///< torchvision's ResNet
+};
+
+struct Conv2dOptions {
+  std::int64_t in_channels = 0;
+  std::int64_t out_channels = 0;
+  Size2 kernel = 1;
+  Size2 stride = 1;
+  Size2 padding = 0;
+  Size2 dilation = 1;
+  std::int64_t groups = 1;
+  bool bias = true;
+  ConvInit init = ConvInit::uniform_fan_in;
+};
+
+/// gradus::conv2d with weight [O, kH, kW, I / groups] and bias [O]:
+/// [N, H, W, in_channels] -> [N, H', W', out_channels]. Draws weight, then bias.
+class Conv2d : public Module {
+ public:
+  Conv2d(const Conv2dOptions& options, Generator& generator);
+
+  const Conv2dOptions& options() const { return options_; }
+  Variable weight, bias;
+
+ protected:
+  Variable forward(const Variable& x) override;
+
+ private:
+  Conv2dOptions options_;
+};
+
+}  // namespace gradus::nn

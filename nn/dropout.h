@@ -1,0 +1,34 @@
+// Dropout layer.
+#pragma once
+
+#include "autograd/ops.h"
+#include "nn/module.h"
+
+namespace gradus::nn {
+
+struct DropoutOptions {
+  double p = 0.5;  ///< probability that an element becomes 0, in [0, 1)
+};
+
+/// In training, zeroes elements with probability p and scales the others by 1 / (1 - p); the
+/// identity in evaluation. Srivastava et al., "Dropout", JMLR 2014. It draws from a generator of
+/// its own, which named_generators() shows.
+class Dropout : public Module {
+ public:
+  Dropout(const DropoutOptions& options, const Generator& generator)
+      : options_(options), generator_(generator) {
+    check(options.p >= 0 && options.p < 1, "dropout", "p must be in [0, 1); got {}", options.p);
+    register_generator("generator", generator_);
+  }
+
+ protected:
+  Variable forward(const Variable& x) override {
+    return training() && options_.p > 0 ? dropout(x, options_.p, generator_) : x;
+  }
+
+ private:
+  DropoutOptions options_;
+  Generator generator_;
+};
+
+}  // namespace gradus::nn

@@ -1,0 +1,68 @@
+#include "nn/losses.h"
+
+#include <cmath>
+
+#include "autograd/ops.h"
+#include "tensor/check.h"
+
+namespace gradus::nn {
+namespace {
+
+void check_labels(std::string_view where, const Shape& logits, const Tensor& labels) {
+  check(logits.rank() == 2 && labels.shape() == Shape{logits[0]}, where,
+        "logits must be [N, classes] and labels [N]; got {} and {}", logits, labels.shape());
+  check(labels.dtype() == DType::int64, where, "labels must be int64; got {}",
+        name(labels.dtype()));
+}
+
+/// Whether fewer than k classes rank before `label`.
+bool among_largest(const double* logits, std::int64_t classes, std::int64_t label, std::int64_t k) {
+  const double own = logits[label];
+  if (std::isnan(own)) return false;
+  std::int64_t before = 0;
+  for (std::int64_t c = 0; c < classes; ++c) {
+    if (c == label) continue;
+    before += std::isnan(logits[c]) || logits[c] > own || (logits[c] == own && c < label);
+  }
+  return before < k;
+}
+
+}  // namespace
+
+Variable cross_entropy(const Variable& logits, const Tensor& labels,
+                       const CrossEntropyOptions& options) {
+  check_labels("cross_entropy", logits.shape(), labels);
+  check(logits.size(0) > 0, "cross_entropy", "the batch is empty; got logits {}", logits.shape());
+  const double smoothing = options.label_smoothing;
+  check(smoothing >= 0 && smoothing <= 1, "cross_entropy",
+        "label_smoothing must be in [0, 1]; got {}", smoothing);
+  const std::int64_t batch = logits.size(0), classes = logits.size(1);
+  const Tensor target = affine(one_hot(labels, classes, logits.dtype()), 1 - smoothing,
+                               smoothing / static_cast<double>(classes));
+  return sum(log_softmax(logits) * Variable(target)) / static_cast<double>(-batch);
+}
+
+Variable mse_loss(const Variable& prediction, const Variable& target) {
+  check(prediction.shape() == target.shape(), "mse_loss",
+        "prediction and target must have one shape; got {} and {}", prediction.shape(),
+        target.shape());
+  return mean(square(prediction - target));
+}
+
+std::int64_t count_top_k(const Tensor& logits, const Tensor& labels, std::int64_t k) {
+  check_labels("count_top_k", logits.shape(), labels);
+  check(k >= 1, "count_top_k", "k must be at least 1; got {}", k);
+  const std::int64_t classes = logits.size(1);
+  const auto values = logits.to(DType::float64).to_vector<double>();
+  std::int64_t correct = 0;
+  const double* row = values.data();
+  for (const std::int64_t label : labels.to_vector<std::int64_t>()) {
+    check(label >= 0 && label < classes, "count_top_k", "labels must be in [0, {}); got {}",
+          classes, label);
+    correct += among_largest(row, classes, label, k);
+    row += classes;
+  }
+  return correct;
+}
+
+}  // namespace gradus::nn

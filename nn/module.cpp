@@ -1,0 +1,192 @@
+#include "nn/module.h"
+
+#include <algorithm>
+
+#include "tensor/check.h"
+
+namespace gradus::nn {
+namespace {
+
+thread_local ForwardObserver* observer = nullptr;
+
+/// The modules that this thread is running, innermost first.
+struct Frame {
+  const Module& module;
+  const Frame* outer;
+};
+thread_local const Frame* running = nullptr;
+
+class RunningScope {
+ public:
+  explicit RunningScope(const Module& module) : frame_{module, running} { running = &frame_; }
+  ~RunningScope() { running = frame_.outer; }
+  RunningScope(const RunningScope&) = delete;
+  RunningScope& operator=(const RunningScope&) = delete;
+
+ private:
+  Frame frame_;
+};
+
+std::string running_path() {
+  std::string path;
+  for (const Frame* frame = running; frame != nullptr; frame = frame->outer) {
+    path = join_path(frame->module.name(), path);
+  }
+  return path;
+}
+
+}  // namespace
+
+std::string join_path(std::string_view path, std::string_view name) {
+  if (path.empty()) return std::string(name);
+  if (name.empty()) return std::string(path);
+  return fmt::format("{}.{}", path, name);
+}
+
+ForwardObserver::ForwardObserver(Callback callback)
+    : callback_(std::move(callback)), previous_(observer) {
+  observer = this;
+}
+
+ForwardObserver::~ForwardObserver() { observer = previous_; }
+
+Variable Module::operator()(const Variable& x) {
+  const RunningScope scope(*this);
+  try {
+    Variable y = forward(x);
+    if (observer != nullptr) observer->callback_(running_path(), y.value());
+    return y;
+  } catch (Error& error) {
+    error.prepend_path(name_);
+    throw;
+  }
+}
+
+void Module::visit_from(const std::string& path, const Visitor& visitor) {
+  visitor(path, *this);
+  for (const auto& child : children_) child->visit_from(join_path(path, child->name_), visitor);
+}
+
+std::vector<NamedParameter> Module::named_parameters() {
+  std::vector<NamedParameter> all;
+  visit([&](const std::string& path, Module& module) {
+    for (const Parameter& p : module.parameters_) {
+      all.push_back({join_path(path, p.name), p.variable});
+    }
+  });
+  return all;
+}
+
+std::vector<NamedTensor> Module::named_buffers() {
+  std::vector<NamedTensor> all;
+  visit([&](const std::string& path, Module& module) {
+    for (const auto& [name, tensor] : module.buffers_) {
+      all.push_back({join_path(path, name), tensor});
+    }
+  });
+  return all;
+}
+
+std::vector<NamedTensor> Module::named_state() {
+  std::vector<NamedTensor> all;
+  visit([&](const std::string& path, Module& module) {
+    for (const Parameter& p : module.parameters_) {
+      all.push_back({join_path(path, p.name), &p.variable->value(), p.layout});
+    }
+    for (const auto& [name, tensor] : module.buffers_) {
+      all.push_back({join_path(path, name), tensor});
+    }
+  });
+  return all;
+}
+
+std::vector<NamedGenerator> Module::named_generators() {
+  std::vector<NamedGenerator> all;
+  visit([&](const std::string& path, Module& module) {
+    for (const auto& [name, generator] : module.generators_) {
+      all.push_back({join_path(path, name), generator});
+    }
+  });
+  return all;
+}
+
+std::int64_t Module::parameter_count() {
+  std::int64_t count = 0;
+  for (const auto& parameter : named_parameters()) count += parameter.variable->numel();
+  return count;
+}
+
+void Module::train(bool on) {
+  visit([on](const std::string&, Module& module) { module.training_ = on; });
+}
+
+void Module::set_requires_grad(bool on) {
+  for (const auto& parameter : named_parameters()) {
+    *parameter.variable = Variable(parameter.variable->value(), on);
+  }
+}
+
+void Module::zero_grad() {
+  for (const auto& parameter : named_parameters()) {
+    if (parameter.variable->requires_grad()) parameter.variable->zero_grad();
+  }
+}
+
+template <class Convert>
+void Module::convert_floating(const Convert& convert) {
+  for (const auto& parameter : named_parameters()) {
+    Variable& variable = *parameter.variable;
+    variable = Variable(convert(variable.value()), variable.requires_grad());
+  }
+  for (const auto& buffer : named_buffers()) {
+    if (is_floating(buffer.tensor->dtype())) *buffer.tensor = convert(*buffer.tensor);
+  }
+}
+
+void Module::to(DType dtype) {
+  check(is_floating(dtype), "to", "parameters must be float32 or float64; got {}",
+        gradus::name(dtype));
+  convert_floating([dtype](const Tensor& x) { return x.to(dtype); });
+}
+
+void Module::to(Device device) {
+  convert_floating([device](const Tensor& x) { return x.to(device); });
+}
+
+void Module::check_new_name(const std::string& name) const {
+  const auto taken = [&name](const auto& entries, auto name_of) {
+    return std::any_of(entries.begin(), entries.end(),
+                       [&](const auto& entry) { return name_of(entry) == name; });
+  };
+  const auto first = [](const auto& entry) -> const std::string& { return entry.first; };
+  check(!name.empty() && name.find('.') == std::string::npos, "module",
+        "a name must not be empty or contain a dot; got \"{}\"", name);
+  check(!taken(parameters_, [](const Parameter& p) -> const std::string& { return p.name; }) &&
+            !taken(buffers_, first) && !taken(generators_, first) &&
+            !taken(children_, [](const auto& child) -> const std::string& { return child->name_; }),
+        "module", "the name \"{}\" is already taken", name);
+}
+
+void Module::add_child(std::string name, std::unique_ptr<Module> child) {
+  check_new_name(name);
+  child->name_ = std::move(name);
+  children_.push_back(std::move(child));
+}
+
+void Module::register_parameter(std::string name, Variable& variable, Layout layout) {
+  if (!variable.defined()) return;
+  check_new_name(name);
+  parameters_.push_back({std::move(name), &variable, layout});
+}
+
+void Module::register_buffer(std::string name, Tensor& tensor) {
+  check_new_name(name);
+  buffers_.emplace_back(std::move(name), &tensor);
+}
+
+void Module::register_generator(std::string name, Generator& generator) {
+  check_new_name(name);
+  generators_.emplace_back(std::move(name), &generator);
+}
+
+}  // namespace gradus::nn

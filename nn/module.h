@@ -1,0 +1,157 @@
+// Module: a layer or a network; owns named parameters, buffers and child modules.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "autograd/parameter.h"
+#include "autograd/variable.h"
+#include "tensor/random.h"
+
+namespace gradus::nn {
+
+/// How a tensor of ours relates to PyTorch's of the same name.
+enum class Layout : std::uint8_t {
+  same,
+  conv_weight,  ///< ours [O, kH, kW, I], PyTorch's [O, I, kH, kW]
+};
+
+/// A tensor of a module's state under its dotted name.
+struct NamedTensor {
+  std::string name;
+  Tensor* tensor = nullptr;
+  Layout layout = Layout::same;
+};
+
+/// A module's own random number generator under its dotted name: its position belongs in a
+/// checkpoint if a resumed run is to be exact.
+struct NamedGenerator {
+  std::string name;
+  Generator* generator = nullptr;
+};
+
+/// The base of every layer and network. A subclass implements `forward`, keeps its parameters as
+/// members and announces them in its constructor:
+///
+///     class Head : public Module {
+///      public:
+///       Head(std::int64_t features, Generator& generator)
+///           : fc(add("fc", std::make_unique<Linear>(LinearOptions{features, 10}, generator))) {
+///         register_parameter("scale", scale);
+///       }
+///       Linear& fc;
+///       Variable scale{ones({1}), true};
+///
+///      protected:
+///       Variable forward(const Variable& x) override { return fc(x) * scale; }
+///     };
+///
+/// Names are dotted paths from the module that is asked; a module's own parameters come before its
+/// children's, both in the order of registration. Not copyable: parameters have one owner.
+class Module {
+ public:
+  Module() = default;
+  virtual ~Module() = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+
+  /// Runs `forward`. An Error that it throws gets this module's name before its path, and a
+  /// ForwardObserver sees the output.
+  Variable operator()(const Variable& x);
+
+  /// The name under which the parent holds this module; empty for a root.
+  const std::string& name() const { return name_; }
+
+  /// Calls `visitor(path, module)` for this module (path "") and all below it, parents first.
+  using Visitor = std::function<void(const std::string& path, Module& module)>;
+  void visit(const Visitor& visitor) { visit_from("", visitor); }
+
+  std::vector<NamedParameter> named_parameters();
+  std::vector<NamedTensor> named_buffers();
+  /// Values of parameters and buffers, module by module: what a state_dict holds.
+  std::vector<NamedTensor> named_state();
+  std::vector<NamedGenerator> named_generators();
+  /// Number of elements of all parameters.
+  std::int64_t parameter_count();
+
+  /// Training or evaluation mode of this module and all below (batch norm, dropout). It never
+  /// touches requires_grad.
+  void train(bool on = true);
+  void eval() { train(false); }
+  bool training() const { return training_; }
+
+  /// Whether parameters are trained: off freezes them, and no graph is recorded for them.
+  /// Forgets their gradients.
+  void set_requires_grad(bool on);
+  void freeze() { set_requires_grad(false); }
+  /// Forgets all gradients.
+  void zero_grad();
+
+  /// Converts floating-point parameters and buffers; forgets gradients.
+  void to(DType dtype);
+  /// Moves them to a device; integer buffers are counters and stay on the CPU.
+  void to(Device device);
+
+ protected:
+  virtual Variable forward(const Variable& x) = 0;
+
+  /// Takes `child` over under `name`, which must be new and without dots.
+  template <class M>
+  M& add(std::string name, std::unique_ptr<M> child) {
+    M& reference = *child;
+    add_child(std::move(name), std::move(child));
+    return reference;
+  }
+  /// `variable`, a member of the subclass, becomes a parameter; an undefined one is left out.
+  void register_parameter(std::string name, Variable& variable, Layout layout = Layout::same);
+  /// `tensor`, a member of the subclass, becomes part of the state without being trained.
+  void register_buffer(std::string name, Tensor& tensor);
+  void register_generator(std::string name, Generator& generator);
+
+ private:
+  struct Parameter {
+    std::string name;
+    Variable* variable;
+    Layout layout;
+  };
+
+  void visit_from(const std::string& path, const Visitor& visitor);
+  void check_new_name(const std::string& name) const;
+  void add_child(std::string name, std::unique_ptr<Module> child);
+  template <class Convert>
+  void convert_floating(const Convert& convert);
+
+  std::string name_;
+  bool training_ = true;
+  std::vector<Parameter> parameters_;
+  std::vector<std::pair<std::string, Tensor*>> buffers_;
+  std::vector<std::pair<std::string, Generator*>> generators_;
+  std::vector<std::unique_ptr<Module>> children_;
+};
+
+/// "path.name", or the other one where one is empty.
+std::string join_path(std::string_view path, std::string_view name);
+
+/// While one is alive, every module that this thread runs reports its output:
+/// `callback(path, output)` with the path from the outermost running module, innermost modules
+/// first. One at a time is in force, the last made.
+class ForwardObserver {
+ public:
+  using Callback = std::function<void(const std::string& path, const Tensor& output)>;
+  explicit ForwardObserver(Callback callback);
+  ~ForwardObserver();
+  ForwardObserver(const ForwardObserver&) = delete;
+  ForwardObserver& operator=(const ForwardObserver&) = delete;
+
+ private:
+  friend class Module;
+  Callback callback_;
+  ForwardObserver* previous_;
+};
+
+}  // namespace gradus::nn

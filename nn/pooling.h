@@ -1,0 +1,39 @@
+// Pooling layers on [N, H, W, C].
+#pragma once
+
+#include "autograd/ops.h"
+#include "nn/module.h"
+
+namespace gradus::nn {
+
+/// Largest element of each window; padding never wins.
+class MaxPool2d : public Module {
+ public:
+  explicit MaxPool2d(const Pool2dOptions& options) : options_(options) {}
+
+ protected:
+  Variable forward(const Variable& x) override { return max_pool2d(x, options_); }
+
+ private:
+  Pool2dOptions options_;
+};
+
+/// Mean of each window.
+class AvgPool2d : public Module {
+ public:
+  explicit AvgPool2d(const Pool2dOptions& options) : options_(options) {}
+
+ protected:
+  Variable forward(const Variable& x) override { return avg_pool2d(x, options_); }
+
+ private:
+  Pool2dOptions options_;
+};
+
+/// Mean over H and W: [N, H, W, C] -> [N, C].
+class GlobalAvgPool2d : public Module {
+ protected:
+  Variable forward(const Variable& x) override { return global_avg_pool2d(x); }
+};
+
+}  // namespace gradus::nn

@@ -1,0 +1,80 @@
+// ResNet-18 and ResNet-34 (He et al., "Deep residual learning for image recognition", CVPR 2016),
+// with torchvision's names.
+#pragma once
+
+#include <array>
+
+#include "nn/batch_norm.h"
+#include "nn/conv2d.h"
+#include "nn/linear.h"
+#include "nn/sequential.h"
+
+namespace gradus::nn {
+
+enum class Stem : std::uint8_t {
+  cifar,     ///< 3x3 convolution of stride 1, for small images
+  imagenet,  ///< 7x7 convolution of stride 2, then 3x3 max-pooling of stride 2
+};
+
+struct ResNetOptions {
+  std::array<std::int64_t, 4> layers{2, 2, 2, 2};  ///< blocks in each of the four stages
+  std::int64_t width = 64;  ///< channels of the first stage; each later stage doubles them
+  std::int64_t in_channels = 3;
+  Stem stem = Stem::cifar;
+  std::int64_t stem_padding = 1;    ///< of the CIFAR stem; 1 keeps the image's size
+  bool stem_bias = false;           ///< a bias in front of batch norm: only for compatibility
+  std::int64_t fc_features = 0;     ///< outputs of a last linear layer `fc`; 0 leaves it out
+  bool zero_init_residual = false;  ///< the last batch norm of each block starts with weight 0
+};
+
+inline ResNetOptions resnet18() { return {}; }
+inline ResNetOptions resnet34() { return {.layers = {3, 4, 6, 3}}; }
+
+/// relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)), the shortcut a strided 1x1 convolution with
+/// batch norm (`downsample`) where the shape changes.
+class BasicBlock : public Module {
+ public:
+  BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std::int64_t stride,
+             Generator& generator);
+
+  Conv2d& conv1;
+  BatchNorm2d& bn1;
+  Conv2d& conv2;
+  BatchNorm2d& bn2;
+  Sequential* downsample = nullptr;  ///< null where the shortcut is the identity
+
+ protected:
+  Variable forward(const Variable& x) override;
+};
+
+/// Images [N, H, W, in_channels] -> features [N, feature_count()].
+///
+/// Convolutions start from kaiming_normal_fan_out, as in torchvision. The CIFAR stem keeps
+/// PyTorch's default instead, as in programs that replace torchvision's conv1 after it has been
+/// initialised. Weights are drawn in the order of the names.
+class ResNet : public Module {
+ public:
+  ResNet(const ResNetOptions& options, Generator& generator);
+
+  const ResNetOptions& options() const { return options_; }
+  /// Size of the output: 8 width (512 for ResNet-18), or fc_features.
+  std::int64_t feature_count() const;
+
+  Conv2d& conv1;
+  BatchNorm2d& bn1;
+  Sequential& layer1;
+  Sequential& layer2;
+  Sequential& layer3;
+  Sequential& layer4;
+  Linear* fc = nullptr;
+
+ protected:
+  Variable forward(const Variable& x) override;
+
+ private:
+  Sequential& add_stage(int stage, const ResNetOptions& options, Generator& generator);
+
+  ResNetOptions options_;
+};
+
+}  // namespace gradus::nn

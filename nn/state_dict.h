@@ -1,0 +1,36 @@
+// A module's parameters and buffers by name, with PyTorch's names and layouts.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nn/module.h"
+
+namespace gradus::nn {
+
+using StateDict = std::map<std::string, Tensor>;
+
+/// A snapshot (copies) of the module's state. Names start with `prefix` and a dot, if it is not
+/// empty. Convolution weights are [O, I, kH, kW], as in PyTorch; everything else has one layout.
+StateDict state_dict(Module& module, std::string_view prefix = "");
+
+struct LoadOptions {
+  bool strict = true;  ///< missing and unexpected names are errors
+};
+
+struct LoadReport {
+  std::vector<std::string> missing;     ///< in the module, not in the state
+  std::vector<std::string> unexpected;  ///< in the state, not in the module
+};
+
+/// Copies a state (PyTorch's layouts) into the module; float32 and float64 convert to the module's
+/// type. With a prefix only names that start with it and a dot are read:
+/// `load_state_dict(encoder, state, "encoder")`. All or nothing: on an Error the module is as it
+/// was. The error names missing and unexpected names (unless options.strict is off), and the first
+/// tensor whose shape or type does not fit.
+LoadReport load_state_dict(Module& module, const StateDict& state, std::string_view prefix = "",
+                           const LoadOptions& options = {});
+
+}  // namespace gradus::nn

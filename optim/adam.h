@@ -1,0 +1,41 @@
+// Adam (Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015) and AdamW
+// (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019), as in PyTorch.
+#pragma once
+
+#include "optim/optimizer.h"
+
+namespace gradus::optim {
+
+struct AdamOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+};
+
+/// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+/// p -= lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps), with g += weight_decay p before.
+/// State: "exp_avg" m and "exp_avg_sq" v.
+class Adam : public Optimizer {
+ public:
+  Adam(std::vector<ParameterGroup> groups, const AdamOptions& options = {})
+      : Adam(std::move(groups), options, false) {}
+
+ protected:
+  Adam(std::vector<ParameterGroup> groups, const AdamOptions& options, bool decoupled);
+  std::vector<std::string> slot_names() const override { return {"exp_avg", "exp_avg_sq"}; }
+  void update(Tensor& parameter, const Tensor& gradient, const ParameterGroup& group, double lr,
+              ParameterState& state) override;
+
+ private:
+  AdamOptions options_;
+  bool decoupled_;
+};
+
+/// Adam with p -= lr weight_decay p in place of the decay in the gradient.
+class AdamW : public Adam {
+ public:
+  AdamW(std::vector<ParameterGroup> groups, const AdamOptions& options = {})
+      : Adam(std::move(groups), options, true) {}
+};
+
+}  // namespace gradus::optim
