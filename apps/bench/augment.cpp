@@ -1,0 +1,79 @@
+// Augmented views a second on one core, for each recipe and for each operation alone.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/augment.h"
+
+namespace {
+
+using namespace gradus::data;
+
+constexpr int side = 32;
+constexpr int image_bytes = side * side * 3;
+
+/// Views a second when each of `images` is augmented once a pass, for at least `seconds`.
+double measure(const AugmentOptions& options, const std::vector<std::uint8_t>& images,
+               double seconds) {
+  using Clock = std::chrono::steady_clock;
+  const auto count = static_cast<std::int64_t>(images.size()) / image_bytes;
+  AugmentScratch scratch;
+  std::vector<float> output(static_cast<std::size_t>(options.size * options.size * 3));
+  const auto start = Clock::now();
+  double elapsed = 0.0;
+  std::int64_t views = 0;
+  for (std::int64_t epoch = 0; elapsed < seconds; ++epoch) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const AugmentParameters parameters =
+          draw_parameters(options, side, side, {.seed = 1, .epoch = epoch, .sample = i});
+      apply(options, parameters, images.data() + i * image_bytes, side, output.data(), scratch);
+    }
+    views += count;
+    elapsed = std::chrono::duration<double>(Clock::now() - start).count();
+  }
+  return static_cast<double>(views) / elapsed;
+}
+
+std::vector<std::pair<std::string, AugmentOptions>> cases() {
+  const auto only_jitter = [](JitterOptions jitter) {
+    return AugmentOptions{.jitter_probability = 1.0f, .jitter = jitter};
+  };
+  return {{"vicreg recipe", vicreg_augmentation()},
+          {"solo-learn recipe", solo_learn_augmentation()},
+          {"linear evaluation", linear_eval_train_augmentation()},
+          {"normalise only", normalize_only()},
+          {"+ crop, bilinear", {.random_crop = true}},
+          {"+ crop, bicubic", {.random_crop = true, .interpolation = Interpolation::bicubic}},
+          {"+ brightness", only_jitter({0.4f, 0.0f, 0.0f, 0.0f})},
+          {"+ contrast", only_jitter({0.0f, 0.4f, 0.0f, 0.0f})},
+          {"+ saturation", only_jitter({0.0f, 0.0f, 0.2f, 0.0f})},
+          {"+ hue", only_jitter({0.0f, 0.0f, 0.0f, 0.1f})},
+          {"+ grayscale", {.grayscale_probability = 1.0f}},
+          {"+ blur", {.blur_probability = 1.0f}},
+          {"+ solarize", {.solarize_probability = 1.0f}}};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Augmented 32x32 views a second on one core");
+  double seconds = 1.0;
+  app.add_option("--seconds", seconds, "Time for each case")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+
+  std::vector<std::uint8_t> images(1000 * image_bytes);
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    images[i] = static_cast<std::uint8_t>((i * 2654435761u) >> 13);
+  }
+  fmt::print("{:<20} {:>12} {:>10}\n", "augmentation", "views/s/core", "us/view");
+  for (const auto& [name, options] : cases()) {
+    const double rate = measure(options, images, seconds);
+    fmt::print("{:<20} {:>12.0f} {:>10.2f}\n", name, rate, 1e6 / rate);
+  }
+}

@@ -1,0 +1,91 @@
+// Resizing, flipping and blurring of one image. Pixels come in as uint8 [H, W, 3] and leave as
+// three float planes [3, size, size] in [0, 1], the layout that the colour operations work on.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "tensor/random.h"
+
+namespace gradus::data {
+
+/// How a resize samples the source. Neither filters before it shrinks (no antialias), and pixel
+/// centres lie at half-integers (align_corners = false), as in torch.nn.functional.interpolate.
+enum class Interpolation : std::uint8_t {
+  bilinear,
+  bicubic,  ///< Keys' kernel with a = -0.75 (IEEE ASSP 29(6), 1981); results are clamped to [0, 1]
+};
+
+/// Number of source pixels that one output pixel reads along an axis.
+GRADUS_HOST_DEVICE constexpr int tap_count(Interpolation interpolation) {
+  return interpolation == Interpolation::bilinear ? 2 : 4;
+}
+
+/// The source pixels that an output pixel reads along one axis, and their weights.
+struct ResizeTaps {
+  int index[4];
+  float weight[4];
+};
+
+GRADUS_HOST_DEVICE inline int clamp_index(int index, int size) {
+  return index < 0 ? 0 : (index < size ? index : size - 1);
+}
+
+/// Taps of output pixel `target` when `source_size` pixels become `target_size`.
+/// Bilinear: s = max((target + 0.5) source_size / target_size - 0.5, 0); bicubic without the max.
+/// Neighbours beyond the border repeat the border's pixel.
+GRADUS_HOST_DEVICE inline ResizeTaps resize_taps(Interpolation interpolation, int target,
+                                                 int source_size, int target_size) {
+  const float scale = static_cast<float>(source_size) / static_cast<float>(target_size);
+  float position = (static_cast<float>(target) + 0.5f) * scale - 0.5f;
+  if (interpolation == Interpolation::bilinear) {
+    position = position > 0.0f ? position : 0.0f;
+    const int first = static_cast<int>(position);
+    const float t = position - static_cast<float>(first);
+    return {{first, clamp_index(first + 1, source_size), first, first}, {1.0f - t, t, 0.0f, 0.0f}};
+  }
+  constexpr float a = -0.75f;
+  const float floor = std::floor(position);
+  const int first = static_cast<int>(floor);
+  const float t = position - floor;
+  const float u = 1.0f - t;
+  ResizeTaps taps;
+  for (int k = 0; k < 4; ++k) taps.index[k] = clamp_index(first - 1 + k, source_size);
+  // |x| <= 1: (a+2)|x|^3 - (a+3)|x|^2 + 1;  1 < |x| < 2: a|x|^3 - 5a|x|^2 + 8a|x| - 4a.
+  taps.weight[0] = ((a * (t + 1.0f) - 5.0f * a) * (t + 1.0f) + 8.0f * a) * (t + 1.0f) - 4.0f * a;
+  taps.weight[1] = ((a + 2.0f) * t - (a + 3.0f)) * t * t + 1.0f;
+  taps.weight[2] = ((a + 2.0f) * u - (a + 3.0f)) * u * u + 1.0f;
+  taps.weight[3] = ((a * (u + 1.0f) - 5.0f * a) * (u + 1.0f) + 8.0f * a) * (u + 1.0f) - 4.0f * a;
+  return taps;
+}
+
+/// A rectangle of the source image, in pixels.
+struct CropBox {
+  int top;
+  int left;
+  int height;
+  int width;
+};
+
+/// What resized_crop and blur work in; reused from image to image.
+struct GeometryScratch {
+  std::vector<float> source;      // [crop height, crop width * 3]
+  std::vector<float> row;         // [crop width * 3]
+  std::vector<int> column_index;  // [taps, size]
+  std::vector<float> column_weight;
+  std::vector<float> blurred;  // [size, size]
+};
+
+/// Cuts `box` out of `image` (uint8 [H, W, 3], rows of `image_width` pixels), resizes it to
+/// size x size, mirrors it left to right if `flip`, and writes planes [3, size, size] in [0, 1].
+void resized_crop(const std::uint8_t* image, int image_width, const CropBox& box,
+                  Interpolation interpolation, bool flip, int size, float* planes,
+                  GeometryScratch& scratch);
+
+/// Gaussian blur with a 3x3 kernel of standard deviation `sigma` (pixels), in place on planes
+/// [3, size, size]: along each axis [e, 1, e] / (1 + 2e), e = exp(-1 / (2 sigma^2)); the border
+/// reflects without repeating the edge pixel.
+void gaussian_blur(float* planes, int size, float sigma, GeometryScratch& scratch);
+
+}  // namespace gradus::data

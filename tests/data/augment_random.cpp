@@ -1,0 +1,281 @@
+// The random choices of the augmentation: frequencies, ranges, and what they depend on.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "data/augment.h"
+#include "tests/support/temp_folder.h"
+
+namespace {
+
+using namespace gradus::data;
+
+constexpr int side = 32;
+constexpr int trials = 20'000;
+
+AugmentParameters draw_sample(const AugmentOptions& options, std::int64_t sample) {
+  return draw_parameters(options, side, side, {.seed = 7, .sample = sample});
+}
+
+bool same(const AugmentParameters& a, const AugmentParameters& b) {
+  return a.crop.top == b.crop.top && a.crop.left == b.crop.left && a.crop.height == b.crop.height &&
+         a.crop.width == b.crop.width && a.flip == b.flip && a.jitter == b.jitter &&
+         std::equal(a.jitter_order, a.jitter_order + 4, b.jitter_order) &&
+         a.brightness == b.brightness && a.contrast == b.contrast && a.saturation == b.saturation &&
+         a.hue == b.hue && a.grayscale == b.grayscale && a.blur == b.blur &&
+         a.blur_sigma == b.blur_sigma && a.solarize == b.solarize;
+}
+
+std::vector<std::uint8_t> test_image() {
+  std::vector<std::uint8_t> image(side * side * 3);
+  for (std::size_t i = 0; i < image.size(); ++i) {
+    image[i] = static_cast<std::uint8_t>((i * 2654435761u) >> 11);
+  }
+  return image;
+}
+
+TEST_CASE("choices come with their probabilities") {
+  int flip = 0, jitter = 0, gray = 0, blur = 0, solarize = 0;
+  for (int i = 0; i < trials; ++i) {
+    const AugmentParameters p = draw_sample(vicreg_augmentation(), i);
+    flip += p.flip;
+    jitter += p.jitter;
+    gray += p.grayscale;
+    blur += p.blur;
+    solarize += p.solarize;
+  }
+  const auto frequency = [](int count) { return static_cast<double>(count) / trials; };
+  // Standard deviations are at most 0.0036: five of them are 0.018.
+  CHECK(frequency(flip) == doctest::Approx(0.5).epsilon(0.018));
+  CHECK(frequency(jitter) == doctest::Approx(0.8).epsilon(0.018));
+  CHECK(std::abs(frequency(gray) - 0.2) < 0.015);
+  CHECK(std::abs(frequency(blur) - 0.5) < 0.018);
+  CHECK(std::abs(frequency(solarize) - 0.2) < 0.015);
+
+  for (int i = 0; i < 1000; ++i) {  // probabilities 0 and 1 leave nothing to chance
+    const AugmentParameters p =
+        draw_sample({.flip_probability = 1.0f, .jitter_probability = 1.0f}, i);
+    REQUIRE((p.flip && p.jitter && !p.grayscale && !p.blur && !p.solarize));
+  }
+}
+
+TEST_CASE("strengths fill their ranges and all 24 jitter orders come up evenly") {
+  std::map<std::string, std::array<float, 2>> range;
+  std::map<std::string, double> sum;
+  std::map<std::array<JitterStep, 4>, int> orders;
+  for (int i = 0; i < trials; ++i) {
+    const AugmentParameters p = draw_sample(vicreg_augmentation(), i);
+    const std::map<std::string, float> drawn = {{"brightness", p.brightness},
+                                                {"contrast", p.contrast},
+                                                {"saturation", p.saturation},
+                                                {"hue", p.hue},
+                                                {"sigma", p.blur_sigma}};
+    for (const auto& [name, value] : drawn) {
+      auto [it, fresh] = range.try_emplace(name, std::array{value, value});
+      it->second = {std::min(it->second[0], value), std::max(it->second[1], value)};
+      sum[name] += value;
+    }
+    std::array<JitterStep, 4> order;
+    std::copy_n(p.jitter_order, 4, order.begin());
+    REQUIRE(std::set<JitterStep>(order.begin(), order.end()).size() == 4);
+    ++orders[order];
+  }
+  const auto check_uniform = [&](const std::string& name, float low, float high) {
+    CAPTURE(name);
+    CHECK(range[name][0] >= low);
+    CHECK(range[name][1] <= high);
+    CHECK(range[name][0] < low + 0.01f * (high - low));
+    CHECK(range[name][1] > high - 0.01f * (high - low));
+    CHECK(std::abs(sum[name] / trials - 0.5 * (low + high)) < 0.012 * (high - low));
+  };
+  check_uniform("brightness", 0.6f, 1.4f);
+  check_uniform("contrast", 0.6f, 1.4f);
+  check_uniform("saturation", 0.8f, 1.2f);
+  check_uniform("hue", -0.1f, 0.1f);
+  check_uniform("sigma", 0.1f, 2.0f);
+  CHECK(orders.size() == 24);
+  for (const auto& [order, count] : orders) CHECK(std::abs(count - trials / 24) < 150);
+}
+
+TEST_CASE("strong jitter never makes a factor negative") {
+  const AugmentOptions options{.jitter = {3.0f, 1.0f, 2.0f, 0.5f}};
+  for (int i = 0; i < 2000; ++i) {
+    const AugmentParameters p = draw_sample(options, i);
+    REQUIRE((p.brightness >= 0.0f && p.contrast >= 0.0f && p.saturation >= 0.0f));
+    REQUIRE((p.brightness <= 4.0f && std::abs(p.hue) <= 0.5f));
+  }
+}
+
+TEST_CASE("crops lie in the image and have areas and ratios in range") {
+  double area_sum = 0.0;
+  int smallest = side * side, largest = 0;
+  std::set<int> tops;
+  for (int i = 0; i < trials; ++i) {
+    const CropBox box = draw_sample(vicreg_augmentation(), i).crop;
+    REQUIRE((box.top >= 0 && box.left >= 0 && box.height >= 1 && box.width >= 1));
+    REQUIRE((box.top + box.height <= side && box.left + box.width <= side));
+    const int area = box.height * box.width;
+    // Rounding moves each side by at most a half.
+    REQUIRE(area >= (std::sqrt(0.2 * 1024) - 1) * (std::sqrt(0.2 * 1024) - 1));
+    REQUIRE((box.width + 0.5) / (box.height - 0.5) >= 0.75);
+    REQUIRE((box.width - 0.5) / (box.height + 0.5) <= 4.0 / 3.0);
+    area_sum += area;
+    smallest = std::min(smallest, area);
+    largest = std::max(largest, area);
+    tops.insert(box.top);
+  }
+  CHECK(smallest < 225);
+  CHECK(largest > 950);
+  CHECK(tops.size() >= 18);  // sides are 12 or more, so tops reach about 20
+  CHECK(area_sum / trials / 1024 > 0.55);
+  CHECK(area_sum / trials / 1024 < 0.63);
+}
+
+TEST_CASE("where no crop fits, the largest centred one is taken") {
+  // A strip of ratio 8: a crop with ratio <= 4/3 and at least 90 % of the area cannot exist.
+  AugmentOptions options{.random_crop = true, .crop_scale = {0.9f, 1.0f}};
+  CropBox box = draw_parameters(options, 8, 64, {}).crop;
+  CHECK((box.top == 0 && box.left == 26 && box.height == 8 && box.width == 11));
+  box = draw_parameters(options, 64, 8, {}).crop;
+  CHECK((box.top == 26 && box.left == 0 && box.height == 11 && box.width == 8));
+  options.crop_ratio = {1.2f, 1.25f};  // a square image: the whole width at a ratio of 1.2
+  options.crop_scale = {0.99f, 1.0f};
+  box = draw_parameters(options, 32, 32, {}).crop;
+  CHECK((box.top == 2 && box.left == 0 && box.height == 27 && box.width == 32));
+}
+
+TEST_CASE("parameters depend on seed, epoch, sample and view, each of them") {
+  const AugmentOptions options = vicreg_augmentation();
+  const ViewId id{.seed = 3, .epoch = 5, .sample = 11, .view = 1};
+  const auto drawn = [&](const ViewId& other) {
+    return draw_parameters(options, side, side, other);
+  };
+  CHECK(same(drawn(id), drawn(id)));
+  CHECK_FALSE(same(drawn(id), drawn({.seed = 4, .epoch = 5, .sample = 11, .view = 1})));
+  CHECK_FALSE(same(drawn(id), drawn({.seed = 3, .epoch = 6, .sample = 11, .view = 1})));
+  CHECK_FALSE(same(drawn(id), drawn({.seed = 3, .epoch = 5, .sample = 12, .view = 1})));
+  CHECK_FALSE(same(drawn(id), drawn({.seed = 3, .epoch = 5, .sample = 11, .view = 0})));
+}
+
+TEST_CASE("no choice depends on another option") {
+  AugmentOptions plain = vicreg_augmentation();
+  AugmentOptions changed = plain;
+  changed.flip_probability = 0.0f;
+  changed.jitter.hue = 0.0f;
+  changed.blur_probability = 0.0f;
+  for (int i = 0; i < 100; ++i) {
+    AugmentParameters a = draw_sample(plain, i);
+    const AugmentParameters b = draw_sample(changed, i);
+    a.flip = a.blur = false;
+    a.hue = 0.0f;
+    REQUIRE(same(a, b));
+  }
+}
+
+TEST_CASE("the stream of parameters stays what it is") {
+  // Guards checkpoints and published runs against a change of the stream.
+  const AugmentParameters p = draw_parameters(vicreg_augmentation(), side, side,
+                                              {.seed = 1, .epoch = 2, .sample = 3, .view = 1});
+  CHECK((p.crop.top == 4 && p.crop.left == 6 && p.crop.height == 27 && p.crop.width == 26));
+  CHECK(p.brightness == doctest::Approx(1.13968).epsilon(1e-5));
+  CHECK(p.hue == doctest::Approx(0.0383552).epsilon(1e-5));
+  CHECK(p.blur_sigma == doctest::Approx(1.98167).epsilon(1e-5));
+}
+
+TEST_CASE("identity parameters leave the image unchanged") {
+  const std::vector<std::uint8_t> image = test_image();
+  AugmentScratch scratch;
+  for (const Interpolation interpolation : {Interpolation::bilinear, Interpolation::bicubic}) {
+    const AugmentOptions options{.interpolation = interpolation,
+                                 .jitter_probability = 1.0f,
+                                 .jitter = {0.0f, 0.0f, 0.0f, 0.0f},
+                                 .mean = {0.0f, 0.0f, 0.0f},
+                                 .std = {1.0f, 1.0f, 1.0f}};
+    const AugmentParameters p = draw_sample(options, 0);
+    REQUIRE(p.jitter);
+    std::vector<float> output(image.size());
+    apply(options, p, image.data(), side, output.data(), scratch);
+    for (std::size_t i = 0; i < image.size(); ++i) {
+      REQUIRE(output[i] == static_cast<float>(image[i]) / 255.0f);
+    }
+  }
+}
+
+TEST_CASE("normalize_only normalises") {
+  const std::vector<std::uint8_t> image = test_image();
+  AugmentScratch scratch;
+  std::vector<float> output(image.size());
+  apply(normalize_only(), draw_sample(normalize_only(), 1), image.data(), side, output.data(),
+        scratch);
+  for (std::size_t i = 0; i < image.size(); ++i) {
+    const float expected =
+        (static_cast<float>(image[i]) / 255.0f - cifar10_mean[i % 3]) / cifar10_std[i % 3];
+    REQUIRE(output[i] == doctest::Approx(expected).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("a flip commutes with every later step") {
+  const std::vector<std::uint8_t> image = test_image();
+  AugmentScratch scratch;
+  const AugmentOptions options = vicreg_augmentation();
+  AugmentParameters p = draw_sample(options, 3);
+  p.jitter = p.blur = p.solarize = true;
+  std::vector<float> plain(image.size()), flipped(image.size());
+  p.flip = false;
+  apply(options, p, image.data(), side, plain.data(), scratch);
+  p.flip = true;
+  apply(options, p, image.data(), side, flipped.data(), scratch);
+  int different = 0;  // the mean grey is summed in another order: solarize may cross its threshold
+  for (int y = 0; y < side; ++y) {
+    for (int i = 0; i < 3 * side; ++i) {
+      const int mirrored = (y * side + side - 1 - i / 3) * 3 + i % 3;
+      different += std::abs(plain[static_cast<std::size_t>(y * side * 3 + i)] -
+                            flipped[static_cast<std::size_t>(mirrored)]) > 1e-5f;
+    }
+  }
+  CHECK(different == 0);
+}
+
+TEST_CASE("recipes are what they are named after") {
+  CHECK_NOTHROW(validate(vicreg_augmentation()));
+  CHECK_NOTHROW(validate(solo_learn_augmentation()));
+  CHECK_NOTHROW(validate(linear_eval_train_augmentation()));
+  CHECK_NOTHROW(validate(normalize_only()));
+  CHECK(solo_learn_augmentation().interpolation == Interpolation::bicubic);
+  CHECK(solo_learn_augmentation().blur_probability == 0.0f);
+  CHECK(solo_learn_augmentation().solarize_probability == 0.1f);
+  CHECK(linear_eval_train_augmentation(0.08f).crop_scale[0] == 0.08f);
+  CHECK(linear_eval_train_augmentation().jitter_probability == 0.0f);
+}
+
+TEST_CASE("absurd options are refused by name") {
+  const auto message = [](const AugmentOptions& options) {
+    return gradus::test::error_of([&] { validate(options); });
+  };
+  const auto contains = [](const std::string& text, const char* part) {
+    return text.find(part) != std::string::npos;
+  };
+  CHECK(message({.flip_probability = 1.5f}) ==
+        "[augment] flip_probability must lie in [0, 1]; got 1.5");
+  CHECK(contains(message({.blur_probability = NAN}), "blur_probability"));
+  CHECK(contains(message({.solarize_probability = -0.1f}), "solarize_probability"));
+  CHECK(contains(message({.size = 0}), "output size"));
+  CHECK(contains(message({.crop_scale = {0.0f, 1.0f}}), "crop_scale"));
+  CHECK(contains(message({.crop_scale = {0.5f, 0.2f}}), "crop_scale"));
+  CHECK(contains(message({.crop_scale = {0.5f, 2.0f}}), "crop_scale"));
+  CHECK(contains(message({.crop_ratio = {-1.0f, 1.0f}}), "crop_ratio"));
+  CHECK(contains(message({.jitter = {.hue = 0.6f}}), "hue"));
+  CHECK(contains(message({.jitter = {.brightness = -1.0f}}), "jitter strengths"));
+  CHECK(contains(message({.blur_sigma = {0.0f, 1.0f}}), "blur_sigma"));
+  CHECK(contains(message({.std = {1.0f, 0.0f, 1.0f}}), "std"));
+}
+
+}  // namespace

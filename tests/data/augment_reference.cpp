@@ -1,0 +1,157 @@
+// Every augmentation step, and whole chains, against torchvision's values
+// (tests/reference/generate_augment.py).
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "data/augment.h"
+#include "data/augment_color.h"
+
+namespace {
+
+using namespace gradus::data;
+using Json = nlohmann::json;
+
+struct Reference {
+  int height;
+  int width;
+  std::vector<std::uint8_t> pixels;  // [height, width, 3]
+  Json cases;
+};
+
+Reference load(const std::string& group) {
+  static const Json all =
+      Json::parse(std::ifstream(GRADUS_SOURCE_DIR "/tests/reference/augment.json"));
+  const Json& entry = all.at(group);
+  return {entry.at("height"), entry.at("width"), entry.at("pixels"), entry.at("cases")};
+}
+
+/// [pixels, 3] uint8 -> planes [3, pixels] in [0, 1].
+std::vector<float> to_planes(const std::vector<std::uint8_t>& pixels) {
+  const std::size_t count = pixels.size() / 3;
+  std::vector<float> planes(pixels.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t c = 0; c < 3; ++c) {
+      planes[c * count + i] = static_cast<float>(pixels[3 * i + c]) / 255.0f;
+    }
+  }
+  return planes;
+}
+
+float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  float largest = 0.0f;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (!(std::abs(a[i] - b[i]) <= largest)) largest = std::abs(a[i] - b[i]);
+  }
+  return largest;
+}
+
+CropBox to_box(const Json& box) { return {box[0], box[1], box[2], box[3]}; }
+
+Interpolation to_interpolation(const Json& mode) {
+  return mode == "bicubic" ? Interpolation::bicubic : Interpolation::bilinear;
+}
+
+TEST_CASE("resized crops match torchvision's") {
+  const Reference reference = load("resize");
+  GeometryScratch scratch;
+  REQUIRE(reference.cases.size() == 18);
+  for (const Json& test : reference.cases) {
+    CAPTURE(test.at("box").dump());
+    CAPTURE(test.at("interpolation"));
+    const int size = test.at("size");
+    std::vector<float> planes(static_cast<std::size_t>(3 * size * size));
+    resized_crop(reference.pixels.data(), reference.width, to_box(test.at("box")),
+                 to_interpolation(test.at("interpolation")), test.at("flip"), size, planes.data(),
+                 scratch);
+    CHECK(largest_difference(planes, test.at("values")) < 2e-6f);
+  }
+}
+
+TEST_CASE("colour operations match torchvision's") {
+  const Reference reference = load("colour");
+  const int pixels = reference.height * reference.width;
+  REQUIRE(reference.cases.size() == 23);
+  for (const Json& test : reference.cases) {
+    const std::string step = test.at("step");
+    const float factor = test.at("factor");
+    CAPTURE(step);
+    CAPTURE(factor);
+    std::vector<float> planes = to_planes(reference.pixels);
+    std::vector<float> expected = test.at("values");
+    if (step == "brightness") adjust_brightness(planes.data(), pixels, factor);
+    if (step == "contrast") adjust_contrast(planes.data(), pixels, factor);
+    if (step == "saturation") adjust_saturation(planes.data(), pixels, factor);
+    if (step == "hue") adjust_hue(planes.data(), pixels, factor);
+    if (step == "grayscale") grayscale(planes.data(), pixels);
+    if (step == "solarize") solarize(planes.data(), pixels, factor);
+    if (step == "normalize") {
+      std::vector<float> interleaved(planes.size());
+      normalize(planes.data(), pixels, cifar10_mean, cifar10_std, interleaved.data());
+      for (std::size_t i = 0; i < interleaved.size(); ++i) {
+        planes[i % 3 * static_cast<std::size_t>(pixels) + i / 3] = interleaved[i];
+      }
+    }
+    CHECK(largest_difference(planes, expected) < 3e-6f);
+  }
+}
+
+TEST_CASE("blurs match torchvision's") {
+  const Reference reference = load("blur");
+  const std::vector<float> image = to_planes(reference.pixels);
+  GeometryScratch scratch;
+  REQUIRE(reference.cases.size() == 12);
+  for (const Json& test : reference.cases) {
+    const int size = test.at("size");
+    CAPTURE(size);
+    std::vector<float> planes;
+    for (int c = 0; c < 3; ++c) {
+      for (int y = 0; y < size; ++y) {
+        const auto row = image.begin() + (c * reference.height + y) * reference.width;
+        planes.insert(planes.end(), row, row + size);
+      }
+    }
+    gaussian_blur(planes.data(), size, test.at("sigma"), scratch);
+    CHECK(largest_difference(planes, test.at("values")) < 2e-6f);
+  }
+}
+
+TEST_CASE("whole augmentations match torchvision's") {
+  const Reference reference = load("full");
+  const std::map<std::string, JitterStep> steps = {{"brightness", JitterStep::brightness},
+                                                   {"contrast", JitterStep::contrast},
+                                                   {"saturation", JitterStep::saturation},
+                                                   {"hue", JitterStep::hue}};
+  AugmentScratch scratch;
+  REQUIRE(reference.cases.size() == 3);
+  for (const Json& test : reference.cases) {
+    AugmentOptions options;
+    options.interpolation = to_interpolation(test.at("interpolation"));
+    AugmentParameters p{};
+    p.crop = to_box(test.at("box"));
+    p.flip = test.at("flip");
+    p.jitter = test.at("jitter");
+    for (std::size_t i = 0; i < 4; ++i) p.jitter_order[i] = steps.at(test.at("order")[i]);
+    p.brightness = test.at("brightness");
+    p.contrast = test.at("contrast");
+    p.saturation = test.at("saturation");
+    p.hue = test.at("hue");
+    p.grayscale = test.at("grayscale");
+    p.blur = test.at("blur");
+    p.blur_sigma = test.at("sigma");
+    p.solarize = test.at("solarize");
+    std::vector<float> output(32 * 32 * 3);
+    apply(options, p, reference.pixels.data(), reference.width, output.data(), scratch);
+    CHECK(largest_difference(output, test.at("values")) < 6e-5f);  // five digits are stored
+  }
+}
+
+}  // namespace
