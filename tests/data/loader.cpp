@@ -1,0 +1,273 @@
+// The loader and its queue. Free of OpenMP, so that ThreadSanitizer sees every synchronisation.
+#include "data/loader.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "data/sampler.h"
+#include "tests/support/temp_folder.h"
+
+namespace {
+
+using namespace gradus;
+using namespace gradus::data;
+using gradus::test::error_of;
+
+/// `count` random images of `height` x `width`; label i mod 10.
+Dataset random_dataset(std::int64_t count, std::int64_t height = 32, std::int64_t width = 32) {
+  Dataset dataset{empty({count, height, width, 3}, {DType::uint8}), empty({count}, {DType::int64}),
+                  std::vector<std::string>(10, "class")};
+  auto* pixels = dataset.images.data<std::uint8_t>();
+  for (std::int64_t i = 0; i < dataset.images.numel(); ++i) {
+    pixels[i] = static_cast<std::uint8_t>((static_cast<std::uint64_t>(i) * 2654435761u) >> 13);
+  }
+  for (std::int64_t i = 0; i < count; ++i) dataset.labels.data<std::int64_t>()[i] = i % 10;
+  return dataset;
+}
+
+std::vector<Batch> rest_of_epoch(Loader& loader) {
+  std::vector<Batch> batches;
+  while (auto batch = loader.next()) batches.push_back(std::move(*batch));
+  return batches;
+}
+
+std::vector<Batch> whole_epoch(const Dataset& dataset, const LoaderOptions& options,
+                               std::int64_t epoch, std::int64_t first_batch = 0) {
+  Loader loader(dataset, options);
+  loader.start_epoch(epoch, first_batch);
+  return rest_of_epoch(loader);
+}
+
+template <class T>
+bool equal(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && std::equal(a.data<T>(), a.data<T>() + a.numel(), b.data<T>());
+}
+
+bool equal(const Batch& a, const Batch& b) {
+  return a.index == b.index && a.epoch == b.epoch && equal<float>(a.images, b.images) &&
+         equal<std::int64_t>(a.labels, b.labels) && equal<std::int64_t>(a.samples, b.samples);
+}
+
+bool equal(const std::vector<Batch>& a, const std::vector<Batch>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const Batch& x, const Batch& y) { return equal(x, y); });
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+const LoaderOptions small{
+    .batch_size = 8, .workers = 2, .seed = 9, .augment = vicreg_augmentation()};
+
+TEST_CASE("batches are the same for any number of workers and any queue length") {
+  const Dataset dataset = random_dataset(61);
+  LoaderOptions options = small;
+  options.workers = 0;
+  const std::vector<Batch> expected = whole_epoch(dataset, options, 3);
+  REQUIRE(expected.size() == 8);
+  for (const int workers : {1, 2, 5}) {
+    for (const int prefetch : {1, 3, 20}) {
+      CAPTURE(workers);
+      CAPTURE(prefetch);
+      options.workers = workers;
+      options.prefetch = prefetch;
+      CHECK(equal(whole_epoch(dataset, options, 3), expected));
+    }
+  }
+  CHECK_FALSE(equal(whole_epoch(dataset, options, 4), expected));
+  options.seed = 10;
+  CHECK_FALSE(equal(whole_epoch(dataset, options, 3), expected));
+}
+
+TEST_CASE("an epoch can be entered at any batch") {
+  const Dataset dataset = random_dataset(29);
+  const std::vector<Batch> expected = whole_epoch(dataset, small, 1);
+  Loader loader(dataset, small);
+  for (std::int64_t first = 0; first <= 4; ++first) {
+    loader.start_epoch(1, first);  // the same loader, from wherever it was
+    const std::vector<Batch> rest = rest_of_epoch(loader);
+    CHECK(equal(rest, std::vector<Batch>(expected.begin() + first, expected.end())));
+    CHECK_FALSE(loader.next().has_value());
+  }
+}
+
+TEST_CASE("every sample comes once an epoch, with its own label") {
+  const Dataset dataset = random_dataset(61);
+  std::vector<std::int64_t> seen;
+  for (const Batch& batch : whole_epoch(dataset, small, 0)) {
+    for (std::int64_t i = 0; i < batch.size(); ++i) {
+      const std::int64_t sample = batch.samples.data<std::int64_t>()[i];
+      seen.push_back(sample);
+      REQUIRE(batch.labels.data<std::int64_t>()[i] == sample % 10);
+    }
+  }
+  std::vector<std::int64_t> order(61);
+  std::iota(order.begin(), order.end(), 0);
+  CHECK(seen != order);
+  std::sort(seen.begin(), seen.end());
+  CHECK(seen == order);
+}
+
+TEST_CASE("the order changes with seed and epoch, and without shuffling is the files'") {
+  const auto order = [](bool shuffle, std::uint64_t seed, std::int64_t epoch) {
+    return epoch_order(50, shuffle, seed, epoch).to_vector<std::int64_t>();
+  };
+  CHECK(order(true, 1, 2) == order(true, 1, 2));
+  CHECK(order(true, 1, 2) != order(true, 1, 3));
+  CHECK(order(true, 1, 2) != order(true, 2, 2));
+  const std::vector<std::int64_t> plain = order(false, 1, 2);
+  CHECK(std::is_sorted(plain.begin(), plain.end()));
+  LoaderOptions options = small;
+  options.shuffle = false;
+  const std::vector<Batch> batches = whole_epoch(random_dataset(20), options, 7);
+  CHECK(batches[1].samples.to_vector<std::int64_t>() ==
+        std::vector<std::int64_t>{8, 9, 10, 11, 12, 13, 14, 15});
+}
+
+TEST_CASE("partial batches are kept or dropped") {
+  LoaderOptions options = small;
+  for (const auto& [count, kept, dropped] :
+       {std::tuple{16, 2, 2}, std::tuple{17, 3, 2}, std::tuple{8, 1, 1}}) {
+    const Dataset dataset = random_dataset(count);
+    options.drop_last = false;
+    CHECK(Loader(dataset, options).batches_per_epoch() == kept);
+    const std::vector<Batch> batches = whole_epoch(dataset, options, 0);
+    CHECK(static_cast<int>(batches.size()) == kept);
+    CHECK(batches.back().size() == (count - 1) % 8 + 1);
+    options.drop_last = true;
+    CHECK(Loader(dataset, options).batches_per_epoch() == dropped);
+    CHECK(static_cast<int>(whole_epoch(dataset, options, 0).size()) == dropped);
+  }
+  options.drop_last = false;
+  CHECK(whole_epoch(random_dataset(3), options, 0).at(0).size() == 3);
+}
+
+TEST_CASE("views are slices of one tensor and hold each sample's own augmentation") {
+  const Dataset dataset = random_dataset(11, 20, 24);  // not the output's size
+  const std::vector<Batch> batches = whole_epoch(dataset, small, 2);
+  const Batch& batch = batches.at(1);
+  REQUIRE(batch.views.size() == 2);
+  CHECK(batch.images.shape() == Shape{6, 32, 32, 3});
+  AugmentScratch scratch;
+  std::vector<float> expected(32 * 32 * 3);
+  for (int view = 0; view < 2; ++view) {
+    const Tensor& images = batch.views[static_cast<std::size_t>(view)];
+    CHECK(images.shape() == Shape{3, 32, 32, 3});
+    CHECK(images.shares_storage(batch.images));
+    for (std::int64_t i = 0; i < 3; ++i) {
+      const std::int64_t sample = batch.samples.data<std::int64_t>()[i];
+      const ViewId id{.seed = 9, .epoch = 2, .sample = sample, .view = view};
+      apply(small.augment, draw_parameters(small.augment, 20, 24, id),
+            dataset.images.data<std::uint8_t>() + sample * 20 * 24 * 3, 24, expected.data(),
+            scratch);
+      CHECK(std::equal(expected.begin(), expected.end(), images.data<float>() + i * 32 * 32 * 3));
+    }
+  }
+  LoaderOptions single = small;
+  single.views = 1;
+  const Batch first = whole_epoch(dataset, single, 2).at(1);
+  CHECK(first.views.size() == 1);
+  CHECK(equal<float>(first.images, batch.views[0]));
+}
+
+TEST_CASE("a loader can be destroyed in the middle of an epoch") {
+  const Dataset dataset = random_dataset(200);
+  for (int taken = 0; taken < 4; ++taken) {
+    Loader loader(dataset, small);
+    loader.start_epoch(0);
+    for (int i = 0; i < taken; ++i) REQUIRE(loader.next().has_value());
+  }
+}
+
+TEST_CASE("time spent waiting is counted") {
+  LoaderOptions options = small;
+  options.workers = 0;
+  Loader loader(random_dataset(64), options);
+  CHECK(loader.seconds_waited() == 0.0);
+  loader.start_epoch(0);
+  loader.next();
+  const double first = loader.seconds_waited();
+  CHECK(first > 0.0);
+  loader.next();
+  CHECK(loader.seconds_waited() > first);
+}
+
+TEST_CASE("bad options are told") {
+  const Dataset dataset = random_dataset(10);
+  const auto error = [&](LoaderOptions options) {
+    return error_of([&] { Loader(dataset, options); });
+  };
+  CHECK(error({.batch_size = 11, .drop_last = true}) ==
+        "[loader] no batch: the batch size, 11, exceeds the data set's 10 images and partial "
+        "batches are dropped; lower the batch size or keep the last batch");
+  CHECK(error({.batch_size = 10, .drop_last = true}).empty());
+  CHECK(contains(error({.batch_size = 0}), "batch size must be at least 1; got 0"));
+  CHECK(contains(error({.batch_size = -4}), "got -4"));
+  CHECK(contains(error({.views = 0}), "views"));
+  CHECK(contains(error({.workers = -1}), "workers"));
+  CHECK(contains(error({.prefetch = 0}), "prefetch"));
+  CHECK(contains(error({.augment = {.flip_probability = 2.0f}}), "flip_probability"));
+
+  CHECK(contains(error_of([] { Loader(Dataset{}, small); }), "the data set is empty"));
+  Dataset mismatched = random_dataset(10);
+  mismatched.labels = mismatched.labels.slice(0, 9);
+  CHECK(contains(error_of([&] { Loader(mismatched, small); }), "labels must be int64 [N]"));
+
+  Loader loader(dataset, small);
+  CHECK(contains(error_of([&] { loader.next(); }), "start_epoch must be called"));
+  CHECK(contains(error_of([&] { loader.start_epoch(0, 3); }), "first batch must lie in [0, 2]"));
+  CHECK(contains(error_of([&] { loader.start_epoch(-1); }), "epoch"));
+}
+
+TEST_CASE("the queue keeps the order however long each item takes") {
+  const auto slow_first = [](std::int64_t i) {
+    std::this_thread::sleep_for(std::chrono::microseconds((i * 7919) % 5 * 200));
+    return i;
+  };
+  Prefetcher<std::int64_t> queue(slow_first, 5, 60, 4, 6);
+  for (std::int64_t i = 5; i < 60; ++i) REQUIRE(queue.next() == i);
+  CHECK_FALSE(queue.next().has_value());
+  Prefetcher<std::int64_t> nothing(slow_first, 3, 3, 2, 2);
+  CHECK_FALSE(nothing.next().has_value());
+}
+
+TEST_CASE("the queue never runs further ahead than its capacity") {
+  std::atomic<std::int64_t> started = 0;
+  const auto make = [&](std::int64_t i) {
+    ++started;
+    return i;
+  };
+  Prefetcher<std::int64_t> queue(make, 0, 100, 3, 4);
+  for (int i = 0; i < 20; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    CHECK(started <= i + 4);
+    queue.next();
+  }
+}
+
+TEST_CASE("what a worker throws reaches the consumer, in its turn and again") {
+  for (const int workers : {0, 1, 3}) {
+    CAPTURE(workers);
+    const auto make = [](std::int64_t i) {
+      if (i == 4) throw std::runtime_error("item 4 failed");
+      return i;
+    };
+    Prefetcher<std::int64_t> queue(make, 0, 20, workers, 8);
+    for (std::int64_t i = 0; i < 4; ++i) REQUIRE(queue.next() == i);
+    for (int again = 0; again < 2; ++again) {
+      CHECK(error_of([&] { queue.next(); }) == "item 4 failed");
+    }
+  }
+}
+
+}  // namespace
