@@ -1,0 +1,20 @@
+// A built-in data set, for machines without CIFAR-10: shapes and textures in random colours on
+// cluttered backgrounds.
+#pragma once
+
+#include <cstdint>
+
+#include "data/dataset.h"
+
+namespace gradus::data {
+
+/// `count` images of 32x32 pixels. Image i shows class i mod 10: disc, square, triangle, star,
+/// cross, ring (filled shapes), stripes, checkers, dots, bullseye (textures on a random patch), at
+/// a random place, size and angle, in random colours, over a background with distractors, under
+/// uneven light and noise. Colours say nothing about the class.
+///
+/// Image i depends only on (seed, split, i): its numbers are those of Philox with key `seed` and
+/// counter words (block, i, Domain::synthetic + split, 0). Images are made in parallel.
+Dataset synthetic_dataset(std::int64_t count, Split split, std::uint64_t seed = 0);
+
+}  // namespace gradus::data

@@ -1,0 +1,78 @@
+#include "data/synthetic.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <set>
+#include <vector>
+
+namespace {
+
+using namespace gradus;
+using namespace gradus::data;
+
+constexpr std::int64_t image_bytes = 32 * 32 * 3;
+
+TEST_CASE("an image depends only on seed, split and index") {
+  const Dataset some = synthetic_dataset(23, Split::train, 5);
+  const Dataset more = synthetic_dataset(64, Split::train, 5);
+  const auto a = some.images.to_vector<std::uint8_t>();
+  const auto b = more.take(23).images.to_vector<std::uint8_t>();
+  CHECK(a == b);
+  CHECK(a != synthetic_dataset(23, Split::test, 5).images.to_vector<std::uint8_t>());
+  CHECK(a != synthetic_dataset(23, Split::train, 6).images.to_vector<std::uint8_t>());
+
+  std::set<std::vector<std::uint8_t>> distinct;
+  const auto all = more.images.to_vector<std::uint8_t>();
+  for (std::int64_t i = 0; i < 64; ++i) {
+    distinct.emplace(all.begin() + i * image_bytes, all.begin() + (i + 1) * image_bytes);
+  }
+  CHECK(distinct.size() == 64);
+}
+
+TEST_CASE("classes come evenly and have names") {
+  const Dataset dataset = synthetic_dataset(50, Split::test);
+  CHECK(dataset.images.shape() == Shape{50, 32, 32, 3});
+  CHECK(dataset.class_names.size() == 10);
+  std::array<int, 10> count{};
+  for (const std::int64_t label : dataset.labels.to_vector<std::int64_t>()) {
+    REQUIRE((label >= 0 && label < 10));
+    ++count[static_cast<std::size_t>(label)];
+  }
+  CHECK(std::all_of(count.begin(), count.end(), [](int n) { return n == 5; }));
+  CHECK(synthetic_dataset(1, Split::train).size() == 1);
+  CHECK_THROWS_AS(synthetic_dataset(0, Split::train), Error);
+}
+
+TEST_CASE("the mean colour does not give the class away") {
+  constexpr int count = 4000;
+  const Dataset dataset = synthetic_dataset(count, Split::train);
+  const auto* pixels = dataset.images.data<std::uint8_t>();
+  std::vector<std::array<double, 3>> colour(count);
+  std::array<std::array<double, 3>, 10> centre{};
+  for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t p = 0; p < 1024; ++p) {
+      for (std::size_t c = 0; c < 3; ++c)
+        colour[i][c] += pixels[i * image_bytes + 3 * p + c] / 1024.0;
+    }
+    if (i < count / 2) {
+      for (std::size_t c = 0; c < 3; ++c) centre[i % 10][c] += colour[i][c] / (count / 20);
+    }
+  }
+  int correct = 0;  // nearest class centre, on the second half
+  for (std::size_t i = count / 2; i < count; ++i) {
+    std::array<double, 10> distance{};
+    for (std::size_t k = 0; k < 10; ++k) {
+      for (std::size_t c = 0; c < 3; ++c) {
+        distance[k] += (colour[i][c] - centre[k][c]) * (colour[i][c] - centre[k][c]);
+      }
+    }
+    const auto nearest = std::min_element(distance.begin(), distance.end()) - distance.begin();
+    correct += static_cast<std::size_t>(nearest) == i % 10;
+  }
+  CHECK(correct < 0.14 * count / 2);  // chance is 10 %, standard deviation 0.7 %
+}
+
+}  // namespace
