@@ -14,7 +14,7 @@ Schedule constant(double lr);
 
 struct StepOptions {
   double lr = 0.1;
-  std::vector<std::int64_t> milestones;  ///< increasing
+  std::vector<std::int64_t> milestones{};  ///< increasing
   double factor = 0.1;
 };
 /// lr factor^k, k the number of milestones <= t.

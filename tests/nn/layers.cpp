@@ -1,0 +1,193 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "nn/activation.h"
+#include "nn/batch_norm.h"
+#include "nn/conv2d.h"
+#include "nn/dropout.h"
+#include "nn/linear.h"
+#include "nn/pooling.h"
+#include "nn/sequential.h"
+#include "nn/shape_layers.h"
+#include "tests/support/module_gradcheck.h"
+
+using namespace gradus;
+using namespace gradus::nn;
+using gradus::testing::gradcheck_module;
+
+namespace {
+
+constexpr TensorOptions float64{DType::float64};
+
+Tensor random_input(const Shape& shape, std::uint64_t seed = 3) {
+  Generator generator(seed);
+  return uniform(shape, -1, 1, generator, float64);
+}
+
+/// Distinct values, none near 0: away from the kinks of ReLU and max-pooling.
+Tensor separated_input(const Shape& shape) {
+  Generator generator(5);
+  const Tensor order = permutation(shape.numel(), generator).to(DType::float64).reshape(shape);
+  return affine(order, 0.1, -0.05 * static_cast<double>(shape.numel()) + 0.03);
+}
+
+double largest(const Tensor& x) { return max(abs(x)).values.to(DType::float64).item<double>(); }
+
+}  // namespace
+
+TEST_CASE("gradients of layers") {
+  Generator generator(1);
+  SUBCASE("linear") {
+    Linear layer({.in_features = 5, .out_features = 3}, generator);
+    CHECK_MESSAGE(gradcheck_module(layer, random_input({4, 5})), "[N, in]");
+    CHECK_MESSAGE(gradcheck_module(layer, random_input({2, 3, 5})), "[A, B, in]");
+  }
+  SUBCASE("linear without bias") {
+    Linear layer({.in_features = 1, .out_features = 1, .bias = false}, generator);
+    CHECK(gradcheck_module(layer, random_input({1, 1})));
+  }
+  SUBCASE("conv2d") {
+    Conv2d layer({.in_channels = 3, .out_channels = 2, .kernel = 3, .stride = 2, .padding = 1},
+                 generator);
+    CHECK(gradcheck_module(layer, random_input({2, 5, 6, 3})));
+  }
+  SUBCASE("conv2d without bias, in groups") {
+    Conv2d layer({.in_channels = 4,
+                  .out_channels = 6,
+                  .kernel = {1, 3},
+                  .dilation = {1, 2},
+                  .groups = 2,
+                  .bias = false},
+                 generator);
+    CHECK(gradcheck_module(layer, random_input({1, 2, 7, 4})));
+  }
+  SUBCASE("activations") {
+    ReLU relu_layer;
+    CHECK(gradcheck_module(relu_layer, separated_input({3, 4})));
+    GELU gelu_layer;
+    CHECK(gradcheck_module(gelu_layer, random_input({3, 4})));
+  }
+  SUBCASE("pooling") {
+    MaxPool2d max_pool({.kernel = 3, .stride = 2, .padding = 1});
+    CHECK(gradcheck_module(max_pool, separated_input({2, 5, 5, 2})));
+    AvgPool2d avg_pool({.kernel = 2, .stride = 2});
+    CHECK(gradcheck_module(avg_pool, random_input({2, 4, 5, 3})));
+    GlobalAvgPool2d global;
+    CHECK(gradcheck_module(global, random_input({2, 3, 4, 5})));
+  }
+  SUBCASE("batch norm") {
+    BatchNorm layer({.channels = 3});
+    layer.weight.value().copy_from(from_vector<float>({0.5F, -1.5F, 2.0F}, {3}));
+    layer.bias.value().copy_from(from_vector<float>({0.1F, 0.2F, -0.3F}, {3}));
+    CHECK_MESSAGE(gradcheck_module(layer, random_input({5, 3})), "[N, C]");
+    CHECK_MESSAGE(gradcheck_module(layer, random_input({2, 3, 2, 3})), "[N, H, W, C]");
+    layer.eval();
+    CHECK_MESSAGE(gradcheck_module(layer, random_input({1, 3})), "evaluation");
+    BatchNorm plain({.channels = 2, .affine = false});
+    CHECK_MESSAGE(gradcheck_module(plain, random_input({4, 2})), "without weight and bias");
+  }
+  SUBCASE("sequential") {
+    Sequential layers;
+    layers.append(std::make_unique<Flatten>());
+    layers.append(std::make_unique<Linear>(LinearOptions{6, 4}, generator));
+    layers.append(std::make_unique<GELU>());
+    layers.append(std::make_unique<Identity>());
+    CHECK(gradcheck_module(layers, random_input({3, 1, 2, 3})));
+  }
+}
+
+TEST_CASE("initial weights: PyTorch's bounds, float and double alike, in the order of drawing") {
+  Generator generator(11);
+  const Linear layer({.in_features = 16, .out_features = 400}, generator);
+  CHECK(generator.position() == 16 * 400 / 2 + 400 / 2);
+  CHECK(largest(layer.weight.value()) <= 0.25);
+  CHECK(largest(layer.weight.value()) > 0.249);
+  CHECK(largest(layer.bias.value()) <= 0.25);
+  Generator again(11);
+  const Tensor expected = uniform({400, 16}, -0.25, 0.25, again);
+  CHECK(layer.weight.value().to_vector<float>() == expected.to_vector<float>());
+
+  const Conv2d conv({.in_channels = 4, .out_channels = 64, .kernel = 3}, generator);
+  CHECK(largest(conv.weight.value()) <= 1 / 6.0 + 1e-7);
+  CHECK(largest(conv.weight.value()) > 0.166);
+
+  const Conv2d he({.in_channels = 64,
+                   .out_channels = 32,
+                   .kernel = 3,
+                   .bias = false,
+                   .init = ConvInit::kaiming_normal_fan_out},
+                  generator);
+  const double deviation = std::sqrt(variance(he.weight.value()).to(DType::float64).item<double>());
+  CHECK(deviation == doctest::Approx(std::sqrt(2.0 / (32 * 9))).epsilon(0.02));  // 18432 draws
+}
+
+TEST_CASE("batch norm tracks the mean and the unbiased variance") {
+  BatchNorm layer({.channels = 2, .momentum = 0.25});
+  layer.to(DType::float64);
+  const Tensor x = from_vector<double>({1, 10, 2, 20, 6, 60}, {3, 2});  // means 3, 30; var 7, 700
+  const Tensor y = layer(Variable(x)).value();
+  CHECK(mean(y).item<double>() == doctest::Approx(0));
+  const auto running_mean = layer.running_mean.to_vector<double>();
+  const auto running_var = layer.running_var.to_vector<double>();
+  CHECK(running_mean[0] == doctest::Approx(0.25 * 3));
+  CHECK(running_mean[1] == doctest::Approx(0.25 * 30));
+  CHECK(running_var[0] == doctest::Approx(0.75 + 0.25 * 7));
+  CHECK(running_var[1] == doctest::Approx(0.75 + 0.25 * 700));
+  CHECK(layer.num_batches_tracked.item<std::int64_t>() == 1);
+
+  layer.eval();
+  const auto evaluated = layer(Variable(x)).value().to_vector<double>();
+  CHECK(evaluated[0] == doctest::Approx((1 - 0.75) / std::sqrt(2.5 + 1e-5)));
+  CHECK(layer.num_batches_tracked.item<std::int64_t>() == 1);
+  CHECK(layer.running_mean.to_vector<double>() == running_mean);
+}
+
+TEST_CASE("batch norm cannot train on one value per channel") {
+  BatchNorm layer({.channels = 3});
+  CHECK_THROWS_WITH_AS(layer(Variable(ones({1, 3}))),
+                       "[batch_norm] training needs more than one value per channel; got input "
+                       "[1, 3]: use a larger batch, or eval()",
+                       Error);
+  CHECK_NOTHROW(layer(Variable(ones({1, 1, 2, 3}))));
+  layer.eval();
+  CHECK_NOTHROW(layer(Variable(ones({1, 3}))));
+}
+
+TEST_CASE("layers say which input they expect") {
+  Generator generator(1);
+  Conv2d conv({.in_channels = 3, .out_channels = 4, .kernel = 3}, generator);
+  CHECK_THROWS_WITH_AS(
+      conv(Variable(zeros({1, 8, 8, 4}))),
+      "[conv2d] the input must be [N, H, W, in_channels = 3]; got input [1, 8, 8, 4]", Error);
+  CHECK_THROWS_AS(conv(Variable(zeros({8, 8, 3}))), Error);
+  BatchNorm norm_layer({.channels = 3});
+  CHECK_THROWS_WITH_AS(norm_layer(Variable(zeros({2, 4}))),
+                       "[batch_norm] the input must be [..., channels = 3]; got input [2, 4]",
+                       Error);
+  CHECK_THROWS_AS(Linear({.in_features = 0, .out_features = 3}, generator), Error);
+  CHECK_THROWS_AS(Conv2d({.in_channels = 3, .out_channels = 4, .groups = 2}, generator), Error);
+  CHECK_THROWS_AS(BatchNorm({.channels = 0}), Error);
+  CHECK_THROWS_AS(Dropout({.p = 1}, generator), Error);
+}
+
+TEST_CASE("dropout: off in evaluation, scaled in training, resumable") {
+  Dropout layer({.p = 0.25}, Generator(9));
+  const Variable x(ones({1000}));
+  const auto first = layer(x).value().to_vector<float>();
+  const auto second = layer(x).value().to_vector<float>();
+  CHECK(first != second);
+  std::int64_t kept = 0;
+  for (const float value : first) {
+    CHECK((value == 0.0F || value == doctest::Approx(1 / 0.75)));
+    kept += value != 0.0F;
+  }
+  CHECK(kept > 700);
+  CHECK(kept < 800);
+
+  Generator& own = *layer.named_generators().at(0).generator;
+  own.set_position(0);
+  CHECK(layer(x).value().to_vector<float>() == first);
+  layer.eval();
+  CHECK(layer(x).value().to_vector<float>() == x.value().to_vector<float>());
+}

@@ -1,0 +1,192 @@
+#include "nn/losses.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "autograd/gradcheck.h"
+#include "autograd/ops.h"
+#include "nn/vicreg_loss.h"
+
+using namespace gradus;
+using namespace gradus::nn;
+
+namespace {
+
+constexpr TensorOptions float64{DType::float64};
+
+Tensor random_embeddings(const Shape& shape, std::uint64_t seed, double spread = 0.7) {
+  Generator generator(seed);
+  return normal(shape, 0.2, spread, generator, float64);
+}
+
+struct Terms {
+  double invariance = 0, variance = 0, covariance = 0;
+};
+
+/// The definition, with loops: z1, z2 [n, d].
+Terms naive_vicreg(const std::vector<double>& z1, const std::vector<double>& z2, std::size_t n,
+                   std::size_t d, double eps) {
+  Terms terms;
+  for (std::size_t i = 0; i < n * d; ++i) {
+    terms.invariance += (z1[i] - z2[i]) * (z1[i] - z2[i]) / static_cast<double>(n * d);
+  }
+  for (const auto* z : {&z1, &z2}) {
+    std::vector<double> mean(d);
+    for (std::size_t i = 0; i < n * d; ++i) mean[i % d] += (*z)[i] / static_cast<double>(n);
+    for (std::size_t j = 0; j < d; ++j) {
+      for (std::size_t k = 0; k < d; ++k) {
+        double covariance = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+          covariance += ((*z)[i * d + j] - mean[j]) * ((*z)[i * d + k] - mean[k]);
+        }
+        covariance /= static_cast<double>(n - 1);
+        if (j != k) terms.covariance += covariance * covariance / static_cast<double>(d);
+        if (j == k) {
+          terms.variance += std::max(0.0, 1 - std::sqrt(covariance + eps)) / static_cast<double>(d);
+        }
+      }
+    }
+  }
+  return terms;
+}
+
+double value(const Variable& x) { return x.value().to(DType::float64).item<double>(); }
+
+}  // namespace
+
+TEST_CASE("the VICReg loss against its definition") {
+  for (const auto& [n, d] :
+       {std::pair<std::int64_t, std::int64_t>{2, 1}, {2, 3}, {7, 5}, {33, 17}}) {
+    const Tensor z1 = random_embeddings({n, d}, 1), z2 = random_embeddings({n, d}, 2, 1.4);
+    for (const VICRegOptions& options :
+         {VICRegOptions{}, paper_weights(), seed_weights(), VICRegOptions{1, 2, 3, 0.1}}) {
+      const VICRegLoss loss = vicreg_loss(Variable(z1), Variable(z2), options);
+      const Terms expected =
+          naive_vicreg(z1.to_vector<double>(), z2.to_vector<double>(), static_cast<std::size_t>(n),
+                       static_cast<std::size_t>(d), options.eps);
+      CHECK(value(loss.invariance) == doctest::Approx(expected.invariance).epsilon(1e-12));
+      CHECK(value(loss.variance) == doctest::Approx(expected.variance).epsilon(1e-12));
+      CHECK(value(loss.covariance) == doctest::Approx(expected.covariance).epsilon(1e-12));
+      CHECK(value(loss.total) == doctest::Approx(options.invariance * expected.invariance +
+                                                 options.variance * expected.variance +
+                                                 options.covariance * expected.covariance)
+                                     .epsilon(1e-12));
+      CHECK(loss.total.shape() == Shape{});
+    }
+  }
+}
+
+TEST_CASE("presets: effective weights on the sums over both views") {
+  CHECK(paper_weights().invariance == 25);
+  CHECK(paper_weights().variance == 12.5);
+  CHECK(paper_weights().covariance == 1);
+  CHECK(paper_weights().eps == 1e-4);
+  CHECK(seed_weights().variance == 25);
+  CHECK(seed_weights().eps == 0);
+}
+
+TEST_CASE("gradients of the VICReg loss") {
+  for (const VICRegOptions& options :
+       {VICRegOptions{}, paper_weights(), seed_weights(), VICRegOptions{0, 1, 0, 1e-4},
+        VICRegOptions{0, 0, 1, 1e-4}, VICRegOptions{1, 0, 0, 1e-4}}) {
+    const auto result = gradcheck(
+        [&](const std::vector<Variable>& z) { return vicreg_loss(z[0], z[1], options).total; },
+        {random_embeddings({5, 4}, 3), random_embeddings({5, 4}, 4)}, {.absolute_tolerance = 1e-7});
+    CHECK_MESSAGE(result, result.message);
+  }
+}
+
+TEST_CASE("a collapsed dimension: finite gradients with eps, and a clear value") {
+  Tensor constant = full({4, 3}, 0.5, float64);
+  const Variable z1(constant, true), z2(constant.clone(), true);
+  const VICRegLoss loss = vicreg_loss(z1, z2);
+  CHECK(value(loss.variance) == doctest::Approx(2 * (1 - 0.01)));
+  CHECK(value(loss.covariance) == 0);
+  loss.total.backward();
+  CHECK(all_finite(z1.grad()));
+  CHECK(all_finite(z2.grad()));
+}
+
+TEST_CASE("the VICReg loss in float32 stays close to float64") {
+  const Tensor z1 = random_embeddings({64, 96}, 8), z2 = random_embeddings({64, 96}, 9);
+  const VICRegLoss exact = vicreg_loss(Variable(z1), Variable(z2));
+  const VICRegLoss single =
+      vicreg_loss(Variable(z1.to(DType::float32)), Variable(z2.to(DType::float32)));
+  CHECK(value(single.total) == doctest::Approx(value(exact.total)).epsilon(1e-5));
+}
+
+TEST_CASE("the VICReg loss refuses what it cannot use") {
+  CHECK_THROWS_WITH_AS(vicreg_loss(Variable(zeros({1, 8})), Variable(zeros({1, 8}))),
+                       "[vicreg_loss] variance and covariance need at least 2 images and 1 "
+                       "dimension; got embeddings [1, 8]",
+                       Error);
+  CHECK_THROWS_WITH_AS(vicreg_loss(Variable(zeros({4, 8})), Variable(zeros({4, 7}))),
+                       "[vicreg_loss] the embeddings of both views must have one shape [N, D]; got "
+                       "[4, 8] and [4, 7]",
+                       Error);
+  CHECK_THROWS_AS(vicreg_loss(Variable(zeros({2, 4, 8})), Variable(zeros({2, 4, 8}))), Error);
+}
+
+TEST_CASE("cross entropy: values and gradients") {
+  const Tensor logits = from_vector<double>({1, 2, 3, 0, 0, 0}, {2, 3});
+  const Tensor labels = from_vector<std::int64_t>({2, 0}, {2});
+  const double first = std::log(std::exp(1 - 3.0) + std::exp(2 - 3.0) + 1);  // log sum exp - 3
+  CHECK(value(cross_entropy(Variable(logits), labels)) ==
+        doctest::Approx((first + std::log(3.0)) / 2).epsilon(1e-14));
+  // Smoothing adds s times the mean over classes of (logit of the label - logit).
+  CHECK(value(cross_entropy(Variable(logits), labels, {.label_smoothing = 0.3})) ==
+        doctest::Approx((first + 0.3 * (3 - 2) + std::log(3.0)) / 2).epsilon(1e-14));
+  for (const double smoothing : {0.0, 0.1, 1.0}) {
+    const auto result = gradcheck(
+        [&](const std::vector<Variable>& x) {
+          return cross_entropy(x[0], labels, {.label_smoothing = smoothing});
+        },
+        {logits});
+    CHECK_MESSAGE(result, result.message);
+  }
+  const Tensor huge = from_vector<float>({1000, -1000}, {1, 2});
+  CHECK(value(cross_entropy(Variable(huge), from_vector<std::int64_t>({1}, {1}))) == 2000);
+}
+
+TEST_CASE("cross entropy refuses bad labels") {
+  const Variable logits(zeros({2, 3}));
+  CHECK_THROWS_WITH_AS(cross_entropy(logits, zeros({3}, {DType::int64})),
+                       "[cross_entropy] logits must be [N, classes] and labels [N]; got [2, 3] and "
+                       "[3]",
+                       Error);
+  CHECK_THROWS_AS(cross_entropy(logits, zeros({2})), Error);
+  CHECK_THROWS_AS(cross_entropy(logits, from_vector<std::int64_t>({0, 3}, {2})), Error);
+  CHECK_THROWS_AS(cross_entropy(logits, from_vector<std::int64_t>({0, -1}, {2})), Error);
+  CHECK_THROWS_AS(cross_entropy(Variable(zeros({0, 3})), zeros({0}, {DType::int64})), Error);
+  CHECK_THROWS_AS(cross_entropy(logits, zeros({2}, {DType::int64}), {.label_smoothing = 1.5}),
+                  Error);
+}
+
+TEST_CASE("mean squared error") {
+  const auto a = from_vector<double>({1, 2, 3, 4}, {2, 2});
+  const auto b = from_vector<double>({0, 2, 5, 4}, {2, 2});
+  CHECK(value(mse_loss(Variable(a), Variable(b))) == doctest::Approx(5.0 / 4));
+  const auto result =
+      gradcheck([](const std::vector<Variable>& x) { return mse_loss(x[0], x[1]); }, {a, b});
+  CHECK_MESSAGE(result, result.message);
+  CHECK_THROWS_AS(mse_loss(Variable(a), Variable(zeros({2}, float64))), Error);
+}
+
+TEST_CASE("top-k counts, with ties and NaN") {
+  const Tensor logits = from_vector<float>({3, 2, 1,  //
+                                            1, 1, 1,  //
+                                            0, NAN, 5, NAN, 1, 2},
+                                           {4, 3});
+  const auto count = [&](std::int64_t label, std::int64_t k) {
+    return count_top_k(logits, from_vector<std::int64_t>({label, label, label, label}, {4}), k);
+  };
+  CHECK(count(0, 1) == 2);  // rows 0 and 1; in row 3 the label's own logit is NaN
+  CHECK(count(1, 1) == 0);
+  CHECK(count(1, 2) == 2);  // rows 0 and 1: a tie ranks by index
+  CHECK(count(2, 2) == 2);  // rows 2 (after NaN) and 3 (after NaN)
+  CHECK(count(2, 3) == 4);
+  CHECK(count_top_k(zeros({0, 3}), zeros({0}, {DType::int64})) == 0);
+  CHECK_THROWS_AS(count_top_k(logits, from_vector<std::int64_t>({0, 0, 0, 3}, {4})), Error);
+  CHECK_THROWS_AS(count(0, 0), Error);
+}

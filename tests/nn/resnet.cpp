@@ -1,0 +1,171 @@
+#include "nn/resnet.h"
+
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "nn/state_dict.h"
+#include "nn/vicreg_model.h"
+#include "tensor/ops.h"
+#include "tests/support/module_gradcheck.h"
+
+using namespace gradus;
+using namespace gradus::nn;
+
+namespace {
+
+/// One block a stage and 2 channels, small enough for gradient checks.
+ResNetOptions tiny() { return {.layers = {1, 1, 1, 1}, .width = 2}; }
+
+Tensor images(const Shape& shape, TensorOptions options = {DType::float64}) {
+  Generator generator(4);
+  return uniform(shape, -1, 1, generator, options);
+}
+
+std::int64_t count(const ResNetOptions& options) {
+  Generator generator(0);
+  return ResNet(options, generator).parameter_count();
+}
+
+}  // namespace
+
+TEST_CASE("parameter counts are torchvision's") {
+  ResNetOptions imagenet18 = resnet18();
+  imagenet18.stem = Stem::imagenet;
+  imagenet18.fc_features = 1000;
+  CHECK(count(imagenet18) == 11'689'512);
+  ResNetOptions imagenet34 = resnet34();
+  imagenet34.stem = Stem::imagenet;
+  imagenet34.fc_features = 1000;
+  CHECK(count(imagenet34) == 21'797'672);
+  CHECK(count(resnet18()) == 11'168'832);  // 3x3 stem, no fc
+}
+
+TEST_CASE("names are torchvision's") {
+  Generator generator(0);
+  ResNetOptions options = resnet18();
+  options.fc_features = 10;
+  options.stem_bias = true;
+  ResNet net(options, generator);
+  const StateDict state = state_dict(net);
+  CHECK(state.size() == 62 + 60 + 1);  // parameters with conv1.bias, 20 batch norms' buffers
+  for (const char* name :
+       {"conv1.weight", "conv1.bias", "bn1.running_var", "layer1.0.conv1.weight",
+        "layer1.1.bn2.num_batches_tracked", "layer2.0.downsample.0.weight",
+        "layer2.0.downsample.1.bias", "layer4.1.conv2.weight", "fc.weight", "fc.bias"}) {
+    CHECK_MESSAGE(state.contains(name), name);
+  }
+  CHECK_FALSE(state.contains("layer1.0.downsample.0.weight"));
+  CHECK(state.at("layer2.0.conv1.weight").shape() == Shape{128, 64, 3, 3});
+  CHECK(state.at("layer4.0.downsample.0.weight").shape() == Shape{512, 256, 1, 1});
+}
+
+TEST_CASE("the VICReg model has the names and the size of the program that it reproduces") {
+  Generator generator(0);
+  ResNetOptions encoder = resnet18();
+  encoder.stem_padding = 0;
+  encoder.stem_bias = true;
+  encoder.fc_features = 512;
+  VICRegModel model({.encoder = encoder, .projector_widths = {1024, 1024, 1024, 1024}}, generator);
+  CHECK(model.parameter_count() == 15'111'808);
+
+  std::set<std::string> projector;
+  for (const auto& [name, tensor] : state_dict(model)) {
+    CHECK((name.starts_with("encoder.") || name.starts_with("projector.")));
+    if (name.starts_with("projector.")) projector.insert(name);
+  }
+  std::set<std::string> expected;
+  for (const char* linear : {"0", "3", "6", "9"}) {
+    for (const char* tensor : {"weight", "bias"}) {
+      expected.insert(fmt::format("projector.network.{}.{}", linear, tensor));
+    }
+  }
+  for (const char* norm : {"1", "4", "7"}) {
+    for (const char* tensor :
+         {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}) {
+      expected.insert(fmt::format("projector.network.{}.{}", norm, tensor));
+    }
+  }
+  CHECK(projector == expected);
+}
+
+TEST_CASE("output shapes of the stems") {
+  Generator generator(0);
+  for (const std::int64_t padding : {0, 1, 2}) {
+    ResNetOptions options = tiny();
+    options.stem_padding = padding;
+    ResNet net(options, generator);
+    const Variable x(images({2, 32, 32, 3}, {}));
+    CHECK(net.conv1(x).shape() == Shape{2, 30 + 2 * padding, 30 + 2 * padding, 2});
+    CHECK(net(x).shape() == Shape{2, 16});
+    CHECK(net.feature_count() == 16);
+  }
+  ResNetOptions options = tiny();
+  options.stem = Stem::imagenet;
+  options.fc_features = 5;
+  ResNet net(options, generator);
+  std::map<std::string, Shape> shapes;
+  const ForwardObserver observer(
+      [&](const std::string& path, const Tensor& y) { shapes[path] = y.shape(); });
+  CHECK(net(Variable(images({2, 64, 64, 3}, {}))).shape() == Shape{2, 5});
+  CHECK(net.feature_count() == 5);
+  CHECK(shapes.at("conv1") == Shape{2, 32, 32, 2});
+  CHECK(shapes.at("layer1") == Shape{2, 16, 16, 2});
+  CHECK(shapes.at("layer4.0.downsample.1") == Shape{2, 2, 2, 16});
+}
+
+TEST_CASE("gradients of a tiny ResNet") {
+  Generator generator(2);
+  ResNetOptions options = tiny();
+  options.stem_bias = true;
+  options.fc_features = 3;
+  ResNet net(options, generator);
+  const GradcheckOptions tolerances{.relative_tolerance = 1e-5, .absolute_tolerance = 1e-7};
+  SUBCASE("in training") {
+    const auto result = testing::gradcheck_module(net, images({2, 9, 8, 3}), tolerances);
+    CHECK_MESSAGE(result, result.message);
+  }
+  SUBCASE("in evaluation") {
+    net.eval();
+    const auto result = testing::gradcheck_module(net, images({1, 8, 8, 3}), tolerances);
+    CHECK_MESSAGE(result, result.message);
+  }
+}
+
+TEST_CASE("zero_init_residual makes each block start as its shortcut") {
+  Generator generator(2);
+  ResNetOptions options = tiny();
+  options.zero_init_residual = true;
+  ResNet net(options, generator);
+  const Variable x(abs(images({2, 8, 8, 2}, {})));
+  CHECK(net.layer1(x).value().to_vector<float>() == x.value().to_vector<float>());
+  for (const auto& [name, variable] : net.named_parameters()) {
+    if (!name.ends_with("bn2.weight")) continue;
+    CHECK(variable->value().to_vector<float>() ==
+          std::vector<float>(static_cast<std::size_t>(variable->numel())));
+  }
+}
+
+TEST_CASE("errors name the layer deep inside the model") {
+  Generator generator(2);
+  VICRegModel model({.encoder = tiny(), .projector_widths = {4, 4}}, generator);
+  CHECK_THROWS_WITH_AS(model(Variable(zeros({2, 8, 8, 1}))),
+                       "encoder.conv1: [conv2d] the input must be [N, H, W, in_channels = 3]; got "
+                       "input [2, 8, 8, 1]",
+                       Error);
+  CHECK_THROWS_WITH_AS(
+      model(Variable(zeros({1, 8, 8, 3}))),
+      "encoder.layer4.0.bn1: [batch_norm] training needs more than one value per channel; got "
+      "input [1, 1, 1, 16]: use a larger batch, or eval()",
+      Error);
+  CHECK_THROWS_AS(count({.layers = {1, 0, 1, 1}}), Error);
+}
+
+TEST_CASE("equal seeds give equal models; the CIFAR stem has PyTorch's default start") {
+  Generator a(5), b(5), c(5);
+  ResNet first(tiny(), a), second(tiny(), b);
+  CHECK(first.layer4[0].named_parameters()[0].variable->value().to_vector<float>() ==
+        second.layer4[0].named_parameters()[0].variable->value().to_vector<float>());
+  const Conv2d plain({.in_channels = 3, .out_channels = 2, .kernel = 3, .bias = false}, c);
+  CHECK(first.conv1.weight.value().to_vector<float>() == plain.weight.value().to_vector<float>());
+}

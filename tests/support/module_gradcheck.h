@@ -1,0 +1,27 @@
+// Gradient checks of modules: of the output to the input and to every parameter.
+#pragma once
+
+#include <vector>
+
+#include "autograd/gradcheck.h"
+#include "nn/module.h"
+
+namespace gradus::testing {
+
+/// Converts `module` to float64 and checks d output / d (x, all parameters).
+inline GradcheckResult gradcheck_module(nn::Module& module, const Tensor& x,
+                                        const GradcheckOptions& options = {}) {
+  module.to(DType::float64);
+  const auto parameters = module.named_parameters();
+  std::vector<Tensor> inputs{x};
+  for (const auto& parameter : parameters) inputs.push_back(parameter.variable->value());
+  const auto function = [&](const std::vector<Variable>& variables) {
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      *parameters[i].variable = variables[i + 1];
+    }
+    return module(variables[0]);
+  };
+  return gradcheck(function, inputs, options);
+}
+
+}  // namespace gradus::testing
