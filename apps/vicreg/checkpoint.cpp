@@ -1,0 +1,103 @@
+#include "apps/vicreg/checkpoint.h"
+
+#include <charconv>
+
+#include "apps/vicreg/weights.h"
+#include "nn/state_dict.h"
+#include "tensor/ops.h"
+#include "tensor/safetensors.h"
+
+namespace gradus::vicreg {
+namespace {
+
+constexpr const char* format_key = "gradus.checkpoint";
+constexpr const char* format_version = "1";
+constexpr const char* step_key = "gradus.step";
+constexpr const char* options_key = "gradus.options";
+constexpr std::string_view optimizer_prefix = "optimizer.";
+constexpr std::string_view generator_prefix = "generator.";
+
+/// An error that names the first option in which the run of a checkpoint differs from this one.
+void check_identity(const std::filesystem::path& path, const std::string& saved_text,
+                    const nlohmann::json& current) {
+  const nlohmann::json saved = nlohmann::json::parse(saved_text, nullptr, false);
+  check(saved.is_object(), "resume", "{}: its options cannot be read", path.string());
+  for (const auto& [key, value] : current.items()) {
+    const nlohmann::json before = saved.value(key, nlohmann::json());
+    check(before == value, "resume",
+          "{} was made with {} = {}, this run has {}; give the same options, or start afresh with "
+          "--out elsewhere",
+          path.string(), key, before.dump(), value.dump());
+  }
+}
+
+std::int64_t parse_step(const std::filesystem::path& path, const std::string& text) {
+  std::int64_t step = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), step);
+  check(error == std::errc() && end == text.data() + text.size() && step >= 0, "resume",
+        "{}: its step '{}' is not a number", path.string(), text);
+  return step;
+}
+
+}  // namespace
+
+void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
+                     const optim::Optimizer& optimizer, std::int64_t step,
+                     const TrainOptions& options) {
+  for (const NamedParameter& parameter : model.named_parameters())
+    check(all_finite(parameter.variable->value()), "checkpoint",
+          "after step {} the weight {} is not finite; the checkpoint before it was kept", step,
+          parameter.name);
+  TensorFile file;
+  file.tensors = nn::state_dict(model);
+  for (const auto& [name, tensor] : optimizer.state())
+    file.tensors.emplace(fmt::format("{}{}", optimizer_prefix, name), tensor);
+  for (const nn::NamedGenerator& entry : model.named_generators())
+    file.tensors.emplace(
+        fmt::format("{}{}", generator_prefix, entry.name),
+        from_vector<std::int64_t>({static_cast<std::int64_t>(entry.generator->position())}, {}));
+  file.metadata = {{"format", "pt"},
+                   {format_key, format_version},
+                   {step_key, std::to_string(step)},
+                   {model_key, to_json(options.model).dump()},
+                   {options_key, identity(options).dump()}};
+  write_safetensors(path, file);
+}
+
+std::int64_t load_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
+                             optim::Optimizer& optimizer, const TrainOptions& options) {
+  const TensorFile file = read_safetensors(path);
+  for (const char* key : {format_key, step_key, options_key})
+    check(file.metadata.contains(key), "resume",
+          "{} is not a checkpoint of this program (no {}); to start from its weights use --init",
+          path.string(), key);
+  check(file.metadata.at(format_key) == format_version, "resume",
+        "{} has checkpoint format {}, this program reads {}", path.string(),
+        file.metadata.at(format_key), format_version);
+  check_identity(path, file.metadata.at(options_key), identity(options));
+
+  nn::StateDict weights;
+  optim::OptimizerState state;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.starts_with(optimizer_prefix))
+      state.emplace(name.substr(optimizer_prefix.size()), tensor);
+    else if (!name.starts_with(generator_prefix))
+      weights.emplace(name, tensor);
+  }
+  try {
+    nn::load_state_dict(model, weights);
+    optimizer.load_state(state);
+  } catch (const Error& error) {
+    fail("resume", "{}: {}", path.string(), error.message());
+  }
+  for (const nn::NamedGenerator& entry : model.named_generators()) {
+    const auto position = file.tensors.find(fmt::format("{}{}", generator_prefix, entry.name));
+    check(position != file.tensors.end(), "resume", "{} lacks the random position of {}",
+          path.string(), entry.name);
+    entry.generator->set_position(
+        static_cast<std::uint64_t>(position->second.item<std::int64_t>()));
+  }
+  return parse_step(path, file.metadata.at(step_key));
+}
+
+}  // namespace gradus::vicreg

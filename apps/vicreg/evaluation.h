@@ -1,0 +1,33 @@
+// What a classifier's scores say: accuracies with their uncertainty, by class, and the confusions.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace gradus::vicreg {
+
+/// A share of n trials with its 95 % interval (Wilson, "Probable inference", 1927).
+struct Share {
+  double value = 0, low = 0, high = 0;
+};
+Share wilson_interval(std::int64_t successes, std::int64_t trials);
+
+struct Evaluation {
+  std::int64_t images = 0;
+  Share top1;
+  double top5 = 0;
+  std::vector<double> class_accuracy;                ///< NaN for a class without images
+  std::vector<std::vector<std::int64_t>> confusion;  ///< [true class][predicted class]
+};
+
+/// Judges scores [N, classes] float32 against labels int64 [N]; equal scores rank by class index.
+Evaluation evaluate(const Tensor& scores, const Tensor& labels);
+
+nlohmann::json to_json(const Evaluation& evaluation, const std::vector<std::string>& class_names);
+/// Several lines for a person: accuracies, then the confusion matrix with each class's accuracy.
+std::string to_text(const Evaluation& evaluation, const std::vector<std::string>& class_names);
+
+}  // namespace gradus::vicreg

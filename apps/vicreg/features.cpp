@@ -1,0 +1,31 @@
+#include "apps/vicreg/features.h"
+
+#include <cstring>
+
+#include "autograd/variable.h"
+#include "data/loader.h"
+
+namespace gradus::vicreg {
+
+Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
+                        const std::function<void(std::int64_t)>& progress) {
+  const NoGrad no_grad;
+  const EvalMode eval_mode(encoder);
+  data::Loader loader(dataset, {.batch_size = 128,
+                                .views = 1,
+                                .shuffle = false,
+                                .workers = 1,
+                                .augment = data::normalize_only()});
+  Tensor features = empty({dataset.size(), encoder.feature_count()});
+  std::int64_t done = 0;
+  loader.start_epoch(0);
+  while (const auto batch = loader.next()) {
+    const Variable output = encoder(Variable(batch->images));
+    features.slice(done, done + batch->size()).copy_from(output.value());
+    done += batch->size();
+    if (progress) progress(done);
+  }
+  return features;
+}
+
+}  // namespace gradus::vicreg

@@ -1,0 +1,32 @@
+// Features of images from a frozen encoder.
+#pragma once
+
+#include <functional>
+
+#include "data/augment.h"
+#include "data/dataset.h"
+#include "nn/resnet.h"
+
+namespace gradus::vicreg {
+
+/// Features [N, F] float32 of all images under normalisation alone, in evaluation mode and without
+/// a graph; the encoder's mode is restored. `progress` (may be null) is told the images done.
+Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
+                        const std::function<void(std::int64_t)>& progress = nullptr);
+
+/// Evaluation mode for as long as it lives; then the module's mode is what it was.
+class EvalMode {
+ public:
+  explicit EvalMode(nn::Module& module) : module_(module), was_training_(module.training()) {
+    module_.eval();
+  }
+  ~EvalMode() { module_.train(was_training_); }
+  EvalMode(const EvalMode&) = delete;
+  EvalMode& operator=(const EvalMode&) = delete;
+
+ private:
+  nn::Module& module_;
+  bool was_training_;
+};
+
+}  // namespace gradus::vicreg

@@ -1,0 +1,59 @@
+#include "apps/vicreg/knn.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "tensor/ops.h"
+
+namespace gradus::vicreg {
+namespace {
+
+/// Rows scaled to length 1; rows of zeros stay zeros.
+Tensor normalize_rows(const Tensor& x) {
+  return div(x, sqrt(clamp(sum(square(x), {1}, true), 1e-24, INFINITY)));
+}
+
+}  // namespace
+
+Tensor knn_scores(const Tensor& train_features, const Tensor& train_labels,
+                  const Tensor& test_features, std::int64_t classes, const KnnOptions& options) {
+  check(train_features.rank() == 2 && test_features.rank() == 2 &&
+            train_features.size(1) == test_features.size(1),
+        "knn", "features must be [N, F] and [M, F]; got {} and {}", train_features.shape(),
+        test_features.shape());
+  const std::int64_t train_count = train_features.size(0), test_count = test_features.size(0);
+  check(train_labels.numel() == train_count && train_count > 0, "knn",
+        "each training image needs a label; got {} for {}", train_labels.numel(), train_count);
+  check(options.k >= 1 && options.temperature > 0, "knn", "k and the temperature must be positive");
+  const std::int64_t k = std::min(options.k, train_count);
+  const Tensor train = normalize_rows(train_features), test = normalize_rows(test_features);
+  const std::int64_t* labels = train_labels.data<std::int64_t>();
+  Tensor scores = zeros({test_count, classes});
+
+  constexpr std::int64_t block = 256;  // test images at a time: similarity [256, N]
+  for (std::int64_t begin = 0; begin < test_count; begin += block) {
+    const std::int64_t end = std::min(test_count, begin + block);
+    const Tensor similarity = matmul(test.slice(begin, end), train, {.transpose_b = true});
+    const float* values = similarity.data<float>();
+    float* output = scores.data<float>() + begin * classes;
+#pragma omp parallel for
+    for (std::int64_t i = 0; i < end - begin; ++i) {
+      const float* row = values + i * train_count;
+      std::vector<std::int64_t> order(static_cast<std::size_t>(train_count));
+      std::iota(order.begin(), order.end(), std::int64_t{0});
+      // Ties go to the earlier image, so that the result is one and the same everywhere.
+      const auto nearer = [row](std::int64_t a, std::int64_t b) {
+        return row[a] > row[b] || (row[a] == row[b] && a < b);
+      };
+      std::partial_sort(order.begin(), order.begin() + k, order.end(), nearer);
+      for (std::int64_t j = 0; j < k; ++j)
+        output[i * classes + labels[order[j]]] +=
+            static_cast<float>(std::exp(row[order[j]] / options.temperature));
+    }
+  }
+  return scores;
+}
+
+}  // namespace gradus::vicreg

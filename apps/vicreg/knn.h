@@ -1,0 +1,22 @@
+// k-nearest-neighbour classification of features: how good they are, without training anything.
+#pragma once
+
+#include "tensor/tensor.h"
+
+namespace gradus::vicreg {
+
+struct KnnOptions {
+  std::int64_t k = 200;
+  double temperature = 0.1;
+};
+
+/// Weighted kNN (Wu et al., "Unsupervised feature learning via non-parametric instance
+/// discrimination", CVPR 2018, as Lightly runs it): a test image's scores are the sums over its k
+/// nearest training images, by cosine similarity s, of exp(s / temperature) for each one's class.
+/// Features [N, F] and [M, F] float32, labels int64 [N] in [0, classes) -> scores [M, classes].
+/// k is at most N.
+Tensor knn_scores(const Tensor& train_features, const Tensor& train_labels,
+                  const Tensor& test_features, std::int64_t classes,
+                  const KnnOptions& options = {});
+
+}  // namespace gradus::vicreg

@@ -1,0 +1,180 @@
+// Evaluates a frozen encoder with a linear classifier, and with kNN: `linear_eval --help`.
+#include <cstdio>
+#include <filesystem>
+
+#include "apps/vicreg/command_line.h"
+#include "apps/vicreg/datasets.h"
+#include "apps/vicreg/evaluation.h"
+#include "apps/vicreg/features.h"
+#include "apps/vicreg/knn.h"
+#include "apps/vicreg/linear_probe.h"
+#include "apps/vicreg/weights.h"
+#include "autograd/variable.h"
+#include "tensor/file.h"
+
+namespace gradus::vicreg {
+namespace {
+
+struct EvalOptions {
+  std::string file;
+  bool untrained = false;
+  ModelOptions model;
+  std::int64_t stem_padding = -1;
+  DataOptions data;
+  std::int64_t test_limit = 0;
+  Protocol protocol;
+  bool knn = false;
+  bool linear = true;
+  KnnOptions knn_options;
+  std::string device = "auto";
+  int threads = 0;
+  int workers = 2;
+  std::uint64_t seed = 0;
+  std::string json;
+};
+
+void add_protocol_options(CLI::App& app, Protocol& p) {
+  const std::string group = "Protocol";
+  app.add_option("--protocol", p.name, "default, vicreg (the paper's) or solo-learn (offline)")
+      ->check(CLI::IsMember({"default", "vicreg", "solo-learn"}))
+      ->group(group);
+  app.add_flag("--cached", p.cached,
+               "Fast: features of the plain images, computed once, without crops and flips")
+      ->group(group);
+  app.add_option("--epochs", p.epochs, "Epochs")->check(CLI::PositiveNumber)->group(group);
+  app.add_option("--batch-size", p.batch_size, "Images a step")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  app.add_option("--lr", p.lr, "Learning rate")->check(CLI::PositiveNumber)->group(group);
+  app.add_option("--momentum", p.momentum, "Momentum")->check(CLI::Range(0.0, 1.0))->group(group);
+  app.add_option("--weight-decay", p.weight_decay, "Weight decay")
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
+}
+
+void add_options(CLI::App& app, EvalOptions& o) {
+  app.add_option("file", o.file,
+                 "Checkpoint, exported weights, or a PyTorch state_dict (.safetensors)");
+  app.add_flag("--untrained", o.untrained, "Evaluate an encoder with its initial weights");
+  app.add_flag("--knn", o.knn, "Also classify by the nearest neighbours");
+  app.add_flag("!--no-linear", o.linear, "Leave the linear classifier out");
+  app.add_option("--json", o.json, "Where to write the results (default: beside FILE)");
+  app.add_option("--k", o.knn_options.k, "Neighbours of kNN")->check(CLI::PositiveNumber);
+  app.add_option("--temperature", o.knn_options.temperature, "Temperature of kNN")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--dataset", o.data.dataset, "cifar10, or synthetic (built in)")
+      ->check(CLI::IsMember({"cifar10", "synthetic"}))
+      ->group("Data");
+  app.add_option("--data", o.data.folder, "Folder with CIFAR-10's binary files")->group("Data");
+  app.add_option("--limit", o.data.limit, "Use the first N training images; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->group("Data");
+  app.add_option("--test-limit", o.test_limit, "Use the first N test images; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->group("Data");
+  add_protocol_options(app, o.protocol);
+  add_architecture_options(app, o.model, "Encoder (with --untrained)");
+  app.add_option("--device", o.device, "auto, cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->group("Run");
+  app.add_option("--threads", o.threads, "Threads of the computation; 0: all cores")
+      ->check(CLI::Range(0, 4096))
+      ->group("Run");
+  app.add_option("--workers", o.workers, "Threads that augment ahead; 0: none")
+      ->check(CLI::Range(0, 1024))
+      ->group("Run");
+  app.add_option("--seed", o.seed, "Of the classifier, the order and the crops")->group("Run");
+}
+
+/// The protocol named on the raw command line decides the defaults of the other options.
+std::string protocol_name(int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--protocol" && i + 1 < argc) return argv[i + 1];
+    if (argument.rfind("--protocol=", 0) == 0) return argument.substr(11);
+  }
+  return "default";
+}
+
+std::filesystem::path results_file(const EvalOptions& o) {
+  if (!o.json.empty()) return o.json;
+  if (o.untrained) return "linear_eval_untrained.json";
+  return std::filesystem::path(o.file).parent_path() / "linear_eval.json";
+}
+
+Evaluation run_linear(nn::ResNet& encoder, const EvalOptions& o, const data::Dataset& train,
+                      const data::Dataset& test, const Tensor& test_features) {
+  fmt::print("training a linear classifier on {} images: protocol {}\n", train.size(),
+             to_json(o.protocol).dump());
+  const std::int64_t every = std::max<std::int64_t>(1, o.protocol.epochs / 5);
+  const auto head = train_linear_probe(
+      encoder, train, o.protocol, o.workers, o.seed, [&](std::int64_t epoch, double loss) {
+        if (epoch % every == 0 || !o.protocol.cached)
+          fmt::print("epoch {}/{}: loss {:.4f}\n", epoch, o.protocol.epochs, loss);
+        std::fflush(stdout);
+        return true;
+      });
+  const NoGrad no_grad;
+  return evaluate((*head)(Variable(test_features)).value(), test.labels);
+}
+
+int run(const EvalOptions& o) {
+  check(o.untrained != !o.file.empty(), "linear_eval",
+        "name one file of weights, or give --untrained (--help lists the options)");
+  check(o.linear || o.knn, "linear_eval", "--no-linear without --knn leaves nothing to do");
+  choose_device(o.device);
+  set_threads(o.threads);
+  LoadedEncoder loaded =
+      o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
+  const data::Dataset train = load_dataset(o.data, data::Split::train, o.data.limit);
+  const data::Dataset test = load_dataset(o.data, data::Split::test, o.test_limit);
+  fmt::print("encoder: {} ({}, {} features), {}; test images are normalised\n",
+             o.untrained ? "untrained" : o.file, loaded.options.architecture,
+             loaded.encoder->feature_count(), o.data.dataset);
+  const Tensor test_features = extract_features(*loaded.encoder, test);
+
+  nlohmann::json results = {{"encoder", o.untrained ? "untrained" : o.file},
+                            {"model", to_json(loaded.options)},
+                            {"dataset", o.data.dataset},
+                            {"train_images", train.size()}};
+  if (o.linear) {
+    const Evaluation linear = run_linear(*loaded.encoder, o, train, test, test_features);
+    fmt::print("linear ({} protocol{}): {}", o.protocol.name,
+               o.protocol.cached ? ", cached features" : "", to_text(linear, test.class_names));
+    results["linear"] = to_json(linear, test.class_names);
+    results["linear"]["protocol"] = to_json(o.protocol);
+  }
+  if (o.knn) {
+    const Evaluation knn =
+        evaluate(knn_scores(extract_features(*loaded.encoder, train), train.labels, test_features,
+                            static_cast<std::int64_t>(train.class_names.size()), o.knn_options),
+                 test.labels);
+    fmt::print("kNN (k {}, temperature {}): {}", o.knn_options.k, o.knn_options.temperature,
+               to_text(knn, test.class_names));
+    results["knn"] = to_json(knn, test.class_names);
+    results["knn"]["k"] = o.knn_options.k;
+    results["knn"]["temperature"] = o.knn_options.temperature;
+  }
+  write_file_atomically(results_file(o), results.dump(2) + "\n");
+  fmt::print("results: {}\n", results_file(o).string());
+  return 0;
+}
+
+}  // namespace
+}  // namespace gradus::vicreg
+
+int main(int argc, char** argv) {
+  using namespace gradus::vicreg;
+  return run_program("linear_eval", [&] {
+    EvalOptions options;
+    const std::string name = protocol_name(argc, argv);
+    if (name == "vicreg" || name == "solo-learn") options.protocol = named_protocol(name);
+    CLI::App app("Evaluates a frozen encoder: linear classifier and k nearest neighbours.",
+                 "linear_eval");
+    add_options(app, options);
+    CLI::Option* padding = app.get_option("--stem-padding");
+    if (!parse_command_line(app, argc, argv)) return 0;
+    if (padding->count() > 0) options.stem_padding = options.model.stem_padding;
+    return run(options);
+  });
+}

@@ -1,0 +1,143 @@
+#include "apps/vicreg/linear_probe.h"
+
+#include <optional>
+
+#include "apps/vicreg/features.h"
+#include "autograd/ops.h"
+#include "data/augment.h"
+#include "data/loader.h"
+#include "data/sampler.h"
+#include "nn/losses.h"
+#include "optim/schedule.h"
+#include "optim/sgd.h"
+
+namespace gradus::vicreg {
+namespace {
+
+/// Features and labels of one batch.
+struct FeatureBatch {
+  Tensor features, labels;
+};
+
+/// Yields the batches of an epoch: from augmented images through the encoder, or from features
+/// computed once.
+class FeatureSource {
+ public:
+  FeatureSource(nn::ResNet& encoder, const data::Dataset& dataset, const Protocol& protocol,
+                int workers, std::uint64_t seed)
+      : encoder_(encoder), dataset_(dataset), protocol_(protocol), seed_(seed) {
+    if (protocol.cached) {
+      features_ = extract_features(encoder, dataset);
+    } else {
+      loader_.emplace(dataset, data::LoaderOptions{.batch_size = protocol.batch_size,
+                                                   .views = 1,
+                                                   .workers = workers,
+                                                   .seed = seed,
+                                                   .augment = data::linear_eval_train_augmentation(
+                                                       protocol.minimum_crop)});
+    }
+  }
+
+  void start_epoch(std::int64_t epoch) {
+    if (loader_) loader_->start_epoch(epoch);
+    order_ = data::epoch_order(dataset_.size(), true, seed_, epoch);
+    position_ = 0;
+  }
+
+  std::optional<FeatureBatch> next() {
+    const NoGrad no_grad;
+    if (loader_) {
+      const auto batch = loader_->next();
+      if (!batch) return std::nullopt;
+      return FeatureBatch{encoder_(Variable(batch->images)).value(), batch->labels};
+    }
+    if (position_ == dataset_.size()) return std::nullopt;
+    const std::int64_t end = std::min(dataset_.size(), position_ + protocol_.batch_size);
+    const Tensor samples = order_.slice(position_, end);
+    position_ = end;
+    return FeatureBatch{gather_rows(features_, samples), gather_rows(dataset_.labels, samples)};
+  }
+
+ private:
+  nn::ResNet& encoder_;
+  const data::Dataset& dataset_;
+  const Protocol& protocol_;
+  std::uint64_t seed_;
+  Tensor features_;                     // [N, F] when cached
+  std::optional<data::Loader> loader_;  // otherwise
+  Tensor order_;
+  std::int64_t position_ = 0;
+};
+
+}  // namespace
+
+Protocol named_protocol(const std::string& name) {
+  if (name == "vicreg")
+    return {
+        .name = name, .epochs = 100, .momentum = 0.9, .small_init = true, .minimum_crop = 0.08f};
+  if (name == "solo-learn")
+    return {.name = name,
+            .epochs = 100,
+            .batch_size = 128,
+            .lr = 0.1,
+            .momentum = 0.9,
+            .weight_decay = 0,
+            .schedule = "step",
+            .milestones = {60, 80},
+            .minimum_crop = 0.08f};
+  check(name == "default", "linear_eval", "unknown protocol '{}'", name);
+  return {};
+}
+
+nlohmann::json to_json(const Protocol& p) {
+  return {{"name", p.name},
+          {"epochs", p.epochs},
+          {"batch_size", p.batch_size},
+          {"lr", p.lr},
+          {"momentum", p.momentum},
+          {"weight_decay", p.weight_decay},
+          {"schedule", p.schedule},
+          {"milestones", p.milestones},
+          {"initial_weights", p.small_init ? "normal 0.01" : "uniform"},
+          {"minimum_crop", p.minimum_crop},
+          {"features", p.cached ? "cached, plain images" : "of augmented images"}};
+}
+
+std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::Dataset& train,
+                                               const Protocol& protocol, int workers,
+                                               std::uint64_t seed, const EpochCallback& on_epoch) {
+  Generator generator(seed, 1);
+  const auto classes = static_cast<std::int64_t>(train.class_names.size());
+  auto head = std::make_unique<nn::Linear>(
+      nn::LinearOptions{.in_features = encoder.feature_count(), .out_features = classes},
+      generator);
+  if (protocol.small_init) {
+    head->weight.value().copy_from(normal(head->weight.shape(), 0, 0.01, generator));
+    head->bias.value().fill(0);
+  }
+  optim::Sgd optimizer(optim::one_group(head->named_parameters(), protocol.weight_decay),
+                       {.momentum = protocol.momentum});
+  const optim::Schedule schedule =
+      protocol.schedule == "cosine"
+          ? optim::cosine({.lr = protocol.lr, .total_steps = protocol.epochs})
+          : optim::step_decay({.lr = protocol.lr, .milestones = protocol.milestones});
+
+  const EvalMode eval_mode(encoder);
+  FeatureSource source(encoder, train, protocol, workers, seed);
+  for (std::int64_t epoch = 0; epoch < protocol.epochs; ++epoch) {
+    source.start_epoch(epoch);
+    double total = 0;
+    while (const auto batch = source.next()) {
+      const Variable loss = nn::cross_entropy((*head)(Variable(batch->features)), batch->labels);
+      optimizer.zero_grad();
+      loss.backward();
+      optimizer.step(schedule(epoch));
+      total += static_cast<double>(loss.value().item<float>()) *
+               static_cast<double>(batch->labels.size(0));
+    }
+    if (!on_epoch(epoch + 1, total / static_cast<double>(train.size()))) break;
+  }
+  return head;
+}
+
+}  // namespace gradus::vicreg

@@ -1,0 +1,47 @@
+// Linear evaluation: a linear classifier trained on the features of a frozen encoder.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "data/dataset.h"
+#include "nn/linear.h"
+#include "nn/resnet.h"
+
+namespace gradus::vicreg {
+
+/// How the classifier is trained: SGD on cross-entropy, one learning rate an epoch.
+struct Protocol {
+  std::string name = "default";
+  std::int64_t epochs = 50;
+  std::int64_t batch_size = 256;
+  double lr = 0.02;
+  double momentum = 0;
+  double weight_decay = 1e-6;
+  std::string schedule = "cosine";         ///< "cosine", or "step": x 0.1 at each milestone
+  std::vector<std::int64_t> milestones{};  ///< epochs
+  bool small_init = false;                 ///< weights N(0, 0.01), bias 0, in place of PyTorch's
+  float minimum_crop = 0.2f;               ///< least area of the training crops
+  bool cached = false;  ///< features of the plain images, computed once: no crops and flips
+};
+
+/// "default": SGD 0.02, cosine, 50 epochs, batch 256, crops of 20 to 100 %.
+/// "vicreg": the paper's; momentum 0.9, 100 epochs, small initial weights.
+/// "solo-learn": lr 0.1, momentum 0.9, no decay, batch 128, 100 epochs, x 0.1 at 60 and 80, crops
+/// of 8 to 100 %.
+Protocol named_protocol(const std::string& name);
+nlohmann::json to_json(const Protocol& protocol);
+
+/// Told the epoch (from 1) and its mean training loss; false stops the training.
+using EpochCallback = std::function<bool(std::int64_t epoch, double loss)>;
+
+/// Trains a classifier [features -> classes] on the frozen encoder. `seed` decides its initial
+/// weights, the order of the images, and the crops.
+std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::Dataset& train,
+                                               const Protocol& protocol, int workers,
+                                               std::uint64_t seed, const EpochCallback& on_epoch);
+
+}  // namespace gradus::vicreg

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Installs what is missing and builds: sourced by run.sh and tests/run.sh.
+# usage: source apps/vicreg/setup.sh; install_packages PACKAGE...; build_gradus [TARGET...]
+
+packages_to_build=(g++ cmake ninja-build libopenblas-dev libfmt-dev doctest-dev
+  nlohmann-json3-dev libcli11-dev libpng-dev zlib1g-dev ca-certificates curl)
+
+# Installs those of the named Debian packages that are not there; asks for sudo only if needed.
+install_packages() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' ||
+      missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || {
+      echo "error: missing packages: ${missing[*]}; install them as root, then run this again" >&2
+      return 1
+    }
+    as_root=(sudo)
+  fi
+  echo "installing: ${missing[*]}"
+  { "${as_root[@]}" apt-get update -qq &&
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$install_log" 2>&1 || {
+    echo "error: apt-get could not install ${missing[*]}:" >&2
+    tail -n 5 "$install_log" >&2
+    return 1
+  }
+}
+
+# Configures and builds (Release) in $build.
+build_gradus() {
+  echo "building in $build"
+  cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release ${GRADUS_CMAKE_FLAGS:-} \
+    >"$build.log" 2>&1 && cmake --build "$build" ${1:+--target "$@"} >>"$build.log" 2>&1 || {
+    echo "error: the build failed; the end of $build.log:" >&2
+    grep -E 'error|Error' "$build.log" | head -n 20 >&2
+    tail -n 20 "$build.log" >&2
+    return 1
+  }
+}

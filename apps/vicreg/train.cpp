@@ -1,0 +1,15 @@
+// Pre-trains an encoder with VICReg: `train --help`.
+#include "apps/vicreg/command_line.h"
+#include "apps/vicreg/trainer.h"
+
+int main(int argc, char** argv) {
+  using namespace gradus::vicreg;
+  return run_program("train", [&] {
+    TrainOptions options;
+    std::string config;
+    if (!parse_train_options(argc, argv, options, config)) return 0;
+    choose_device(options.device);
+    set_threads(options.threads);
+    return Trainer(options, config).run();
+  });
+}

@@ -1,0 +1,281 @@
+#include "apps/vicreg/trainer.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "apps/vicreg/checkpoint.h"
+#include "apps/vicreg/datasets.h"
+#include "apps/vicreg/embedding_health.h"
+#include "apps/vicreg/features.h"
+#include "apps/vicreg/interrupt.h"
+#include "apps/vicreg/knn.h"
+#include "apps/vicreg/pictures.h"
+#include "apps/vicreg/weights.h"
+#include "autograd/ops.h"
+#include "data/cifar10.h"
+#include "nn/losses.h"
+#include "optim/adam.h"
+#include "optim/lars.h"
+#include "optim/sgd.h"
+#include "tensor/file.h"
+
+namespace gradus::vicreg {
+namespace {
+
+constexpr const char* checkpoint_name = "checkpoint.safetensors";
+constexpr const char* metrics_name = "metrics.jsonl";
+
+double seconds_now() {
+  using Clock = std::chrono::steady_clock;
+  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o, nn::VICRegModel& model) {
+  auto groups = o.decay_all
+                    ? optim::one_group(model.named_parameters(), o.weight_decay)
+                    : optim::exclude_biases_and_norms(model.named_parameters(), o.weight_decay);
+  if (o.optimizer == "adam") return std::make_unique<optim::Adam>(std::move(groups));
+  if (o.optimizer == "adamw") return std::make_unique<optim::AdamW>(std::move(groups));
+  if (o.optimizer == "sgd")
+    return std::make_unique<optim::Sgd>(std::move(groups),
+                                        optim::SgdOptions{.momentum = o.momentum});
+  optim::LarsOptions lars = o.optimizer == "lars" ? optim::solo_learn_lars() : optim::LarsOptions{};
+  lars.momentum = o.momentum;
+  if (o.trust > 0) lars.trust = o.trust;
+  return std::make_unique<optim::Lars>(std::move(groups), lars);
+}
+
+optim::Schedule make_schedule(const TrainOptions& o, std::int64_t steps_per_epoch) {
+  const double lr = o.scale_lr ? o.lr * static_cast<double>(o.batch_size) / 256 : o.lr;
+  const std::int64_t total = o.epochs * steps_per_epoch;
+  const std::int64_t warmup = o.warmup_epochs * steps_per_epoch;
+  if (o.schedule == "constant") return optim::constant(lr);
+  if (o.schedule == "cosine") return optim::cosine({.lr = lr, .total_steps = total});
+  if (o.schedule == "warmup-cosine") return optim::solo_learn_schedule(lr, warmup, total);
+  if (o.schedule == "vicreg") return optim::vicreg_schedule(lr, warmup, total);
+  std::vector<std::int64_t> milestones;
+  for (std::int64_t epoch : o.milestones) milestones.push_back(epoch * steps_per_epoch);
+  return optim::step_decay({.lr = lr, .milestones = milestones});
+}
+
+Trainer::Trainer(const TrainOptions& options, std::string config)
+    : options_(options),
+      config_(std::move(config)),
+      folder_(options.out),
+      generator_(options.seed),
+      model_(model_options(options.model), generator_),
+      optimizer_(make_optimizer(options, model_)) {}
+
+std::int64_t Trainer::total_steps() const {
+  const std::int64_t all = options_.epochs * steps_per_epoch_;
+  return options_.steps < 0 ? all : std::min(options_.steps, all);
+}
+
+void Trainer::open_run_folder() {
+  std::error_code error;
+  std::filesystem::create_directories(folder_, error);
+  check(!error, "train", "cannot make the run folder {}: {}", folder_.string(), error.message());
+  const bool has_checkpoint = std::filesystem::exists(file(checkpoint_name));
+  check(
+      options_.resume || options_.overwrite || !has_checkpoint, "train",
+      "{} already has a checkpoint; go on with --resume, start elsewhere with --out, or discard it "
+      "with --overwrite",
+      folder_.string());
+  if (!options_.init.empty()) load_weights(options_.init, model_);
+  if (options_.resume && has_checkpoint) {
+    step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_);
+    saved_step_ = step_;
+    fmt::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
+  }
+  write_file_atomically(file("config.toml"), config_);
+}
+
+void Trainer::load_data() {
+  dataset_ = load_dataset(options_.data, data::Split::train, options_.data.limit);
+  const std::int64_t rest = dataset_.size() % options_.batch_size;
+  check(
+      options_.drop_last || rest != 1, "train",
+      "the last batch of an epoch would have one image, and statistics over a batch need two; use "
+      "--drop-last or another --batch-size");
+  loader_ = std::make_unique<data::Loader>(
+      dataset_, data::LoaderOptions{.batch_size = options_.batch_size,
+                                    .views = 2,
+                                    .shuffle = options_.shuffle,
+                                    .drop_last = options_.drop_last,
+                                    .workers = options_.workers,
+                                    .seed = options_.seed,
+                                    .augment = augment_options(options_.augment)});
+  steps_per_epoch_ = loader_->batches_per_epoch();
+}
+
+int Trainer::run() {
+  open_run_folder();
+  if (options_.steps != 0) {  // without steps only the initial weights are wanted
+    load_data();
+    schedule_ = make_schedule(options_, steps_per_epoch_);
+    metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
+    fmt::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {} threads\n",
+               dataset_.size(), options_.data.dataset, steps_per_epoch_, total_steps(),
+               model_.parameter_count(), set_threads(options_.threads));
+    draw_augmentations();
+    Progress progress(
+        {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
+    catch_interrupts();
+    train_to(total_steps(), progress);
+    progress.finish();
+    write_curves(file("curves.svg"), read_metrics(file(metrics_name)));
+  }
+  save();
+  if (const int signal = interrupt_signal(); signal != 0 && step_ < total_steps()) {
+    fmt::print("interrupted: saved after step {}; go on with --resume\n", step_);
+    return 128 + signal;
+  }
+  if (!options_.export_file.empty()) export_weights(options_.export_file, model_, options_.model);
+  fmt::print("{} after step {}\n", file(checkpoint_name).string(), step_);
+  return 0;
+}
+
+void Trainer::train_to(std::int64_t last_step, Progress& progress) {
+  if (step_ < last_step) loader_->start_epoch(step_ / steps_per_epoch_, step_ % steps_per_epoch_);
+  while (step_ < last_step && interrupt_signal() == 0) {
+    const double begin = seconds_now();
+    const double waited_before = loader_->seconds_waited();
+    auto batch = loader_->next();
+    if (!batch) {
+      loader_->start_epoch(step_ / steps_per_epoch_);
+      batch = loader_->next();
+    }
+    StepRecord record = train_step(*batch);
+    ++step_;
+    record.images_per_second = static_cast<double>(batch->size()) / (seconds_now() - begin);
+    record.data_wait_seconds = loader_->seconds_waited() - waited_before;
+    metrics_->write(record);
+    progress.update({.step = step_,
+                     .loss = record.loss,
+                     .invariance = record.invariance,
+                     .variance = record.variance,
+                     .covariance = record.covariance,
+                     .images_per_second = record.images_per_second});
+    const bool epoch_ends = step_ % steps_per_epoch_ == 0;
+    if (epoch_ends) end_epoch(progress);
+    if (options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ends) save();
+  }
+}
+
+Variable Trainer::embed(const data::Batch& batch) {
+  if (!options_.separate_views) return model_(Variable(batch.images));
+  std::vector<Variable> embeddings;
+  for (const Tensor& view : batch.views) embeddings.push_back(model_(Variable(view)));
+  return concat(embeddings);
+}
+
+StepRecord Trainer::train_step(const data::Batch& batch) {
+  const double lr = schedule_(step_);
+  const Variable z = embed(batch);  // [2 B, D]
+  const nn::VICRegLoss loss = nn::vicreg_loss(
+      slice(z, 0, 0, batch.size()), slice(z, 0, batch.size(), 2 * batch.size()), options_.loss);
+  const auto value = [](const Variable& x) { return static_cast<double>(x.value().item<float>()); };
+  if (!std::isfinite(value(loss.total))) fail_not_finite(batch, value(loss.total));
+  optimizer_->zero_grad();
+  loss.total.backward();
+  if (options_.clip_norm > 0) optim::clip_grad_norm(model_.named_parameters(), options_.clip_norm);
+  optimizer_->step(lr);
+  embeddings_ = z.value();
+  return {.step = step_ + 1,
+          .epoch = step_ / steps_per_epoch_ + 1,
+          .learning_rate = lr,
+          .loss = value(loss.total),
+          .invariance = value(loss.invariance),
+          .variance = value(loss.variance),
+          .covariance = value(loss.covariance)};
+}
+
+void Trainer::fail_not_finite(const data::Batch& batch, double loss) {
+  std::string culprit = "the loss itself";
+  {
+    const NoGrad no_grad;
+    bool found = false;
+    const nn::ForwardObserver observer([&](const std::string& path, const Tensor& output) {
+      if (found || all_finite(output)) return;
+      found = true;
+      culprit = path;
+    });
+    embed(batch);
+  }
+  const std::string kept = saved_step_ < 0
+                               ? "no checkpoint was written yet"
+                               : fmt::format("the last good checkpoint is {}, after step {}",
+                                             file(checkpoint_name).string(), saved_step_);
+  fail("train",
+       "step {} (epoch {}): the loss is {}; the first output that is not finite is that of {}; {}; "
+       "a lower --lr or --clip-norm may help; images of the batch: {}",
+       step_ + 1, step_ / steps_per_epoch_ + 1, loss, culprit, kept,
+       fmt::join(batch.samples.to_vector<std::int64_t>(), " "));
+}
+
+void Trainer::end_epoch(Progress& progress) {
+  const std::int64_t epoch = step_ / steps_per_epoch_;
+  const EmbeddingHealth health = measure(embeddings_);
+  EpochRecord record{.step = step_,
+                     .epoch = epoch,
+                     .std_mean = health.std_mean,
+                     .std_min = health.std_min,
+                     .effective_rank = health.effective_rank};
+  if (options_.knn_every > 0 && epoch % options_.knn_every == 0)
+    record.knn_accuracy = knn_accuracy();
+  metrics_->write(record);
+  progress.message(fmt::format(
+      "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
+      health.std_mean, health.std_min, health.effective_rank,
+      record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : ""));
+  if (const auto warning = collapse_warning(health, embeddings_.size(1)))
+    progress.message("warning: " + *warning);
+  write_curves(file("curves.svg"), read_metrics(file(metrics_name)));
+  draw_augmentations();
+}
+
+std::optional<double> Trainer::knn_accuracy() {
+  if (!test_set_) test_set_ = load_dataset(options_.data, data::Split::test, options_.knn_images);
+  const data::Dataset train = dataset_.take(options_.knn_images);
+  const Tensor scores = knn_scores(extract_features(model_.encoder, train), train.labels,
+                                   extract_features(model_.encoder, *test_set_),
+                                   static_cast<std::int64_t>(train.class_names.size()));
+  return static_cast<double>(nn::count_top_k(scores, test_set_->labels)) /
+         static_cast<double>(test_set_->size());
+}
+
+void Trainer::draw_augmentations() {
+  const data::AugmentOptions augment = augment_options(options_.augment);
+  const std::int64_t count = std::min<std::int64_t>(8, dataset_.size());
+  const int height = static_cast<int>(dataset_.height()),
+            width = static_cast<int>(dataset_.width());
+  const Tensor images = dataset_.images.slice(0, count);
+  std::vector<Tensor> views;
+  data::AugmentScratch scratch;
+  for (int view = 0; view < 2; ++view) {
+    Tensor output = empty({count, augment.size, augment.size, 3});
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto parameters = data::draw_parameters(
+          augment, height, width,
+          {.seed = options_.seed, .epoch = step_ / steps_per_epoch_, .sample = i, .view = view});
+      data::apply(augment, parameters, images.data<std::uint8_t>() + i * height * width * 3, width,
+                  output.data<float>() + i * augment.size * augment.size * 3, scratch);
+    }
+    views.push_back(output);
+  }
+  write_augmentation_grid(file("augmentations.png"), images, views[0], views[1],
+                          {augment.mean, augment.std});
+}
+
+void Trainer::save() {
+  if (saved_step_ == step_) return;
+  save_checkpoint(file(checkpoint_name), model_, *optimizer_, step_, options_);
+  saved_step_ = step_;
+}
+
+}  // namespace gradus::vicreg

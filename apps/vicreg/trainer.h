@@ -1,0 +1,71 @@
+// The training run: steps, checkpoints, metrics and pictures.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "apps/vicreg/metrics.h"
+#include "apps/vicreg/options.h"
+#include "apps/vicreg/progress.h"
+#include "data/loader.h"
+#include "nn/vicreg_model.h"
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
+
+namespace gradus::vicreg {
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options,
+                                                 nn::VICRegModel& model);
+/// The learning rate of each step; epochs count `steps_per_epoch` steps.
+optim::Schedule make_schedule(const TrainOptions& options, std::int64_t steps_per_epoch);
+
+/// Pre-trains as the options say, in the run folder options.out:
+///   checkpoint.safetensors  weights, optimiser, position (checkpoint.h)
+///   metrics.jsonl           a line a step, and one an epoch (metrics.h)
+///   config.toml             the resolved configuration
+///   augmentations.png, curves.svg
+///
+/// The step with number s (from 0) sees batch s mod steps_per_epoch of epoch s / steps_per_epoch,
+/// so a run is a function of the options and the number of steps, wherever it was interrupted.
+class Trainer {
+ public:
+  Trainer(const TrainOptions& options, std::string config);
+
+  /// Trains to the end, or until an interrupt; returns the exit code: 0, or 128 + signal.
+  int run();
+
+ private:
+  void open_run_folder();
+  void load_data();
+  void train_to(std::int64_t last_step, Progress& progress);
+  /// One update; `embeddings_` is left for the epoch's health.
+  StepRecord train_step(const data::Batch& batch);
+  [[noreturn]] void fail_not_finite(const data::Batch& batch, double loss);
+  void end_epoch(Progress& progress);
+  std::optional<double> knn_accuracy();
+  void draw_augmentations();
+  void save();
+
+  Variable embed(const data::Batch& batch);
+  std::int64_t total_steps() const;
+  std::filesystem::path file(const char* name) const { return folder_ / name; }
+
+  TrainOptions options_;
+  std::string config_;
+  std::filesystem::path folder_;
+  Generator generator_;
+  nn::VICRegModel model_;
+  std::unique_ptr<optim::Optimizer> optimizer_;
+  data::Dataset dataset_;
+  std::optional<data::Dataset> test_set_;  ///< read when kNN first asks for it
+  std::unique_ptr<data::Loader> loader_;
+  std::unique_ptr<MetricsWriter> metrics_;
+  std::int64_t steps_per_epoch_ = 1;
+  optim::Schedule schedule_;
+  std::int64_t step_ = 0;  ///< steps done
+  std::int64_t saved_step_ = -1;
+  Tensor embeddings_;  ///< of the last step, both views: [2 B, D]
+};
+
+}  // namespace gradus::vicreg

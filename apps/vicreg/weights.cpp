@@ -1,0 +1,95 @@
+#include "apps/vicreg/weights.h"
+
+#include "tensor/check.h"
+
+namespace gradus::vicreg {
+namespace {
+
+/// Tensors of a file that belong to the model, whatever else the file holds.
+nn::StateDict model_tensors(const TensorFile& file) {
+  nn::StateDict state;
+  for (const auto& [name, tensor] : file.tensors)
+    if (name.starts_with("encoder.") || name.starts_with("projector.")) state.emplace(name, tensor);
+  return state;
+}
+
+/// Tensors of the encoder with bare names; a file without the prefix is an encoder itself.
+nn::StateDict encoder_tensors(const std::filesystem::path& path, const TensorFile& file) {
+  constexpr std::string_view prefix = "encoder.";
+  nn::StateDict prefixed, bare;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.starts_with(prefix))
+      prefixed.emplace(name.substr(prefix.size()), tensor);
+    else
+      bare.emplace(name, tensor);
+  }
+  nn::StateDict& state = prefixed.empty() ? bare : prefixed;
+  check(state.contains("conv1.weight") && state.at("conv1.weight").rank() == 4, "load",
+        "{} holds no ResNet encoder: there is no conv1.weight or encoder.conv1.weight",
+        path.string());
+  return std::move(state);
+}
+
+/// The architecture that a state's names and shapes show.
+ModelOptions infer_architecture(const std::filesystem::path& path, const nn::StateDict& state) {
+  ModelOptions options;
+  options.stem = state.at("conv1.weight").size(2) == 7 ? "imagenet" : "cifar";
+  options.stem_bias = state.contains("conv1.bias");
+  options.stem_padding = options.stem_bias ? 0 : 1;
+  if (const auto fc = state.find("fc.weight"); fc != state.end())
+    options.fc_features = fc->second.size(0);
+  const bool is34 = state.contains("layer3.5.conv1.weight");
+  check(
+      is34 || (state.contains("layer3.1.conv1.weight") && !state.contains("layer3.2.conv1.weight")),
+      "load", "{} holds neither a ResNet-18 nor a ResNet-34", path.string());
+  options.architecture = is34 ? "resnet34" : "resnet18";
+  return options;
+}
+
+}  // namespace
+
+void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
+                    const ModelOptions& options) {
+  write_safetensors(path, {.tensors = nn::state_dict(model),
+                           .metadata = {{"format", "pt"}, {model_key, to_json(options).dump()}}});
+}
+
+void load_weights(const std::filesystem::path& path, nn::VICRegModel& model) {
+  try {
+    nn::load_state_dict(model, model_tensors(read_safetensors(path)));
+  } catch (const Error& error) {
+    fail("load", "{} does not fit the model: {}", path.string(), error.message());
+  }
+}
+
+LoadedEncoder load_encoder(const std::filesystem::path& path, std::int64_t stem_padding) {
+  const TensorFile file = read_safetensors(path);
+  const nn::StateDict state = encoder_tensors(path, file);
+  LoadedEncoder loaded;
+  if (const auto model = file.metadata.find(model_key); model != file.metadata.end()) {
+    try {
+      loaded.options = model_options_from_json(nlohmann::json::parse(model->second));
+    } catch (const nlohmann::json::exception& error) {
+      fail("load", "{}: the architecture in its metadata cannot be read: {}", path.string(),
+           error.what());
+    }
+  } else {
+    loaded.options = infer_architecture(path, state);
+  }
+  if (stem_padding >= 0) loaded.options.stem_padding = stem_padding;
+  Generator generator(0);
+  loaded.encoder = std::make_unique<nn::ResNet>(model_options(loaded.options).encoder, generator);
+  try {
+    nn::load_state_dict(*loaded.encoder, state);
+  } catch (const Error& error) {
+    fail("load", "{} does not fit the encoder: {}", path.string(), error.message());
+  }
+  return loaded;
+}
+
+LoadedEncoder untrained_encoder(const ModelOptions& options, std::uint64_t seed) {
+  Generator generator(seed);
+  return {std::make_unique<nn::ResNet>(model_options(options).encoder, generator), options};
+}
+
+}  // namespace gradus::vicreg

@@ -1,0 +1,41 @@
+// Files of weights: exporting a model, and finding an encoder in a file.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "apps/vicreg/options.h"
+#include "nn/state_dict.h"
+#include "nn/vicreg_model.h"
+#include "tensor/safetensors.h"
+
+namespace gradus::vicreg {
+
+/// Key of the metadata that holds the architecture (to_json(ModelOptions)).
+inline constexpr const char* model_key = "gradus.model";
+
+/// Writes the weights and buffers alone, with PyTorch's names and layouts:
+/// `encoder.*`, `projector.network.*`.
+void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
+                    const ModelOptions& options);
+
+/// Loads all weights of a file that holds the same architecture; what else the file holds (an
+/// optimiser's state) is passed over.
+void load_weights(const std::filesystem::path& path, nn::VICRegModel& model);
+
+/// An encoder and where it came from.
+struct LoadedEncoder {
+  std::unique_ptr<nn::ResNet> encoder;
+  ModelOptions options;
+};
+
+/// Reads the encoder of a checkpoint, an exported file, or a PyTorch state_dict saved as
+/// safetensors, with names `encoder.*` or bare. The architecture is the one that the file names;
+/// where it names none it is read off the tensors, but for the stem's padding, which is 0 with a
+/// biased stem and 1 otherwise unless `stem_padding` (>= 0) says.
+LoadedEncoder load_encoder(const std::filesystem::path& path, std::int64_t stem_padding = -1);
+
+/// The encoder with its initial weights.
+LoadedEncoder untrained_encoder(const ModelOptions& options, std::uint64_t seed);
+
+}  // namespace gradus::vicreg

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Does all set-up, builds, and runs every required test.
+# usage: tests/run.sh [ctest arguments]     e.g. tests/run.sh -R autograd
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+build=${GRADUS_BUILD:-$root/build}
+install_log=$(mktemp)
+trap 'rm -f "$install_log"' EXIT
+source "$root/apps/vicreg/setup.sh"
+
+install_packages "${packages_to_build[@]}"
+build_gradus
+cd "$build"
+ctest --output-on-failure --label-exclude long "$@"
