@@ -1,0 +1,24 @@
+#include "autograd/ops.h"
+
+namespace gradus {
+
+Variable conv2d(const Variable& input, const Variable& weight, const Variable& bias,
+                const Conv2dOptions& options) {
+  // Each gradient reads the other factor only; a factor that no gradient reads is not kept.
+  const bool input_grad = input.requires_grad();
+  const bool weight_grad = weight.requires_grad();
+  const bool bias_grad = bias.requires_grad();
+  return make_variable("conv2d", conv2d(input.value(), weight.value(), bias.value(), options),
+                       {&input, &weight, &bias},
+                       [x = weight_grad ? input.value() : Tensor(),
+                        w = input_grad ? weight.value() : Tensor(), input_shape = input.shape(),
+                        weight_shape = weight.shape(), options, bias_grad](const Tensor& dy) {
+                         std::vector<Tensor> gradients(3);
+                         if (w) gradients[0] = conv2d_backward_input(dy, w, input_shape, options);
+                         if (x) gradients[1] = conv2d_backward_weight(x, dy, weight_shape, options);
+                         if (bias_grad) gradients[2] = sum(dy, {0, 1, 2});
+                         return gradients;
+                       });
+}
+
+}  // namespace gradus

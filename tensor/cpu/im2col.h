@@ -1,0 +1,94 @@
+// The matrix view of a convolution: one row an output pixel (n, p, q), one column a kernel tap and
+// channel (r, s, c), so that output = columns weight^T. Internal to cpu/conv.cpp.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "tensor/geometry.h"
+
+namespace gradus::cpu {
+
+/// A half-open range of indices.
+struct Range {
+  std::int64_t begin, end;
+  std::int64_t size() const { return end - begin; }
+};
+
+/// A block of the column matrix of one channel group: some output pixels, and the taps of some
+/// kernel rows.
+struct ColumnBlock {
+  Range pixels;
+  Range kernel_rows;
+  std::int64_t group = 0;
+};
+
+/// Elements in one row of a block.
+inline std::int64_t columns_of(const Conv2dGeometry& g, const Range& kernel_rows) {
+  return kernel_rows.size() * g.kernel.width * (g.C / g.groups);
+}
+
+/// Calls run(column, input, length) for each contiguous piece of the block: `length` elements at
+/// offset `column` of the block are those at offset `input` of the images, or padding where
+/// `input` is negative. The pieces cover the block once, in order.
+template <class Run>
+void for_each_run(const Conv2dGeometry& g, const ColumnBlock& block, Run run) {
+  constexpr std::int64_t padding = -1;
+  const std::int64_t taps = g.kernel.width;
+  const std::int64_t channels = g.C / g.groups;
+  const bool taps_adjoin = g.groups == 1 && g.dilation.width == 1;
+  std::int64_t column = 0;
+  const auto emit = [&](std::int64_t input, std::int64_t length) {
+    if (length > 0) run(column, input, length);
+    column += length;
+  };
+  for (std::int64_t pixel = block.pixels.begin; pixel < block.pixels.end; ++pixel) {
+    const std::int64_t n = pixel / (g.out_height * g.out_width);
+    const std::int64_t p = pixel / g.out_width % g.out_height;
+    const std::int64_t q = pixel % g.out_width;
+    const std::int64_t w0 = q * g.stride.width - g.padding.width;
+    for (std::int64_t r = block.kernel_rows.begin; r < block.kernel_rows.end; ++r) {
+      const std::int64_t h = p * g.stride.height - g.padding.height + r * g.dilation.height;
+      const std::int64_t row = (n * g.H + h) * g.W;  // of pixels in the images
+      if (h < 0 || h >= g.H) {
+        emit(padding, taps * channels);
+      } else if (taps_adjoin) {
+        const std::int64_t left = std::clamp<std::int64_t>(-w0, 0, taps);
+        const std::int64_t right = std::clamp<std::int64_t>(g.W - w0, left, taps);
+        emit(padding, left * channels);
+        emit((row + w0 + left) * channels, (right - left) * channels);
+        emit(padding, (taps - right) * channels);
+      } else {
+        for (std::int64_t s = 0; s < taps; ++s) {
+          const std::int64_t w = w0 + s * g.dilation.width;
+          const bool inside = w >= 0 && w < g.W;
+          emit(inside ? (row + w) * g.C + block.group * channels : padding, channels);
+        }
+      }
+    }
+  }
+}
+
+/// Copies a block of columns out of the images; columns [pixels, kernel_rows kW C/groups].
+template <class T>
+void im2col(const T* input, T* columns, const Conv2dGeometry& g, const ColumnBlock& block) {
+  for_each_run(g, block, [&](std::int64_t column, std::int64_t from, std::int64_t length) {
+    if (from < 0) {
+      std::fill_n(columns + column, length, T(0));
+    } else {
+      std::memcpy(columns + column, input + from, static_cast<std::size_t>(length) * sizeof(T));
+    }
+  });
+}
+
+/// The adjoint of im2col: adds a block of columns to the images.
+template <class T>
+void add_col2im(const T* columns, T* dinput, const Conv2dGeometry& g, const ColumnBlock& block) {
+  for_each_run(g, block, [&](std::int64_t column, std::int64_t to, std::int64_t length) {
+    if (to < 0) return;
+    for (std::int64_t i = 0; i < length; ++i) dinput[to + i] += columns[column + i];
+  });
+}
+
+}  // namespace gradus::cpu

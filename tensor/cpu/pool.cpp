@@ -1,0 +1,160 @@
+// Pooling. Forward kernels run over rows of outputs, backward kernels over rows of inputs, which
+// gather from the windows that cover them: every element is written by one thread.
+#include <algorithm>
+#include <cmath>
+
+#include "tensor/cpu/parallel.h"
+#include "tensor/kernels.h"
+
+namespace gradus::cpu {
+namespace {
+
+/// A half-open range of positions along one axis.
+struct Span {
+  std::int64_t begin, end;
+  std::int64_t size() const { return end - begin; }
+};
+
+/// The input positions of window `out`, without the padding.
+Span window(std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
+            std::int64_t size) {
+  const std::int64_t begin = out * stride - padding;
+  return {std::max<std::int64_t>(begin, 0), std::min(begin + kernel, size)};
+}
+
+/// The windows that cover input position `in`.
+Span windows_over(std::int64_t in, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
+                  std::int64_t out_size) {
+  const std::int64_t past_first = in + padding - kernel;  // windows starting here or before end
+  const std::int64_t begin = past_first < 0 ? 0 : past_first / stride + 1;
+  return {begin, std::min((in + padding) / stride + 1, out_size)};
+}
+
+Span rows_of(const Pool2dGeometry& g, std::int64_t p) {
+  return window(p, g.kernel.height, g.stride.height, g.padding.height, g.H);
+}
+Span columns_of(const Pool2dGeometry& g, std::int64_t q) {
+  return window(q, g.kernel.width, g.stride.width, g.padding.width, g.W);
+}
+Span window_rows_over(const Pool2dGeometry& g, std::int64_t h) {
+  return windows_over(h, g.kernel.height, g.stride.height, g.padding.height, g.out_height);
+}
+Span window_columns_over(const Pool2dGeometry& g, std::int64_t w) {
+  return windows_over(w, g.kernel.width, g.stride.width, g.padding.width, g.out_width);
+}
+
+/// Calls function(n, row) for each row of N images of `height` rows of `row_elements`, in parallel.
+template <class Function>
+void for_each_row(std::int64_t N, std::int64_t height, std::int64_t row_elements,
+                  const Function& function) {
+  const std::int64_t grain = std::max<std::int64_t>(elementwise_grain / (row_elements + 1), 1);
+  parallel_blocks(N * height, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) function(i / height, i % height);
+  });
+}
+
+/// What an average divides by.
+template <class T>
+T window_size(const Pool2dGeometry& g, const Span& rows, const Span& columns) {
+  return static_cast<T>(g.count_include_pad ? g.kernel.height * g.kernel.width
+                                            : rows.size() * columns.size());
+}
+
+}  // namespace
+
+template <class T>
+void max_pool2d(const T* input, T* output, std::int64_t* index, const Pool2dGeometry& g) {
+  for_each_row(g.N, g.out_height, g.out_width * g.C, [&](std::int64_t n, std::int64_t p) {
+    const Span rows = rows_of(g, p);
+    for (std::int64_t q = 0; q < g.out_width; ++q) {
+      const Span columns = columns_of(g, q);
+      const std::int64_t at = ((n * g.out_height + p) * g.out_width + q) * g.C;
+      T* y = output + at;
+      std::int64_t* arg = index + at;
+      const std::int64_t first = rows.begin * g.W + columns.begin;
+      std::copy_n(input + (n * g.H * g.W + first) * g.C, g.C, y);
+      std::fill_n(arg, g.C, first);
+      for (std::int64_t h = rows.begin; h < rows.end; ++h) {
+        for (std::int64_t w = columns.begin; w < columns.end; ++w) {
+          const T* x = input + ((n * g.H + h) * g.W + w) * g.C;
+          for (std::int64_t c = 0; c < g.C; ++c) {
+            const bool better = x[c] > y[c] || (std::isnan(x[c]) && !std::isnan(y[c]));
+            y[c] = better ? x[c] : y[c];
+            arg[c] = better ? h * g.W + w : arg[c];
+          }
+        }
+      }
+    }
+  });
+}
+
+template <class T>
+void max_pool2d_backward(const T* doutput, const std::int64_t* index, T* dinput,
+                         const Pool2dGeometry& g) {
+  for_each_row(g.N, g.H, g.W * g.C, [&](std::int64_t n, std::int64_t h) {
+    const Span rows = window_rows_over(g, h);
+    for (std::int64_t w = 0; w < g.W; ++w) {
+      const Span columns = window_columns_over(g, w);
+      T* dx = dinput + ((n * g.H + h) * g.W + w) * g.C;
+      std::fill_n(dx, g.C, T(0));
+      for (std::int64_t p = rows.begin; p < rows.end; ++p) {
+        for (std::int64_t q = columns.begin; q < columns.end; ++q) {
+          const std::int64_t at = ((n * g.out_height + p) * g.out_width + q) * g.C;
+          const T* dy = doutput + at;
+          const std::int64_t* arg = index + at;
+          for (std::int64_t c = 0; c < g.C; ++c) dx[c] += arg[c] == h * g.W + w ? dy[c] : T(0);
+        }
+      }
+    }
+  });
+}
+
+template <class T>
+void avg_pool2d(const T* input, T* output, const Pool2dGeometry& g) {
+  for_each_row(g.N, g.out_height, g.out_width * g.C, [&](std::int64_t n, std::int64_t p) {
+    const Span rows = rows_of(g, p);
+    for (std::int64_t q = 0; q < g.out_width; ++q) {
+      const Span columns = columns_of(g, q);
+      T* y = output + ((n * g.out_height + p) * g.out_width + q) * g.C;
+      std::fill_n(y, g.C, T(0));
+      for (std::int64_t h = rows.begin; h < rows.end; ++h) {
+        for (std::int64_t w = columns.begin; w < columns.end; ++w) {
+          const T* x = input + ((n * g.H + h) * g.W + w) * g.C;
+          for (std::int64_t c = 0; c < g.C; ++c) y[c] += x[c];
+        }
+      }
+      const T scale = T(1) / window_size<T>(g, rows, columns);
+      for (std::int64_t c = 0; c < g.C; ++c) y[c] *= scale;
+    }
+  });
+}
+
+template <class T>
+void avg_pool2d_backward(const T* doutput, T* dinput, const Pool2dGeometry& g) {
+  for_each_row(g.N, g.H, g.W * g.C, [&](std::int64_t n, std::int64_t h) {
+    const Span rows = window_rows_over(g, h);
+    for (std::int64_t w = 0; w < g.W; ++w) {
+      const Span columns = window_columns_over(g, w);
+      T* dx = dinput + ((n * g.H + h) * g.W + w) * g.C;
+      std::fill_n(dx, g.C, T(0));
+      for (std::int64_t p = rows.begin; p < rows.end; ++p) {
+        for (std::int64_t q = columns.begin; q < columns.end; ++q) {
+          const T* dy = doutput + ((n * g.out_height + p) * g.out_width + q) * g.C;
+          const T scale = T(1) / window_size<T>(g, rows_of(g, p), columns_of(g, q));
+          for (std::int64_t c = 0; c < g.C; ++c) dx[c] += dy[c] * scale;
+        }
+      }
+    }
+  });
+}
+
+#define GRADUS_INSTANTIATE(T)                                                                     \
+  template void max_pool2d<T>(const T*, T*, std::int64_t*, const Pool2dGeometry&);                \
+  template void max_pool2d_backward<T>(const T*, const std::int64_t*, T*, const Pool2dGeometry&); \
+  template void avg_pool2d<T>(const T*, T*, const Pool2dGeometry&);                               \
+  template void avg_pool2d_backward<T>(const T*, T*, const Pool2dGeometry&);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+#undef GRADUS_INSTANTIATE
+
+}  // namespace gradus::cpu

@@ -1,0 +1,88 @@
+// Softmax over the last axis, row by row; sums are taken in double.
+#include <algorithm>
+#include <cmath>
+
+#include "tensor/cpu/parallel.h"
+#include "tensor/kernels.h"
+
+namespace gradus::cpu {
+namespace {
+
+/// Calls function(offset) for the first element of each row, in parallel.
+template <class Function>
+void for_each_row(std::int64_t rows, std::int64_t columns, const Function& function) {
+  // Exponentials cost more than memory: blocks of a few thousand are worth a thread.
+  const std::int64_t grain = std::max<std::int64_t>(elementwise_grain / 8 / (columns + 1), 1);
+  parallel_blocks(rows, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) function(row * columns);
+  });
+}
+
+/// Largest element of a row; exp(x - max) is then at most 1. NaN may be passed over: it shows in
+/// the sum.
+template <class T>
+T row_max(const T* x, std::int64_t columns) {
+  return *std::max_element(x, x + columns);
+}
+
+}  // namespace
+
+template <class T>
+void softmax(const T* x, T* y, std::int64_t rows, std::int64_t columns) {
+  if (columns == 0) return;
+  for_each_row(rows, columns, [&](std::int64_t row) {
+    const T largest = row_max(x + row, columns);
+    double sum = 0;
+    for (std::int64_t i = row; i < row + columns; ++i) {
+      y[i] = std::exp(x[i] - largest);
+      sum += static_cast<double>(y[i]);
+    }
+    const T scale = static_cast<T>(1 / sum);
+    for (std::int64_t i = row; i < row + columns; ++i) y[i] *= scale;
+  });
+}
+
+template <class T>
+void softmax_backward(const T* dy, const T* y, T* dx, std::int64_t rows, std::int64_t columns) {
+  for_each_row(rows, columns, [&](std::int64_t row) {
+    double sum = 0;
+    for (std::int64_t i = row; i < row + columns; ++i) sum += static_cast<double>(dy[i] * y[i]);
+    for (std::int64_t i = row; i < row + columns; ++i) dx[i] = y[i] * (dy[i] - static_cast<T>(sum));
+  });
+}
+
+template <class T>
+void log_softmax(const T* x, T* y, std::int64_t rows, std::int64_t columns) {
+  if (columns == 0) return;
+  for_each_row(rows, columns, [&](std::int64_t row) {
+    const T largest = row_max(x + row, columns);
+    double sum = 0;
+    for (std::int64_t i = row; i < row + columns; ++i) {
+      sum += static_cast<double>(std::exp(x[i] - largest));
+    }
+    const T log_sum = static_cast<T>(std::log(sum));
+    for (std::int64_t i = row; i < row + columns; ++i) y[i] = x[i] - largest - log_sum;
+  });
+}
+
+template <class T>
+void log_softmax_backward(const T* dy, const T* y, T* dx, std::int64_t rows, std::int64_t columns) {
+  for_each_row(rows, columns, [&](std::int64_t row) {
+    double sum = 0;
+    for (std::int64_t i = row; i < row + columns; ++i) sum += static_cast<double>(dy[i]);
+    for (std::int64_t i = row; i < row + columns; ++i) {
+      dx[i] = dy[i] - std::exp(y[i]) * static_cast<T>(sum);
+    }
+  });
+}
+
+#define GRADUS_INSTANTIATE(T)                                                            \
+  template void softmax<T>(const T*, T*, std::int64_t, std::int64_t);                    \
+  template void softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t); \
+  template void log_softmax<T>(const T*, T*, std::int64_t, std::int64_t);                \
+  template void log_softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+#undef GRADUS_INSTANTIATE
+
+}  // namespace gradus::cpu

@@ -1,0 +1,111 @@
+#include "tensor/ops.h"
+#include "tensor/ops/support.h"
+
+namespace gradus {
+namespace {
+
+/// Output positions along one axis; below 1 where the dilated kernel does not fit.
+std::int64_t output_size(std::int64_t size, std::int64_t kernel, std::int64_t stride,
+                         std::int64_t padding, std::int64_t dilation) {
+  const std::int64_t room = size + 2 * padding - dilation * (kernel - 1) - 1;
+  return room < 0 ? 0 : room / stride + 1;
+}
+
+void check_options(std::string_view op, const Conv2dOptions& options) {
+  const auto [stride, padding, dilation, groups] = options;
+  check(stride.height >= 1 && stride.width >= 1, op, "stride must be at least 1; got {} x {}",
+        stride.height, stride.width);
+  check(padding.height >= 0 && padding.width >= 0, op, "padding must not be negative; got {} x {}",
+        padding.height, padding.width);
+  check(dilation.height >= 1 && dilation.width >= 1, op, "dilation must be at least 1; got {} x {}",
+        dilation.height, dilation.width);
+  check(groups >= 1, op, "groups must be at least 1; got {}", groups);
+}
+
+/// The sizes of a convolution, with everything about its shapes checked.
+Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input, const Shape& weight,
+                               const Conv2dOptions& options) {
+  check_options(op, options);
+  check(input.rank() == 4, op, "input must be [N, H, W, C]; got {}", input);
+  check(weight.rank() == 4, op, "weight must be [O, kH, kW, C / groups]; got {}", weight);
+  Conv2dGeometry g{.N = input[0],
+                   .H = input[1],
+                   .W = input[2],
+                   .C = input[3],
+                   .O = weight[0],
+                   .out_height = 0,
+                   .out_width = 0,
+                   .kernel = {weight[1], weight[2]},
+                   .stride = options.stride,
+                   .padding = options.padding,
+                   .dilation = options.dilation,
+                   .groups = options.groups};
+  check(g.C >= 1 && g.O >= 1 && g.kernel.height >= 1 && g.kernel.width >= 1, op,
+        "channels and kernel must not be empty; got input {}, weight {}", input, weight);
+  check(g.C % g.groups == 0 && g.O % g.groups == 0, op,
+        "groups ({}) must divide the input's {} and the weight's {} output channels", g.groups, g.C,
+        g.O);
+  check(g.C == weight[3] * g.groups, op,
+        "weight's input channels must match the input's last dimension{}; got input {}, weight {}",
+        g.groups == 1 ? "" : fmt::format(" divided by {} groups", g.groups), input, weight);
+  g.out_height =
+      output_size(g.H, g.kernel.height, g.stride.height, g.padding.height, g.dilation.height);
+  g.out_width = output_size(g.W, g.kernel.width, g.stride.width, g.padding.width, g.dilation.width);
+  check(g.out_height >= 1 && g.out_width >= 1, op,
+        "the kernel is larger than the padded image; got input {}, weight {}, padding {} x {}, "
+        "dilation {} x {}",
+        input, weight, g.padding.height, g.padding.width, g.dilation.height, g.dilation.width);
+  return g;
+}
+
+Shape output_shape(const Conv2dGeometry& g) { return {g.N, g.out_height, g.out_width, g.O}; }
+
+}  // namespace
+
+Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
+              const Conv2dOptions& options) {
+  constexpr std::string_view op = "conv2d";
+  check_same_kind(op, "input", input, "weight", weight);
+  const Conv2dGeometry g = conv2d_geometry(op, input.shape(), weight.shape(), options);
+  if (bias) {
+    check_same_kind(op, "input", input, "bias", bias);
+    check_shape(op, "bias", bias, {g.O});
+  }
+  Tensor output = empty(output_shape(g), options_of(input));
+  dispatch_floating(op, input.dtype(), [&]<class T>() {
+    const T* bias_data = bias ? bias.data<T>() : nullptr;
+    GRADUS_KERNEL(input.device(),
+                  conv2d(input.data<T>(), weight.data<T>(), bias_data, output.data<T>(), g));
+  });
+  return output;
+}
+
+Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const Shape& input_shape,
+                             const Conv2dOptions& options) {
+  constexpr std::string_view op = "conv2d_backward_input";
+  check_same_kind(op, "doutput", doutput, "weight", weight);
+  const Conv2dGeometry g = conv2d_geometry(op, input_shape, weight.shape(), options);
+  check_shape(op, "doutput", doutput, output_shape(g));
+  Tensor dinput = empty(input_shape, options_of(doutput));
+  dispatch_floating(op, doutput.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(doutput.device(),
+                  conv2d_backward_input(doutput.data<T>(), weight.data<T>(), dinput.data<T>(), g));
+  });
+  return dinput;
+}
+
+Tensor conv2d_backward_weight(const Tensor& input, const Tensor& doutput, const Shape& weight_shape,
+                              const Conv2dOptions& options) {
+  constexpr std::string_view op = "conv2d_backward_weight";
+  check_same_kind(op, "input", input, "doutput", doutput);
+  const Conv2dGeometry g = conv2d_geometry(op, input.shape(), weight_shape, options);
+  check_shape(op, "doutput", doutput, output_shape(g));
+  Tensor dweight = empty(weight_shape, options_of(doutput));
+  dispatch_floating(op, doutput.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(doutput.device(),
+                  conv2d_backward_weight(input.data<T>(), doutput.data<T>(), dweight.data<T>(), g));
+  });
+  return dweight;
+}
+
+}  // namespace gradus

@@ -1,0 +1,68 @@
+#include "tensor/ops.h"
+#include "tensor/ops/support.h"
+
+namespace gradus {
+namespace {
+
+/// A tensor seen as [rows, columns], columns being the last axis.
+struct Rows {
+  std::int64_t rows, columns;
+};
+
+Rows as_rows(std::string_view op, const Tensor& x) {
+  check(x.rank() >= 1, op, "needs at least one axis; got a scalar");
+  const std::int64_t columns = x.size(-1);
+  return {columns == 0 ? 0 : x.numel() / columns, columns};
+}
+
+void check_backward(std::string_view op, const Tensor& dy, const Tensor& y) {
+  check_same_kind(op, "dy", dy, "y", y);
+  check_shape(op, "dy", dy, y.shape());
+}
+
+}  // namespace
+
+Tensor softmax(const Tensor& x) {
+  check_floating("softmax", "x", x);
+  const auto [rows, columns] = as_rows("softmax", x);
+  Tensor y = empty(x.shape(), options_of(x));
+  dispatch_floating("softmax", x.dtype(), [&, rows = rows, columns = columns]<class T>() {
+    GRADUS_KERNEL(x.device(), softmax(x.data<T>(), y.data<T>(), rows, columns));
+  });
+  return y;
+}
+
+Tensor softmax_backward(const Tensor& dy, const Tensor& y) {
+  check_backward("softmax_backward", dy, y);
+  const auto [rows, columns] = as_rows("softmax_backward", y);
+  Tensor dx = empty(y.shape(), options_of(y));
+  dispatch_floating("softmax_backward", y.dtype(), [&, rows = rows, columns = columns]<class T>() {
+    GRADUS_KERNEL(y.device(),
+                  softmax_backward(dy.data<T>(), y.data<T>(), dx.data<T>(), rows, columns));
+  });
+  return dx;
+}
+
+Tensor log_softmax(const Tensor& x) {
+  check_floating("log_softmax", "x", x);
+  const auto [rows, columns] = as_rows("log_softmax", x);
+  Tensor y = empty(x.shape(), options_of(x));
+  dispatch_floating("log_softmax", x.dtype(), [&, rows = rows, columns = columns]<class T>() {
+    GRADUS_KERNEL(x.device(), log_softmax(x.data<T>(), y.data<T>(), rows, columns));
+  });
+  return y;
+}
+
+Tensor log_softmax_backward(const Tensor& dy, const Tensor& y) {
+  check_backward("log_softmax_backward", dy, y);
+  const auto [rows, columns] = as_rows("log_softmax_backward", y);
+  Tensor dx = empty(y.shape(), options_of(y));
+  dispatch_floating(
+      "log_softmax_backward", y.dtype(), [&, rows = rows, columns = columns]<class T>() {
+        GRADUS_KERNEL(y.device(),
+                      log_softmax_backward(dy.data<T>(), y.data<T>(), dx.data<T>(), rows, columns));
+      });
+  return dx;
+}
+
+}  // namespace gradus

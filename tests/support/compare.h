@@ -1,0 +1,67 @@
+// Comparisons that op tests share.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "tensor/tensor.h"
+
+namespace gradus::test {
+
+/// Largest |a - b| over the elements, computed in double; infinity where the shapes differ or where
+/// one is NaN and the other is not.
+inline double max_difference(const Tensor& a, const Tensor& b) {
+  if (a.shape() != b.shape()) return std::numeric_limits<double>::infinity();
+  const auto x = a.to(DType::float64).to_vector<double>();
+  const auto y = b.to(DType::float64).to_vector<double>();
+  double largest = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    if (std::isnan(x[i]) && std::isnan(y[i])) continue;
+    const double difference = std::abs(x[i] - y[i]);
+    if (std::isnan(difference)) return std::numeric_limits<double>::infinity();
+    largest = std::max(largest, difference);
+  }
+  return largest;
+}
+
+/// Largest magnitude.
+inline double max_abs(const Tensor& a) {
+  double largest = 0;
+  for (const double x : a.to(DType::float64).to_vector<double>())
+    largest = std::max(largest, std::abs(x));
+  return largest;
+}
+
+/// Whether two tensors have the same bits.
+inline bool same_bits(const Tensor& a, const Tensor& b) {
+  const auto* x = static_cast<const unsigned char*>(a.raw());
+  const auto* y = static_cast<const unsigned char*>(b.raw());
+  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::equal(x, x + a.bytes(), y);
+}
+
+/// The result of function() on a number of threads; the previous number is restored.
+template <class Function>
+auto with_threads(int threads, Function function) {
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(threads);
+  auto result = function();
+  omp_set_num_threads(before);
+  return result;
+}
+
+/// The message of the exception that function() throws; empty if it throws none.
+template <class Function>
+std::string error_of(Function function) {
+  try {
+    function();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace gradus::test

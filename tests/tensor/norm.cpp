@@ -1,0 +1,170 @@
+#include <doctest/doctest.h>
+
+#include "tensor/ops.h"
+#include "tests/support/compare.h"
+
+using namespace gradus;
+using namespace gradus::test;
+
+namespace {
+
+constexpr double eps = 1e-5;
+
+struct Reference {
+  std::vector<double> mean, variance, y, dx, frozen_dx, dgamma, dbeta;
+};
+
+/// Batch norm as its formulas read, x [rows, C]; statistics from x itself.
+Reference reference(const Tensor& x_in, const Tensor& dy_in, const Tensor& gamma_in,
+                    const Tensor& beta_in) {
+  const std::int64_t C = x_in.size(-1), rows = x_in.numel() / C;
+  const auto x = x_in.to(DType::float64).to_vector<double>();
+  const auto dy = dy_in.to(DType::float64).to_vector<double>();
+  const auto gamma = gamma_in.to(DType::float64).to_vector<double>();
+  const auto beta = beta_in.to(DType::float64).to_vector<double>();
+  const std::vector<double> per_channel(gamma.size()), per_element(x.size());
+  Reference r{per_channel, per_channel, per_element, per_element,
+              per_element, per_channel, per_channel};
+  const double n = double(rows);
+  for (std::int64_t c = 0; c < C; ++c) {
+    long double mean = 0, variance = 0;
+    for (std::int64_t i = 0; i < rows; ++i) mean += x[i * C + c];
+    mean /= n;
+    for (std::int64_t i = 0; i < rows; ++i) {
+      variance += (x[i * C + c] - mean) * (x[i * C + c] - mean);
+    }
+    variance /= n;
+    r.mean[c] = double(mean);
+    r.variance[c] = double(variance);
+    const double deviation = std::sqrt(r.variance[c] + eps);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const double xhat = double(x[i * C + c] - mean) / deviation;
+      r.y[i * C + c] = xhat * gamma[c] + beta[c];
+      r.dbeta[c] += dy[i * C + c];
+      r.dgamma[c] += dy[i * C + c] * xhat;
+    }
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const double xhat = double(x[i * C + c] - mean) / deviation;
+      r.frozen_dx[i * C + c] = gamma[c] / deviation * dy[i * C + c];
+      r.dx[i * C + c] =
+          gamma[c] / deviation * (dy[i * C + c] - r.dbeta[c] / n - xhat * r.dgamma[c] / n);
+    }
+  }
+  return r;
+}
+
+struct Inputs {
+  Tensor x, dy, gamma, beta;
+};
+
+Inputs random_inputs(const Shape& shape, DType dtype, double mean = 0.5) {
+  Generator generator(11);
+  const TensorOptions options{.dtype = dtype};
+  const Shape channels{shape[-1]};
+  return {normal(shape, mean, 2, generator, options), normal(shape, 0, 1, generator, options),
+          uniform(channels, 0.5, 1.5, generator, options),
+          uniform(channels, -1, 1, generator, options)};
+}
+
+const std::vector<Shape> shapes = {
+    {1, 1},     {1, 5},    {2, 3},     {7, 1},     {3, 2, 5, 17}, {16, 8},        {5, 9, 7, 6},
+    {1027, 33}, {5000, 3}, {3001, 64}, {70, 2048}, {9000, 1},     {2, 32, 32, 64}};
+
+}  // namespace
+
+TEST_CASE("batch norm and its gradients match their formulas") {
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    CAPTURE(name(dtype));
+    const double tolerance = dtype == DType::float32 ? 2e-6 : 1e-14;
+    for (const Shape& shape : shapes) {
+      CAPTURE(to_string(shape));
+      const auto [x, dy, gamma, beta] = random_inputs(shape, dtype);
+      const Shape channels{shape[-1]};
+      const Reference expected = reference(x, dy, gamma, beta);
+      const auto compare = [&](const Tensor& actual, const std::vector<double>& values) {
+        const Tensor wanted = from_vector(values, actual.shape());
+        CHECK(max_difference(actual, wanted) <= tolerance * (1 + max_abs(wanted)));
+      };
+      const BatchStatistics statistics = batch_norm_statistics(x);
+      compare(statistics.mean, expected.mean);
+      compare(statistics.variance, expected.variance);
+      // One row has no spread: gradients are differences of rounding errors times 1/sqrt(eps).
+      if (x.numel() == shape[-1]) continue;
+      compare(batch_norm(x, statistics, gamma, beta, eps), expected.y);
+      const auto training = batch_norm_backward(dy, x, statistics, gamma, eps, true);
+      compare(training.dx, expected.dx);
+      compare(training.dgamma, expected.dgamma);
+      compare(training.dbeta, expected.dbeta);
+      const auto frozen = batch_norm_backward(dy, x, statistics, gamma, eps, false);
+      compare(frozen.dx, expected.frozen_dx);
+      CHECK(same_bits(frozen.dgamma, training.dgamma));
+      CHECK(same_bits(frozen.dbeta, training.dbeta));
+    }
+  }
+}
+
+TEST_CASE("one row normalises to beta") {
+  const auto [x, dy, gamma, beta] = random_inputs({1, 6}, DType::float32);
+  const BatchStatistics statistics = batch_norm_statistics(x);
+  CHECK(same_bits(statistics.mean, x.reshape({6})));
+  CHECK(same_bits(statistics.variance, zeros({6})));
+  CHECK(same_bits(batch_norm(x, statistics, gamma, beta, eps), beta.reshape({1, 6})));
+}
+
+TEST_CASE("the variance survives a mean that is large beside it") {
+  // E[x^2] - mean^2 would lose every digit: mean^2 / variance is 1e8.
+  const auto [x, dy, gamma, beta] = random_inputs({20000, 3}, DType::float32, 20000);
+  const Reference expected = reference(x, dy, gamma, beta);
+  const Tensor variance = from_vector(expected.variance, {3});
+  CHECK(max_difference(batch_norm_statistics(x).variance, variance) <= 1e-4 * max_abs(variance));
+}
+
+TEST_CASE("batch norm of an empty evaluation batch is empty, its parameter gradients are zero") {
+  const Tensor x = zeros({0, 4}), gamma = ones({4}), beta = zeros({4});
+  const BatchStatistics statistics{zeros({4}), ones({4})};
+  CHECK(batch_norm(x, statistics, gamma, beta).shape() == Shape{0, 4});
+  const auto gradients = batch_norm_backward(x, x, statistics, gamma, eps, false);
+  CHECK(same_bits(gradients.dgamma, zeros({4})));
+  CHECK(same_bits(gradients.dbeta, zeros({4})));
+}
+
+TEST_CASE("batch norm gives the same bits for any number of threads") {
+  const auto [x, dy, gamma, beta] = random_inputs({40, 13, 11, 48}, DType::float32);
+  const auto run = [&, x = x, dy = dy, gamma = gamma, beta = beta] {
+    const BatchStatistics statistics = batch_norm_statistics(x);
+    const auto [dx, dgamma, dbeta] = batch_norm_backward(dy, x, statistics, gamma, eps, true);
+    return std::vector<Tensor>{statistics.mean,
+                               statistics.variance,
+                               batch_norm(x, statistics, gamma, beta, eps),
+                               dx,
+                               dgamma,
+                               dbeta};
+  };
+  const auto one = with_threads(1, run);
+  for (const int threads : {2, 3}) {
+    const auto several = with_threads(threads, run);
+    for (std::size_t i = 0; i < one.size(); ++i) CHECK(same_bits(one[i], several[i]));
+  }
+}
+
+TEST_CASE("batch norm says what is wrong with its arguments") {
+  const Tensor x = zeros({4, 3}), c = ones({3});
+  const BatchStatistics statistics{c, c};
+  CHECK(error_of([&] {
+          batch_norm_statistics(zeros({0, 3}));
+        }) == "[batch_norm_statistics] x must not be empty: it has no mean; got [0, 3]");
+  CHECK(error_of([&] { batch_norm_statistics(zeros({3})); }) ==
+        "[batch_norm_statistics] x must have at least two axes, channels last; got [3]");
+  CHECK(error_of([&] { batch_norm(x, statistics, ones({4}), c); }) ==
+        "[batch_norm] gamma must have shape [3]; got [4]");
+  CHECK(error_of([&] {
+          batch_norm(x, {c, {}}, c, c);
+        }) == "[batch_norm] variance is undefined (it was never given a value)");
+  CHECK(error_of([&] { batch_norm(x, statistics, c, c.to(DType::float64)); }) ==
+        "[batch_norm] x and beta must have one dtype; got float32 and float64");
+  CHECK(error_of([&] { batch_norm(x, statistics, c, c, -1); }) ==
+        "[batch_norm] eps must not be negative; got -1");
+  CHECK(error_of([&] {
+          batch_norm_backward(zeros({3, 3}), x, statistics, c, eps, true);
+        }) == "[batch_norm_backward] dy must have shape [4, 3]; got [3, 3]");
+}

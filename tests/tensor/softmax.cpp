@@ -1,0 +1,109 @@
+#include <doctest/doctest.h>
+
+#include "tensor/ops.h"
+#include "tests/support/compare.h"
+
+using namespace gradus;
+using namespace gradus::test;
+
+namespace {
+
+struct Reference {
+  std::vector<double> y, dx, log_y, log_dx;
+};
+
+/// Both functions as their formulas read, over the last axis.
+Reference reference(const Tensor& x_in, const Tensor& dy_in) {
+  const std::int64_t columns = x_in.size(-1);
+  const auto x = x_in.to(DType::float64).to_vector<double>();
+  const auto dy = dy_in.to(DType::float64).to_vector<double>();
+  Reference r{x, x, x, x};
+  for (std::size_t row = 0; row < x.size(); row += std::size_t(columns)) {
+    const std::size_t end = row + std::size_t(columns);
+    long double sum = 0, dot = 0, total = 0;
+    for (std::size_t i = row; i < end; ++i) sum += std::exp(x[i]);
+    for (std::size_t i = row; i < end; ++i) {
+      r.y[i] = double(std::exp(x[i]) / sum);
+      r.log_y[i] = double(x[i] - std::log(sum));
+      dot += dy[i] * r.y[i];
+      total += dy[i];
+    }
+    for (std::size_t i = row; i < end; ++i) {
+      r.dx[i] = double(r.y[i] * (dy[i] - dot));
+      r.log_dx[i] = double(dy[i] - r.y[i] * total);
+    }
+  }
+  return r;
+}
+
+}  // namespace
+
+TEST_CASE("softmax, log_softmax and their gradients match their formulas") {
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    CAPTURE(name(dtype));
+    const double tolerance = dtype == DType::float32 ? 2e-6 : 4e-15;
+    for (const Shape& shape : {Shape{1}, Shape{10}, Shape{3, 1}, Shape{5, 7}, Shape{2, 3, 11},
+                               Shape{700, 10}, Shape{2, 5000}, Shape{0, 4}, Shape{4, 0}}) {
+      CAPTURE(to_string(shape));
+      Generator generator(5);
+      const Tensor x = normal(shape, 0, 3, generator, {.dtype = dtype});
+      const Tensor dy = normal(shape, 0, 1, generator, {.dtype = dtype});
+      const Reference expected = reference(x, dy);
+      const auto compare = [&](const Tensor& actual, const std::vector<double>& values) {
+        const Tensor wanted = from_vector(values, shape);
+        CHECK(max_difference(actual, wanted) <= tolerance * (1 + max_abs(wanted)));
+      };
+      const Tensor y = softmax(x), log_y = log_softmax(x);
+      compare(y, expected.y);
+      compare(softmax_backward(dy, y), expected.dx);
+      compare(log_y, expected.log_y);
+      compare(log_softmax_backward(dy, log_y), expected.log_dx);
+    }
+  }
+}
+
+TEST_CASE("softmax of large values neither overflows nor underflows to NaN") {
+  const Tensor x = from_vector(std::vector<float>{1000, 1000, -1000}, {1, 3});
+  CHECK(softmax(x).to_vector<float>() == std::vector<float>{0.5F, 0.5F, 0});
+  const auto log_y = log_softmax(x).to_vector<float>();
+  CHECK(log_y[0] == doctest::Approx(-std::log(2.0)));
+  CHECK(log_y[2] == doctest::Approx(-2000 - std::log(2.0)));
+}
+
+TEST_CASE("softmax: minus infinity has no share, NaN spoils its row alone") {
+  const float nan = std::nanf("");
+  const float infinity = std::numeric_limits<float>::infinity();
+  const Tensor x = from_vector(std::vector<float>{0, -infinity, 1, nan, nan, 1}, {3, 2});
+  const auto y = softmax(x).to_vector<float>();
+  const auto log_y = log_softmax(x).to_vector<float>();
+  CHECK(y[0] == 1);
+  CHECK(y[1] == 0);
+  CHECK(log_y[1] == -infinity);
+  for (std::size_t i = 2; i < 6; ++i) {
+    CHECK(std::isnan(y[i]));
+    CHECK(std::isnan(log_y[i]));
+  }
+}
+
+TEST_CASE("softmax gives the same bits for any number of threads") {
+  Generator generator(5);
+  const Tensor x = normal({3000, 37}, 0, 3, generator);
+  const auto run = [&] {
+    const Tensor y = softmax(x), log_y = log_softmax(x);
+    return std::vector<Tensor>{y, log_y, softmax_backward(x, y), log_softmax_backward(x, log_y)};
+  };
+  const auto one = with_threads(1, run), three = with_threads(3, run);
+  for (std::size_t i = 0; i < one.size(); ++i) CHECK(same_bits(one[i], three[i]));
+}
+
+TEST_CASE("softmax says what is wrong with its arguments") {
+  CHECK(error_of([] { softmax(zeros({})); }) == "[softmax] needs at least one axis; got a scalar");
+  CHECK(error_of([] { log_softmax({}); }) ==
+        "[log_softmax] x is undefined (it was never given a value)");
+  CHECK(error_of([] {
+          softmax(zeros({2, 2}, {DType::int64}));
+        }) == "[softmax] x must be float32 or float64; got int64");
+  CHECK(error_of([] {
+          softmax_backward(zeros({2, 3}), zeros({3, 2}));
+        }) == "[softmax_backward] dy must have shape [3, 2]; got [2, 3]");
+}
