@@ -23,6 +23,10 @@ void add_architecture_options(CLI::App& app, ModelOptions& o, const std::string&
   app.add_option("--arch", o.architecture, "resnet18 or resnet34")
       ->check(CLI::IsMember({"resnet18", "resnet34"}))
       ->group(group);
+  app.add_option("--width", o.width,
+                 "Channels of the first stage; the last has eight times as many")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{4096}))
+      ->group(group);
   app.add_option("--stem", o.stem, "cifar (3x3, stride 1) or imagenet (7x7, stride 2, max-pool)")
       ->check(CLI::IsMember({"cifar", "imagenet"}))
       ->group(group);

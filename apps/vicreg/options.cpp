@@ -245,15 +245,20 @@ nlohmann::json identity(const TrainOptions& o) {
 }
 
 nlohmann::json to_json(const ModelOptions& o) {
-  return {{"architecture", o.architecture}, {"stem", o.stem},
-          {"stem-padding", o.stem_padding}, {"stem-bias", o.stem_bias},
-          {"fc-features", o.fc_features},   {"zero-init-residual", o.zero_init_residual},
+  return {{"architecture", o.architecture},
+          {"width", o.width},
+          {"stem", o.stem},
+          {"stem-padding", o.stem_padding},
+          {"stem-bias", o.stem_bias},
+          {"fc-features", o.fc_features},
+          {"zero-init-residual", o.zero_init_residual},
           {"projector", o.projector}};
 }
 
 ModelOptions model_options_from_json(const nlohmann::json& json) {
   ModelOptions o;
   json.at("architecture").get_to(o.architecture);
+  json.at("width").get_to(o.width);
   json.at("stem").get_to(o.stem);
   json.at("stem-padding").get_to(o.stem_padding);
   json.at("stem-bias").get_to(o.stem_bias);
@@ -265,6 +270,7 @@ ModelOptions model_options_from_json(const nlohmann::json& json) {
 
 nn::VICRegModelOptions model_options(const ModelOptions& o) {
   nn::ResNetOptions encoder = o.architecture == "resnet34" ? nn::resnet34() : nn::resnet18();
+  encoder.width = o.width;
   encoder.stem = o.stem == "imagenet" ? nn::Stem::imagenet : nn::Stem::cifar;
   encoder.stem_padding = o.stem_padding;
   encoder.stem_bias = o.stem_bias;

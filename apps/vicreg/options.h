@@ -24,6 +24,7 @@ struct DataOptions {
 /// The encoder and the projector.
 struct ModelOptions {
   std::string architecture = "resnet18";  ///< "resnet18" or "resnet34"
+  std::int64_t width = 64;                ///< channels of the first stage
   std::string stem = "cifar";             ///< "cifar" or "imagenet"
   std::int64_t stem_padding = 1;
   bool stem_bias = false;

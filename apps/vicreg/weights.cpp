@@ -33,6 +33,7 @@ nn::StateDict encoder_tensors(const std::filesystem::path& path, const TensorFil
 /// The architecture that a state's names and shapes show.
 ModelOptions infer_architecture(const std::filesystem::path& path, const nn::StateDict& state) {
   ModelOptions options;
+  options.width = state.at("conv1.weight").size(0);
   options.stem = state.at("conv1.weight").size(2) == 7 ? "imagenet" : "cifar";
   options.stem_bias = state.contains("conv1.bias");
   options.stem_padding = options.stem_bias ? 0 : 1;
