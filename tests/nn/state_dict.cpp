@@ -95,7 +95,7 @@ TEST_CASE("a state that does not fit changes nothing and says why") {
     state.emplace("fc.weight", zeros({1}));
     CHECK_THROWS_WITH_AS(load_state_dict(*net, state),
                          "[load_state_dict] the state does not fit the module: it lacks 4 names "
-                         "(0.weight, 1.bias, 1.weight, ...) and has unexpected 1 name (fc.weight)",
+                         "(0.weight, 1.weight, 1.bias, ...) and has unexpected 1 name (fc.weight)",
                          Error);
   }
   SUBCASE("shape") {
