@@ -47,8 +47,15 @@ class Draws {
 
 using Colour = std::array<float, 3>;
 
+/// A random grey with a tint. Tints are weak because augmentation changes brightness far more than
+/// hue: with strong ones, two views would agree on the colours, and nothing else need be learnt.
 Colour random_colour(Draws& draws) {
-  return {draws.between(0.0f, 1.0f), draws.between(0.0f, 1.0f), draws.between(0.0f, 1.0f)};
+  const float grey = draws.between(0.0f, 1.0f);
+  Colour colour;
+  for (float& channel : colour) {
+    channel = std::clamp(grey + draws.between(-0.2f, 0.2f), 0.0f, 1.0f);
+  }
+  return colour;
 }
 
 /// A colour at least `apart` from both others, as far as 16 tries find one.
@@ -129,10 +136,10 @@ void paint_stroke(Canvas& canvas, Draws& draws) {
 
 void paint_object(Canvas& canvas, Draws& draws, ObjectClass object, const Colour& background_a,
                   const Colour& background_b) {
-  const Colour first = contrasting_colour(draws, background_a, background_b, 0.45f);
-  const Colour second = contrasting_colour(draws, first, first, 0.6f);
-  const float cx = draws.between(11.0f, 20.0f), cy = draws.between(11.0f, 20.0f);
-  const float radius = draws.between(8.5f, 13.5f);
+  const Colour first = contrasting_colour(draws, background_a, background_b, 0.4f);
+  const Colour second = contrasting_colour(draws, first, first, 0.5f);
+  const float cx = draws.between(12.0f, 19.0f), cy = draws.between(12.0f, 19.0f);
+  const float radius = draws.between(10.0f, 15.0f);
   const float angle = draws.between(0.0f, 2.0f * pi);
   const float period = draws.between(4.0f, 6.5f);
   const bool square_patch = draws.integer(0, 1) == 1;
@@ -156,7 +163,7 @@ void finish(Canvas& canvas, Draws& draws, std::uint8_t* output) {
   const float angle = draws.between(0.0f, 2.0f * pi);
   const float strength = draws.between(0.0f, 0.35f) / side;
   const float slope_x = strength * std::cos(angle), slope_y = strength * std::sin(angle);
-  const float noise = draws.between(0.02f, 0.08f);
+  const float noise = draws.between(0.01f, 0.05f);
   for (int y = 0; y < side; ++y) {
     for (int x = 0; x < side; ++x) {
       const float light = 1.0f + slope_x * static_cast<float>(x - side / 2) +
@@ -178,7 +185,7 @@ void render(std::uint64_t seed, Split split, std::int64_t index, std::uint8_t* o
   Canvas canvas;
   const Colour a = random_colour(draws), b = random_colour(draws);
   paint_background(canvas, draws, a, b);
-  for (int n = draws.integer(2, 6); n > 0; --n) paint_stroke(canvas, draws);
+  for (int n = draws.integer(2, 5); n > 0; --n) paint_stroke(canvas, draws);
   paint_object(canvas, draws, static_cast<ObjectClass>(index % object_classes), a, b);
   for (int n = draws.integer(0, 2); n > 0; --n) paint_stroke(canvas, draws);
   finish(canvas, draws, output);

@@ -41,25 +41,20 @@ inline float outline(ObjectClass object, float u, float v, bool square_patch) {
   const float radius = std::sqrt(u * u + v * v);
   const float box = std::max(std::abs(u), std::abs(v));
   switch (object) {
-    case ObjectClass::disc:
-      return radius - 0.85f;
-    case ObjectClass::square:
-      return box - 0.75f;
+    case ObjectClass::disc: return radius - 0.85f;
+    case ObjectClass::square: return box - 0.75f;
     case ObjectClass::triangle: {
       const float side = 0.8660254f * std::abs(u) + 0.5f * v;
       return std::max(side, -v) - 0.5f;
     }
-    case ObjectClass::star:
-      return star_distance(u, v, 5, 0.42f);
+    case ObjectClass::star: return star_distance(u, v, 5, 0.42f);
     case ObjectClass::cross: {
       const float across = std::max(std::abs(u) - 0.27f, std::abs(v) - 0.95f);
       const float along = std::max(std::abs(v) - 0.27f, std::abs(u) - 0.95f);
       return std::min(across, along);
     }
-    case ObjectClass::ring:
-      return std::abs(radius - 0.68f) - 0.2f;
-    default:
-      return square_patch ? box - 0.8f : radius - 0.95f;
+    case ObjectClass::ring: return std::abs(radius - 0.68f) - 0.2f;
+    default: return square_patch ? box - 0.8f : radius - 0.95f;
   }
 }
 
@@ -69,18 +64,14 @@ inline float texture(ObjectClass object, float u, float v, float period) {
   const float turn = 2.0f * std::numbers::pi_v<float> / period;
   const float slope = 1.0f / turn;
   switch (object) {
-    case ObjectClass::stripes:
-      return slope * std::sin(turn * u);
-    case ObjectClass::checkers:
-      return slope * 2.0f * std::sin(turn * u) * std::sin(turn * v);
+    case ObjectClass::stripes: return slope * std::sin(turn * u);
+    case ObjectClass::checkers: return slope * 2.0f * std::sin(turn * u) * std::sin(turn * v);
     case ObjectClass::dots: {
       const float x = u - period * std::round(u / period), y = v - period * std::round(v / period);
       return 0.3f * period - std::sqrt(x * x + y * y);
     }
-    case ObjectClass::bullseye:
-      return slope * std::sin(turn * std::sqrt(u * u + v * v));
-    default:
-      return -1.0f;
+    case ObjectClass::bullseye: return slope * std::sin(turn * std::sqrt(u * u + v * v));
+    default: return -1.0f;
   }
 }
 
