@@ -10,7 +10,7 @@
 namespace gradus::nn {
 
 struct VICRegModelOptions {
-  ResNetOptions encoder;
+  ResNetOptions encoder = {};
   std::vector<std::int64_t> projector_widths{2048, 2048, 2048};
   bool projector_last_bias = true;
 };
