@@ -48,7 +48,8 @@ void accumulate(Node& node, Tensor gradient) {
   }
 }
 
-/// Runs one node's backward function and hands its results to the inputs.
+/// Runs one node's backward function and hands its results to the inputs. What the function saved
+/// is released as soon as it has run.
 void propagate(Node& node, bool retain_graph) {
   const Tensor doutput = std::move(node.gradient);
   node.gradient = Tensor();
@@ -56,10 +57,7 @@ void propagate(Node& node, bool retain_graph) {
   check(gradients.size() == node.inputs.size(), node.name,
         "its backward function gave {} gradients for {} inputs", gradients.size(),
         node.inputs.size());
-  if (!retain_graph) {
-    node.freed = true;
-    node.backward = nullptr;  // releases what was saved
-  }
+  if (!retain_graph) node.backward = nullptr;
   for (std::size_t i = 0; i < gradients.size(); ++i)
     if (node.inputs[i] && gradients[i].defined())
       accumulate(*node.inputs[i], std::move(gradients[i]));
@@ -90,7 +88,11 @@ void Variable::backward(Tensor doutput, bool retain_graph) const {
     if (node->gradient.defined()) propagate(*node, retain_graph);
     for (auto& input : node->inputs)
       if (input && --uses[input.get()] == 0) ready.push_back(input);
-    if (!retain_graph) node->inputs.clear();
+    if (!retain_graph) {
+      node->backward = nullptr;
+      node->inputs.clear();
+      node->freed = true;
+    }
   }
 }
 

@@ -36,6 +36,7 @@ Node::~Node() {
 
 Variable::Variable(Tensor value, bool requires_grad) : value_(std::move(value)) {
   if (!requires_grad) return;
+  check(value_.defined(), "variable", "a value that requires a gradient must be defined");
   check(is_floating(value_.dtype()), "variable", "only floating tensors have gradients; got {}",
         name(value_.dtype()));
   node_ = std::make_shared<Node>("leaf", value_.shape());
@@ -49,8 +50,9 @@ const Tensor& Variable::grad() const {
 
 void Variable::set_grad(Tensor gradient) {
   check(node_ && node_->leaf, "set_grad", "only a leaf that requires a gradient keeps one");
-  check(!gradient.defined() || gradient.shape() == shape(), "set_grad",
-        "the gradient must have the value's shape {}; got {}", shape(), gradient.shape());
+  check(!gradient.defined() || (gradient.shape() == shape() && gradient.dtype() == dtype()),
+        "set_grad", "the gradient must be {} of shape {}; got {} of shape {}", name(dtype()),
+        shape(), name(gradient.dtype()), gradient.shape());
   node_->gradient = std::move(gradient);
 }
 

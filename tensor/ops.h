@@ -76,9 +76,10 @@ Tensor permute(const Tensor& x, std::span<const int> axes);
 Tensor permute(const Tensor& x, std::initializer_list<int> axes);
 /// A copy with two axes exchanged.
 Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1);
-/// A copy broadcast to a larger shape.
+/// A copy broadcast to a larger shape; x itself if it has that shape.
 Tensor broadcast_to(const Tensor& x, const Shape& shape);
-/// The sum of x over the axes along which `shape` was broadcast: the adjoint of broadcast_to.
+/// The sum of x over the axes along which `shape` was broadcast: the adjoint of broadcast_to; x
+/// itself if it has that shape.
 Tensor sum_to(const Tensor& x, const Shape& shape);
 /// The tensors one after another along an axis; other sizes must match.
 Tensor concat(std::span<const Tensor> tensors, int axis = 0);

@@ -85,7 +85,7 @@ class Generator {
   std::uint64_t position_ = 0;
 };
 
-/// Uniform on [low, high).
+/// Uniform on [low, high); a float32 may round up to high.
 Tensor uniform(const Shape& shape, double low, double high, Generator& generator,
                TensorOptions options = {});
 /// Normal, by Box-Muller on the pair (element 2k, element 2k + 1):

@@ -37,8 +37,7 @@ class Shape {
   const std::int64_t* end() const { return sizes_.data() + rank_; }
 
   bool operator==(const Shape& other) const {
-    return std::span(begin(), end()).size() == std::span(other.begin(), other.end()).size() &&
-           std::equal(begin(), end(), other.begin());
+    return std::equal(begin(), end(), other.begin(), other.end());
   }
 
  private:

@@ -28,7 +28,7 @@ class Storage {
 };
 
 /// What the allocator has handed out and holds, in bytes. Blocks are rounded up to size classes
-/// (at most 1/8 larger); the figures count the rounded sizes.
+/// (the next 64 bytes up to 1 KiB, at most 1/8 larger above); the figures count the rounded sizes.
 struct MemoryStats {
   std::size_t in_use = 0;       ///< held by live tensors
   std::size_t peak_in_use = 0;  ///< highest in_use since the start or the last reset

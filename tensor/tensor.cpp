@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "tensor/dispatch.h"
@@ -10,6 +11,9 @@ namespace gradus {
 
 Tensor::Tensor(const Shape& shape, DType dtype, Device device)
     : shape_(shape), numel_(shape.numel()), dtype_(dtype), device_(device) {
+  check(static_cast<std::size_t>(numel_) <=
+            std::numeric_limits<std::ptrdiff_t>::max() / item_size(dtype),
+        "tensor", "shape {} of {} has more bytes than can be addressed", shape, name(dtype));
   storage_ = std::make_shared<Storage>(static_cast<std::size_t>(numel_) * item_size(dtype), device);
 }
 
@@ -26,7 +30,6 @@ void* Tensor::raw() {
 const void* Tensor::raw() const { return const_cast<Tensor*>(this)->raw(); }
 
 Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const {
-  std::int64_t known = 1;
   int inferred = -1;
   Shape shape;
   for (std::int64_t size : sizes) {
@@ -35,11 +38,11 @@ Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const {
       inferred = shape.rank();
       shape.push_back(1);
     } else {
-      known *= size;
       shape.push_back(size);
     }
   }
   if (inferred >= 0) {
+    const std::int64_t known = shape.numel();
     check(known != 0 && numel_ % known == 0, "reshape",
           "cannot infer the size given as -1: {} elements of shape {} do not divide by {}", numel_,
           shape_, known);
@@ -58,6 +61,7 @@ Tensor Tensor::reshape(const Shape& shape) const {
 }
 
 Tensor Tensor::slice(std::int64_t begin, std::int64_t end) const {
+  check(defined(), "slice", "the tensor is undefined");
   check(rank() > 0, "slice", "a scalar has no leading axis");
   check(0 <= begin && begin <= end && end <= size(0), "slice",
         "rows [{}, {}) are not within shape {}", begin, end, shape_);
@@ -111,6 +115,7 @@ void Tensor::fill(double value) {
 
 template <class T>
 T Tensor::item() const {
+  check(defined(), "item", "the tensor is undefined");
   check(numel_ == 1, "item", "the tensor must have one element; got shape {}", shape_);
   return to_vector<T>()[0];
 }

@@ -19,7 +19,8 @@ double reduced_count(const Shape& shape, const Shape& kept) {
 }  // namespace
 
 Variable sum(const Variable& x, Axes axes, bool keep_axes) {
-  return make_variable("sum", sum(x.value(), axes, keep_axes), {&x},
+  Tensor y = sum(x.value(), axes, keep_axes);
+  return make_variable("sum", std::move(y), {&x},
                        [from = x.shape(), kept = kept_shape(x.shape(), axes)](
                            const Tensor& dy) -> std::vector<Tensor> {
                          return {broadcast_to(dy.reshape(kept), from)};
@@ -27,7 +28,8 @@ Variable sum(const Variable& x, Axes axes, bool keep_axes) {
 }
 
 Variable mean(const Variable& x, Axes axes, bool keep_axes) {
-  return make_variable("mean", mean(x.value(), axes, keep_axes), {&x},
+  Tensor y = mean(x.value(), axes, keep_axes);
+  return make_variable("mean", std::move(y), {&x},
                        [from = x.shape(), kept = kept_shape(x.shape(), axes)](
                            const Tensor& dy) -> std::vector<Tensor> {
                          const Tensor share = dy.reshape(kept) / reduced_count(from, kept);
@@ -37,7 +39,8 @@ Variable mean(const Variable& x, Axes axes, bool keep_axes) {
 
 // d variance / dx = 2 (x - mean) / (n - correction)
 Variable variance(const Variable& x, Axes axes, double correction, bool keep_axes) {
-  return make_variable("variance", variance(x.value(), axes, correction, keep_axes), {&x},
+  Tensor y = variance(x.value(), axes, correction, keep_axes);
+  return make_variable("variance", std::move(y), {&x},
                        [x_value = x.value(), axes, correction, kept = kept_shape(x.shape(), axes)](
                            const Tensor& dy) -> std::vector<Tensor> {
                          const double divisor = reduced_count(x_value.shape(), kept) - correction;

@@ -21,27 +21,28 @@ T pairwise_sum(std::int64_t begin, std::int64_t end, const Term& term) {
   return pairwise_sum<T>(begin, middle, term) + pairwise_sum<T>(middle, end, term);
 }
 
-/// y[j] = sum over rows of term(row, j) for the columns [first, last), in blocks of 128 rows that
-/// are added up separately first.
+/// y[j] = sum over rows of term(row, j) for the columns [0, n), in blocks of 128 rows that are
+/// added up separately first, and then in float64: the error does not grow with the rows.
 template <class T, class Term>
-void sum_rows(std::int64_t rows, std::int64_t first, std::int64_t last, T* y, const Term& term) {
+void sum_rows(std::int64_t rows, std::int64_t n, T* y, const Term& term) {
   constexpr std::int64_t width = 64;
-  for (std::int64_t j0 = first; j0 < last; j0 += width) {
-    const std::int64_t columns = std::min(width, last - j0);
-    T total[width] = {};
+  for (std::int64_t j0 = 0; j0 < n; j0 += width) {
+    const std::int64_t columns = std::min(width, n - j0);
+    double total[width] = {};
     for (std::int64_t i0 = 0; i0 < rows; i0 += 128) {
       T partial[width] = {};
       for (std::int64_t i = i0; i < std::min(rows, i0 + 128); ++i)
         for (std::int64_t j = 0; j < columns; ++j) partial[j] += term(i, j0 + j);
       for (std::int64_t j = 0; j < columns; ++j) total[j] += partial[j];
     }
-    std::copy(total, total + columns, y + j0);
+    for (std::int64_t j = 0; j < columns; ++j) y[j0 + j] = static_cast<T>(total[j]);
   }
 }
 
 /// y[o, j] = sum over r of term(o, r, j).
 template <class T, class Term>
 void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
+  if (g.outer * g.inner == 0) return;
   if (g.inner == 1 && g.outer == 1) {  // everything to one number: a partial sum a block
     const std::int64_t blocks = (g.reduce + elementwise_grain - 1) / elementwise_grain;
     std::vector<T> partial(static_cast<std::size_t>(std::max<std::int64_t>(blocks, 1)), T{0});
@@ -62,18 +63,17 @@ void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
         std::max<std::int64_t>(1, elementwise_grain / (g.reduce * g.inner + 1));
     parallel_blocks(g.outer, grain, [&](auto begin, auto end) {
       for (auto o = begin; o < end; ++o)
-        sum_rows(g.reduce, 0, g.inner, y + o * g.inner,
-                 [&](auto r, auto j) { return term(o, r, j); });
+        sum_rows(g.reduce, g.inner, y + o * g.inner, [&](auto r, auto j) { return term(o, r, j); });
     });
   } else {  // leading reduction, as of a bias gradient: blocks of rows, then their sums
     const std::int64_t block_rows = std::max<std::int64_t>(128, elementwise_grain / g.inner);
     const std::int64_t blocks = std::max<std::int64_t>(1, (g.reduce + block_rows - 1) / block_rows);
     std::vector<T> partial(static_cast<std::size_t>(blocks * g.inner), T{0});
     parallel_blocks(g.reduce, block_rows, [&](auto begin, auto end) {
-      sum_rows(end - begin, 0, g.inner, partial.data() + begin / block_rows * g.inner,
+      sum_rows(end - begin, g.inner, partial.data() + begin / block_rows * g.inner,
                [&](auto r, auto j) { return term(0, begin + r, j); });
     });
-    sum_rows(blocks, 0, g.inner, y, [&](auto r, auto j) { return partial[r * g.inner + j]; });
+    sum_rows(blocks, g.inner, y, [&](auto r, auto j) { return partial[r * g.inner + j]; });
   }
 }
 
@@ -88,10 +88,17 @@ void sum(const T* x, T* y, const ReduceGeometry& g) {
 
 template <class T>
 void sum_squared_deviations(const T* x, const T* mean, T* y, const ReduceGeometry& g) {
-  reduce_sum(y, g, [=, inner = g.inner, reduce = g.reduce](auto o, auto r, auto j) {
-    const T deviation = x[(o * reduce + r) * inner + j] - mean[o * inner + j];
-    return deviation * deviation;
+  const auto deviation = [=, inner = g.inner, reduce = g.reduce](auto o, auto r, auto j) {
+    return x[(o * reduce + r) * inner + j] - mean[o * inner + j];
+  };
+  std::vector<T> sums(static_cast<std::size_t>(g.outer * g.inner));
+  reduce_sum(sums.data(), g, deviation);
+  reduce_sum(y, g, [=](auto o, auto r, auto j) {
+    const T d = deviation(o, r, j);
+    return d * d;
   });
+  for (std::size_t i = 0; i < sums.size(); ++i)
+    y[i] = std::max(y[i] - sums[i] * (sums[i] / static_cast<T>(g.reduce)), T{0});
 }
 
 template <class T>

@@ -17,13 +17,10 @@ struct Reduction {
       if (mask[axis]) {
         if (axis == 0 || !mask[axis - 1]) ++runs;
         geometry.reduce *= size;
-        reduced_last[reduced_count++] = axis;
         if (keep_axes) output.push_back(1);
-        kept.push_back(1);
       } else {
         (runs == 0 ? geometry.outer : geometry.inner) *= size;
         output.push_back(size);
-        kept.push_back(size);
       }
     }
     if (runs > 1) {
@@ -31,11 +28,9 @@ struct Reduction {
       geometry.outer *= geometry.inner;
       geometry.inner = 1;
       int count = 0;
-      std::array<int, Shape::max_rank> all{};
-      for (int axis = 0; axis < input_shape.rank(); ++axis)
-        if (!mask[axis]) all[count++] = axis;
-      for (int i = 0; i < reduced_count; ++i) all[count++] = reduced_last[i];
-      order = all;
+      for (const bool reduced : {false, true})
+        for (int axis = 0; axis < input_shape.rank(); ++axis)
+          if (mask[axis] == reduced) order[count++] = axis;
     }
   }
 
@@ -44,14 +39,9 @@ struct Reduction {
   }
 
   ReduceGeometry geometry{1, 1, 1};
-  Shape output;  ///< of the result
-  Shape kept;    ///< of the result with the reduced axes kept as 1
+  Shape output;
   bool permuted = false;
   std::array<int, Shape::max_rank> order{};  ///< axes of the permuted copy: kept ones, reduced ones
-
- private:
-  std::array<int, Shape::max_rank> reduced_last{};
-  int reduced_count = 0;
 };
 
 Tensor sum_prepared(const Tensor& x, const Reduction& r) {

@@ -91,10 +91,11 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
+  check_floating("sum_to", "x", x);
   if (x.shape() == shape) return x;
   check(broadcast_shapes("sum_to", shape, x.shape()) == x.shape(), "sum_to",
         "{} is not the sum of {} over broadcast axes", shape, x.shape());
-  // One pass for each run of broadcast axes, from the last: [outer, reduce, inner].
+  // One pass for each broadcast axis, from the last.
   Tensor y = x;
   for (int axis = x.rank() - 1; axis >= 0; --axis) {
     const int own = axis - (x.rank() - shape.rank());
@@ -158,8 +159,14 @@ Tensor slice(const Tensor& x, int axis, std::int64_t begin, std::int64_t end) {
 
 Tensor slice_backward(const Tensor& dy, const Shape& shape, int axis, std::int64_t begin) {
   check_defined("slice_backward", "dy", dy);
+  axis = shape.normalize(axis);
+  Shape part = shape;
+  if (dy.rank() == shape.rank()) part[axis] = dy.size(axis);
+  check_shape("slice_backward", "dy", dy, part);
+  check(0 <= begin && begin + dy.size(axis) <= shape[axis], "slice_backward",
+        "[{}, {}) is not within axis {} of shape {}", begin, begin + dy.size(axis), axis, shape);
   Tensor dx = zeros(shape, options_of(dy));
-  const ReduceGeometry g = around_axis(shape, shape.normalize(axis));
+  const ReduceGeometry g = around_axis(shape, axis);
   const std::int64_t run = dy.size(axis) * g.inner;
   dispatch_any(dy.dtype(), [&]<class T>() {
     if (dy.numel() > 0)
@@ -184,6 +191,7 @@ Tensor gather_rows(const Tensor& x, const Tensor& index) {
 
 Tensor scatter_add_rows(const Tensor& dy, const Tensor& index, std::int64_t rows) {
   check_floating("scatter_add_rows", "dy", dy);
+  check(rows >= 0, "scatter_add_rows", "the rows must not be negative; got {}", rows);
   check_index("scatter_add_rows", index, rows);
   check(dy.rank() >= 1 && dy.size(0) == index.numel(), "scatter_add_rows",
         "dy needs a row for each index; got {} for {} indices", dy.shape(), index.numel());
