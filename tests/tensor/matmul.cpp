@@ -1,0 +1,95 @@
+#include <doctest/doctest.h>
+
+#include <limits>
+
+#include "tensor/ops.h"
+#include "tests/support/compare.h"
+#include "tests/support/errors.h"
+#include "tests/support/numbers.h"
+
+using namespace gradus;
+using namespace gradus::test;
+
+namespace {
+
+/// op(a) op(b) by three loops in float64, for one matrix or a batch.
+Tensor naive_matmul(const Tensor& a, const Tensor& b, MatmulOptions options) {
+  const bool batched = a.rank() == 3;
+  const Tensor x = options.transpose_a ? transpose(a) : a;
+  const Tensor y = options.transpose_b ? transpose(b) : b;
+  const auto left = x.to(DType::float64).to_vector<double>();
+  const auto right = y.to(DType::float64).to_vector<double>();
+  const std::int64_t batch = batched ? a.size(0) : 1;
+  const std::int64_t m = x.size(-2), k = x.size(-1), n = y.size(-1);
+  std::vector<double> values(static_cast<std::size_t>(batch * m * n), 0.0);
+  for (std::int64_t s = 0; s < batch; ++s)
+    for (std::int64_t i = 0; i < m; ++i)
+      for (std::int64_t j = 0; j < n; ++j)
+        for (std::int64_t p = 0; p < k; ++p)
+          values[(s * m + i) * n + j] += left[(s * m + i) * k + p] * right[(s * k + p) * n + j];
+  return from_vector(values, batched ? Shape{batch, m, n} : Shape{m, n});
+}
+
+Shape matrices(std::int64_t batch, std::int64_t rows, std::int64_t columns) {
+  return batch < 0 ? Shape{rows, columns} : Shape{batch, rows, columns};
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("matrix products, transposed and batched", T, float, double) {
+  struct Size {
+    std::int64_t m, n, k;
+  };
+  for (const auto& [m, n, k] :
+       {Size{1, 1, 1}, Size{2, 3, 4}, Size{17, 1, 5}, Size{1, 33, 7}, Size{65, 31, 129},
+        Size{150, 170, 90}, Size{3, 2, 0}, Size{0, 2, 3}, Size{2, 0, 3}})
+    for (std::int64_t batch : {-1, 0, 1, 3})  // -1: matrices, not a batch
+      for (bool ta : {false, true})
+        for (bool tb : {false, true}) {
+          CAPTURE(m);
+          CAPTURE(n);
+          CAPTURE(k);
+          CAPTURE(batch);
+          CAPTURE(ta);
+          CAPTURE(tb);
+          const Tensor a = random_tensor<T>(ta ? matrices(batch, k, m) : matrices(batch, m, k), 1);
+          const Tensor b = random_tensor<T>(tb ? matrices(batch, n, k) : matrices(batch, k, n), 2);
+          const MatmulOptions options{.transpose_a = ta, .transpose_b = tb};
+          const Tensor c = matmul(a, b, options);
+          CHECK(c.dtype() == a.dtype());
+          CHECK(max_difference(c, naive_matmul(a, b, options)) <= (sizeof(T) == 4 ? 2e-5 : 1e-13));
+        }
+}
+
+TEST_CASE("NaN and infinity pass through a product") {
+  Tensor a = ones({2, 2});
+  a.data<float>()[1] = std::numeric_limits<float>::quiet_NaN();
+  const auto c = matmul(a, zeros({2, 2})).to_vector<float>();
+  CHECK(std::isnan(c[0]));
+  CHECK(c[2] == 0);
+}
+
+TEST_CASE("products do not depend on the number of threads") {
+  const Tensor a = random_tensor<float>({2, 190, 210}, 1),
+               b = random_tensor<float>({2, 210, 150}, 2);
+  const auto op = [&] { return matmul(a, b); };
+  CHECK(same_bits(with_threads(1, op), with_threads(2, op)));
+}
+
+TEST_CASE("matmul checks its arguments") {
+  const Tensor a = zeros({2, 3}), b = zeros({3, 4});
+  CHECK_ERROR(matmul(a, a), "[matmul] inner sizes must match; got [2, 3] and [2, 3]");
+  CHECK_ERROR(matmul(a, b, {.transpose_a = true}),
+              "[matmul] inner sizes must match; got [2, 3] transposed and [3, 4]");
+  CHECK_ERROR(matmul(a, b, {.transpose_b = true}), "got [2, 3] and [3, 4] transposed");
+  CHECK_ERROR(
+      matmul(a, zeros({3})),
+      "[matmul] a and b must both be matrices or both be batches of them; got [2, 3] and [3]");
+  CHECK_ERROR(matmul(zeros({2, 2, 3}), b), "both be batches of them; got [2, 2, 3] and [3, 4]");
+  CHECK_ERROR(matmul(zeros({2, 2, 3}), zeros({3, 3, 4})),
+              "[matmul] a and b must have equally many matrices; got [2, 2, 3] and [3, 3, 4]");
+  CHECK_ERROR(matmul(a, Tensor()), "[matmul] b is undefined");
+  CHECK_ERROR(matmul(a, zeros({3, 4}, {DType::float64})), "[matmul] a and b must have one dtype");
+  CHECK_ERROR(matmul(zeros({1, 1}, {DType::int64}), zeros({1, 1}, {DType::int64})),
+              "[matmul] elements must be float32 or float64; got int64");
+}
