@@ -1,0 +1,130 @@
+#include "apps/vicreg/embedding_health.h"
+
+#include <cblas.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "tensor/check.h"
+
+// LAPACK, which OpenBLAS contains: eigenvalues of a symmetric matrix, column-major.
+extern "C" void dsyevd_(const char* job, const char* triangle, const int* n, double* a,
+                        const int* lda, double* eigenvalues, double* work, const int* work_size,
+                        int* integer_work, const int* integer_work_size, int* info);
+
+namespace gradus::vicreg {
+namespace {
+
+constexpr double rankme_eps = 1e-7;
+
+/// Eigenvalues of the symmetric matrix a [n, n], of which the upper triangle (of the row-major
+/// matrix) is given; a is overwritten.
+std::vector<double> symmetric_eigenvalues(std::vector<double>& a, int n) {
+  std::vector<double> eigenvalues(static_cast<std::size_t>(n));
+  // A row-major upper triangle is a column-major lower one.
+  const char job = 'N', triangle = 'L';
+  int info = 0, integer_size = 1, query = -1;
+  int integer_work = 0;
+  double best_size = 0;
+  dsyevd_(&job, &triangle, &n, a.data(), &n, eigenvalues.data(), &best_size, &query, &integer_work,
+          &query, &info);
+  const int work_size = std::max(static_cast<int>(best_size), 2 * n + 1);
+  std::vector<double> work(static_cast<std::size_t>(work_size));
+  dsyevd_(&job, &triangle, &n, a.data(), &n, eigenvalues.data(), work.data(), &work_size,
+          &integer_work, &integer_size, &info);
+  check(info == 0, "embedding_health", "the eigenvalue routine dsyevd failed with code {}", info);
+  return eigenvalues;
+}
+
+/// Singular values of z [rows, columns], as roots of the eigenvalues of the smaller Gram matrix.
+std::vector<double> singular_values(const std::vector<double>& z, int rows, int columns) {
+  const int n = std::min(rows, columns);
+  std::vector<double> gram(static_cast<std::size_t>(n) * static_cast<std::size_t>(n));
+  const bool transposed = columns <= rows;  // Z^T Z, otherwise Z Z^T
+  cblas_dsyrk(CblasRowMajor, CblasUpper, transposed ? CblasTrans : CblasNoTrans, n,
+              transposed ? rows : columns, 1.0, z.data(), columns, 0.0, gram.data(), n);
+  std::vector<double> values = symmetric_eigenvalues(gram, n);
+  for (double& value : values) value = std::sqrt(std::max(value, 0.0));
+  return values;
+}
+
+double rankme(const std::vector<double>& singular) {
+  double sum = 0;
+  for (const double s : singular) sum += s;
+  if (sum == 0) return 1;  // all embeddings are zero
+  double entropy = 0;
+  for (const double s : singular) {
+    const double p = s / sum + rankme_eps;
+    entropy -= p * std::log(p);
+  }
+  return std::exp(entropy);
+}
+
+/// Unbiased standard deviation of each column of z [rows, columns], by two passes.
+std::vector<double> column_stds(const std::vector<double>& z, std::size_t rows,
+                                std::size_t columns) {
+  std::vector<double> means(columns), stds(columns);
+  for (std::size_t i = 0; i < z.size(); ++i) means[i % columns] += z[i];
+  for (double& mean : means) mean /= static_cast<double>(rows);
+  for (std::size_t i = 0; i < z.size(); ++i) {
+    const double difference = z[i] - means[i % columns];
+    stds[i % columns] += difference * difference;
+  }
+  for (double& value : stds) value = std::sqrt(value / static_cast<double>(rows - 1));
+  return stds;
+}
+
+}  // namespace
+
+EmbeddingHealth measure(const Tensor& z) {
+  check(z.defined() && z.rank() == 2 && z.dtype() == DType::float32, "embedding_health",
+        "embeddings must be float32 [N, D]");
+  check(z.size(0) >= 2 && z.size(1) >= 1, "embedding_health",
+        "needs at least two embeddings of at least one dimension; got {}", z.shape());
+  const std::vector<float> values = z.to_vector<float>();
+  if (!std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); })) {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    return {nan, nan, nan};
+  }
+  const std::vector<double> wide(values.begin(), values.end());
+  const std::vector<double> stds =
+      column_stds(wide, static_cast<std::size_t>(z.size(0)), static_cast<std::size_t>(z.size(1)));
+  EmbeddingHealth health;
+  for (const double value : stds) health.std_mean += value / static_cast<double>(stds.size());
+  health.std_min = *std::min_element(stds.begin(), stds.end());
+  health.effective_rank =
+      rankme(singular_values(wide, static_cast<int>(z.size(0)), static_cast<int>(z.size(1))));
+  return health;
+}
+
+std::optional<std::string> collapse_warning(const EmbeddingHealth& health,
+                                            std::int64_t dimensions) {
+  constexpr double tiny_std = 0.05;  // VICReg's variance term pulls each std up to 1
+  constexpr double dead_std = 1e-4;
+  const double tiny_rank = std::max(1.5, static_cast<double>(dimensions) / 200);
+  if (!std::isfinite(health.std_mean) || !std::isfinite(health.effective_rank)) {
+    return "the embeddings are not finite (NaN or infinity)";
+  }
+  if (health.std_mean < tiny_std) {
+    return fmt::format(
+        "the embeddings are collapsing: all images are mapped to nearly the same point (mean std "
+        "{:.2g}, healthy is near 1); a larger variance weight or a smaller learning rate may help",
+        health.std_mean);
+  }
+  if (dimensions > 2 && health.effective_rank < tiny_rank) {
+    return fmt::format(
+        "the embeddings are collapsing: they use about {:.1f} of {} dimensions (effective rank); a "
+        "larger covariance weight or a smaller learning rate may help",
+        health.effective_rank, dimensions);
+  }
+  if (health.std_min < dead_std) {
+    return fmt::format(
+        "a dimension of the embeddings is constant (std {:.2g}): it carries no information",
+        health.std_min);
+  }
+  return std::nullopt;
+}
+
+}  // namespace gradus::vicreg

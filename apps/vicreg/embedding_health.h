@@ -1,0 +1,30 @@
+// Signs that tell whether embeddings carry information, or have collapsed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "tensor/tensor.h"
+
+namespace gradus::vicreg {
+
+/// Statistics of embeddings z [N, D]. All are NaN where z is not finite.
+struct EmbeddingHealth {
+  double std_mean = 0;  ///< mean over the dimensions of the unbiased standard deviation
+  double std_min = 0;   ///< the smallest of them
+  /// RankMe (Garrido et al., "RankMe", ICML 2023): exp(-sum_k p_k log p_k) with
+  /// p_k = s_k / sum_j s_j + 1e-7, s the singular values of z (not centred); from 1 (all embeddings
+  /// on a line through the origin) to min(N, D).
+  double effective_rank = 0;
+};
+
+/// Measures z [N, D] float32, N >= 2, D >= 1. Costs an eigendecomposition of a square matrix of
+/// size min(N, D).
+EmbeddingHealth measure(const Tensor& z);
+
+/// A warning in plain words when the embeddings of `dimensions` dimensions have collapsed, or lost
+/// most of their dimensions; nothing otherwise.
+std::optional<std::string> collapse_warning(const EmbeddingHealth& health, std::int64_t dimensions);
+
+}  // namespace gradus::vicreg

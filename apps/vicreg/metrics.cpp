@@ -1,0 +1,125 @@
+#include "apps/vicreg/metrics.h"
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tensor/check.h"
+#include "tensor/file.h"
+
+namespace gradus::vicreg {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;  // writes NaN and infinity as null
+
+/// Calls `visit` with each whole line that is a record, and its JSON.
+void for_each_record(const fs::path& path,
+                     const std::function<void(const std::string&, const Json&)>& visit) {
+  std::ifstream stream(path);
+  check(stream.good(), "metrics", "cannot read {}: {}", path.string(), std::strerror(errno));
+  std::string line;
+  while (std::getline(stream, line)) {
+    if (stream.eof()) break;  // no newline: the process was killed while it wrote
+    const Json record = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const auto is_integer = [&](const char* key) {
+      return record.contains(key) && record[key].is_number_integer();
+    };
+    if (record.is_object() && is_integer("step") && is_integer("epoch")) visit(line, record);
+  }
+}
+
+double number(const Json& record, const char* key) {
+  const auto value = record.find(key);
+  const bool is_number = value != record.end() && value->is_number();
+  return is_number ? value->get<double>() : std::numeric_limits<double>::quiet_NaN();
+}
+
+StepRecord parse_step(const Json& record) {
+  return {.step = record["step"].get<std::int64_t>(),
+          .epoch = record["epoch"].get<std::int64_t>(),
+          .learning_rate = number(record, "lr"),
+          .loss = number(record, "loss"),
+          .invariance = number(record, "invariance"),
+          .variance = number(record, "variance"),
+          .covariance = number(record, "covariance"),
+          .images_per_second = number(record, "images_per_second"),
+          .data_wait_seconds = number(record, "data_wait_seconds")};
+}
+
+EpochRecord parse_epoch(const Json& record) {
+  EpochRecord epoch{.step = record["step"].get<std::int64_t>(),
+                    .epoch = record["epoch"].get<std::int64_t>(),
+                    .std_mean = number(record, "std_mean"),
+                    .std_min = number(record, "std_min"),
+                    .effective_rank = number(record, "effective_rank")};
+  if (record.contains("knn_accuracy")) epoch.knn_accuracy = number(record, "knn_accuracy");
+  return epoch;
+}
+
+/// Rewrites the file with the records up to `last_step`.
+void truncate_after(const fs::path& path, std::int64_t last_step) {
+  std::string kept;
+  for_each_record(path, [&](const std::string& line, const Json& record) {
+    if (record["step"].get<std::int64_t>() <= last_step) kept += line + "\n";
+  });
+  write_file_atomically(path, kept);
+}
+
+}  // namespace
+
+MetricsWriter::MetricsWriter(const fs::path& path, std::int64_t resumed_step) : path_(path) {
+  const bool resumes = resumed_step > 0 && fs::exists(path);
+  if (resumes) truncate_after(path, resumed_step);
+  file_.reset(std::fopen(path.c_str(), resumes ? "a" : "w"));
+  check(file_ != nullptr, "metrics", "cannot write {}: {}", path.string(), std::strerror(errno));
+}
+
+void MetricsWriter::write(const StepRecord& record) {
+  write_line(Json{{"step", record.step},
+                  {"epoch", record.epoch},
+                  {"lr", record.learning_rate},
+                  {"loss", record.loss},
+                  {"invariance", record.invariance},
+                  {"variance", record.variance},
+                  {"covariance", record.covariance},
+                  {"images_per_second", record.images_per_second},
+                  {"data_wait_seconds", record.data_wait_seconds}}
+                 .dump());
+}
+
+void MetricsWriter::write(const EpochRecord& record) {
+  Json json{{"step", record.step},
+            {"epoch", record.epoch},
+            {"std_mean", record.std_mean},
+            {"std_min", record.std_min},
+            {"effective_rank", record.effective_rank}};
+  if (record.knn_accuracy) json["knn_accuracy"] = *record.knn_accuracy;
+  write_line(json.dump());
+}
+
+void MetricsWriter::write_line(const std::string& line) {
+  const bool written =
+      std::fwrite((line + "\n").data(), 1, line.size() + 1, file_.get()) == line.size() + 1 &&
+      std::fflush(file_.get()) == 0;
+  check(written, "metrics", "cannot write {}: {}", path_.string(), std::strerror(errno));
+}
+
+Metrics read_metrics(const fs::path& path) {
+  Metrics metrics;
+  for_each_record(path, [&](const std::string&, const Json& record) {
+    if (record.contains("loss")) {
+      metrics.steps.push_back(parse_step(record));
+    } else if (record.contains("std_mean")) {
+      metrics.epochs.push_back(parse_epoch(record));
+    }
+  });
+  return metrics;
+}
+
+}  // namespace gradus::vicreg

@@ -1,0 +1,69 @@
+// metrics.jsonl: the record of a run, one JSON object a line.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace gradus::vicreg {
+
+/// One training step. In the file:
+///   {"step":1,"epoch":1,"lr":0.0002,"loss":31.6,"invariance":0.4,"variance":0.8,"covariance":1.6,
+///    "images_per_second":512.0,"data_wait_seconds":0.001}
+/// A number that is not finite is null in the file and NaN here.
+struct StepRecord {
+  std::int64_t step = 0;   ///< steps done, this one included: 1 for the first
+  std::int64_t epoch = 0;  ///< 1 for the first
+  double learning_rate = 0;
+  double loss = 0;
+  double invariance = 0;  ///< the three terms, unweighted, summed over both views
+  double variance = 0;
+  double covariance = 0;
+  double images_per_second = 0;  ///< images, not views
+  double data_wait_seconds = 0;  ///< time that the step waited for its batch
+};
+
+/// The embeddings' health after an epoch (embedding_health.h). In the file:
+///   {"step":195,"epoch":1,"std_mean":0.98,"std_min":0.7,"effective_rank":312.5,"knn_accuracy":0.61}
+struct EpochRecord {
+  std::int64_t step = 0;   ///< steps done when it was measured
+  std::int64_t epoch = 0;  ///< epochs done
+  double std_mean = 0;
+  double std_min = 0;
+  double effective_rank = 0;
+  std::optional<double> knn_accuracy = std::nullopt;  ///< in [0, 1]; absent when not measured
+};
+
+/// The records of a file, in its order.
+struct Metrics {
+  std::vector<StepRecord> steps;
+  std::vector<EpochRecord> epochs;
+};
+
+/// Appends to the file; each line is flushed as it is written.
+class MetricsWriter {
+ public:
+  /// Opens `path` for a run that goes on after `resumed_step` steps (0: a new run). Records of
+  /// later steps, and a last line that a killed process left half-written, are taken out first.
+  explicit MetricsWriter(const std::filesystem::path& path, std::int64_t resumed_step = 0);
+
+  void write(const StepRecord& record);
+  void write(const EpochRecord& record);
+
+ private:
+  void write_line(const std::string& line);
+
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  std::filesystem::path path_;
+  std::unique_ptr<std::FILE, Close> file_;
+};
+
+/// Reads a file; lines that are not records (a half-written one) are passed over.
+Metrics read_metrics(const std::filesystem::path& path);
+
+}  // namespace gradus::vicreg

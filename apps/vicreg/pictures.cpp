@@ -1,0 +1,103 @@
+// augmentations.png; curves.svg is in curves.cpp.
+#include "apps/vicreg/pictures.h"
+
+#include <png.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tensor/check.h"
+#include "tensor/file.h"
+
+namespace gradus::vicreg {
+namespace {
+
+constexpr std::int64_t scale = 3;
+constexpr std::int64_t gap = 6;          // between an image and its views, and between rows
+constexpr std::int64_t column_gap = 30;  // between columns of triples, and around all
+constexpr std::int64_t rows_per_column = 8;
+constexpr std::uint8_t background = 255;
+
+/// An RGB picture, [height, width, 3].
+struct Canvas {
+  Canvas(std::int64_t width_, std::int64_t height_)
+      : width(width_),
+        height(height_),
+        pixels(static_cast<std::size_t>(width_ * height_ * 3), background) {}
+
+  /// Draws image [h, w, 3] enlarged, its upper left corner at (left, top).
+  void draw(const std::uint8_t* image, std::int64_t h, std::int64_t w, std::int64_t left,
+            std::int64_t top) {
+    for (std::int64_t y = 0; y < h * scale; ++y) {
+      for (std::int64_t x = 0; x < w * scale; ++x) {
+        const std::uint8_t* from = image + (y / scale * w + x / scale) * 3;
+        std::copy_n(from, 3, pixels.data() + ((top + y) * width + left + x) * 3);
+      }
+    }
+  }
+
+  std::int64_t width, height;
+  std::vector<std::uint8_t> pixels;
+};
+
+/// A normalised view as 8-bit pixels.
+std::vector<std::uint8_t> denormalize(const Tensor& view, const Normalization& normalization) {
+  const std::vector<float> values = view.to_vector<float>();
+  std::vector<std::uint8_t> pixels(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float value = values[i] * normalization.std[i % 3] + normalization.mean[i % 3];
+    const float level = std::isfinite(value) ? std::clamp(value, 0.0f, 1.0f) * 255.0f : 0.0f;
+    pixels[i] = static_cast<std::uint8_t>(std::lround(level));
+  }
+  return pixels;
+}
+
+void write_png(const std::filesystem::path& path, const Canvas& canvas) {
+  png_image image{};
+  image.version = PNG_IMAGE_VERSION;
+  image.width = static_cast<png_uint_32>(canvas.width);
+  image.height = static_cast<png_uint_32>(canvas.height);
+  image.format = PNG_FORMAT_RGB;
+  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(image);
+  std::string file(size, '\0');
+  const int written =
+      png_image_write_to_memory(&image, file.data(), &size, 0, canvas.pixels.data(), 0, nullptr);
+  check(written != 0, "pictures", "cannot make {}: {}", path.string(), image.message);
+  file.resize(size);
+  write_file_atomically(path, file);
+}
+
+}  // namespace
+
+void write_augmentation_grid(const std::filesystem::path& path, const Tensor& images,
+                             const Tensor& view1, const Tensor& view2,
+                             const Normalization& normalization) {
+  check(images.rank() == 4 && images.size(3) == 3 && images.numel() > 0, "pictures",
+        "images must be [K, H, W, 3]; got {}", images.shape());
+  check(view1.shape() == images.shape() && view2.shape() == images.shape(), "pictures",
+        "the views must have the images' shape; got images {}, views {} and {}", images.shape(),
+        view1.shape(), view2.shape());
+  const std::int64_t count = images.size(0), h = images.size(1), w = images.size(2);
+  const std::int64_t rows = std::min(count, rows_per_column);
+  const std::int64_t columns = (count + rows - 1) / rows;
+  const std::int64_t triple = 3 * w * scale + 2 * gap;
+  Canvas canvas(columns * (triple + column_gap) + column_gap,
+                rows * (h * scale + gap) - gap + 2 * column_gap);
+
+  const std::vector<std::uint8_t> pixels[] = {images.to_vector<std::uint8_t>(),
+                                              denormalize(view1, normalization),
+                                              denormalize(view2, normalization)};
+  for (std::int64_t k = 0; k < count; ++k) {
+    const std::int64_t left = column_gap + k / rows * (triple + column_gap);
+    const std::int64_t top = column_gap + k % rows * (h * scale + gap);
+    for (std::int64_t view = 0; view < 3; ++view) {
+      canvas.draw(pixels[view].data() + k * h * w * 3, h, w, left + view * (w * scale + gap), top);
+    }
+  }
+  write_png(path, canvas);
+}
+
+}  // namespace gradus::vicreg

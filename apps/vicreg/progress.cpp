@@ -1,0 +1,159 @@
+#include "apps/vicreg/progress.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <utility>
+
+namespace gradus::vicreg {
+namespace {
+
+constexpr double redraw_seconds = 0.1;
+constexpr double line_seconds = 10.0;
+constexpr std::size_t shortest_bar = 12;
+constexpr std::size_t longest_bar = 40;
+constexpr const char* clear_line = "\r\x1b[K";
+
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Whether lines can be redrawn on this stream.
+bool redraws(std::FILE* stream) {
+  const char* term = std::getenv("TERM");
+  return ::isatty(::fileno(stream)) == 1 && (term == nullptr || std::string_view(term) != "dumb");
+}
+
+int terminal_columns(std::FILE* stream) {
+  winsize size{};
+  const bool known = ::ioctl(::fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return known ? size.ws_col : 80;
+}
+
+/// "[=====>    ]", `width` characters wide.
+std::string bar(double fraction, std::size_t width) {
+  const std::size_t inner = width - 2;
+  const auto filled =
+      static_cast<std::size_t>(std::clamp(fraction, 0.0, 1.0) * static_cast<double>(inner));
+  std::string text(inner, ' ');
+  std::fill_n(text.begin(), filled, '=');
+  if (filled < inner) text[filled] = '>';
+  return "[" + text + "]";
+}
+
+}  // namespace
+
+std::string format_duration(double seconds) {
+  if (!(seconds >= 0) || seconds > 1e10) return "?";
+  const auto total = static_cast<std::int64_t>(std::llround(seconds));
+  const std::int64_t days = total / 86400, hours = total / 3600 % 24;
+  const std::int64_t minutes = total / 60 % 60;
+  if (days > 0) return fmt::format("{} d {:02}:{:02}", days, hours, minutes);
+  if (hours > 0) return fmt::format("{}:{:02}:{:02}", hours, minutes, total % 60);
+  return fmt::format("{}:{:02}", minutes, total % 60);
+}
+
+Progress::Progress(ProgressOptions options) : options_(std::move(options)) {
+  is_terminal_ = options_.is_terminal.value_or(redraws(options_.stream));
+  if (!options_.clock) options_.clock = steady_seconds;
+  if (!options_.columns) {
+    options_.columns = [stream = options_.stream] { return terminal_columns(stream); };
+  }
+  start_ = options_.clock();
+  last_drawn_ = -1e300;  // the first update is always shown
+}
+
+Progress::~Progress() {
+  if (!visible_) return;
+  std::fputc('\n', options_.stream);
+  std::fflush(options_.stream);
+}
+
+void Progress::update(const StepReport& report) {
+  report_ = report;
+  pending_ = true;
+  const double interval = is_terminal_ ? redraw_seconds : line_seconds;
+  const bool last = report.step == options_.total_steps;
+  if (last || options_.clock() - last_drawn_ >= interval) draw();
+}
+
+void Progress::draw() {
+  if (is_terminal_) {
+    // The last column stays free: a terminal may wrap when it is filled.
+    const auto width = static_cast<std::size_t>(std::max(options_.columns() - 1, 1));
+    fmt::print(options_.stream, "\r{}\x1b[K", bar_line(width));
+    visible_ = true;
+  } else {
+    fmt::print(options_.stream, "{}\n", plain_line());
+  }
+  std::fflush(options_.stream);
+  last_drawn_ = options_.clock();
+  pending_ = false;
+}
+
+void Progress::message(std::string_view line) {
+  fmt::print(options_.stream, "{}{}\n", visible_ ? clear_line : "", line);
+  if (visible_) draw();
+  std::fflush(options_.stream);
+}
+
+void Progress::finish() {
+  if (pending_) draw();
+  if (visible_) std::fputc('\n', options_.stream);
+  visible_ = false;
+  std::fflush(options_.stream);
+}
+
+std::string Progress::eta() const {
+  const auto done = static_cast<double>(report_.step - options_.first_step);
+  const auto left = static_cast<double>(options_.total_steps - report_.step);
+  const double elapsed = options_.clock() - start_;
+  return done > 0 ? format_duration(elapsed / done * std::max(left, 0.0)) : "?";
+}
+
+/// The most telling form that fits.
+std::string Progress::bar_line(std::size_t width) const {
+  const StepReport& r = report_;
+  const std::int64_t per_epoch = std::max<std::int64_t>(options_.steps_per_epoch, 1);
+  const std::int64_t total = options_.total_steps;
+  const std::string epoch =
+      fmt::format("epoch {}/{}", std::max<std::int64_t>(r.step - 1, 0) / per_epoch + 1,
+                  (total + per_epoch - 1) / per_epoch);
+  const std::string step = fmt::format("{}/{}", r.step, total);
+  const std::string named = fmt::format("loss {:.4g}  inv {:.3g}  var {:.3g}  cov {:.3g}", r.loss,
+                                        r.invariance, r.variance, r.covariance);
+  const std::string brief = fmt::format("loss {:.4g} ({:.3g} {:.3g} {:.3g})", r.loss, r.invariance,
+                                        r.variance, r.covariance);
+  const std::string speed = fmt::format("{:.0f} images/s", r.images_per_second);
+  const std::string left = "ETA " + eta();
+
+  const std::string full = fmt::format("{}  step {}  {}  {}  {}", epoch, step, named, speed, left);
+  if (full.size() + 2 + shortest_bar <= width) {
+    const double fraction =
+        static_cast<double>(r.step) / static_cast<double>(std::max<std::int64_t>(total, 1));
+    return bar(fraction, std::min(width - full.size() - 2, longest_bar)) + "  " + full;
+  }
+  for (const std::string& line :
+       {full, fmt::format("{}  {}  {}  {}  {}", epoch, step, brief, speed, left),
+        fmt::format("{}  {}  {}  {}", epoch, step, brief, left),
+        fmt::format("{}  {}  {}", step, brief, left),
+        fmt::format("{}  loss {:.4g}  {}", step, r.loss, left),
+        fmt::format("{}  loss {:.4g}", step, r.loss)}) {
+    if (line.size() <= width) return line;
+  }
+  return step.substr(0, width);
+}
+
+/// The full form of the bar's line, without the bar.
+std::string Progress::plain_line() const {
+  constexpr std::size_t unlimited = 1000;
+  const std::string line = bar_line(unlimited);
+  return line.substr(line.find("epoch"));
+}
+
+}  // namespace gradus::vicreg

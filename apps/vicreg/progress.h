@@ -1,0 +1,69 @@
+// What a person sees while training runs: a bar on a terminal, plain lines elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace gradus::vicreg {
+
+/// What one training step has to show.
+struct StepReport {
+  std::int64_t step = 0;  ///< steps done, this one included: 1 for the first
+  double loss = 0;
+  double invariance = 0;  ///< the three terms, unweighted
+  double variance = 0;
+  double covariance = 0;
+  double images_per_second = 0;
+};
+
+struct ProgressOptions {
+  std::int64_t total_steps = 0;
+  std::int64_t steps_per_epoch = 1;
+  std::int64_t first_step = 0;  ///< steps done before this run, when it was resumed
+  std::FILE* stream = stdout;
+  /// Whether to draw a bar; by default where `stream` is a terminal.
+  std::optional<bool> is_terminal = std::nullopt;
+  /// Width of the terminal in columns and time in seconds; tests put their own here.
+  std::function<int()> columns = nullptr;
+  std::function<double()> clock = nullptr;
+};
+
+/// On a terminal one line is redrawn in place, at most ten times a second, and fits the width
+/// whatever it is. Elsewhere a line is printed for the first step, the last, and every ten seconds.
+class Progress {
+ public:
+  explicit Progress(ProgressOptions options);
+  /// Leaves the cursor on a fresh line.
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void update(const StepReport& report);
+  /// Prints a line of its own, above the bar.
+  void message(std::string_view line);
+  /// Shows the last report for good and ends the line; nothing more is drawn until an update.
+  void finish();
+
+ private:
+  std::string bar_line(std::size_t width) const;
+  std::string plain_line() const;
+  std::string eta() const;
+  void draw();
+
+  ProgressOptions options_;
+  bool is_terminal_;
+  double start_;
+  double last_drawn_;
+  bool visible_ = false;  ///< a bar stands on the terminal's current line
+  bool pending_ = false;  ///< `report_` has not been shown yet
+  StepReport report_;
+};
+
+/// "0:07", "12:34", "3:02:01" or "2 d 05:00".
+std::string format_duration(double seconds);
+
+}  // namespace gradus::vicreg
