@@ -209,10 +209,12 @@ void draw_panel(Svg& svg, const Panel& panel, double left, double top) {
   draw_axes(svg, panel, x, y);
   // The legend, with the last values, stands on the title's line.
   svg.add("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">", plot_right, top + 18);
+  int spacing = 0;
   for (const Series& series : panel.series) {
     if (series.points.empty()) continue;
-    svg.add("<tspan fill=\"{}\" dx=\"10\">{} {:.3g}</tspan>", series.color, series.label,
+    svg.add("<tspan fill=\"{}\" dx=\"{}\">{} {:.3g}</tspan>", series.color, spacing, series.label,
             series.points.back().mean);
+    spacing = 10;
   }
   svg.add("</text>\n");
   for (const Series& series : panel.series) draw_series(svg, series, x, y);
