@@ -28,10 +28,10 @@ bool is_pointwise(const Conv2dGeometry& g) {
   return g.kernel == Size2(1) && g.stride == Size2(1) && g.padding == Size2(0);
 }
 
-/// Output pixels a block: its columns fill about a megabyte (float), yet a product has enough rows
-/// to pay for the packing of the weights.
+/// Output pixels a block: its columns fill about half of a second-level cache (512 KiB of float),
+/// yet a product has enough rows to pay for the packing of the weights.
 std::int64_t pixels_per_block(std::int64_t columns) {
-  constexpr std::int64_t elements = 256 * 1024, fewest = 256, most = 1024;
+  constexpr std::int64_t elements = 128 * 1024, fewest = 128, most = 1024;
   return std::clamp(elements / std::max<std::int64_t>(columns, 1), fewest, most);
 }
 

@@ -25,8 +25,8 @@ Span window(std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int
 /// The windows that cover input position `in`.
 Span windows_over(std::int64_t in, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
                   std::int64_t out_size) {
-  const std::int64_t past_first = in + padding - kernel;  // windows starting here or before end
-  const std::int64_t begin = past_first < 0 ? 0 : past_first / stride + 1;
+  const std::int64_t last_before = in + padding - kernel;  // windows starting here end before `in`
+  const std::int64_t begin = last_before < 0 ? 0 : last_before / stride + 1;
   return {begin, std::min((in + padding) / stride + 1, out_size)};
 }
 

@@ -37,7 +37,7 @@ const std::vector<Case> cases = {
     {"7x7, larger than the image", {2, 5, 4, 3}, {8, 7, 7, 3}, {.stride = 2, .padding = 3}},
     {"empty batch", {0, 5, 5, 3}, {4, 3, 3, 3}, {.padding = 1}},
     {"several blocks of pixels", {5, 17, 19, 16}, {24, 3, 3, 16}, {.padding = 1}},
-    {"many weights", {2, 6, 6, 128}, {272, 3, 3, 128}, {.padding = 1}},
+    {"several tiles of weights", {8, 8, 8, 115}, {260, 3, 3, 115}, {.padding = 1}},
 };
 
 struct Inputs {
@@ -93,13 +93,11 @@ TEST_CASE("conv2d overwrites whatever its memory held") {
   const auto poison = [](const Shape& shape) { full(shape, std::nan("")); };
   const Shape shape{2, 4, 4, 8};
   const Tensor x = ones(shape), w = ones({8, 3, 3, 8});
-  for (const Conv2dOptions& options : {Conv2dOptions{.padding = 1}, Conv2dOptions{.padding = 1}}) {
-    for (int i = 0; i < 3; ++i) poison(shape);
-    poison({8, 3, 3, 8});
-    CHECK(all_finite(conv2d(x, w, {}, options)));
-    CHECK(all_finite(conv2d_backward_input(x, w, shape, options)));
-    CHECK(all_finite(conv2d_backward_weight(x, x, w.shape(), options)));
-  }
+  for (int i = 0; i < 3; ++i) poison(shape);
+  poison(w.shape());
+  CHECK(all_finite(conv2d(x, w, {}, {.padding = 1})));
+  CHECK(all_finite(conv2d_backward_input(x, w, shape, {.padding = 1})));
+  CHECK(all_finite(conv2d_backward_weight(x, x, w.shape(), {.padding = 1})));
 }
 
 TEST_CASE("conv2d gives the same bits for any number of threads") {
