@@ -24,14 +24,14 @@ double grad(const Variable& x) { return x.grad().item<double>(); }
 std::vector<double> grads(const Variable& x) { return x.grad().to_vector<double>(); }
 using Doubles = std::vector<double>;
 
-/// Runs `body` on a thread with a stack of 64 KiB: one recursion per node would overflow it.
+/// Runs `body` on a thread with a stack of 256 KiB: one recursion per node would overflow it.
 void on_small_stack(std::function<void()> body) {
   pthread_attr_t attributes;
   REQUIRE(pthread_attr_init(&attributes) == 0);
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   constexpr std::size_t stack = 512 << 10;  // frames are larger
 #else
-  constexpr std::size_t stack = 64 << 10;
+  constexpr std::size_t stack = 256 << 10;  // less the libraries' thread-local data
 #endif
   REQUIRE(pthread_attr_setstacksize(&attributes, stack) == 0);
   pthread_t thread;
