@@ -1,0 +1,117 @@
+// What every op must pass: the analytic gradient against central differences, float32 against
+// float64, and the same bits for any number of threads.
+#include <doctest/doctest.h>
+
+#include "autograd/gradcheck.h"
+#include "autograd/ops.h"
+#include "tests/support/compare.h"
+#include "tests/support/op_cases.h"
+#include "tests/support/reference.h"
+
+namespace gradus::test {
+namespace {
+
+TEST_CASE("gradients agree with central differences") {
+  for (const OpCase& op_case : op_cases()) {
+    const GradcheckResult result = gradcheck(op_case.function, op_case.values());
+    CHECK_MESSAGE(result, op_case.name << ": " << result.message);
+  }
+}
+
+TEST_CASE("float32 agrees with float64") {
+  for (const OpCase& op_case : op_cases()) {
+    CAPTURE(op_case.name);
+    const OpResult single = run_case(op_case, DType::float32);
+    const OpResult expected = run_case(op_case, DType::float64);
+    CHECK(single.output.dtype() == DType::float32);
+    CHECK(difference(single.output, expected.output) < 1e-5);
+    for (std::size_t i = 0; i < expected.gradients.size(); ++i) {
+      CAPTURE(i);
+      CHECK(single.gradients[i].dtype() == DType::float32);
+      CHECK(difference(single.gradients[i], expected.gradients[i]) < 2e-5);
+    }
+  }
+}
+
+/// Cases of a size at which work is shared among threads.
+OpCases large_cases() {
+  using Inputs = std::vector<Variable>;
+  const InputSpec images = uniform_input({9, 21, 17, 24});
+  const InputSpec vector = uniform_input({24}, 0.5, 1.5);
+  const InputSpec columns = uniform_input({70001, 3});
+  return {
+      {"gelu", {images}, [](const Inputs& in) { return gelu(in[0]); }},
+      {"mul.row", {images, vector}, [](const Inputs& in) { return mul(in[0], in[1]); }},
+      {"div.column",
+       {columns, uniform_input({70001, 1}, 0.5, 1.5)},
+       [](const Inputs& in) { return div(in[0], in[1]); }},
+      {"permute",
+       {images},
+       [](const Inputs& in) {
+         return permute(in[0], {0, 3, 1, 2});
+       }},
+      {"sum.all", {columns}, [](const Inputs& in) { return sum(in[0]); }},
+      {"sum.rows", {columns}, [](const Inputs& in) { return sum(in[0], {0}); }},
+      {"mean.middle",
+       {images},
+       [](const Inputs& in) {
+         return mean(in[0], {1, 2});
+       }},
+      {"variance.rows", {columns}, [](const Inputs& in) { return variance(in[0], {0}); }},
+      {"max.rows", {columns}, [](const Inputs& in) { return max(in[0], {1}); }},
+      {"matmul",
+       {uniform_input({301, 517}), uniform_input({517, 259})},
+       [](const Inputs& in) { return matmul(in[0], in[1]); }},
+      {"conv2d",
+       {images, uniform_input({40, 3, 3, 24}), uniform_input({40})},
+       [](const Inputs& in) { return conv2d(in[0], in[1], in[2], {.stride = 2, .padding = 1}); }},
+      {"conv2d.groups",
+       {images, uniform_input({24, 3, 3, 6})},
+       [](const Inputs& in) { return conv2d(in[0], in[1], {}, {.padding = 1, .groups = 4}); }},
+      {"max_pool2d",
+       {images},
+       [](const Inputs& in) {
+         return max_pool2d(in[0], {.kernel = 3, .stride = 2, .padding = 1});
+       }},
+      {"avg_pool2d",
+       {images},
+       [](const Inputs& in) {
+         return avg_pool2d(in[0], {.kernel = 3, .stride = 2, .padding = 1});
+       }},
+      {"batch_norm",
+       {images, vector, uniform_input({24})},
+       [](const Inputs& in) { return batch_norm_train(in[0], in[1], in[2]).output; }},
+      {"log_softmax",
+       {uniform_input({3001, 37})},
+       [](const Inputs& in) { return log_softmax(in[0]); }},
+      {"gather_rows",
+       {uniform_input({50, 3001})},
+       [](const Inputs& in) {
+         return gather_rows(in[0], from_vector<std::int64_t>({7, 49, 7, 0, 7, 12, 49}, {7}));
+       }},
+  };
+}
+
+void check_threads(const OpCases& cases) {
+  for (const OpCase& op_case : cases) {
+    CAPTURE(op_case.name);
+    const auto run = [&] { return run_case(op_case, DType::float32); };
+    const OpResult one = with_threads(1, run);
+    for (const int threads : {2, 3}) {
+      CAPTURE(threads);
+      const OpResult several = with_threads(threads, run);
+      CHECK(same_bits(one.output, several.output));
+      for (std::size_t i = 0; i < one.gradients.size(); ++i) {
+        CAPTURE(i);
+        CHECK(same_bits(one.gradients[i], several.gradients[i]));
+      }
+    }
+  }
+}
+
+TEST_CASE("the number of threads changes no bit") { check_threads(op_cases()); }
+
+TEST_CASE("the number of threads changes no bit of large results") { check_threads(large_cases()); }
+
+}  // namespace
+}  // namespace gradus::test

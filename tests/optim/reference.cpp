@@ -1,0 +1,168 @@
+// Optimisers, schedules and clipping against PyTorch and against the published formulas
+// (tests/reference/generate_optim.py).
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "autograd/ops.h"
+#include "optim/adam.h"
+#include "optim/lars.h"
+#include "optim/schedule.h"
+#include "optim/sgd.h"
+#include "tests/support/reference.h"
+
+namespace gradus::test {
+namespace {
+
+using namespace gradus::optim;
+
+constexpr std::int64_t steps = 10;
+
+const Tensor& expected(const std::string& name) {
+  static const TensorFile file = read_reference("optim.safetensors");
+  const auto found = file.tensors.find(name);
+  REQUIRE_MESSAGE(found != file.tensors.end(), "the reference file lacks " << name);
+  return found->second;
+}
+
+/// The generator's parameters, with its gradients.
+struct Parameters {
+  explicit Parameters(DType dtype) {
+    const std::vector<std::pair<std::string, Shape>> shapes = {{"weight", {3, 4}},
+                                                               {"conv", {2, 3, 3, 2}},
+                                                               {"bias", {5}},
+                                                               {"scale", {1}},
+                                                               {"zero", {2, 2}}};
+    for (const auto& [name, shape] : shapes) {
+      const double factor = name == "zero" ? 0 : 1;
+      variables[name] =
+          Variable(affine(named_uniform("optim/" + name, shape), factor, 0).to(dtype), true);
+    }
+  }
+
+  std::vector<NamedParameter> named() {
+    std::vector<NamedParameter> result;
+    for (auto& [name, variable] : variables) result.push_back({name, &variable});
+    return result;
+  }
+
+  /// g = p / 2 + noise.
+  void set_gradients(std::int64_t step) {
+    for (auto& [name, variable] : variables) {
+      const Tensor noise =
+          named_uniform(fmt::format("optim/{}/noise{}", name, step), variable.shape());
+      variable.set_grad(affine(variable.value(), 0.5, 0) + noise.to(variable.dtype()));
+    }
+  }
+
+  std::map<std::string, Variable> variables;
+};
+
+struct Run {
+  std::string name;
+  double lr;
+  std::function<std::unique_ptr<Optimizer>(std::vector<NamedParameter>)> make;
+};
+
+std::vector<Run> runs() {
+  using P = std::vector<NamedParameter>;
+  const auto sgd = [](double weight_decay, SgdOptions options) {
+    return
+        [=](P p) { return std::make_unique<Sgd>(one_group(std::move(p), weight_decay), options); };
+  };
+  const auto adam = [](double weight_decay, AdamOptions options) {
+    return
+        [=](P p) { return std::make_unique<Adam>(one_group(std::move(p), weight_decay), options); };
+  };
+  const auto lars = [](LarsOptions options) {
+    return [=](const P& p) {
+      return std::make_unique<Lars>(exclude_biases_and_norms(p, 0.1), options);
+    };
+  };
+  LarsOptions unclipped = solo_learn_lars();
+  unclipped.clip = false;
+  return {
+      {"sgd", 0.1, sgd(0, {})},
+      {"sgd_decay", 0.1, sgd(0.05, {})},
+      {"sgd_momentum", 0.1, sgd(0, {.momentum = 0.9})},
+      {"sgd_momentum_decay", 0.1, sgd(0.05, {.momentum = 0.8})},
+      {"sgd_nesterov", 0.1, sgd(0.02, {.momentum = 0.9, .nesterov = true})},
+      {"adam", 0.01, adam(0, {})},
+      {"adam_decay", 0.01, adam(0.1, {})},
+      {"adam_betas", 0.01, adam(0, {.beta1 = 0.8, .beta2 = 0.95, .eps = 1e-3})},
+      {"adamw", 0.01, [](P p) { return std::make_unique<AdamW>(one_group(std::move(p), 0.1)); }},
+      {"lars_decayed_gradient", 2, lars({})},
+      {"lars_separate_norms", 0.1, lars(unclipped)},
+      {"lars_clipped", 0.03, lars(solo_learn_lars())},
+  };
+}
+
+void compare_trajectories(DType dtype, double tolerance) {
+  for (const Run& run : runs()) {
+    Parameters parameters(dtype);
+    const auto optimizer = run.make(parameters.named());
+    for (std::int64_t step = 0; step < steps; ++step) {
+      parameters.set_gradients(step);
+      optimizer->step(run.lr * (1 + static_cast<double>(step) / 10));
+      for (const auto& [name, variable] : parameters.variables) {
+        CAPTURE(run.name);
+        CAPTURE(name);
+        CAPTURE(step);
+        const Tensor& history = expected(run.name + "/" + name);
+        CHECK(history.size(0) == steps);
+        const Tensor at_step = history.slice(step, step + 1).reshape(variable.shape());
+        CHECK(difference(variable.value(), at_step) < tolerance);
+      }
+    }
+  }
+}
+
+TEST_CASE("optimisers follow the reference in float64") {
+  compare_trajectories(DType::float64, 1e-12);
+}
+
+TEST_CASE("optimisers follow the reference in float32") {
+  compare_trajectories(DType::float32, 1e-5);
+}
+
+TEST_CASE("schedules follow the reference") {
+  const std::map<std::string, Schedule> schedules = {
+      {"multi_step", step_decay({.lr = 0.1, .milestones = {20, 35}, .factor = 0.1})},
+      {"step", step_decay({.lr = 0.2, .milestones = {15, 30, 45}, .factor = 0.5})},
+      {"cosine", cosine({.lr = 0.1, .final_lr = 0.002, .total_steps = 50})},
+      {"vicreg", vicreg_schedule(0.4, 10, 50)},
+      {"solo_learn", solo_learn_schedule(0.3, 10, 50)},
+  };
+  for (const auto& [name, schedule] : schedules) {
+    const auto rates = expected("schedule/" + name).to_vector<double>();
+    CHECK(rates.size() >= 50);
+    for (std::size_t step = 0; step < rates.size(); ++step) {
+      CAPTURE(name);
+      CAPTURE(step);
+      CHECK(std::abs(schedule(static_cast<std::int64_t>(step)) - rates[step]) < 1e-14);
+    }
+  }
+}
+
+TEST_CASE("gradient clipping follows PyTorch") {
+  for (const auto& [run, max_norm] : {std::pair<std::string, double>{"clip_small", 0.5},
+                                      std::pair<std::string, double>{"clip_large", 100}}) {
+    CAPTURE(run);
+    Parameters parameters(DType::float64);
+    parameters.set_gradients(0);
+    const double norm = clip_grad_norm(parameters.named(), max_norm);
+    CHECK(std::abs(norm - expected(run + "/norm").item<double>()) < 1e-12);
+    for (const auto& [name, variable] : parameters.variables) {
+      CAPTURE(name);
+      CHECK(difference(variable.grad(), expected(run + "/" + name)) < 1e-12);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gradus::test

@@ -1,0 +1,74 @@
+#include "autograd/ops.h"
+#include "tests/support/op_cases.h"
+
+namespace gradus::test {
+namespace {
+
+using Inputs = std::vector<Variable>;
+
+/// Constants for batch norm in evaluation: mean 1/4 - c/8, variance 1/2 + c/4.
+BatchStatistics fixed_statistics(const Variable& x) {
+  std::vector<double> mean, variance;
+  for (std::int64_t c = 0; c < x.size(-1); ++c) {
+    mean.push_back(0.25 - 0.125 * static_cast<double>(c));
+    variance.push_back(0.5 + 0.25 * static_cast<double>(c));
+  }
+  return {from_vector(mean, {x.size(-1)}).to(x.dtype()),
+          from_vector(variance, {x.size(-1)}).to(x.dtype())};
+}
+
+OpCase::Function train(double eps) {
+  return [eps](const Inputs& in) { return batch_norm_train(in[0], in[1], in[2], eps).output; };
+}
+
+OpCase::Function eval(double eps) {
+  return [eps](const Inputs& in) {
+    return batch_norm_eval(in[0], fixed_statistics(in[0]), in[1], in[2], eps);
+  };
+}
+
+void add_batch_norm(OpCases& cases) {
+  const std::vector<std::pair<std::string, Shape>> shapes = {
+      {"matrix", {4, 3}},   {"image", {2, 3, 3, 5}}, {"cube", {3, 4, 2}}, {"one_channel", {7, 1}},
+      {"two_rows", {2, 3}}, {"odd", {5, 17}},        {"long", {65, 2}}};
+  for (const auto& [name, shape] : shapes) {
+    const std::int64_t channels = shape[-1];
+    const std::vector<InputSpec> inputs = {
+        uniform_input(shape), uniform_input({channels}, 0.5, 1.5), uniform_input({channels})};
+    cases.push_back({"batch_norm_train." + name, inputs, train(1e-5)});
+    cases.push_back({"batch_norm_train." + name + ".eps", inputs, train(0.1)});
+    cases.push_back({"batch_norm_eval." + name, inputs, eval(1e-5)});
+    cases.push_back({"batch_norm_eval." + name + ".eps", inputs, eval(0.1)});
+  }
+  cases.push_back(
+      {"batch_norm_train.offset",
+       {uniform_input({8, 3}, 10, 11), uniform_input({3}, 0.5, 1.5), uniform_input({3})},
+       train(1e-5)});
+}
+
+void add_softmax(OpCases& cases) {
+  const std::vector<std::pair<std::string, InputSpec>> inputs = {
+      {"vector", uniform_input({5})},
+      {"matrix", uniform_input({3, 4}, -3, 3)},
+      {"cube", uniform_input({2, 3, 4})},
+      {"one", uniform_input({3, 1})},
+      {"odd", uniform_input({2, 37})},
+      {"large", uniform_input({3, 6}, 990, 1010)},
+      {"wide_range", uniform_input({2, 5}, -100, 100)},
+      {"empty", uniform_input({0, 3})},
+  };
+  for (const auto& [name, input] : inputs) {
+    cases.push_back({"softmax." + name, {input}, [](const Inputs& in) { return softmax(in[0]); }});
+    cases.push_back(
+        {"log_softmax." + name, {input}, [](const Inputs& in) { return log_softmax(in[0]); }});
+  }
+}
+
+}  // namespace
+
+void add_normalisation_cases(OpCases& cases) {
+  add_batch_norm(cases);
+  add_softmax(cases);
+}
+
+}  // namespace gradus::test
