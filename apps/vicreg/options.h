@@ -30,7 +30,7 @@ struct ModelOptions {
   bool stem_bias = false;
   std::int64_t fc_features = 0;
   bool zero_init_residual = false;
-  std::vector<std::int64_t> projector{1024, 1024, 1024, 1024};
+  std::vector<std::int64_t> projector = std::vector<std::int64_t>(4, 1024);
 };
 
 /// Everything that `train` can be told. The defaults are the recipe "default".
