@@ -8,17 +8,18 @@
 namespace gradus::cpu {
 namespace {
 
-/// Sums term(0) .. term(n - 1) pairwise over blocks of 256: the error grows with log n, not n.
-template <class T, class Term>
-T pairwise_sum(std::int64_t begin, std::int64_t end, const Term& term) {
+/// Sums term(begin) .. term(end - 1) in float64, pairwise over blocks of 256: the error grows with
+/// log n, not n.
+template <class Term>
+double pairwise_sum(std::int64_t begin, std::int64_t end, const Term& term) {
   if (end - begin <= 256) {
-    T sum = 0;
+    double sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = begin; i < end; ++i) sum += term(i);
+    for (std::int64_t i = begin; i < end; ++i) sum += static_cast<double>(term(i));
     return sum;
   }
   const std::int64_t middle = begin + (end - begin) / 2;
-  return pairwise_sum<T>(begin, middle, term) + pairwise_sum<T>(middle, end, term);
+  return pairwise_sum(begin, middle, term) + pairwise_sum(middle, end, term);
 }
 
 /// y[j] = sum over rows of term(row, j) for the columns [0, n), in blocks of 128 rows that are
@@ -45,18 +46,18 @@ void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
   if (g.outer * g.inner == 0) return;
   if (g.inner == 1 && g.outer == 1) {  // everything to one number: a partial sum a block
     const std::int64_t blocks = (g.reduce + elementwise_grain - 1) / elementwise_grain;
-    std::vector<T> partial(static_cast<std::size_t>(std::max<std::int64_t>(blocks, 1)), T{0});
+    std::vector<double> partial(static_cast<std::size_t>(blocks), 0.0);
     parallel_blocks(g.reduce, elementwise_grain, [&](auto begin, auto end) {
       partial[begin / elementwise_grain] =
-          pairwise_sum<T>(begin, end, [&](auto r) { return term(0, r, 0); });
+          pairwise_sum(begin, end, [&](auto r) { return term(0, r, 0); });
     });
-    y[0] = pairwise_sum<T>(0, static_cast<std::int64_t>(partial.size()),
-                           [&](auto i) { return partial[i]; });
+    y[0] = static_cast<T>(
+        pairwise_sum(0, blocks, [&](auto i) { return partial[static_cast<std::size_t>(i)]; }));
   } else if (g.inner == 1) {
     const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / (g.reduce + 1));
     parallel_blocks(g.outer, grain, [&](auto begin, auto end) {
       for (auto o = begin; o < end; ++o)
-        y[o] = pairwise_sum<T>(0, g.reduce, [&](auto r) { return term(o, r, 0); });
+        y[o] = static_cast<T>(pairwise_sum(0, g.reduce, [&](auto r) { return term(o, r, 0); }));
     });
   } else if (g.outer > 1) {
     const std::int64_t grain =
