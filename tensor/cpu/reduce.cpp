@@ -1,5 +1,6 @@
 // Reductions of [outer, reduce, inner] to [outer, inner], in a fixed order for any thread count.
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "tensor/cpu/parallel.h"
@@ -8,15 +9,18 @@
 namespace gradus::cpu {
 namespace {
 
-/// Sums term(begin) .. term(end - 1) in float64, pairwise over blocks of 256: the error grows with
-/// log n, not n.
+/// Sums term(begin) .. term(end - 1) in float64: 16 interleaved sums in blocks of 1024, and the
+/// blocks pairwise, so that the error grows with log n, not n.
 template <class Term>
 double pairwise_sum(std::int64_t begin, std::int64_t end, const Term& term) {
-  if (end - begin <= 256) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = begin; i < end; ++i) sum += static_cast<double>(term(i));
-    return sum;
+  if (end - begin <= 1024) {
+    constexpr int lanes = 16;
+    double sums[lanes] = {};
+    std::int64_t i = begin;
+    for (; i + lanes <= end; i += lanes)
+      for (int lane = 0; lane < lanes; ++lane) sums[lane] += static_cast<double>(term(i + lane));
+    for (int lane = 0; i < end; ++i, ++lane) sums[lane] += static_cast<double>(term(i));
+    return std::accumulate(sums, sums + lanes, 0.0);
   }
   const std::int64_t middle = begin + (end - begin) / 2;
   return pairwise_sum(begin, middle, term) + pairwise_sum(middle, end, term);
@@ -40,7 +44,8 @@ void sum_rows(std::int64_t rows, std::int64_t n, T* y, const Term& term) {
   }
 }
 
-/// y[o, j] = sum over r of term(o, r, j).
+/// y[k] = sum of term(i, k) over the elements i of x [outer, reduce, inner] that reduce to element
+/// k of y [outer, inner].
 template <class T, class Term>
 void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
   if (g.outer * g.inner == 0) return;
@@ -49,7 +54,7 @@ void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
     std::vector<double> partial(static_cast<std::size_t>(blocks), 0.0);
     parallel_blocks(g.reduce, elementwise_grain, [&](auto begin, auto end) {
       partial[begin / elementwise_grain] =
-          pairwise_sum(begin, end, [&](auto r) { return term(0, r, 0); });
+          pairwise_sum(begin, end, [&](auto i) { return term(i, 0); });
     });
     y[0] = static_cast<T>(
         pairwise_sum(0, blocks, [&](auto i) { return partial[static_cast<std::size_t>(i)]; }));
@@ -57,14 +62,17 @@ void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
     const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / (g.reduce + 1));
     parallel_blocks(g.outer, grain, [&](auto begin, auto end) {
       for (auto o = begin; o < end; ++o)
-        y[o] = static_cast<T>(pairwise_sum(0, g.reduce, [&](auto r) { return term(o, r, 0); }));
+        y[o] = static_cast<T>(
+            pairwise_sum(o * g.reduce, (o + 1) * g.reduce, [&](auto i) { return term(i, o); }));
     });
   } else if (g.outer > 1) {
     const std::int64_t grain =
         std::max<std::int64_t>(1, elementwise_grain / (g.reduce * g.inner + 1));
     parallel_blocks(g.outer, grain, [&](auto begin, auto end) {
       for (auto o = begin; o < end; ++o)
-        sum_rows(g.reduce, g.inner, y + o * g.inner, [&](auto r, auto j) { return term(o, r, j); });
+        sum_rows(g.reduce, g.inner, y + o * g.inner, [&](auto r, auto j) {
+          return term((o * g.reduce + r) * g.inner + j, o * g.inner + j);
+        });
     });
   } else {  // leading reduction, as of a bias gradient: blocks of rows, then their sums
     const std::int64_t block_rows = std::max<std::int64_t>(128, elementwise_grain / g.inner);
@@ -72,7 +80,7 @@ void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
     std::vector<T> partial(static_cast<std::size_t>(blocks * g.inner), T{0});
     parallel_blocks(g.reduce, block_rows, [&](auto begin, auto end) {
       sum_rows(end - begin, g.inner, partial.data() + begin / block_rows * g.inner,
-               [&](auto r, auto j) { return term(0, begin + r, j); });
+               [&](auto r, auto j) { return term((begin + r) * g.inner + j, j); });
     });
     sum_rows(blocks, g.inner, y, [&](auto r, auto j) { return partial[r * g.inner + j]; });
   }
@@ -82,20 +90,16 @@ void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
 
 template <class T>
 void sum(const T* x, T* y, const ReduceGeometry& g) {
-  reduce_sum(y, g, [=, inner = g.inner, reduce = g.reduce](auto o, auto r, auto j) {
-    return x[(o * reduce + r) * inner + j];
-  });
+  reduce_sum(y, g, [=](auto i, auto) { return x[i]; });
 }
 
 template <class T>
 void sum_squared_deviations(const T* x, const T* mean, T* y, const ReduceGeometry& g) {
-  const auto deviation = [=, inner = g.inner, reduce = g.reduce](auto o, auto r, auto j) {
-    return x[(o * reduce + r) * inner + j] - mean[o * inner + j];
-  };
+  const auto deviation = [=](auto i, auto k) { return x[i] - mean[k]; };
   std::vector<T> sums(static_cast<std::size_t>(g.outer * g.inner));
   reduce_sum(sums.data(), g, deviation);
-  reduce_sum(y, g, [=](auto o, auto r, auto j) {
-    const T d = deviation(o, r, j);
+  reduce_sum(y, g, [=](auto i, auto k) {
+    const T d = deviation(i, k);
     return d * d;
   });
   for (std::size_t i = 0; i < sums.size(); ++i)
