@@ -1,0 +1,235 @@
+// Whole networks against PyTorch and torchvision (tests/reference/generate_model.py): names, loss,
+// gradients, running statistics, and ten steps of training.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "autograd/ops.h"
+#include "nn/state_dict.h"
+#include "nn/vicreg_loss.h"
+#include "nn/vicreg_model.h"
+#include "optim/adam.h"
+#include "tests/support/reference.h"
+
+namespace gradus::test {
+namespace {
+
+const TensorFile& reference() {
+  static const TensorFile file = read_reference("model.safetensors");
+  return file;
+}
+
+const Tensor& expected(const std::string& name) {
+  const auto found = reference().tensors.find(name);
+  REQUIRE_MESSAGE(found != reference().tensors.end(), "the reference file lacks " << name);
+  return found->second;
+}
+
+struct Variant {
+  std::string name;
+  nn::VICRegModelOptions model;
+  std::int64_t images;  ///< a view
+  std::int64_t size;    ///< height and width
+  double eps;           ///< of the loss
+};
+
+Variant cifar() {
+  return {"cifar", {.encoder = {}, .projector_widths = {64, 64, 64}}, 16, 16, 1e-4};
+}
+
+/// An unpadded stem with a bias, and a linear layer kept at the encoder's end.
+Variant seed() {
+  return {"seed",
+          {.encoder = {.stem_padding = 0, .stem_bias = true, .fc_features = 512},
+           .projector_widths = {1024, 1024, 1024, 1024}},
+          4,
+          32,
+          0};
+}
+
+/// torchvision's own stem.
+Variant imagenet() {
+  return {"imagenet",
+          {.encoder = {.stem = nn::Stem::imagenet}, .projector_widths = {64, 32}},
+          4,
+          64,
+          1e-4};
+}
+
+/// In PyTorch's layout: scales around 1, small shifts, linear layers as PyTorch starts them,
+/// convolutions at 32 times He et al.'s scale. Batch norm makes up for that, but a step of Adam is
+/// small against such weights: in float32 a few ReLUs open or close by rounding, and so a few signs
+/// in Adam's first steps are random.
+Tensor initial_values(const std::string& name, const Shape& shape) {
+  if (shape.rank() > 1) {
+    const auto fan_in = static_cast<double>(shape.numel() / shape[0]);
+    const double bound = std::sqrt((shape.rank() == 4 ? 6144 : 1) / fan_in);
+    return named_uniform("model/" + name, shape, -bound, bound);
+  }
+  if (name.ends_with("weight")) return named_uniform("model/" + name, shape, 0.75, 1.25);
+  return named_uniform("model/" + name, shape, -0.1, 0.1);
+}
+
+/// The variant's network with the generator's weights, and its images.
+struct Setup {
+  Setup(const Variant& variant_, DType dtype) : variant(variant_), model(variant.model, generator) {
+    nn::StateDict state = nn::state_dict(model);
+    for (const NamedParameter& parameter : model.named_parameters()) {
+      Tensor& value = state.at(parameter.name);
+      value = initial_values(parameter.name, value.shape());
+    }
+    model.to(dtype);
+    nn::load_state_dict(model, state);
+    const Shape shape{variant.images, variant.size, variant.size, 3};
+    images =
+        Variable(concat({named_uniform(fmt::format("images/{}/view0", variant.name), shape, -2, 2),
+                         named_uniform(fmt::format("images/{}/view1", variant.name), shape, -2, 2)})
+                     .to(dtype));
+  }
+
+  nn::VICRegLoss loss(const Variable& z) const {
+    return nn::vicreg_loss(slice(z, 0, 0, variant.images),
+                           slice(z, 0, variant.images, 2 * variant.images), {.eps = variant.eps});
+  }
+
+  Variant variant;
+  Generator generator{0};
+  nn::VICRegModel model;
+  Variable images;  ///< [2 N, H, W, 3]
+};
+
+/// Euclidean norm and 8 elements at equal distances, in PyTorch's layout.
+std::vector<double> digest(const Tensor& value) {
+  const Tensor torch_layout = value.rank() == 4 ? permute(value, {0, 3, 1, 2}) : value;
+  const auto elements = torch_layout.to(DType::float64).to_vector<double>();
+  double sum_of_squares = 0;
+  for (const double x : elements) sum_of_squares += x * x;
+  std::vector<double> result = {std::sqrt(sum_of_squares)};
+  for (std::size_t i = 0; i < 8; ++i) result.push_back(elements[i * elements.size() / 8]);
+  return result;
+}
+
+/// Largest error of a digest relative to its norm, or to `floor` if that is larger.
+double digest_error(const Tensor& actual, const std::string& name, double floor) {
+  const auto found = digest(actual);
+  const auto wanted = expected(name).to_vector<double>();
+  REQUIRE(found.size() == wanted.size());
+  double error = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    error = std::max(error, std::abs(found[i] - wanted[i]));
+  }
+  return error / std::max(wanted[0], floor);
+}
+
+void check_names(const Variant& variant) {
+  CAPTURE(variant.name);
+  Generator generator(0);
+  nn::VICRegModel model(variant.model, generator);
+  const nn::StateDict state = nn::state_dict(model);
+  std::string listing;
+  for (const nn::NamedTensor& entry : model.named_state()) {
+    listing += fmt::format("{}{} {}", listing.empty() ? "" : "\n", entry.name,
+                           state.at(entry.name).shape());
+  }
+  CHECK(listing == reference().metadata.at(variant.name + ".state"));
+  CHECK(std::to_string(model.parameter_count()) ==
+        reference().metadata.at(variant.name + ".parameters"));
+}
+
+TEST_CASE("names, shapes and their order are PyTorch's") {
+  check_names(cifar());
+  check_names(imagenet());
+  check_names(seed());
+  CHECK(reference().metadata.at("seed.parameters") == "15111808");
+}
+
+struct Tolerances {
+  double forward, gradient;
+};
+
+/// One forward and backward pass in training mode.
+void check_first_step(const Variant& variant, DType dtype, const Tolerances& tolerances) {
+  CAPTURE(variant.name);
+  Setup setup(variant, dtype);
+  const Variable z = setup.model(setup.images);
+  const nn::VICRegLoss loss = setup.loss(z);
+  loss.total.backward();
+
+  const auto terms = expected(variant.name + "/terms").to_vector<double>();
+  const std::vector<Variable> actual_terms = {loss.total, loss.invariance, loss.variance,
+                                              loss.covariance};
+  for (std::size_t i = 0; i < terms.size(); ++i) {
+    CAPTURE(i);
+    const double actual = actual_terms[i].value().to(DType::float64).item<double>();
+    CHECK(std::abs(actual - terms[i]) < tolerances.forward * terms[i]);
+  }
+  CHECK(difference(z.value(), expected(variant.name + "/embeddings")) < tolerances.forward);
+  for (const nn::NamedTensor& buffer : setup.model.named_buffers()) {
+    if (buffer.tensor->dtype() == DType::int64) continue;
+    CAPTURE(buffer.name);
+    const std::string name = fmt::format("{}/buffer/{}", variant.name, buffer.name);
+    CHECK(digest_error(*buffer.tensor, name, 0) < tolerances.forward);
+  }
+  // Relative to each parameter's own gradient. Those of biases before batch norm are nothing but
+  // rounding errors, measured against a small norm.
+  for (const NamedParameter& parameter : setup.model.named_parameters()) {
+    CAPTURE(parameter.name);
+    const std::string name = fmt::format("{}/gradient/{}", variant.name, parameter.name);
+    CHECK(digest_error(parameter.variable->grad(), name, 0.01) < tolerances.gradient);
+  }
+}
+
+TEST_CASE("loss, gradients and running statistics are PyTorch's in float64") {
+  for (const Variant& variant : {cifar(), imagenet(), seed()}) {
+    check_first_step(variant, DType::float64, {.forward = 1e-11, .gradient = 1e-9});
+  }
+}
+
+TEST_CASE("loss, gradients and running statistics are PyTorch's in float32") {
+  // One ReLU in a million opens or closes by rounding, which moves gradients by its square root.
+  check_first_step(cifar(), DType::float32, {.forward = 1e-4, .gradient = 5e-3});
+}
+
+/// Losses before and after each of 10 steps of Adam, each against the reference.
+void check_training(DType dtype, const std::string& name, double tolerance) {
+  Setup setup(cifar(), dtype);
+  optim::Adam optimizer(optim::one_group(setup.model.named_parameters(), 1e-6));
+  const auto losses = expected("cifar/losses." + name).to(DType::float64).to_vector<double>();
+  REQUIRE(losses.size() == 11);
+  for (std::size_t step = 0; step < losses.size(); ++step) {
+    CAPTURE(step);
+    const nn::VICRegLoss loss = setup.loss(setup.model(setup.images));
+    const double value = loss.total.value().to(DType::float64).item<double>();
+    CAPTURE(value);
+    CAPTURE(losses[step]);
+    CHECK(std::abs(value - losses[step]) < tolerance * losses[step]);
+    if (step + 1 == losses.size()) break;
+    optimizer.zero_grad();
+    loss.total.backward();
+    optimizer.step(2e-4);
+  }
+  if (dtype != DType::float64) return;
+  for (const NamedParameter& parameter : setup.model.named_parameters()) {
+    CAPTURE(parameter.name);
+    CHECK(digest_error(parameter.variable->value(), "cifar/parameter/" + parameter.name, 0) < 1e-7);
+  }
+  setup.model.eval();
+  const Variable features =
+      setup.model.encoder(slice(setup.images, 0, 0, setup.variant.images).detach());
+  CHECK(difference(features.value(), expected("cifar/features")) < 1e-7);
+}
+
+TEST_CASE("ten steps of Adam give PyTorch's losses in float64") {
+  check_training(DType::float64, "float64", 1e-9);
+}
+
+TEST_CASE("ten steps of Adam give PyTorch's losses in float32") {
+  check_training(DType::float32, "float32", 1e-3);
+}
+
+}  // namespace
+}  // namespace gradus::test
