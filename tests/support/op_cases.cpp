@@ -12,12 +12,9 @@ namespace {
 
 Tensor draw(const InputSpec& spec, const std::string& name) {
   switch (spec.kind) {
-    case InputSpec::Kind::away_from_zero:
-      return named_away_from_zero(name, spec.shape);
-    case InputSpec::Kind::distinct:
-      return named_distinct(name, spec.shape, spec.shift);
-    case InputSpec::Kind::uniform:
-      break;
+    case InputSpec::Kind::away_from_zero: return named_away_from_zero(name, spec.shape);
+    case InputSpec::Kind::distinct: return named_distinct(name, spec.shape, spec.shift);
+    case InputSpec::Kind::uniform: break;
   }
   return named_uniform(name, spec.shape, spec.low, spec.high);
 }
