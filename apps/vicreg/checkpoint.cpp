@@ -18,17 +18,26 @@ constexpr std::string_view optimizer_prefix = "optimizer.";
 constexpr std::string_view generator_prefix = "generator.";
 
 /// An error that names the first option in which the run of a checkpoint differs from this one.
-void check_identity(const std::filesystem::path& path, const std::string& saved_text,
-                    const nlohmann::json& current) {
-  const nlohmann::json saved = nlohmann::json::parse(saved_text, nullptr, false);
-  check(saved.is_object(), "resume", "{}: its options cannot be read", path.string());
+void check_same_options(const std::filesystem::path& path, const nlohmann::json& saved,
+                        const nlohmann::json& current) {
   for (const auto& [key, value] : current.items()) {
     const nlohmann::json before = saved.value(key, nlohmann::json());
+    if (before.is_object() && value.is_object()) {
+      check_same_options(path, before, value);
+      continue;
+    }
     check(before == value, "resume",
           "{} was made with {} = {}, this run has {}; give the same options, or start afresh with "
           "--out elsewhere",
           path.string(), key, before.dump(), value.dump());
   }
+}
+
+void check_identity(const std::filesystem::path& path, const std::string& saved_text,
+                    const nlohmann::json& current) {
+  const nlohmann::json saved = nlohmann::json::parse(saved_text, nullptr, false);
+  check(saved.is_object(), "resume", "{}: its options cannot be read", path.string());
+  check_same_options(path, saved, current);
 }
 
 std::int64_t parse_step(const std::filesystem::path& path, const std::string& text) {

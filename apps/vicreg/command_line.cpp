@@ -1,6 +1,7 @@
 #include "apps/vicreg/command_line.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <new>
@@ -17,7 +18,45 @@ std::string one_line(std::string text) {
   return text;
 }
 
+/// Refuses what is not a number, or not one that `accepts`; `shown` stands in the help.
+CLI::Validator number_check(const char* shown, const char* wanted, bool (*accepts)(double)) {
+  return CLI::Validator(
+      [wanted, accepts](std::string& text) {
+        double value = 0;
+        if (CLI::detail::lexical_cast(text, value) && accepts(value)) return std::string();
+        return fmt::format("'{}' is not {}", text, wanted);
+      },
+      shown);
+}
+
 }  // namespace
+
+CommandLine::CommandLine(const std::string& description, const std::string& name)
+    : CLI::App(description, name) {
+  option_defaults()  // of the options added from here on
+      ->always_capture_default()
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  get_formatter()->column_width(34);
+}
+
+CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& value,
+                        const std::string& description) {
+  return app.add_flag(names, value, description)->default_str(value ? "true" : "false");
+}
+
+CLI::Validator finite() {
+  return number_check("", "a finite number", [](double x) { return std::isfinite(x); });
+}
+
+CLI::Validator positive() {
+  return number_check("POSITIVE", "a finite number above 0",
+                      [](double x) { return std::isfinite(x) && x > 0; });
+}
+
+CLI::Validator non_negative() {
+  return number_check("NONNEGATIVE", "a finite number of at least 0",
+                      [](double x) { return std::isfinite(x) && x >= 0; });
+}
 
 void add_architecture_options(CLI::App& app, ModelOptions& o, const std::string& group) {
   app.add_option("--arch", o.architecture, "resnet18 or resnet34")
@@ -33,17 +72,26 @@ void add_architecture_options(CLI::App& app, ModelOptions& o, const std::string&
   app.add_option("--stem-padding", o.stem_padding, "Padding of the cifar stem")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{2}))
       ->group(group);
-  app.add_flag("--stem-bias", o.stem_bias, "A bias in the stem's convolution")->group(group);
+  add_switch(app, "--stem-bias,!--no-stem-bias", o.stem_bias, "A bias in the stem's convolution")
+      ->group(group);
   app.add_option("--fc-features", o.fc_features,
                  "Outputs of a linear layer at the encoder's end; 0: none")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
       ->group(group);
 }
 
+std::string raw_value(int argc, const char* const* argv, const std::string& name) {
+  std::string value;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == name && i + 1 < argc) value = argv[i + 1];
+    if (argument.starts_with(name + "=")) value = argument.substr(name.size() + 1);
+  }
+  return value;
+}
+
 bool parse_command_line(CLI::App& app, int argc, const char* const* argv,
                         const std::string& config_file) {
-  app.option_defaults()->always_capture_default();
-  app.get_formatter()->column_width(34);
   CLI::Option* config =
       app.set_config("--config", config_file,
                      "Read options from a TOML file; the command line wins", !config_file.empty());
@@ -59,7 +107,8 @@ bool parse_command_line(CLI::App& app, int argc, const char* const* argv,
   } catch (const CLI::ConfigError& error) {
     fail("config", "{}: unknown key or bad value: {}", config_file, one_line(error.what()));
   } catch (const CLI::ParseError& error) {
-    fail("options", "{} (--help lists the options)", one_line(error.what()));
+    fail("options", "{} ({}--help lists the options)", one_line(error.what()),
+         config_file.empty() ? "" : fmt::format("given here or in {}; ", config_file));
   }
   return true;
 }
@@ -84,9 +133,11 @@ int run_program(const char* name, const std::function<int()>& body) {
   try {
     return body();
   } catch (const std::bad_alloc&) {
+    std::fflush(stdout);  // what was printed before stands before the error, also in a file
     std::fprintf(stderr, "%s: error: out of memory; a smaller --batch-size needs less\n", name);
     return 3;
   } catch (const std::exception& error) {
+    std::fflush(stdout);
     std::fprintf(stderr, "%s: error: %s\n", name, one_line(error.what()).c_str());
     return 1;
   }

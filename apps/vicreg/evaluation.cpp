@@ -1,5 +1,6 @@
 #include "apps/vicreg/evaluation.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -15,7 +16,7 @@ Share wilson_interval(std::int64_t successes, std::int64_t trials) {
   const double denominator = 1 + z * z / n;
   const double centre = (p + z * z / (2 * n)) / denominator;
   const double half = z / denominator * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-  return {p, centre - half, centre + half};
+  return {p, std::max(0.0, centre - half), std::min(1.0, centre + half)};  // against rounding
 }
 
 Evaluation evaluate(const Tensor& scores, const Tensor& labels) {

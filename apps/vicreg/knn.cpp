@@ -30,6 +30,9 @@ Tensor knn_scores(const Tensor& train_features, const Tensor& train_labels,
   const std::int64_t k = std::min(options.k, train_count);
   const Tensor train = normalize_rows(train_features), test = normalize_rows(test_features);
   const std::int64_t* labels = train_labels.data<std::int64_t>();
+  for (std::int64_t i = 0; i < train_count; ++i)
+    check(labels[i] >= 0 && labels[i] < classes, "knn", "label {} of image {} is not in [0, {})",
+          labels[i], i, classes);
   Tensor scores = zeros({test_count, classes});
 
   constexpr std::int64_t block = 256;  // test images at a time: similarity [256, N]

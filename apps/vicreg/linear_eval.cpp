@@ -41,14 +41,17 @@ void add_protocol_options(CLI::App& app, Protocol& p) {
   app.add_flag("--cached", p.cached,
                "Fast: features of the plain images, computed once, without crops and flips")
       ->group(group);
-  app.add_option("--epochs", p.epochs, "Epochs")->check(CLI::PositiveNumber)->group(group);
-  app.add_option("--batch-size", p.batch_size, "Images a step")
-      ->check(CLI::PositiveNumber)
+  app.add_option("--epochs", p.epochs, "Epochs")
+      ->check(CLI::Range(std::int64_t{1}, most_epochs))
       ->group(group);
-  app.add_option("--lr", p.lr, "Learning rate")->check(CLI::PositiveNumber)->group(group);
-  app.add_option("--momentum", p.momentum, "Momentum")->check(CLI::Range(0.0, 1.0))->group(group);
+  app.add_option("--batch-size", p.batch_size, "Images a step")->check(positive())->group(group);
+  app.add_option("--lr", p.lr, "Learning rate")->check(positive())->group(group);
+  app.add_option("--momentum", p.momentum, "Momentum")
+      ->check(finite())
+      ->check(CLI::Range(0.0, 1.0))
+      ->group(group);
   app.add_option("--weight-decay", p.weight_decay, "Weight decay")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->group(group);
 }
 
@@ -59,18 +62,18 @@ void add_options(CLI::App& app, EvalOptions& o) {
   app.add_flag("--knn", o.knn, "Also classify by the nearest neighbours");
   app.add_flag("!--no-linear", o.linear, "Leave the linear classifier out");
   app.add_option("--json", o.json, "Where to write the results (default: beside FILE)");
-  app.add_option("--k", o.knn_options.k, "Neighbours of kNN")->check(CLI::PositiveNumber);
+  app.add_option("--k", o.knn_options.k, "Neighbours of kNN")->check(positive());
   app.add_option("--temperature", o.knn_options.temperature, "Temperature of kNN")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   app.add_option("--dataset", o.data.dataset, "cifar10, or synthetic (built in)")
       ->check(CLI::IsMember({"cifar10", "synthetic"}))
       ->group("Data");
   app.add_option("--data", o.data.folder, "Folder with CIFAR-10's binary files")->group("Data");
   app.add_option("--limit", o.data.limit, "Use the first N training images; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->group("Data");
   app.add_option("--test-limit", o.test_limit, "Use the first N test images; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->group("Data");
   add_protocol_options(app, o.protocol);
   add_architecture_options(app, o.model, "Encoder (with --untrained)");
@@ -83,17 +86,9 @@ void add_options(CLI::App& app, EvalOptions& o) {
   app.add_option("--workers", o.workers, "Threads that augment ahead; 0: none")
       ->check(CLI::Range(0, 1024))
       ->group("Run");
-  app.add_option("--seed", o.seed, "Of the classifier, the order and the crops")->group("Run");
-}
-
-/// The protocol named on the raw command line decides the defaults of the other options.
-std::string protocol_name(int argc, const char* const* argv) {
-  for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    if (argument == "--protocol" && i + 1 < argc) return argv[i + 1];
-    if (argument.rfind("--protocol=", 0) == 0) return argument.substr(11);
-  }
-  return "default";
+  app.add_option("--seed", o.seed, "Of the classifier, the order and the crops")
+      ->check(non_negative())
+      ->group("Run");
 }
 
 std::filesystem::path results_file(const EvalOptions& o) {
@@ -167,10 +162,10 @@ int main(int argc, char** argv) {
   using namespace gradus::vicreg;
   return run_program("linear_eval", [&] {
     EvalOptions options;
-    const std::string name = protocol_name(argc, argv);
+    const std::string name = raw_value(argc, argv, "--protocol");  // decides the defaults
     if (name == "vicreg" || name == "solo-learn") options.protocol = named_protocol(name);
-    CLI::App app("Evaluates a frozen encoder: linear classifier and k nearest neighbours.",
-                 "linear_eval");
+    CommandLine app("Evaluates a frozen encoder: linear classifier and k nearest neighbours.",
+                    "linear_eval");
     add_options(app, options);
     CLI::Option* padding = app.get_option("--stem-padding");
     if (!parse_command_line(app, argc, argv)) return 0;

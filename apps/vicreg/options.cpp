@@ -18,15 +18,17 @@ void add_data_options(CLI::App& app, TrainOptions& o) {
       ->group(group);
   app.add_option("--data", o.data.folder, "Folder with CIFAR-10's binary files")->group(group);
   app.add_option("--limit", o.data.limit, "Use the first N training images; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->group(group);
   app.add_option("--augment", o.augment, "vicreg, solo-learn, or none (both views the image)")
       ->check(CLI::IsMember({"vicreg", "solo-learn", "none"}))
       ->group(group);
-  app.add_flag("!--no-shuffle", o.shuffle, "Take the images in the files' order")->group(group);
-  app.add_flag("--drop-last,!--keep-last", o.drop_last,
-               "Drop (default) or keep a partial last batch; a small batch raises the covariance "
-               "term, so keeping it disturbs the end of every epoch")
+  add_switch(app, "--shuffle,!--no-shuffle", o.shuffle,
+             "Shuffle (default), or take the images in the files' order")
+      ->group(group);
+  add_switch(app, "--drop-last,!--keep-last", o.drop_last,
+             "Drop (default) or keep a partial last batch; a small batch raises the covariance "
+             "term, so keeping it disturbs the end of every epoch")
       ->group(group);
   app.add_option("--batch-size", o.batch_size, "Images a step (each seen in two views)")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20))
@@ -43,20 +45,25 @@ void add_model_options(CLI::App& app, TrainOptions& o) {
       ->delimiter(',')
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
       ->group(group);
-  app.add_flag("--zero-init-residual", o.model.zero_init_residual,
-               "Start each block's last batch norm at 0")
+  add_switch(app, "--zero-init-residual,!--no-zero-init-residual", o.model.zero_init_residual,
+             "Start each block's last batch norm at 0")
       ->group(group);
-  app.add_option("--invariance", o.loss.invariance, "Weight of the invariance term")->group(group);
+  app.add_option("--invariance", o.loss.invariance, "Weight of the invariance term")
+      ->check(finite())
+      ->group(group);
   app.add_option("--variance", o.loss.variance,
                  "Weight of the variance term, summed over both views (the paper averages: 12.5)")
+      ->check(finite())
       ->group(group);
-  app.add_option("--covariance", o.loss.covariance, "Weight of the covariance term")->group(group);
+  app.add_option("--covariance", o.loss.covariance, "Weight of the covariance term")
+      ->check(finite())
+      ->group(group);
   app.add_option("--loss-eps", o.loss.eps, "Added to the variance under the root")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->group(group);
-  app.add_flag("--separate-views,!--joined-views", o.separate_views,
-               "Forward the views one after the other, each with its own batch statistics, or as "
-               "one batch (default)")
+  add_switch(app, "--separate-views,!--joined-views", o.separate_views,
+             "Forward the views one after the other, each with its own batch statistics, or as "
+             "one batch")
       ->group(group);
 }
 
@@ -66,28 +73,32 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
                  "sgd, adam, adamw, lars (solo-learn's form) or lars-vicreg (the paper's)")
       ->check(CLI::IsMember({"sgd", "adam", "adamw", "lars", "lars-vicreg"}))
       ->group(group);
-  app.add_option("--epochs", o.epochs, "Epochs")->check(CLI::PositiveNumber)->group(group);
+  app.add_option("--epochs", o.epochs, "Epochs")
+      ->check(CLI::Range(std::int64_t{1}, most_epochs))
+      ->group(group);
   app.add_option("--steps", o.steps, "Stop after N steps; -1: when the epochs are done")
       ->check(CLI::Range(std::int64_t{-1}, std::int64_t{1} << 40))
       ->group(group);
-  app.add_option("--lr", o.lr, "Learning rate")->check(CLI::PositiveNumber)->group(group);
-  app.add_flag("--scale-lr,!--no-scale-lr", o.scale_lr, "Multiply the learning rate by batch / 256")
+  app.add_option("--lr", o.lr, "Learning rate")->check(positive())->group(group);
+  add_switch(app, "--scale-lr,!--no-scale-lr", o.scale_lr,
+             "Multiply the learning rate by batch / 256")
       ->group(group);
   app.add_option("--weight-decay", o.weight_decay, "Weight decay")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->group(group);
   app.add_option("--momentum", o.momentum, "Momentum of sgd and lars")
+      ->check(finite())
       ->check(CLI::Range(0.0, 1.0))
       ->group(group);
   app.add_option("--trust", o.trust,
                  "LARS's trust coefficient; 0: the form's own (0.02, or 0.001 with lars-vicreg)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->group(group);
-  app.add_flag("--decay-all,!--decay-weights-only", o.decay_all,
-               "Whether weight decay (and LARS's adaptation) holds for biases and norms too")
+  add_switch(app, "--decay-all,!--decay-weights-only", o.decay_all,
+             "Whether weight decay (and LARS's adaptation) holds for biases and norms too")
       ->group(group);
   app.add_option("--clip-norm", o.clip_norm, "Largest norm of the gradient; 0: no clipping")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->group(group);
   app.add_option("--schedule", o.schedule,
                  "constant, step, cosine, warmup-cosine (3e-5 to lr to 0) or vicreg (0 to lr to "
@@ -95,10 +106,11 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
       ->check(CLI::IsMember({"constant", "step", "cosine", "warmup-cosine", "vicreg"}))
       ->group(group);
   app.add_option("--warmup-epochs", o.warmup_epochs, "Epochs of warm-up")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(std::int64_t{0}, most_epochs))
       ->group(group);
   app.add_option("--milestones", o.milestones, "Epochs at which the schedule 'step' divides by 10")
       ->delimiter(',')
+      ->check(CLI::Range(std::int64_t{0}, most_epochs))
       ->group(group);
 }
 
@@ -116,6 +128,7 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
       ->check(CLI::Range(0, 4096))
       ->group(group);
   app.add_option("--seed", o.seed, "Of the initial weights, the order and the augmentation")
+      ->check(non_negative())
       ->group(group);
   app.add_option("--out", o.out, "Run folder: checkpoint, metrics, pictures, configuration")
       ->group(group);
@@ -130,26 +143,16 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
       ->configurable(false);
   app.add_option("--checkpoint-every", o.checkpoint_every,
                  "Steps between checkpoints; 0: the end of every epoch")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->group(group);
   app.add_option("--knn-every", o.knn_every, "Epochs between kNN evaluations; 0: none")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(std::int64_t{0}, most_epochs))
       ->group(group);
   app.add_option("--knn-images", o.knn_images, "Images of each split used for kNN, at most")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->group(group);
   app.add_option("--export", o.export_file, "Write the weights alone to this file at the end")
       ->group(group);
-}
-
-/// The value of an option on the raw command line ("--name value" or "--name=value").
-std::string raw_value(int argc, const char* const* argv, const std::string& name) {
-  for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    if (argument == name && i + 1 < argc) return argv[i + 1];
-    if (argument.rfind(name + "=", 0) == 0) return argument.substr(name.size() + 1);
-  }
-  return "";
 }
 
 bool has_flag(int argc, const char* const* argv, const std::string& name) {
@@ -205,7 +208,7 @@ bool parse_train_options(int argc, const char* const* argv, TrainOptions& option
   options = recipe_defaults(recipe);
   if (recipe.empty()) options.recipe = "default";
 
-  CLI::App app("Pre-trains a ResNet encoder with VICReg (self-supervised).", "train");
+  CommandLine app("Pre-trains a ResNet encoder with VICReg (self-supervised).", "train");
   add_run_options(app, options);
   add_data_options(app, options);
   add_model_options(app, options);

@@ -31,7 +31,7 @@ nn::StateDict encoder_tensors(const std::filesystem::path& path, const TensorFil
 }
 
 /// The architecture that a state's names and shapes show.
-ModelOptions infer_architecture(const std::filesystem::path& path, const nn::StateDict& state) {
+ModelOptions infer_architecture(const nn::StateDict& state) {
   ModelOptions options;
   options.width = state.at("conv1.weight").size(0);
   options.stem = state.at("conv1.weight").size(2) == 7 ? "imagenet" : "cifar";
@@ -42,8 +42,24 @@ ModelOptions infer_architecture(const std::filesystem::path& path, const nn::Sta
   const bool is34 = state.contains("layer3.5.conv1.weight");
   check(
       is34 || (state.contains("layer3.1.conv1.weight") && !state.contains("layer3.2.conv1.weight")),
-      "load", "{} holds neither a ResNet-18 nor a ResNet-34", path.string());
+      "load", "it is neither a ResNet-18 nor a ResNet-34");
   options.architecture = is34 ? "resnet34" : "resnet18";
+  return options;
+}
+
+/// The architecture that a file names, or else shows.
+ModelOptions architecture(const TensorFile& file, const nn::StateDict& state) {
+  const auto named = file.metadata.find(model_key);
+  if (named == file.metadata.end()) return infer_architecture(state);
+  ModelOptions options;
+  try {
+    options = model_options_from_json(nlohmann::json::parse(named->second));
+  } catch (const nlohmann::json::exception& error) {
+    fail("load", "the architecture in its metadata cannot be read: {}", error.what());
+  }
+  const std::int64_t width = state.at("conv1.weight").size(0);
+  check(options.width == width, "load", "its metadata name width {}, but conv1.weight has {}",
+        options.width, width);
   return options;
 }
 
@@ -67,23 +83,14 @@ LoadedEncoder load_encoder(const std::filesystem::path& path, std::int64_t stem_
   const TensorFile file = read_safetensors(path);
   const nn::StateDict state = encoder_tensors(path, file);
   LoadedEncoder loaded;
-  if (const auto model = file.metadata.find(model_key); model != file.metadata.end()) {
-    try {
-      loaded.options = model_options_from_json(nlohmann::json::parse(model->second));
-    } catch (const nlohmann::json::exception& error) {
-      fail("load", "{}: the architecture in its metadata cannot be read: {}", path.string(),
-           error.what());
-    }
-  } else {
-    loaded.options = infer_architecture(path, state);
-  }
-  if (stem_padding >= 0) loaded.options.stem_padding = stem_padding;
-  Generator generator(0);
-  loaded.encoder = std::make_unique<nn::ResNet>(model_options(loaded.options).encoder, generator);
   try {
+    loaded.options = architecture(file, state);
+    if (stem_padding >= 0) loaded.options.stem_padding = stem_padding;
+    Generator generator(0);
+    loaded.encoder = std::make_unique<nn::ResNet>(model_options(loaded.options).encoder, generator);
     nn::load_state_dict(*loaded.encoder, state);
   } catch (const Error& error) {
-    fail("load", "{} does not fit the encoder: {}", path.string(), error.message());
+    fail("load", "{} holds no encoder that can be used: {}", path.string(), error.message());
   }
   return loaded;
 }
