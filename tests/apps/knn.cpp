@@ -1,0 +1,102 @@
+// Weighted kNN against the definition, written out.
+#include "apps/vicreg/knn.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "tensor/random.h"
+#include "tests/support/errors.h"
+
+namespace {
+
+using namespace gradus;
+using vicreg::knn_scores;
+
+Tensor labels_of(const std::vector<std::int64_t>& labels) {
+  return from_vector<std::int64_t>(labels, {static_cast<std::int64_t>(labels.size())});
+}
+
+double cosine(const float* a, const float* b, std::size_t size) {
+  double dot = 0, aa = 0, bb = 0;
+  for (std::size_t i = 0; i < size; ++i) {
+    dot += double{a[i]} * b[i];
+    aa += double{a[i]} * a[i];
+    bb += double{b[i]} * b[i];
+  }
+  return dot / std::sqrt(aa * bb);
+}
+
+/// Scores [classes] of one test image, in double, by sorting everything.
+std::vector<double> naive_scores(const Tensor& train, const std::vector<std::int64_t>& labels,
+                                 const float* test, std::size_t classes, std::size_t k,
+                                 double temperature) {
+  const auto features = static_cast<std::size_t>(train.size(1));
+  std::vector<std::pair<double, std::size_t>> order;
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    order.emplace_back(-cosine(train.data<float>() + i * features, test, features), i);
+  std::sort(order.begin(), order.end());
+  std::vector<double> scores(classes, 0);
+  for (std::size_t j = 0; j < k; ++j)
+    scores[static_cast<std::size_t>(labels[order[j].second])] +=
+        std::exp(-order[j].first / temperature);
+  return scores;
+}
+
+}  // namespace
+
+TEST_CASE("kNN agrees with the definition") {
+  Generator generator(3);
+  constexpr std::size_t classes = 4;
+  for (const std::int64_t count : {1, 7, 50}) {
+    const Tensor train = normal({count, 5}, 0, 1, generator);
+    const Tensor test = normal({300, 5}, 0, 1, generator);  // more than one block of test images
+    std::vector<std::int64_t> labels;
+    for (std::int64_t i = 0; i < count; ++i) labels.push_back(i * 7 % 4);
+    for (const std::int64_t k : {std::int64_t{1}, std::int64_t{3}, std::int64_t{1000}}) {
+      const Tensor scores = knn_scores(train, labels_of(labels), test, classes, {.k = k});
+      REQUIRE(scores.shape() == Shape{300, classes});
+      const std::vector<float> values = scores.to_vector<float>();
+      for (std::size_t i = 0; i < 300; ++i) {
+        const std::vector<double> expected =
+            naive_scores(train, labels, test.data<float>() + i * 5, classes,
+                         static_cast<std::size_t>(std::min(k, count)), 0.1);
+        for (std::size_t c = 0; c < classes; ++c)
+          REQUIRE(values[i * classes + c] == doctest::Approx(expected[c]).epsilon(1e-4));
+      }
+    }
+  }
+}
+
+TEST_CASE("kNN looks at directions, not at lengths") {
+  const Tensor train = from_vector<float>({100, 0, 0, 1e-3f}, {2, 2});
+  const Tensor test = from_vector<float>({1, 1.1f, 3, 2.9f}, {2, 2});
+  const Tensor scores = knn_scores(train, labels_of({0, 1}), test, 2, {.k = 1});
+  CHECK(scores.data<float>()[0] == 0);
+  CHECK(scores.data<float>()[1] > 0);
+  CHECK(scores.data<float>()[2] > 0);
+  CHECK(scores.data<float>()[3] == 0);
+}
+
+TEST_CASE("kNN gives ties to the earlier image, and zero features no NaN") {
+  const Tensor same = from_vector<float>({1, 2, 1, 2, 1, 2}, {3, 2});
+  const Tensor test = from_vector<float>({1, 2, 0, 0}, {2, 2});
+  const Tensor scores = knn_scores(same, labels_of({2, 0, 1}), test, 3, {.k = 1, .temperature = 1});
+  const std::vector<float> values = scores.to_vector<float>();
+  CHECK(values[0] == 0);
+  CHECK(values[1] == 0);
+  CHECK(values[2] == doctest::Approx(std::exp(1.0)));
+  CHECK(std::vector<float>(values.begin() + 3, values.end()) == std::vector<float>{0, 0, 1});
+}
+
+TEST_CASE("kNN refuses what does not fit") {
+  const Tensor train = zeros({2, 3});
+  CHECK_ERROR(knn_scores(train, labels_of({0, 1}), zeros({2, 4}), 2), "[2, 4]");
+  CHECK_ERROR(knn_scores(train, labels_of({0}), train, 2), "needs a label");
+  CHECK_ERROR(knn_scores(zeros({0, 3}), labels_of({}), train, 2), "needs a label");
+  CHECK_ERROR(knn_scores(train, labels_of({0, 1}), train, 2, {.k = 0}), "positive");
+  CHECK_ERROR(knn_scores(train, labels_of({0, 2}), train, 2), "label");
+  CHECK_ERROR(knn_scores(train, labels_of({-1, 0}), train, 2), "label");
+}

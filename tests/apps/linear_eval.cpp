@@ -1,0 +1,166 @@
+// The program `linear_eval`.
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/apps/programs.h"
+
+namespace {
+
+using namespace gradus::test;
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+const Arguments tiny_data{"--dataset",    "synthetic", "--limit",   "20", "--test-limit", "23",
+                          "--batch-size", "8",         "--workers", "1",  "--threads",    "1"};
+
+/// A run of two steps whose checkpoint and exported weights the tests evaluate.
+struct Trained {
+  Trained() {
+    const CommandResult result = train_tiny(out, {"--steps", "2", "--export", exported.string()});
+    INFO("output: ", result.output);
+    REQUIRE(result.exit_code == 0);
+  }
+  TempFolder folder;
+  fs::path out = folder / "run";
+  fs::path checkpoint = out / "checkpoint.safetensors";
+  fs::path exported = folder / "exported.safetensors";
+};
+
+json evaluate(const fs::path& results, const Arguments& arguments) {
+  const CommandResult result = run_linear_eval(tiny_data + arguments);
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  CHECK(contains(result.output, results.string()));
+  json parsed = json::parse(read_text(results));
+  fs::remove(results);
+  return parsed;
+}
+
+void check_results(const json& part) {
+  CHECK(part.at("images") == 23);
+  CHECK(part.at("top1").get<double>() <= part.at("top5").get<double>());
+  CHECK(part.at("top1_interval_95").at(0).get<double>() <= part.at("top1").get<double>());
+  CHECK(part.at("top1_interval_95").at(1).get<double>() >= part.at("top1").get<double>());
+  CHECK(part.at("classes").size() == 10);
+  CHECK(part.at("class_accuracy").size() == 10);
+  int images = 0, hits = 0;
+  for (std::size_t c = 0; c < 10; ++c) {
+    for (const json& count : part.at("confusion").at(c)) images += count.get<int>();
+    hits += part.at("confusion").at(c).at(c).get<int>();
+  }
+  CHECK(images == 23);
+  CHECK(part.at("top1").get<double>() == doctest::Approx(hits / 23.0));
+}
+
+}  // namespace
+
+TEST_CASE("a checkpoint, and the file exported from it, evaluate alike") {
+  const Trained trained;
+  const Arguments settings{"--cached", "--epochs", "3", "--knn", "--k", "5"};
+  const json first =
+      evaluate(trained.out / "linear_eval.json", settings + Arguments{trained.checkpoint.string()});
+  check_results(first.at("linear"));
+  check_results(first.at("knn"));
+  CHECK(first.at("train_images") == 20);
+  CHECK(first.at("dataset") == "synthetic");
+  CHECK(first.at("encoder") == trained.checkpoint.string());
+  CHECK(first.at("model").at("width") == 4);
+  CHECK(first.at("knn").at("k") == 5);
+  CHECK(first.at("linear").at("protocol").at("epochs") == 3);
+
+  const json second = evaluate(trained.folder / "linear_eval.json",
+                               settings + Arguments{trained.exported.string()});
+  CHECK(second.at("linear") == first.at("linear"));
+  CHECK(second.at("knn") == first.at("knn"));
+}
+
+TEST_CASE("an untrained encoder is the one that training starts from") {
+  const TempFolder folder;
+  const fs::path weights = folder / "initial.safetensors";
+  REQUIRE(train_tiny(folder / "run", {"--steps", "0", "--seed", "6", "--export", weights.string()})
+              .exit_code == 0);
+  const Arguments settings{"--cached", "--epochs", "2", "--seed", "6"};
+  const json untrained =
+      evaluate(folder / "a.json",
+               settings + Arguments{"--untrained", "--width", "4", "--json", folder / "a.json"});
+  const json loaded = evaluate(folder / "b.json",
+                               settings + Arguments{weights.string(), "--json", folder / "b.json"});
+  CHECK(untrained.at("encoder") == "untrained");
+  CHECK(untrained.at("linear") == loaded.at("linear"));
+}
+
+TEST_CASE(
+    "every protocol runs, with its own settings, on augmented images and on cached features") {
+  const Trained trained;
+  struct Case {
+    std::string name;
+    double lr, momentum;
+    std::int64_t epochs;
+  };
+  for (const auto& [name, lr, momentum, epochs] :
+       {Case{"default", 0.02, 0, 50}, Case{"vicreg", 0.02, 0.9, 100},
+        Case{"solo-learn", 0.1, 0.9, 100}}) {
+    CAPTURE(name);
+    const Arguments protocol{"--protocol", name, trained.exported.string()};
+    const json quick =
+        evaluate(trained.folder / "linear_eval.json", protocol + Arguments{"--epochs", "2"});
+    CHECK(quick.at("linear").at("protocol").at("name") == name);
+    CHECK(quick.at("linear").at("protocol").at("lr") == lr);
+    CHECK(quick.at("linear").at("protocol").at("momentum") == momentum);
+    CHECK(quick.at("linear").at("protocol").at("epochs") == 2);
+    check_results(quick.at("linear"));
+    const json cached =
+        evaluate(trained.folder / "linear_eval.json", protocol + Arguments{"--cached"});
+    CHECK(cached.at("linear").at("protocol").at("epochs") == epochs);
+  }
+}
+
+TEST_CASE("kNN alone") {
+  const Trained trained;
+  const json results = evaluate(trained.folder / "linear_eval.json",
+                                {trained.exported.string(), "--knn", "--no-linear"});
+  CHECK_FALSE(results.contains("linear"));
+  CHECK(results.at("knn").at("k") == 200);  // of 20 images: all
+  check_results(results.at("knn"));
+}
+
+TEST_CASE("linear_eval refuses what it cannot evaluate, in one line") {
+  const Trained trained;
+  const auto refused = [&](const Arguments& arguments, const std::vector<std::string>& parts) {
+    CAPTURE(arguments);
+    check_refused(run_linear_eval(tiny_data + arguments), parts);
+  };
+  const std::string file = trained.exported.string();
+  refused({}, {"--untrained"});
+  refused({file, "--untrained"}, {"--untrained"});
+  refused({file, "--no-linear"}, {"--knn"});
+  refused({trained.folder / "none"}, {"none", "no such file"});
+  refused({trained.folder.path().string()}, {"not a regular file"});
+  refused({file, "--protocol", "mine"}, {"--protocol", "mine"});
+  refused({file, "--epochs", "0"}, {"--epochs"});
+  refused({file, "--lr", "inf"}, {"--lr"});
+  refused({file, "--k", "0"}, {"--k"});
+  refused({file, "--temperature", "0"}, {"--temperature"});
+  refused({file, file}, {file});
+  refused({file, "--device", "cuda"}, {"--device cpu"});
+  refused({file, "--dataset", "cifar10", "--data", trained.folder / "nothing"}, {"nothing"});
+  refused({file, "--json", trained.folder / "no" / "folder.json", "--cached", "--epochs", "1"},
+          {"folder.json"});
+
+  std::string bytes = read_text(file);
+  bytes[bytes.size() - 100] = static_cast<char>(bytes[bytes.size() - 100] ^ 4);
+  write_text(trained.exported, bytes);
+  refused({file}, {file, "corrupt"});
+  write_text(trained.exported, bytes.substr(0, 1000));
+  refused({file}, {file, "truncated"});
+  CHECK_FALSE(fs::exists(trained.folder / "linear_eval.json"));
+}
+
+TEST_CASE("linear_eval --help shows the options and their defaults") {
+  const CommandResult help = run_linear_eval({"--help"});
+  CHECK(help.exit_code == 0);
+  for (const char* part : {"--protocol", "0.02", "--knn", "200", "--stem-padding"})
+    CHECK(contains(help.output, part));
+  CHECK(contains(run_linear_eval({"--protocol", "solo-learn", "--help"}).output, "128"));
+}

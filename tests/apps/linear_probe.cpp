@@ -1,0 +1,140 @@
+// The linear classifier on a frozen encoder.
+#include "apps/vicreg/linear_probe.h"
+
+#include <doctest/doctest.h>
+
+#include "apps/vicreg/features.h"
+#include "autograd/variable.h"
+#include "nn/losses.h"
+#include "tensor/random.h"
+#include "tests/apps/small_model.h"
+#include "tests/support/errors.h"
+
+namespace {
+
+using namespace gradus;
+using namespace gradus::test;
+using vicreg::named_protocol;
+using vicreg::Protocol;
+using vicreg::train_linear_probe;
+
+/// Plain images in one of three colours, with noise: a task for a linear classifier.
+data::Dataset colours(std::int64_t count) {
+  Generator generator(8);
+  data::Dataset dataset{.images = empty({count, 32, 32, 3}, {.dtype = DType::uint8}),
+                        .labels = empty({count}, {.dtype = DType::int64}),
+                        .class_names = {"red", "green", "blue"}};
+  for (std::int64_t i = 0; i < count; ++i) {
+    dataset.labels.data<std::int64_t>()[i] = i % 3;
+    for (std::int64_t at = 0; at < 32 * 32 * 3; ++at)
+      dataset.images.data<std::uint8_t>()[i * 32 * 32 * 3 + at] =
+          static_cast<std::uint8_t>(generator.below(40) + (at % 3 == i % 3 ? 200 : 0));
+  }
+  return dataset;
+}
+
+nn::ResNet make_encoder() {
+  Generator generator(1);
+  return nn::ResNet(vicreg::model_options({.width = 4, .projector = {}}).encoder, generator);
+}
+
+double accuracy(nn::ResNet& encoder, nn::Linear& head, const data::Dataset& dataset) {
+  const NoGrad no_grad;
+  const Tensor scores = head(Variable(vicreg::extract_features(encoder, dataset))).value();
+  return static_cast<double>(nn::count_top_k(scores, dataset.labels)) /
+         static_cast<double>(dataset.size());
+}
+
+}  // namespace
+
+TEST_CASE("the protocols") {
+  const Protocol standard = named_protocol("default");
+  CHECK(standard.epochs == 50);
+  CHECK(standard.batch_size == 256);
+  CHECK(standard.lr == 0.02);
+  CHECK(standard.momentum == 0);
+  CHECK(standard.weight_decay == 1e-6);
+  CHECK(standard.schedule == "cosine");
+  CHECK(standard.minimum_crop == 0.2f);
+
+  const Protocol paper = named_protocol("vicreg");
+  CHECK(paper.epochs == 100);
+  CHECK(paper.momentum == 0.9);
+  CHECK(paper.lr == 0.02);
+  CHECK(paper.weight_decay == 1e-6);
+  CHECK(paper.small_init);
+
+  const Protocol offline = named_protocol("solo-learn");
+  CHECK(offline.epochs == 100);
+  CHECK(offline.batch_size == 128);
+  CHECK(offline.lr == 0.1);
+  CHECK(offline.momentum == 0.9);
+  CHECK(offline.weight_decay == 0);
+  CHECK(offline.schedule == "step");
+  CHECK(offline.milestones == std::vector<std::int64_t>{60, 80});
+  CHECK(offline.minimum_crop == 0.08f);
+  CHECK_ERROR(named_protocol("mine"), "mine");
+}
+
+TEST_CASE("a separable task is learnt, from cached features and from augmented images") {
+  const data::Dataset dataset = colours(25);  // the last batch is partial
+  for (const bool cached : {true, false}) {
+    CAPTURE(cached);
+    nn::ResNet encoder = make_encoder();
+    const auto before = nn::state_dict(encoder);
+    const Protocol protocol{
+        .epochs = 60, .batch_size = 8, .lr = 0.5, .momentum = 0.9, .cached = cached};
+    std::vector<double> losses;
+    const auto head =
+        train_linear_probe(encoder, dataset, protocol, 1, 5, [&](std::int64_t epoch, double loss) {
+          losses.push_back(loss);
+          CHECK(epoch == static_cast<std::int64_t>(losses.size()));
+          return true;
+        });
+    CHECK(losses.size() == 60);
+    CHECK(losses.back() < 0.5 * losses.front());
+    CHECK(accuracy(encoder, *head, dataset) > 0.95);
+    CHECK(encoder.training());  // the mode is as it was
+    CHECK(same_tensors(nn::state_dict(encoder), before));
+  }
+}
+
+TEST_CASE("a probe depends on its seed alone, and stops when told") {
+  const data::Dataset dataset = colours(9);
+  nn::ResNet encoder = make_encoder();
+  const auto train = [&](bool cached, int workers, std::uint64_t seed, std::int64_t last = 2) {
+    std::int64_t epochs = 0;
+    const auto head = train_linear_probe(
+        encoder, dataset, {.epochs = 2, .batch_size = 4, .small_init = true, .cached = cached},
+        workers, seed, [&](std::int64_t epoch, double) {
+          epochs = epoch;
+          return epoch < last;
+        });
+    CHECK(epochs == last);
+    return nn::state_dict(*head);
+  };
+  for (const bool cached : {true, false}) {
+    const auto first = train(cached, 1, 5);
+    CHECK(same_tensors(train(cached, 0, 5), first));
+    CHECK_FALSE(same_tensors(train(cached, 1, 6), first));
+    CHECK_FALSE(same_tensors(train(cached, 1, 5, 1), first));
+  }
+}
+
+TEST_CASE("features are the encoder's in evaluation mode, image by image") {
+  const data::Dataset dataset = colours(130);  // more than one batch
+  nn::ResNet encoder = make_encoder();
+  encoder.bn1.running_mean.fill(0.1);
+  std::int64_t last = 0;
+  const Tensor features =
+      vicreg::extract_features(encoder, dataset, [&](std::int64_t done) { last = done; });
+  CHECK(last == 130);
+  CHECK(features.shape() == Shape{130, 32});
+  CHECK(encoder.training());
+  const data::Dataset one{.images = dataset.images.slice(129, 130),
+                          .labels = dataset.labels.slice(129, 130),
+                          .class_names = dataset.class_names};
+  const auto alone = vicreg::extract_features(encoder, one).to_vector<float>();
+  for (std::size_t i = 0; i < alone.size(); ++i)
+    CHECK(features.data<float>()[129 * 32 + i] == doctest::Approx(alone[i]).epsilon(1e-5));
+}

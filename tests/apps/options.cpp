@@ -1,0 +1,266 @@
+// The options of `train`: recipes, files, the command line, and which of them wins.
+#include "apps/vicreg/options.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/apps/programs.h"
+
+namespace {
+
+using namespace gradus;
+using namespace gradus::test;
+using vicreg::TrainOptions;
+
+/// What `train` would run with, and the resolved configuration.
+struct Parsed {
+  TrainOptions options;
+  std::string config;
+};
+
+Parsed parse(const Arguments& arguments) {
+  std::vector<const char*> argv{"train"};
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  Parsed parsed;
+  REQUIRE(vicreg::parse_train_options(static_cast<int>(argv.size()), argv.data(), parsed.options,
+                                      parsed.config));
+  return parsed;
+}
+
+/// Everything that an option can set, for comparisons.
+nlohmann::json all_of(const TrainOptions& o) {
+  nlohmann::json json = identity(o);
+  json["epochs"] = o.epochs;
+  json["recipe"] = o.recipe;
+  json["data"] = o.data.folder;
+  json["steps"] = o.steps;
+  json["device"] = o.device;
+  json["threads"] = o.threads;
+  json["workers"] = o.workers;
+  json["out"] = o.out;
+  json["checkpoint-every"] = o.checkpoint_every;
+  json["knn-every"] = o.knn_every;
+  json["knn-images"] = o.knn_images;
+  json["export"] = o.export_file;
+  return json;
+}
+
+}  // namespace
+
+TEST_CASE("the default recipe") {
+  const TrainOptions o = parse({}).options;
+  CHECK(o.recipe == "default");
+  CHECK(o.data.dataset == "cifar10");
+  CHECK(o.model.architecture == "resnet18");
+  CHECK(o.model.width == 64);
+  CHECK(o.model.stem_padding == 1);
+  CHECK_FALSE(o.model.stem_bias);
+  CHECK(o.model.projector == std::vector<std::int64_t>{1024, 1024, 1024, 1024});
+  CHECK(o.batch_size == 256);
+  CHECK(o.epochs == 500);
+  CHECK(o.optimizer == "adam");
+  CHECK(o.lr == 2e-4);
+  CHECK(o.weight_decay == 1e-6);
+  CHECK(o.schedule == "constant");
+  CHECK(o.loss.invariance == 25);
+  CHECK(o.loss.variance == 25);
+  CHECK(o.loss.covariance == 1);
+  CHECK(o.augment == "vicreg");
+  CHECK_FALSE(o.separate_views);
+  CHECK(o.drop_last);
+  CHECK(o.shuffle);
+}
+
+TEST_CASE("the recipe of solo-learn") {
+  const TrainOptions o = parse({"--recipe", "solo-learn"}).options;
+  CHECK(o.recipe == "solo-learn");
+  CHECK(o.model.stem_padding == 2);
+  CHECK(o.model.projector == std::vector<std::int64_t>{2048, 2048, 2048});
+  CHECK(o.augment == "solo-learn");
+  CHECK(o.separate_views);
+  CHECK(o.epochs == 1000);
+  CHECK(o.batch_size == 256);
+  CHECK(o.optimizer == "lars");
+  CHECK(o.lr == 0.3);
+  CHECK(o.scale_lr);
+  CHECK(o.weight_decay == 1e-4);
+  CHECK(o.momentum == 0.9);
+  CHECK_FALSE(o.decay_all);
+  CHECK(o.schedule == "warmup-cosine");
+  CHECK(o.warmup_epochs == 10);
+  CHECK(o.drop_last);
+}
+
+TEST_CASE("the command line wins over the file, and the file over the recipe") {
+  const TempFolder folder;
+  const std::string file = folder / "run.toml";
+  write_text(file, "recipe=\"solo-learn\"\nlr=0.7\nbatch-size=64\nprojector=[32, 16]\n");
+  const TrainOptions o = parse({"--config", file, "--lr", "0.9"}).options;
+  CHECK(o.lr == 0.9);
+  CHECK(o.batch_size == 64);
+  CHECK(o.model.projector == std::vector<std::int64_t>{32, 16});
+  CHECK(o.recipe == "solo-learn");
+  CHECK(o.optimizer == "lars");
+  CHECK(o.model.stem_padding == 2);
+
+  const TrainOptions other = parse({"--config=" + file, "--recipe=default"}).options;
+  CHECK(other.recipe == "default");
+  CHECK(other.optimizer == "adam");
+  CHECK(other.lr == 0.7);
+}
+
+TEST_CASE("the last of an option given twice holds") {
+  const TrainOptions o = parse({"--lr", "1", "--recipe", "default", "--recipe", "solo-learn",
+                                "--lr", "2", "--drop-last", "--keep-last"})
+                             .options;
+  CHECK(o.lr == 2);
+  CHECK(o.optimizer == "lars");
+  CHECK_FALSE(o.drop_last);
+}
+
+TEST_CASE("the resolved configuration reads back to the same options") {
+  const TempFolder folder;
+  const std::string file = folder / "config.toml";
+  const std::vector<Arguments> lines{
+      {},
+      {"--recipe", "solo-learn"},
+      {"--recipe", "solo-learn", "--joined-views", "--no-scale-lr", "--decay-all"},
+      {"--no-shuffle", "--keep-last", "--zero-init-residual", "--stem-bias", "--separate-views"},
+      {"--lr", "0.1234567890123", "--momentum", "0.95", "--loss-eps", "3e-5", "--trust", "0.01",
+       "--invariance", "1.5", "--variance", "0", "--covariance", "-1", "--clip-norm", "2.5",
+       "--weight-decay", "0.25"},
+      {"--projector", "7", "--milestones", "1,2,3", "--seed", "18446744073709551615"},
+      {"--out", "a folder with spaces", "--data", "/some where/else", "--export",
+       "x y.safetensors"},
+      {"--steps",
+       "12",
+       "--checkpoint-every",
+       "3",
+       "--knn-every",
+       "2",
+       "--knn-images",
+       "10",
+       "--workers",
+       "0",
+       "--threads",
+       "3",
+       "--device",
+       "cpu",
+       "--dataset",
+       "synthetic",
+       "--limit",
+       "9",
+       "--augment",
+       "none",
+       "--arch",
+       "resnet34",
+       "--width",
+       "8",
+       "--stem",
+       "imagenet",
+       "--stem-padding",
+       "0",
+       "--fc-features",
+       "5",
+       "--epochs",
+       "11",
+       "--warmup-epochs",
+       "2",
+       "--schedule",
+       "vicreg",
+       "--optimizer",
+       "lars-vicreg"},
+  };
+  for (const Arguments& arguments : lines) {
+    const Parsed first = parse(arguments);
+    CAPTURE(first.config);
+    write_text(file, first.config);
+    const Parsed second = parse({"--config", file});
+    CHECK(all_of(second.options) == all_of(first.options));
+  }
+}
+
+TEST_CASE("--resume takes the options of the run folder's own configuration") {
+  const TempFolder folder;
+  write_text(folder / "config.toml", parse({"--lr", "0.5", "--recipe", "solo-learn"}).config);
+  const TrainOptions o = parse({"--resume", "--out", folder.path().string()}).options;
+  CHECK(o.lr == 0.5);
+  CHECK(o.optimizer == "lars");
+  CHECK(o.out == folder.path().string());
+  const TrainOptions elsewhere = parse({"--resume", "--out", folder / "none"}).options;
+  CHECK(elsewhere.lr == 2e-4);
+}
+
+TEST_CASE("--help shows the groups and the defaults") {
+  const CommandResult result = run_train({"--help"});
+  CHECK(result.exit_code == 0);
+  for (const std::string part :
+       {"Run", "Data", "Model and loss", "Optimiser", "--batch-size", "256", "0.0002",
+        "1024,1024,1024,1024", "cifar-10-batches-bin", "adam", "500"}) {
+    CAPTURE(part);
+    CHECK(contains(result.output, part));
+  }
+  CHECK(contains(run_train({"--recipe", "solo-learn", "--help"}).output, "2048,2048,2048"));
+}
+
+TEST_CASE("bad options are refused in one line that names them") {
+  const TempFolder folder;
+  const std::string out = folder / "run";
+  const auto refused = [&](const Arguments& arguments, const std::vector<std::string>& parts) {
+    CAPTURE(arguments);
+    check_refused(train_tiny(out, Arguments{"--steps", "1"} + arguments), parts);
+    CHECK_FALSE(std::filesystem::exists(out));
+  };
+  refused({"--no-such-option"}, {"--no-such-option"});
+  refused({"stray"}, {"stray"});
+  refused({"--lr", "fast"}, {"--lr", "fast"});
+  refused({"--lr", "0"}, {"--lr"});
+  refused({"--lr", "-1"}, {"--lr"});
+  refused({"--lr", "nan"}, {"--lr"});
+  refused({"--lr", "inf"}, {"--lr"});
+  refused({"--lr"}, {"--lr"});
+  refused({"--weight-decay", "-0.1"}, {"--weight-decay"});
+  refused({"--weight-decay", "nan"}, {"--weight-decay"});
+  refused({"--covariance", "nan"}, {"--covariance"});
+  refused({"--momentum", "1.5"}, {"--momentum"});
+  refused({"--batch-size", "1"}, {"--batch-size"});
+  refused({"--batch-size", "99999999999999999999"}, {"--batch-size"});
+  refused({"--epochs", "0"}, {"--epochs"});
+  refused({"--epochs", "2.5"}, {"--epochs"});
+  refused({"--epochs", "9223372036854775807"}, {"--epochs"});
+  refused({"--steps", "-2"}, {"--steps"});
+  refused({"--projector", "8,0"}, {"--projector"});
+  refused({"--projector", "8,x"}, {"--projector", "x"});
+  refused({"--optimizer", "magic"}, {"--optimizer", "magic"});
+  refused({"--recipe", "nobody's"}, {"--recipe", "nobody's"});
+  refused({"--seed", "-1"}, {"--seed"});
+  refused({"--workers", "-1"}, {"--workers"});
+  refused({"--milestones", "-3"}, {"--milestones"});
+  refused({"--schedule", "cosine", "--schedule"}, {"--schedule"});
+  refused({"--schedule", "vicreg", "--epochs", "5"}, {"--warmup-epochs", "10", "5"});
+  refused({"--device", "cuda"}, {"CUDA", "--device cpu"});
+}
+
+TEST_CASE("a bad configuration file is refused in one line that names it") {
+  const TempFolder folder;
+  const std::string file = folder / "run.toml";
+  const auto refused = [&](const std::string& text, const std::vector<std::string>& parts) {
+    CAPTURE(text);
+    write_text(file, text);
+    check_refused(train_tiny(folder / "run", {"--config", file}), parts);
+    CHECK_FALSE(std::filesystem::exists(folder / "run"));
+  };
+  refused("learning-rate=1\n", {file, "learning-rate"});
+  refused("lr=\"fast\"\n", {file, "lr", "fast"});
+  refused("lr=-1\n", {file, "lr"});
+  refused("knn-images=[1, x]\n", {file, "knn-images", "x"});
+  refused("[section]\nlr=1\n", {file, "section"});
+  refused("no equals sign here\n", {file});
+  refused("recipe=\"nobody's\"\n", {"recipe", "nobody's"});
+  refused(std::string("\x00\xff\x7f"
+                      "ELF\x01=\n\n\x02",
+                      12),
+          {file});
+  check_refused(train_tiny(folder / "run", {"--config", folder / "none.toml"}), {"none.toml"});
+  check_refused(train_tiny(folder / "run", {"--config", folder.path().string()}),
+                {folder.path().string()});
+}

@@ -1,0 +1,65 @@
+// The two programs, with settings so small that a run takes about a second.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tests/support/command.h"
+#include "tests/support/temp_folder.h"
+
+namespace gradus::test {
+
+using Arguments = std::vector<std::string>;
+
+inline Arguments operator+(Arguments a, const Arguments& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+/// Three steps an epoch on 24 synthetic images; the run folder is to follow.
+inline const Arguments tiny{"--dataset",   "synthetic", "--limit",   "24",        "--batch-size",
+                            "8",           "--width",   "4",         "--workers", "1",
+                            "--projector", "16,16",     "--threads", "1"};
+
+inline CommandResult run_train(const Arguments& arguments, const CommandOptions& options = {}) {
+  return run_command(GRADUS_BINARY_DIR "/apps/vicreg/train", arguments, options);
+}
+
+/// `train` with the tiny settings, then `arguments`, in the run folder `out`.
+inline CommandResult train_tiny(const std::filesystem::path& out, const Arguments& arguments,
+                                const CommandOptions& options = {}) {
+  return run_train(tiny + Arguments{"--out", out.string()} + arguments, options);
+}
+
+inline CommandResult run_linear_eval(const Arguments& arguments,
+                                     const CommandOptions& options = {}) {
+  return run_command(GRADUS_BINARY_DIR "/apps/vicreg/linear_eval", arguments, options);
+}
+
+/// The bytes of a run's checkpoint; never empty.
+inline std::string checkpoint_bytes(const std::filesystem::path& out) {
+  const std::string bytes = read_text(out / "checkpoint.safetensors");
+  REQUIRE(!bytes.empty());
+  return bytes;
+}
+
+/// The program failed as it should: a code of its own, and one line on the error that holds each of
+/// `parts`.
+inline void check_refused(const CommandResult& result, const std::vector<std::string>& parts) {
+  INFO("output: ", result.output);
+  CHECK(result.exit_code == 1);
+  std::vector<std::string> errors;
+  for (const std::string& line : lines_of(result.output))
+    if (contains(line, "error: ")) errors.push_back(line);
+  REQUIRE(errors.size() == 1);
+  CHECK(errors[0] == lines_of(result.output).back());
+  for (const std::string& part : parts) {
+    CAPTURE(part);
+    CHECK(contains(errors[0], part));
+  }
+}
+
+}  // namespace gradus::test

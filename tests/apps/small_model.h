@@ -1,0 +1,54 @@
+// A model for tests of files: the whole architecture, but few channels.
+#pragma once
+
+#include "apps/vicreg/options.h"
+#include "apps/vicreg/trainer.h"
+#include "autograd/ops.h"
+#include "nn/state_dict.h"
+
+namespace gradus::test {
+
+inline vicreg::TrainOptions small_options() {
+  vicreg::TrainOptions options;
+  options.model.width = 2;
+  options.model.projector = {4, 3};
+  return options;
+}
+
+/// A model with its optimiser, as the trainer holds them.
+struct SmallRun {
+  explicit SmallRun(vicreg::TrainOptions given = small_options(), std::uint64_t seed = 0)
+      : options(std::move(given)),
+        generator(seed),
+        model(vicreg::model_options(options.model), generator),
+        optimizer(vicreg::make_optimizer(options, model)) {}
+
+  /// An update with gradients that are the weights themselves.
+  void step() {
+    for (const NamedParameter& parameter : model.named_parameters())
+      parameter.variable->set_grad(parameter.variable->value().clone());
+    optimizer->step(0.01);
+  }
+
+  vicreg::TrainOptions options;
+  Generator generator;
+  nn::VICRegModel model;
+  std::unique_ptr<optim::Optimizer> optimizer;
+};
+
+inline bool same_bytes(const Tensor& a, const Tensor& b) {
+  if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
+  if (a.dtype() == DType::int64) return a.to_vector<std::int64_t>() == b.to_vector<std::int64_t>();
+  return a.to_vector<float>() == b.to_vector<float>();
+}
+
+/// Same names, and the same values under each.
+inline bool same_tensors(const std::map<std::string, Tensor>& a,
+                         const std::map<std::string, Tensor>& b) {
+  if (a.size() != b.size()) return false;
+  for (const auto& [name, tensor] : a)
+    if (!b.contains(name) || !same_bytes(tensor, b.at(name))) return false;
+  return true;
+}
+
+}  // namespace gradus::test

@@ -1,0 +1,169 @@
+// `train` when something is wrong: data, folders, disks, numbers.
+#include <doctest/doctest.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cmath>
+
+#include "tensor/safetensors.h"
+#include "tests/apps/programs.h"
+
+namespace {
+
+using namespace gradus::test;
+using gradus::read_safetensors;
+using gradus::TensorFile;
+namespace fs = std::filesystem;
+
+/// A file of zeros, as large as asked for but without blocks on the disk.
+void write_zeros(const fs::path& path, std::uintmax_t bytes) {
+  write_text(path, "");
+  fs::resize_file(path, bytes);
+}
+
+/// Nothing that a failed save left half-written lies in the run folder.
+void check_no_temporary(const fs::path& out) {
+  for (const auto& entry : fs::directory_iterator(out)) CHECK(entry.path().extension() != ".tmp");
+}
+
+/// A memory file system of `size`, for as long as it lives; mounting may not be allowed.
+class SmallDisk {
+ public:
+  SmallDisk(const fs::path& path, const std::string& size) : path_(path) {
+    fs::create_directory(path);
+    mounted_ = ::mount("tmpfs", path.c_str(), "tmpfs", 0, ("size=" + size).c_str()) == 0;
+  }
+  ~SmallDisk() {
+    if (mounted_) ::umount2(path_.c_str(), MNT_DETACH);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  bool mounted() const { return mounted_; }
+
+ private:
+  fs::path path_;
+  bool mounted_ = false;
+};
+
+}  // namespace
+
+TEST_CASE("data that is not there or is not CIFAR-10") {
+  const TempFolder folder;
+  const fs::path data = folder / "data";
+  const auto refused = [&](const std::vector<std::string>& parts) {
+    check_refused(train_tiny(folder / "run", {"--dataset", "cifar10", "--data", data.string()}),
+                  parts);
+    CHECK_FALSE(fs::exists(folder / "run" / "checkpoint.safetensors"));
+  };
+  refused({data.string()});
+  fs::create_directory(data);
+  refused({data.string()});
+  write_zeros(data / "data_batch_1.bin", 30'000'000);
+  refused({"data_batch_1.bin", "30730000"});
+  write_zeros(data / "data_batch_1.bin", 30'730'000);
+  std::string label = "\x0a";
+  {
+    std::fstream file(data / "data_batch_1.bin", std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(3 * 3073);
+    file.write(label.data(), 1);
+  }
+  refused({"data_batch_1.bin", "10"});
+  fs::remove(data / "data_batch_1.bin");
+  fs::create_directory(data / "data_batch_1.bin");
+  refused({"data_batch_1.bin"});
+}
+
+TEST_CASE("batches that cannot be") {
+  const TempFolder folder;
+  check_refused(train_tiny(folder / "a", {"--batch-size", "25"}), {"25", "24"});
+  check_refused(train_tiny(folder / "b", {"--batch-size", "23", "--keep-last"}), {"one image"});
+  const CommandResult one = train_tiny(folder / "c", {"--batch-size", "24", "--epochs", "1"});
+  CHECK(one.exit_code == 0);
+}
+
+TEST_CASE("a run folder that cannot be one") {
+  const TempFolder folder;
+  write_text(folder / "file", "mine");
+  check_refused(train_tiny(folder / "file", {}), {(folder / "file").string()});
+  check_refused(train_tiny(folder / "file" / "below", {}), {(folder / "file").string()});
+  CHECK(read_text(folder / "file") == "mine");
+  check_refused(train_tiny("/proc/gradus", {}), {"/proc/gradus"});
+  if (::geteuid() != 0) {
+    fs::create_directory(folder / "closed");
+    fs::permissions(folder / "closed", fs::perms::owner_read | fs::perms::owner_exec);
+    check_refused(train_tiny(folder / "closed", {}), {(folder / "closed").string(), "denied"});
+  }
+}
+
+TEST_CASE("files that --init and --resume cannot use") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  check_refused(train_tiny(out, {"--init", folder / "none"}), {"none", "no such file"});
+  write_text(folder / "text", "these are no weights, but words");
+  check_refused(train_tiny(out, {"--init", folder / "text"}), {(folder / "text").string()});
+  REQUIRE(train_tiny(out, {"--steps", "1", "--export", folder / "exported"}).exit_code == 0);
+  check_refused(train_tiny(folder / "wide", {"--init", folder / "exported", "--width", "6"}),
+                {(folder / "exported").string(), "encoder.conv1.weight"});
+
+  const std::string checkpoint = checkpoint_bytes(out);
+  write_text(out / "checkpoint.safetensors", checkpoint.substr(0, checkpoint.size() / 2));
+  check_refused(train_tiny(out, {"--resume"}), {"checkpoint.safetensors", "truncated"});
+  fs::copy_file(folder / "exported", out / "checkpoint.safetensors",
+                fs::copy_options::overwrite_existing);
+  check_refused(train_tiny(out, {"--resume"}), {"checkpoint.safetensors", "not a checkpoint"});
+}
+
+TEST_CASE("a loss that is not finite stops the run and keeps the last good checkpoint") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  check_refused(train_tiny(out, {"--lr", "1e30", "--checkpoint-every", "1"}),
+                {"step 2 (epoch 1)", "encoder.", "after step 1", "images of the batch: "});
+  CHECK(read_safetensors(out / "checkpoint.safetensors").metadata.at("gradus.step") == "1");
+  check_no_temporary(out);
+  CHECK(lines_of(read_text(out / "metrics.jsonl")).size() == 1);
+}
+
+TEST_CASE("the layer whose weights are not finite is named") {
+  const TempFolder folder;
+  const fs::path weights = folder / "weights";
+  REQUIRE(train_tiny(folder / "first", {"--steps", "0", "--export", weights.string()}).exit_code ==
+          0);
+  TensorFile file = read_safetensors(weights);
+  file.tensors.at("encoder.layer2.1.conv1.weight").data<float>()[5] = NAN;
+  write_safetensors(weights, file);
+  const CommandResult result =
+      train_tiny(folder / "run", {"--init", weights.string(), "--no-shuffle"});
+  check_refused(result, {"step 1 (epoch 1)", "that of encoder.layer2.1.conv1",
+                         "no checkpoint was written yet", "0 1 2 3 4 5 6 7"});
+  CHECK_FALSE(fs::exists(folder / "run" / "checkpoint.safetensors"));
+  check_refused(train_tiny(folder / "run", {"--init", weights.string(), "--steps", "0"}),
+                {"encoder.layer2.1.conv1.weight is not finite"});
+}
+
+TEST_CASE("a file that may not grow: the previous checkpoint stays") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  REQUIRE(train_tiny(out, {"--steps", "2"}).exit_code == 0);
+  const std::string before = checkpoint_bytes(out);
+  check_refused(
+      train_tiny(out, {"--resume", "--steps", "4"}, {.file_size_limit = before.size() / 2}),
+      {"checkpoint.safetensors", "File too large", "the previous file is untouched"});
+  CHECK(checkpoint_bytes(out) == before);
+  check_no_temporary(out);
+  CHECK(train_tiny(out, {"--resume", "--steps", "4"}).exit_code == 0);
+}
+
+TEST_CASE("a full disk: the previous checkpoint stays") {
+  const TempFolder folder;
+  const SmallDisk disk(folder / "disk", "1100k");  // room for one checkpoint, not for two
+  if (!disk.mounted()) {
+    MESSAGE("SKIPPED: a small file system could not be mounted");
+    return;
+  }
+  const fs::path out = folder / "disk" / "run";
+  const CommandResult result = train_tiny(out, {"--checkpoint-every", "1"});
+  check_refused(result, {"checkpoint.safetensors", "No space left on device", "needs",
+                         "the previous file is untouched"});
+  CHECK(read_safetensors(out / "checkpoint.safetensors").metadata.at("gradus.step") == "1");
+  check_no_temporary(out);
+}

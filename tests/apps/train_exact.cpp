@@ -1,0 +1,159 @@
+// The weights are a function of the options and the number of steps: whatever the threads, the
+// workers, and the interruptions.
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <random>
+
+#include "apps/vicreg/metrics.h"
+#include "tests/apps/programs.h"
+
+namespace {
+
+using namespace gradus::test;
+namespace fs = std::filesystem;
+
+/// Trains without a break and returns the checkpoint's bytes.
+std::string train_whole(const fs::path& out, const Arguments& arguments) {
+  const CommandResult result = train_tiny(out, arguments);
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  return checkpoint_bytes(out);
+}
+
+/// metrics.jsonl holds the steps 1 to `count`, each once, in order.
+void check_steps(const fs::path& out, std::int64_t count) {
+  const auto metrics = gradus::vicreg::read_metrics(out / "metrics.jsonl");
+  REQUIRE(metrics.steps.size() == static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; ++i)
+    CHECK(metrics.steps[static_cast<std::size_t>(i)].step == i + 1);
+  std::int64_t epoch = 0;
+  for (const auto& record : metrics.epochs) CHECK(record.epoch == ++epoch);
+  CHECK(epoch == count / 3);
+}
+
+/// Whether a step was recorded in the run folder.
+bool has_steps(const fs::path& out) {
+  return contains(read_text(out / "metrics.jsonl"), "\"step\"");
+}
+
+}  // namespace
+
+TEST_CASE("the same seed gives the same bytes, whatever the threads and the workers") {
+  const TempFolder folder;
+  const Arguments steps{"--steps", "4"};
+  const std::string first = train_whole(folder / "a", steps);
+  CHECK(train_whole(folder / "b", steps) == first);
+  CHECK(train_whole(folder / "c", steps + Arguments{"--threads", "2"}) == first);
+  CHECK(train_whole(folder / "d", steps + Arguments{"--workers", "0"}) == first);
+  CHECK(train_whole(folder / "e", steps + Arguments{"--workers", "3"}) == first);
+  CHECK(train_whole(folder / "f", steps + Arguments{"--seed", "1"}) != first);
+}
+
+TEST_CASE("a resumed run is the uninterrupted one") {
+  const TempFolder folder;
+  const std::vector<Arguments> settings{
+      {},
+      {"--optimizer", "lars", "--schedule", "warmup-cosine", "--warmup-epochs", "1", "--epochs",
+       "3", "--separate-views"},
+      {"--keep-last", "--limit", "20", "--optimizer", "sgd"},
+  };
+  for (const Arguments& setting : settings) {
+    CAPTURE(setting);
+    const fs::path whole = folder / "whole", parts = folder / "parts";
+    const std::string expected = train_whole(whole, setting + Arguments{"--steps", "8"});
+    for (const char* steps : {"2", "3", "7", "8"}) {  // in mid-epoch, and at an epoch's end
+      const CommandResult result =
+          train_tiny(parts, setting + Arguments{"--steps", steps, "--resume"});
+      INFO("output: ", result.output);
+      REQUIRE(result.exit_code == 0);
+    }
+    CHECK(checkpoint_bytes(parts) == expected);
+    check_steps(parts, 8);
+    check_steps(whole, 8);
+    fs::remove_all(whole);
+    fs::remove_all(parts);
+  }
+}
+
+TEST_CASE("a resumed run takes its options from the run folder") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  REQUIRE(train_tiny(out, {"--steps", "2", "--lr", "0.01", "--no-shuffle"}).exit_code == 0);
+  const CommandResult resumed = run_train({"--resume", "--out", out.string(), "--steps", "4"});
+  INFO("output: ", resumed.output);
+  CHECK(resumed.exit_code == 0);
+  CHECK(contains(resumed.output, "resumed"));
+  CHECK(checkpoint_bytes(out) ==
+        train_whole(folder / "whole", {"--steps", "4", "--lr", "0.01", "--no-shuffle"}));
+
+  const std::string before = checkpoint_bytes(out);
+  check_refused(run_train({"--resume", "--out", out.string(), "--lr", "0.02"}),
+                {"lr = 0.01", "0.02", "checkpoint.safetensors"});
+  CHECK(checkpoint_bytes(out) == before);
+  // Once done, resuming changes nothing.
+  const CommandResult done = run_train({"--resume", "--out", out.string(), "--steps", "4"});
+  CHECK(done.exit_code == 0);
+  CHECK(checkpoint_bytes(out) == before);
+  check_steps(out, 4);
+}
+
+TEST_CASE("SIGKILL at random moments changes nothing in the end") {
+  const std::uint64_t seed = std::random_device{}();
+  MESSAGE("random seed: ", seed);
+  std::mt19937_64 random(seed);
+  std::uniform_real_distribution<double> seconds(0.01, 0.5);
+
+  const TempFolder folder;
+  const fs::path whole = folder / "whole.safetensors";
+  train_whole(folder / "whole", {"--steps", "12", "--export", whole.string()});
+  for (const std::string every : {"1", "2"}) {
+    CAPTURE(every);
+    const fs::path out = folder / ("killed-" + every);
+    const fs::path exported = folder / "killed.safetensors";
+    const Arguments arguments{
+        "--steps", "12", "--resume", "--export", exported.string(), "--checkpoint-every", every};
+    int kills = 0;
+    for (int attempt = 0; attempt < 6; ++attempt) {
+      using Clock = std::chrono::steady_clock;
+      const auto moment = Clock::now() + std::chrono::duration<double>(seconds(random));
+      const CommandResult result =
+          train_tiny(out, arguments,
+                     {.signal = SIGKILL, .signal_when = [&] { return Clock::now() > moment; }});
+      INFO("output: ", result.output);
+      REQUIRE((result.exit_code == 0 || result.exit_code == 128 + SIGKILL));
+      kills += result.exit_code != 0;
+    }
+    MESSAGE(kills, " kills with --checkpoint-every ", every);
+    REQUIRE(train_tiny(out, arguments).exit_code == 0);
+    CHECK(read_text(exported) == read_text(whole));
+    check_steps(out, 12);
+    fs::remove(exported);
+  }
+}
+
+TEST_CASE("SIGINT and SIGTERM finish the step, save, and say how to go on") {
+  const TempFolder folder;
+  for (const int signal : {SIGINT, SIGTERM}) {
+    CAPTURE(signal);
+    const fs::path out = folder / std::to_string(signal);
+    const CommandResult stopped =
+        train_tiny(out, {"--epochs", "100", "--checkpoint-every", "1000"},
+                   {.signal = signal, .signal_when = [&] { return has_steps(out); }});
+    INFO("output: ", stopped.output);
+    CHECK(stopped.exit_code == 128 + signal);
+    CHECK(contains(stopped.output, "go on with --resume"));
+    const auto metrics = gradus::vicreg::read_metrics(out / "metrics.jsonl");
+    REQUIRE_FALSE(metrics.steps.empty());
+    const std::int64_t done = metrics.steps.back().step;
+    CHECK(contains(stopped.output, "saved after step " + std::to_string(done) + ";"));
+    CHECK(done < 300);
+
+    const std::string steps = std::to_string(done + 2);
+    CHECK(train_tiny(out, {"--epochs", "100", "--resume", "--steps", steps}).exit_code == 0);
+    check_steps(out, done + 2);
+    CHECK(checkpoint_bytes(out) ==
+          train_whole(folder / "until", {"--epochs", "100", "--steps", steps, "--overwrite"}));
+  }
+}

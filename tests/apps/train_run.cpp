@@ -1,0 +1,163 @@
+// What a run leaves behind, and its options at work.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "apps/vicreg/metrics.h"
+#include "tensor/safetensors.h"
+#include "tests/apps/programs.h"
+
+namespace {
+
+using namespace gradus::test;
+using gradus::read_safetensors;
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+CommandResult train_well(const fs::path& out, const Arguments& arguments) {
+  CommandResult result = train_tiny(out, arguments);
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  return result;
+}
+
+std::vector<double> losses(const fs::path& out) {
+  std::vector<double> values;
+  for (const auto& record : gradus::vicreg::read_metrics(out / "metrics.jsonl").steps)
+    values.push_back(record.loss);
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("the run folder holds the checkpoint, the metrics, the pictures and the options") {
+  const TempFolder folder;
+  const fs::path out = folder / "a" / "b" / "run";
+  const CommandResult result =
+      train_well(out, {"--epochs", "2", "--knn-every", "1", "--knn-images", "20"});
+  CHECK(contains(result.output, "kNN"));
+  CHECK(count_files(out) == 5);
+  CHECK(read_text(out / "augmentations.png").starts_with("\x89PNG"));
+  CHECK(contains(read_text(out / "curves.svg"), "</svg>"));
+  CHECK(contains(read_text(out / "config.toml"), "batch-size=8"));
+  CHECK(read_safetensors(out / "checkpoint.safetensors").metadata.at("gradus.step") == "6");
+
+  const std::vector<std::string> lines = lines_of(read_text(out / "metrics.jsonl"));
+  REQUIRE(lines.size() == 8);  // two epochs of three steps, and a line each
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    const json record = json::parse(lines[i]);
+    const bool is_epoch = i % 4 == 3;
+    CHECK(record.at("epoch") == i / 4 + 1);
+    CHECK(record.at("step") == i / 4 * 3 + (is_epoch ? 3 : i % 4 + 1));
+    if (is_epoch) {
+      for (const char* key : {"std_mean", "std_min", "effective_rank", "knn_accuracy"})
+        CHECK(record.at(key).is_number());
+      CHECK(record.at("effective_rank") >= 1.0);
+      CHECK(record.at("effective_rank") <= 16.001);
+      CHECK(record.at("knn_accuracy") <= 1.0);
+    } else {
+      for (const char* key : {"lr", "loss", "invariance", "variance", "covariance",
+                              "images_per_second", "data_wait_seconds"})
+        CHECK(record.at(key).is_number());
+      CHECK(record.at("loss").get<double>() ==
+            doctest::Approx(25 * record.at("invariance").get<double>() +
+                            25 * record.at("variance").get<double>() +
+                            record.at("covariance").get<double>())
+                .epsilon(1e-5));
+    }
+  }
+}
+
+TEST_CASE("each epoch redraws the pictures") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  train_well(out, {"--epochs", "1"});
+  const std::string picture = read_text(out / "augmentations.png");
+  const std::string curves = read_text(out / "curves.svg");
+  train_well(out, {"--epochs", "2", "--resume"});
+  CHECK(read_text(out / "augmentations.png") != picture);
+  CHECK(read_text(out / "curves.svg") != curves);
+}
+
+TEST_CASE("a run folder's checkpoint is not overwritten unasked") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  train_well(out, {"--steps", "2"});
+  const std::string before = checkpoint_bytes(out);
+  const std::string config = read_text(out / "config.toml");
+  check_refused(train_tiny(out, {"--steps", "2", "--seed", "5"}),
+                {out.string(), "--resume", "--out", "--overwrite"});
+  CHECK(checkpoint_bytes(out) == before);
+  CHECK(read_text(out / "config.toml") == config);
+  train_well(out, {"--steps", "1", "--seed", "5", "--overwrite"});
+  CHECK(checkpoint_bytes(out) != before);
+  CHECK(losses(out).size() == 1);
+}
+
+TEST_CASE("--steps 0 writes the initial weights, and needs no data set") {
+  const TempFolder folder;
+  const fs::path exported = folder / "initial.safetensors";
+  const CommandResult result =
+      run_train({"--steps", "0", "--width", "4", "--projector", "16,16", "--data", folder / "none",
+                 "--out", folder / "run", "--export", exported.string()});
+  INFO("output: ", result.output);
+  CHECK(result.exit_code == 0);
+  CHECK(read_safetensors(exported).tensors.contains("encoder.conv1.weight"));
+
+  // A run that starts from them is the run that draws them itself: same options, same seed.
+  train_well(folder / "drawn", {"--steps", "2"});
+  train_well(folder / "read", {"--steps", "2", "--init", exported.string()});
+  CHECK(checkpoint_bytes(folder / "read") == checkpoint_bytes(folder / "drawn"));
+  train_well(folder / "other", {"--steps", "2", "--init", exported.string(), "--seed", "4"});
+  CHECK(losses(folder / "other") != losses(folder / "drawn"));
+}
+
+TEST_CASE("--augment none makes both views the image") {
+  const TempFolder folder;
+  train_well(folder / "run", {"--steps", "3", "--augment", "none", "--no-shuffle"});
+  for (const auto& record : gradus::vicreg::read_metrics(folder / "run" / "metrics.jsonl").steps)
+    CHECK(record.invariance == 0);
+}
+
+TEST_CASE("the recipe of solo-learn runs") {
+  const TempFolder folder;
+  train_well(folder / "run", {"--recipe", "solo-learn", "--steps", "2"});
+  const auto steps = gradus::vicreg::read_metrics(folder / "run" / "metrics.jsonl").steps;
+  REQUIRE(steps.size() == 2);
+  CHECK(steps[0].learning_rate == doctest::Approx(3e-5));  // the start of its warm-up
+  CHECK(steps[1].learning_rate > steps[0].learning_rate);
+}
+
+TEST_CASE("every optimiser and every schedule runs") {
+  const TempFolder folder;
+  std::vector<Arguments> settings;
+  for (const char* optimizer : {"sgd", "adam", "adamw", "lars", "lars-vicreg"})
+    settings.push_back({"--optimizer", optimizer, "--decay-weights-only"});
+  for (const char* schedule : {"constant", "step", "cosine", "warmup-cosine", "vicreg"})
+    settings.push_back({"--schedule", schedule, "--clip-norm", "1"});
+  settings.push_back({"--augment", "solo-learn", "--separate-views", "--stem", "imagenet"});
+  settings.push_back({"--arch", "resnet34", "--stem-bias", "--stem-padding", "0", "--fc-features",
+                      "6", "--zero-init-residual"});
+  for (const Arguments& setting : settings) {
+    CAPTURE(setting);
+    const fs::path out = folder / "run";
+    train_well(out, setting + Arguments{"--steps", "2", "--lr", "0.1", "--overwrite"});
+    const std::vector<double> values = losses(out);
+    REQUIRE(values.size() == 2);
+    CHECK(std::isfinite(values[1]));
+  }
+}
+
+TEST_CASE("a short run lowers the loss") {
+  const TempFolder folder;
+  train_well(folder / "run", {"--epochs", "12", "--lr", "0.01"});
+  const std::vector<double> values = losses(folder / "run");
+  REQUIRE(values.size() == 36);
+  double first = 0, last = 0;
+  for (std::size_t i = 0; i < 6; ++i) {
+    first += values[i];
+    last += values[values.size() - 1 - i];
+  }
+  CHECK(last < 0.9 * first);
+}

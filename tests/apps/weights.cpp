@@ -1,0 +1,205 @@
+// Exported weights, and finding an encoder in files of several origins.
+#include "apps/vicreg/weights.h"
+
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "apps/vicreg/checkpoint.h"
+#include "tensor/file.h"
+#include "tensor/safetensors.h"
+#include "tests/apps/small_model.h"
+#include "tests/support/command.h"
+#include "tests/support/errors.h"
+#include "tests/support/temp_folder.h"
+
+namespace {
+
+using namespace gradus;
+using namespace gradus::test;
+using vicreg::load_encoder;
+
+void add_batch_norm(std::set<std::string>& keys, const std::string& name) {
+  for (const char* part : {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"})
+    keys.insert(name + "." + part);
+}
+
+/// The keys of PyTorch's ResNet-18 without fc, under "encoder.", spelt out from torchvision's.
+std::set<std::string> pytorch_encoder_keys() {
+  std::set<std::string> keys{"encoder.conv1.weight"};
+  add_batch_norm(keys, "encoder.bn1");
+  for (const std::string layer : {"1", "2", "3", "4"}) {
+    for (const std::string block : {"0", "1"}) {
+      const std::string name = "encoder.layer" + layer + "." + block;
+      keys.insert(name + ".conv1.weight");
+      keys.insert(name + ".conv2.weight");
+      add_batch_norm(keys, name + ".bn1");
+      add_batch_norm(keys, name + ".bn2");
+    }
+    if (layer == "1") continue;
+    keys.insert("encoder.layer" + layer + ".0.downsample.0.weight");
+    add_batch_norm(keys, "encoder.layer" + layer + ".0.downsample.1");
+  }
+  return keys;
+}
+
+std::set<std::string> keys_of(const TensorFile& file) {
+  std::set<std::string> keys;
+  for (const auto& [name, tensor] : file.tensors) keys.insert(name);
+  return keys;
+}
+
+/// A file as another program writes it: tensors alone, each name after `prefix`.
+void write_foreign(const std::filesystem::path& path, nn::Module& module,
+                   const std::string& prefix = "") {
+  write_safetensors(path, {.tensors = nn::state_dict(module, prefix)});
+}
+
+nn::ResNet make_encoder(const vicreg::ModelOptions& options, std::uint64_t seed) {
+  Generator generator(seed);
+  return nn::ResNet(vicreg::model_options(options).encoder, generator);
+}
+
+}  // namespace
+
+TEST_CASE("an exported file has PyTorch's keys and layouts") {
+  const TempFolder folder;
+  SmallRun run;
+  vicreg::export_weights(folder / "file", run.model, run.options.model);
+  const TensorFile file = read_safetensors(folder / "file");
+
+  std::set<std::string> expected = pytorch_encoder_keys();
+  for (const char* linear : {"0", "3"}) {
+    expected.insert("projector.network." + std::string(linear) + ".weight");
+    expected.insert("projector.network." + std::string(linear) + ".bias");
+  }
+  add_batch_norm(expected, "projector.network.1");
+  CHECK(keys_of(file) == expected);
+
+  CHECK(file.metadata.at("format") == "pt");
+  CHECK(file.tensors.at("encoder.conv1.weight").shape() == Shape{2, 3, 3, 3});
+  CHECK(file.tensors.at("encoder.layer2.0.conv1.weight").shape() == Shape{4, 2, 3, 3});
+  CHECK(file.tensors.at("encoder.layer2.0.downsample.0.weight").shape() == Shape{4, 2, 1, 1});
+  CHECK(file.tensors.at("projector.network.0.weight").shape() == Shape{4, 16});
+  CHECK(file.tensors.at("encoder.bn1.num_batches_tracked").dtype() == DType::int64);
+  CHECK(file.tensors.at("encoder.bn1.num_batches_tracked").shape() == Shape{});
+  // Ours [O, kH, kW, I] against PyTorch's [O, I, kH, kW].
+  const Tensor& ours = run.model.encoder.layer2[0].named_state().front().tensor[0];
+  const auto theirs = file.tensors.at("encoder.layer2.0.conv1.weight").to_vector<float>();
+  const auto values = ours.to_vector<float>();
+  for (std::size_t o = 0; o < 4; ++o)
+    for (std::size_t k = 0; k < 9; ++k)
+      for (std::size_t i = 0; i < 2; ++i)
+        REQUIRE(values[(o * 9 + k) * 2 + i] == theirs[(o * 2 + i) * 9 + k]);
+}
+
+TEST_CASE("load_weights takes exported files and checkpoints") {
+  const TempFolder folder;
+  SmallRun run;
+  run.step();
+  vicreg::export_weights(folder / "exported", run.model, run.options.model);
+  vicreg::save_checkpoint(folder / "checkpoint", run.model, *run.optimizer, 1, run.options);
+  for (const char* name : {"exported", "checkpoint"}) {
+    SmallRun other(small_options(), 5);
+    vicreg::load_weights(folder / name, other.model);
+    CHECK(same_tensors(nn::state_dict(other.model), nn::state_dict(run.model)));
+  }
+  vicreg::TrainOptions wide = small_options();
+  wide.model.width = 3;
+  SmallRun other(wide);
+  const auto before = nn::state_dict(other.model);
+  const std::string error =
+      error_of([&] { vicreg::load_weights(folder / "exported", other.model); });
+  CHECK(contains(error, (folder / "exported").string() + " does not fit the model"));
+  CHECK(contains(error, "encoder.conv1.weight"));
+  CHECK(same_tensors(nn::state_dict(other.model), before));
+}
+
+TEST_CASE("load_encoder takes the architecture from a checkpoint or an exported file") {
+  const TempFolder folder;
+  vicreg::TrainOptions options = small_options();
+  options.model.stem_padding = 2;
+  SmallRun run(options);
+  vicreg::export_weights(folder / "exported", run.model, options.model);
+  vicreg::save_checkpoint(folder / "checkpoint", run.model, *run.optimizer, 1, options);
+  for (const char* name : {"exported", "checkpoint"}) {
+    const vicreg::LoadedEncoder loaded = load_encoder(folder / name);
+    CHECK(loaded.options.stem_padding == 2);
+    CHECK(loaded.options.width == 2);
+    CHECK(same_tensors(nn::state_dict(*loaded.encoder), nn::state_dict(run.model.encoder)));
+  }
+  CHECK(load_encoder(folder / "exported", 0).options.stem_padding == 0);
+}
+
+TEST_CASE("load_encoder infers the architecture of a PyTorch state_dict") {
+  const TempFolder folder;
+  struct Case {
+    vicreg::ModelOptions model;
+    std::int64_t expected_padding;
+  };
+  const std::vector<Case> cases{
+      {{.width = 2, .projector = {}}, 1},
+      {{.architecture = "resnet34", .width = 2, .projector = {}}, 1},
+      {{.width = 2, .stem_bias = true, .fc_features = 5, .projector = {}}, 0},
+      {{.width = 2, .stem = "imagenet", .fc_features = 7, .projector = {}}, 1},
+  };
+  for (const auto& [model, padding] : cases) {
+    nn::ResNet encoder = make_encoder(model, 3);
+    for (const std::string prefix : {"", "encoder"}) {
+      CAPTURE(prefix);
+      CAPTURE(model.architecture);
+      write_foreign(folder / "file", encoder, prefix);
+      const vicreg::LoadedEncoder loaded = load_encoder(folder / "file");
+      CHECK(loaded.options.architecture == model.architecture);
+      CHECK(loaded.options.width == 2);
+      CHECK(loaded.options.stem == model.stem);
+      CHECK(loaded.options.stem_bias == model.stem_bias);
+      CHECK(loaded.options.fc_features == model.fc_features);
+      CHECK(loaded.options.stem_padding == padding);
+      CHECK(same_tensors(nn::state_dict(*loaded.encoder), nn::state_dict(encoder)));
+    }
+  }
+}
+
+TEST_CASE("load_encoder refuses what holds no encoder") {
+  const TempFolder folder;
+  const auto error = [&](const TensorFile& file) {
+    write_safetensors(folder / "file", file);
+    return error_of([&] { load_encoder(folder / "file"); });
+  };
+  CHECK(contains(error({}), "holds no ResNet encoder"));
+  CHECK(contains(error({.tensors = {{"weight", zeros({2, 2})}}}), "holds no ResNet encoder"));
+  CHECK(contains(error({.tensors = {{"conv1.weight", zeros({2, 2})}}}), "holds no ResNet encoder"));
+  CHECK(contains(error({.tensors = {{"conv1.weight", zeros({2, 3, 3, 3})}}}),
+                 "neither a ResNet-18 nor a ResNet-34"));
+
+  nn::ResNet encoder = make_encoder({.width = 2}, 0);
+  TensorFile lacking{.tensors = nn::state_dict(encoder)};
+  lacking.tensors.erase("bn1.bias");
+  CHECK(contains(error(lacking), "bn1.bias"));
+  TensorFile empty_fc{.tensors = nn::state_dict(encoder)};
+  empty_fc.tensors["fc.weight"] = Tensor(zeros({}));
+  CHECK(contains(error(empty_fc), (folder / "file").string()));
+  TensorFile no_channels{.tensors = nn::state_dict(encoder)};
+  no_channels.tensors["conv1.weight"] = zeros({0, 3, 3, 3});
+  CHECK(contains(error(no_channels), (folder / "file").string()));
+
+  for (const std::string model : {"not JSON", "{}", "[]", "{\"architecture\":5}"}) {
+    CAPTURE(model);
+    CHECK(contains(
+        error({.tensors = nn::state_dict(encoder), .metadata = {{vicreg::model_key, model}}}),
+        "the architecture in its metadata cannot be read"));
+  }
+  vicreg::ModelOptions wide;
+  wide.width = std::int64_t{1} << 40;
+  CHECK(contains(error({.tensors = nn::state_dict(encoder),
+                        .metadata = {{vicreg::model_key, to_json(wide).dump()}}}),
+                 "conv1.weight has 2"));
+  CHECK(contains(error_of([&] { load_encoder(folder / "missing"); }), "no such file"));
+}
+
+TEST_CASE("the untrained encoder is the one that training with the same seed starts from") {
+  SmallRun run(small_options(), 11);
+  const vicreg::LoadedEncoder loaded = vicreg::untrained_encoder(small_options().model, 11);
+  CHECK(same_tensors(nn::state_dict(*loaded.encoder), nn::state_dict(run.model.encoder)));
+}

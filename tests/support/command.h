@@ -1,0 +1,39 @@
+// Running a program as a user would: arguments in, exit code and output back.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace gradus::test {
+
+struct CommandOptions {
+  std::vector<std::string> environment{};  ///< "NAME=value", beside what this process has
+  std::filesystem::path folder{};          ///< where to run; empty: here
+  double timeout_seconds = 120;            ///< then the program is killed
+  std::uint64_t file_size_limit = 0;       ///< bytes it may write to a file (RLIMIT_FSIZE); 0: any
+  int signal = 0;                          ///< sent once `signal_when` first holds
+  std::function<bool()> signal_when = nullptr;
+};
+
+struct CommandResult {
+  int exit_code = 0;  ///< 128 + number when a signal ended it
+  bool timed_out = false;
+  std::string output;  ///< stdout and stderr, as they came
+};
+
+/// Runs `program` with `arguments`, without a shell, and waits for its end.
+CommandResult run_command(const std::filesystem::path& program,
+                          const std::vector<std::string>& arguments,
+                          const CommandOptions& options = {});
+
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// The text's lines, without their ends.
+std::vector<std::string> lines_of(const std::string& text);
+
+}  // namespace gradus::test
