@@ -18,7 +18,7 @@ struct VICRegOptions {
 /// The paper's and its authors' program: 25 on the mean of the views' variance terms.
 inline VICRegOptions paper_weights() { return {.variance = 12.5}; }
 /// Without eps, as in some small programs: a constant dimension then has an infinite gradient.
-inline VICRegOptions seed_weights() { return {.eps = 0}; }
+inline VICRegOptions no_eps_weights() { return {.eps = 0}; }
 
 struct VICRegLoss {
   Variable total;                             ///< the weighted sum

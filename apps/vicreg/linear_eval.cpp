@@ -98,7 +98,8 @@ std::filesystem::path results_file(const EvalOptions& o) {
 }
 
 Evaluation run_linear(nn::ResNet& encoder, const EvalOptions& o, const data::Dataset& train,
-                      const data::Dataset& test, const Tensor& test_features) {
+                      const Tensor& train_features, const data::Dataset& test,
+                      const Tensor& test_features) {
   fmt::print("training a linear classifier on {} images: protocol {}\n", train.size(),
              to_json(o.protocol).dump());
   const std::int64_t every = std::max<std::int64_t>(1, o.protocol.epochs / 5);
@@ -127,13 +128,17 @@ int run(const EvalOptions& o) {
              o.untrained ? "untrained" : o.file, loaded.options.architecture,
              loaded.encoder->feature_count(), o.data.dataset);
   const Tensor test_features = extract_features(*loaded.encoder, test);
+  const bool need_train_features = o.knn || (o.linear && o.protocol.cached);
+  const Tensor train_features =
+      need_train_features ? extract_features(*loaded.encoder, train) : Tensor();
 
   nlohmann::json results = {{"encoder", o.untrained ? "untrained" : o.file},
                             {"model", to_json(loaded.options)},
                             {"dataset", o.data.dataset},
                             {"train_images", train.size()}};
   if (o.linear) {
-    const Evaluation linear = run_linear(*loaded.encoder, o, train, test, test_features);
+    const Evaluation linear =
+        run_linear(*loaded.encoder, o, train, train_features, test, test_features);
     fmt::print("linear ({} protocol{}): {}", o.protocol.name,
                o.protocol.cached ? ", cached features" : "", to_text(linear, test.class_names));
     results["linear"] = to_json(linear, test.class_names);
@@ -141,7 +146,7 @@ int run(const EvalOptions& o) {
   }
   if (o.knn) {
     const Evaluation knn =
-        evaluate(knn_scores(extract_features(*loaded.encoder, train), train.labels, test_features,
+        evaluate(knn_scores(train_features, train.labels, test_features,
                             static_cast<std::int64_t>(train.class_names.size()), o.knn_options),
                  test.labels);
     fmt::print("kNN (k {}, temperature {}): {}", o.knn_options.k, o.knn_options.temperature,

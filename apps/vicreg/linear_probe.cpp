@@ -23,11 +23,16 @@ struct FeatureBatch {
 /// computed once.
 class FeatureSource {
  public:
-  FeatureSource(nn::ResNet& encoder, const data::Dataset& dataset, const Protocol& protocol,
-                int workers, std::uint64_t seed)
-      : encoder_(encoder), dataset_(dataset), protocol_(protocol), seed_(seed) {
+  FeatureSource(nn::ResNet& encoder, const data::Dataset& dataset, const Tensor& features,
+                const Protocol& protocol, int workers, std::uint64_t seed)
+      : encoder_(encoder),
+        dataset_(dataset),
+        features_(features),
+        protocol_(protocol),
+        seed_(seed) {
     if (protocol.cached) {
-      features_ = extract_features(encoder, dataset);
+      check(features.defined() && features.size(0) == dataset.size(), "linear_probe",
+            "a cached protocol needs the features of all {} images", dataset.size());
     } else {
       loader_.emplace(dataset, data::LoaderOptions{.batch_size = protocol.batch_size,
                                                    .views = 1,
@@ -61,9 +66,9 @@ class FeatureSource {
  private:
   nn::ResNet& encoder_;
   const data::Dataset& dataset_;
+  Tensor features_;  // [N, F] when cached
   const Protocol& protocol_;
   std::uint64_t seed_;
-  Tensor features_;                     // [N, F] when cached
   std::optional<data::Loader> loader_;  // otherwise
   Tensor order_;
   std::int64_t position_ = 0;
@@ -104,6 +109,7 @@ nlohmann::json to_json(const Protocol& p) {
 }
 
 std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::Dataset& train,
+                                               const Tensor& train_features,
                                                const Protocol& protocol, int workers,
                                                std::uint64_t seed, const EpochCallback& on_epoch) {
   Generator generator(seed, 1);
@@ -123,7 +129,7 @@ std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::
           : optim::step_decay({.lr = protocol.lr, .milestones = protocol.milestones});
 
   const EvalMode eval_mode(encoder);
-  FeatureSource source(encoder, train, protocol, workers, seed);
+  FeatureSource source(encoder, train, train_features, protocol, workers, seed);
   for (std::int64_t epoch = 0; epoch < protocol.epochs; ++epoch) {
     source.start_epoch(epoch);
     double total = 0;

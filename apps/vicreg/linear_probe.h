@@ -38,9 +38,11 @@ nlohmann::json to_json(const Protocol& protocol);
 /// Told the epoch (from 1) and its mean training loss; false stops the training.
 using EpochCallback = std::function<bool(std::int64_t epoch, double loss)>;
 
-/// Trains a classifier [features -> classes] on the frozen encoder. `seed` decides its initial
-/// weights, the order of the images, and the crops.
+/// Trains a classifier [features -> classes] on the frozen encoder. With protocol.cached,
+/// `train_features` [N, F] are the features of `train`; otherwise it may be undefined. `seed`
+/// decides the initial weights, the order of the images, and the crops.
 std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::Dataset& train,
+                                               const Tensor& train_features,
                                                const Protocol& protocol, int workers,
                                                std::uint64_t seed, const EpochCallback& on_epoch);
 

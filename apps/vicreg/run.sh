@@ -3,7 +3,7 @@
 # with VICReg for a short run, and compares it with an untrained encoder by linear evaluation.
 # usage: apps/vicreg/run.sh [--data DIR] [--out DIR]
 #   --data DIR   CIFAR-10's binary files, if they are at hand; otherwise they are downloaded
-#   --out DIR    run folder (default runs/quick, or runs/quick-synthetic without CIFAR-10)
+#   --out DIR    run folder (default runs/quick here, or runs/quick-synthetic without CIFAR-10)
 # Running it again reuses what is there.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -33,7 +33,9 @@ else
   echo "going on with the built-in data set"
   dataset=synthetic
 fi
-[ -n "$out" ] || { [ $dataset = cifar10 ] && out=runs/quick || out=runs/quick-synthetic; }
+if [ -z "$out" ]; then
+  [ $dataset = cifar10 ] && out=$root/runs/quick || out=$root/runs/quick-synthetic
+fi
 data_options=(--dataset $dataset ${data:+--data "$data"})
 programs=$build/apps/vicreg
 
@@ -46,7 +48,7 @@ evaluate() {
   shift
   if [ "$out/$name.txt" -nt "$out/checkpoint.safetensors" ]; then return; fi
   "$programs/linear_eval" "$@" "${data_options[@]}" --limit 2560 --test-limit 1000 --cached \
-    --lr 0.1 --momentum 0.9 --epochs 50 --knn --json "$out/$name.json" >"$out/$name.tmp"
+    --protocol vicreg --knn --json "$out/$name.json" >"$out/$name.tmp"
   mv "$out/$name.tmp" "$out/$name.txt"
 }
 echo "evaluating the trained and an untrained encoder"

@@ -14,6 +14,7 @@ namespace {
 
 using namespace gradus;
 using namespace gradus::test;
+using vicreg::extract_features;
 using vicreg::named_protocol;
 using vicreg::Protocol;
 using vicreg::train_linear_probe;
@@ -40,7 +41,7 @@ nn::ResNet make_encoder() {
 
 double accuracy(nn::ResNet& encoder, nn::Linear& head, const data::Dataset& dataset) {
   const NoGrad no_grad;
-  const Tensor scores = head(Variable(vicreg::extract_features(encoder, dataset))).value();
+  const Tensor scores = head(Variable(extract_features(encoder, dataset))).value();
   return static_cast<double>(nn::count_top_k(scores, dataset.labels)) /
          static_cast<double>(dataset.size());
 }
@@ -84,13 +85,14 @@ TEST_CASE("a separable task is learnt, from cached features and from augmented i
     const auto before = nn::state_dict(encoder);
     const Protocol protocol{
         .epochs = 60, .batch_size = 8, .lr = 0.5, .momentum = 0.9, .cached = cached};
+    const Tensor features = cached ? extract_features(encoder, dataset) : Tensor();
     std::vector<double> losses;
-    const auto head =
-        train_linear_probe(encoder, dataset, protocol, 1, 5, [&](std::int64_t epoch, double loss) {
-          losses.push_back(loss);
-          CHECK(epoch == static_cast<std::int64_t>(losses.size()));
-          return true;
-        });
+    const auto head = train_linear_probe(encoder, dataset, features, protocol, 1, 5,
+                                         [&](std::int64_t epoch, double loss) {
+                                           losses.push_back(loss);
+                                           CHECK(epoch == static_cast<std::int64_t>(losses.size()));
+                                           return true;
+                                         });
     CHECK(losses.size() == 60);
     CHECK(losses.back() < 0.5 * losses.front());
     CHECK(accuracy(encoder, *head, dataset) > 0.95);
@@ -103,13 +105,15 @@ TEST_CASE("a probe depends on its seed alone, and stops when told") {
   const data::Dataset dataset = colours(9);
   nn::ResNet encoder = make_encoder();
   const auto train = [&](bool cached, int workers, std::uint64_t seed, std::int64_t last = 2) {
+    const Tensor features = cached ? extract_features(encoder, dataset) : Tensor();
     std::int64_t epochs = 0;
-    const auto head = train_linear_probe(
-        encoder, dataset, {.epochs = 2, .batch_size = 4, .small_init = true, .cached = cached},
-        workers, seed, [&](std::int64_t epoch, double) {
-          epochs = epoch;
-          return epoch < last;
-        });
+    const auto head =
+        train_linear_probe(encoder, dataset, features,
+                           {.epochs = 2, .batch_size = 4, .small_init = true, .cached = cached},
+                           workers, seed, [&](std::int64_t epoch, double) {
+                             epochs = epoch;
+                             return epoch < last;
+                           });
     CHECK(epochs == last);
     return nn::state_dict(*head);
   };
@@ -121,20 +125,31 @@ TEST_CASE("a probe depends on its seed alone, and stops when told") {
   }
 }
 
+TEST_CASE("a cached protocol without the features of all images is an error") {
+  const data::Dataset dataset = colours(5);
+  nn::ResNet encoder = make_encoder();
+  const auto train = [&](const Tensor& features) {
+    train_linear_probe(encoder, dataset, features, {.cached = true}, 0, 0,
+                       [](std::int64_t, double) { return true; });
+  };
+  CHECK_ERROR(train(Tensor()), "features of all 5 images");
+  CHECK_ERROR(train(zeros({4, 32})), "features of all 5 images");
+}
+
 TEST_CASE("features are the encoder's in evaluation mode, image by image") {
   const data::Dataset dataset = colours(130);  // more than one batch
   nn::ResNet encoder = make_encoder();
   encoder.bn1.running_mean.fill(0.1);
   std::int64_t last = 0;
   const Tensor features =
-      vicreg::extract_features(encoder, dataset, [&](std::int64_t done) { last = done; });
+      extract_features(encoder, dataset, [&](std::int64_t done) { last = done; });
   CHECK(last == 130);
   CHECK(features.shape() == Shape{130, 32});
   CHECK(encoder.training());
   const data::Dataset one{.images = dataset.images.slice(129, 130),
                           .labels = dataset.labels.slice(129, 130),
                           .class_names = dataset.class_names};
-  const auto alone = vicreg::extract_features(encoder, one).to_vector<float>();
+  const auto alone = extract_features(encoder, one).to_vector<float>();
   for (std::size_t i = 0; i < alone.size(); ++i)
     CHECK(features.data<float>()[129 * 32 + i] == doctest::Approx(alone[i]).epsilon(1e-5));
 }

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Runs the suite under AddressSanitizer and UndefinedBehaviorSanitizer, then the loader's tests under
+# ThreadSanitizer. Takes about half an hour on 2 cores.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+configure() { # SANITIZERS BUILD
+  cmake -S "$root" -B "$2" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DGRADUS_SANITIZE="$1" >/dev/null
+}
+
+configure address,undefined "$root/build-address"
+cmake --build "$root/build-address"
+# halt_on_error: an undefined behaviour fails the test; leaks are checked by default.
+UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+  ctest --test-dir "$root/build-address" --output-on-failure --label-exclude long
+
+configure thread "$root/build-thread"
+cmake --build "$root/build-thread" --target test_data
+# GCC's OpenMP is not built for ThreadSanitizer, so only tests without OpenMP regions can run.
+"$root/build-thread/tests/test_data" -sf='*loader.cpp'
