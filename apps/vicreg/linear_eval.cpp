@@ -103,13 +103,14 @@ Evaluation run_linear(nn::ResNet& encoder, const EvalOptions& o, const data::Dat
   fmt::print("training a linear classifier on {} images: protocol {}\n", train.size(),
              to_json(o.protocol).dump());
   const std::int64_t every = std::max<std::int64_t>(1, o.protocol.epochs / 5);
-  const auto head = train_linear_probe(
-      encoder, train, o.protocol, o.workers, o.seed, [&](std::int64_t epoch, double loss) {
-        if (epoch % every == 0 || !o.protocol.cached)
-          fmt::print("epoch {}/{}: loss {:.4f}\n", epoch, o.protocol.epochs, loss);
-        std::fflush(stdout);
-        return true;
-      });
+  const auto head = train_linear_probe(encoder, train, train_features, o.protocol, o.workers,
+                                       o.seed, [&](std::int64_t epoch, double loss) {
+                                         if (epoch % every == 0 || !o.protocol.cached)
+                                           fmt::print("epoch {}/{}: loss {:.4f}\n", epoch,
+                                                      o.protocol.epochs, loss);
+                                         std::fflush(stdout);
+                                         return true;
+                                       });
   const NoGrad no_grad;
   return evaluate((*head)(Variable(test_features)).value(), test.labels);
 }
