@@ -40,14 +40,14 @@ data_options=(--dataset $dataset ${data:+--data "$data"})
 programs=$build/apps/vicreg
 
 "$programs/train" "${data_options[@]}" --out "$out" --resume \
-  --limit 2560 --batch-size 64 --epochs 3 --lr 1e-3 --schedule cosine
+  --limit 2048 --batch-size 64 --epochs 3 --lr 1e-3 --schedule cosine
 
 # evaluate NAME ARGUMENT...: linear evaluation on cached features, kept in $out/NAME.txt and .json
 evaluate() {
   local name=$1
   shift
   if [ "$out/$name.txt" -nt "$out/checkpoint.safetensors" ]; then return; fi
-  "$programs/linear_eval" "$@" "${data_options[@]}" --limit 2560 --test-limit 1000 --cached \
+  "$programs/linear_eval" "$@" "${data_options[@]}" --limit 2048 --test-limit 1000 --cached \
     --protocol vicreg --knn --json "$out/$name.json" >"$out/$name.tmp"
   mv "$out/$name.tmp" "$out/$name.txt"
 }
