@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the suite under AddressSanitizer and UndefinedBehaviorSanitizer, then the loader's tests under
-# ThreadSanitizer. Takes about half an hour on 2 cores.
+# ThreadSanitizer. Takes about a quarter of an hour on 2 cores.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 

@@ -33,12 +33,14 @@ install_packages() {
 
 # Configures and builds (Release) in $build.
 build_gradus() {
+  local log=$build/build.log
+  mkdir -p "$build"
   echo "building in $build"
   cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release ${GRADUS_CMAKE_FLAGS:-} \
-    >"$build.log" 2>&1 && cmake --build "$build" ${1:+--target "$@"} >>"$build.log" 2>&1 || {
-    echo "error: the build failed; the end of $build.log:" >&2
-    grep -E 'error|Error' "$build.log" | head -n 20 >&2
-    tail -n 20 "$build.log" >&2
+    >"$log" 2>&1 && cmake --build "$build" ${1:+--target "$@"} >>"$log" 2>&1 || {
+    echo "error: the build failed; the end of $log:" >&2
+    grep -E 'error|Error' "$log" | head -n 20 >&2
+    tail -n 20 "$log" >&2
     return 1
   }
 }
