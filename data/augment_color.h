@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "tensor/random.h"
+#include "tensor/host_device.h"
 
 namespace gradus::data {
 

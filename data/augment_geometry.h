@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tensor/random.h"
+#include "tensor/host_device.h"
 
 namespace gradus::data {
 

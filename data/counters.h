@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "tensor/random.h"
+#include "tensor/philox.h"
 
 namespace gradus::data {
 

@@ -2,11 +2,20 @@
 // Arguments were validated and outputs allocated by the ops; kernels never fail on valid ones.
 #pragma once
 
+#include <span>
+
+// The CUDA back end is declared where GRADUS_CUDA is defined: in a build that has it.
+#include "tensor/bfloat16.h"
 #include "tensor/elementwise.h"
 #include "tensor/geometry.h"
-#include "tensor/optimizer_ops.h"
-#include "tensor/random.h"
+#include "tensor/optimizer_updates.h"
 
 namespace gradus::cpu {
 #include "tensor/kernels.inc"
 }  // namespace gradus::cpu
+
+#if defined(GRADUS_CUDA)
+namespace gradus::cuda {
+#include "tensor/kernels.inc"
+}  // namespace gradus::cuda
+#endif

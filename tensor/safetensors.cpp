@@ -35,8 +35,11 @@ struct DTypeName {
   DType dtype;
   const char* name;
 };
-constexpr DTypeName dtype_names[] = {
-    {DType::float32, "F32"}, {DType::float64, "F64"}, {DType::uint8, "U8"}, {DType::int64, "I64"}};
+constexpr DTypeName dtype_names[] = {{DType::float32, "F32"},
+                                     {DType::float64, "F64"},
+                                     {DType::bfloat16, "BF16"},
+                                     {DType::uint8, "U8"},
+                                     {DType::int64, "I64"}};
 
 /// Where a tensor's elements lie: bytes [begin, end) after the header.
 struct Entry {
@@ -151,7 +154,7 @@ DType parse_dtype(const fs::path& path, const std::string& name, const json& ent
   for (const DTypeName& known : dtype_names) {
     if (*dtype == known.name) return known.dtype;
   }
-  reject(path, "tensor {} has the dtype {}; supported are F32, F64, U8 and I64", quote(name),
+  reject(path, "tensor {} has the dtype {}; supported are F32, F64, BF16, U8 and I64", quote(name),
          quote(dtype->get<std::string>()));
 }
 

@@ -19,7 +19,7 @@ struct TensorFile {
   std::map<std::string, std::string> metadata = {};
 };
 
-/// Reads a file whole, into tensors on the CPU. Element types F32, F64, U8 and I64.
+/// Reads a file whole, into tensors on the CPU. Element types F32, F64, BF16, U8 and I64.
 ///
 /// A file is not trusted: lengths, offsets and shapes are checked against its size before anything
 /// is allocated, and where the file carries a checksum (all that `write_safetensors` makes do)

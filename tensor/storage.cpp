@@ -12,6 +12,10 @@
 
 #include "tensor/check.h"
 
+#if defined(GRADUS_CUDA)
+#include "tensor/cuda/runtime.h"
+#endif
+
 namespace gradus {
 namespace {
 
@@ -117,20 +121,62 @@ CachingAllocator& cpu_allocator() {
   return *allocator;
 }
 
-CachingAllocator& allocator(Device device) {
-  check(device == Device::cpu, "allocate", "this build has no {} back end", name(device));
-  return cpu_allocator();
+#if defined(GRADUS_CUDA)
+
+void* allocate(std::size_t bytes, Device device) {
+  return device == Device::cuda ? cuda::allocate(bytes) : cpu_allocator().allocate(bytes);
 }
+
+void deallocate(void* memory, std::size_t bytes, Device device) {
+  if (device == Device::cuda) {
+    cuda::deallocate(memory, bytes);
+  } else {
+    cpu_allocator().deallocate(memory, bytes);
+  }
+}
+
+#else
+
+void* allocate(std::size_t bytes, Device device) {
+  check(device == Device::cpu, "allocate", "{}", cuda_unavailable_reason());
+  return cpu_allocator().allocate(bytes);
+}
+
+void deallocate(void* memory, std::size_t bytes, Device) {
+  cpu_allocator().deallocate(memory, bytes);
+}
+
+#endif
 
 }  // namespace
 
 Storage::Storage(std::size_t bytes, Device device)
-    : data_(allocator(device).allocate(bytes)), bytes_(bytes), device_(device) {}
+    : data_(allocate(bytes, device)), bytes_(bytes), device_(device) {}
 
-Storage::~Storage() { allocator(device_).deallocate(data_, bytes_); }
+Storage::~Storage() { deallocate(data_, bytes_, device_); }
 
-MemoryStats memory_stats(Device device) { return allocator(device).stats(); }
-void reset_peak_memory(Device device) { allocator(device).reset_peak(); }
-void release_cached_memory(Device device) { allocator(device).release(); }
+MemoryStats memory_stats([[maybe_unused]] Device device) {
+#if defined(GRADUS_CUDA)
+  if (device == Device::cuda) {
+    const auto [in_use, peak_in_use, reserved] = cuda::memory_counts();
+    return {.in_use = in_use, .peak_in_use = peak_in_use, .reserved = reserved};
+  }
+#endif
+  return cpu_allocator().stats();
+}
+
+void reset_peak_memory([[maybe_unused]] Device device) {
+#if defined(GRADUS_CUDA)
+  if (device == Device::cuda) return cuda::reset_peak_memory();
+#endif
+  cpu_allocator().reset_peak();
+}
+
+void release_cached_memory([[maybe_unused]] Device device) {
+#if defined(GRADUS_CUDA)
+  if (device == Device::cuda) return cuda::release_cached_memory();
+#endif
+  cpu_allocator().release();
+}
 
 }  // namespace gradus

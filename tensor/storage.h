@@ -1,4 +1,5 @@
-// Memory of tensors: a reference-counted block from the device's caching allocator.
+// Memory of tensors: a reference-counted block from the device's caching allocator (on a GPU, the
+// driver's stream-ordered pool).
 #pragma once
 
 #include <cstddef>
@@ -33,7 +34,7 @@ struct MemoryStats {
   std::size_t in_use = 0;       ///< held by live tensors
   std::size_t peak_in_use = 0;  ///< highest in_use since the start or the last reset
   std::size_t reserved = 0;     ///< taken from the system: in use, or cached for the next request
-  std::uint64_t system_allocations = 0;  ///< blocks ever taken from the system
+  std::uint64_t system_allocations = 0;  ///< CPU: blocks ever taken from the system
 };
 
 MemoryStats memory_stats(Device device = Device::cpu);

@@ -164,6 +164,7 @@ Tensor from_span(std::span<const T> values, const Shape& shape) {
   template Tensor from_span(std::span<const T>, const Shape&);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
 GRADUS_INSTANTIATE(std::uint8_t)
 GRADUS_INSTANTIATE(std::int64_t)
 #undef GRADUS_INSTANTIATE

@@ -12,7 +12,7 @@ Variable unary(std::string_view op, Function function, const Variable& x) {
   if constexpr (Function::saves == Saves::input) saved = x.value();
   if constexpr (Function::saves == Saves::output) saved = y;
   return make_variable(op, std::move(y), {&x}, [=](const Tensor& dy) -> std::vector<Tensor> {
-    return {unary_backward(op, function, dy, saved)};
+    return {unary_backward(function, dy, saved)};
   });
 }
 

@@ -71,7 +71,7 @@ void scatter_add_rows(const T* x, const std::int64_t* index, T* y, std::int64_t 
     for (std::int64_t i = 0; i < rows; ++i) {
       const T* from = x + i * columns;
       T* to = y + index[i] * columns;
-      for (auto j = begin; j < end; ++j) to[j] += from[j];
+      for (auto j = begin; j < end; ++j) to[j] = static_cast<T>(to[j] + from[j]);
     }
   });
 }
@@ -79,7 +79,7 @@ void scatter_add_rows(const T* x, const std::int64_t* index, T* y, std::int64_t 
 template <class T>
 void one_hot(const std::int64_t* index, T* y, std::int64_t rows, std::int64_t columns) {
   fill(y, T{0}, rows * columns);
-  for (std::int64_t i = 0; i < rows; ++i) y[i * columns + index[i]] = 1;
+  for (std::int64_t i = 0; i < rows; ++i) y[i * columns + index[i]] = static_cast<T>(1);
 }
 
 template <class T>
@@ -89,9 +89,9 @@ void all_finite(const T* x, std::int64_t n, bool* result) {
 #pragma omp parallel for reduction(&& : finite)
   for (std::int64_t begin = 0; begin < n; begin += elementwise_grain) {
     const std::int64_t end = std::min(n, begin + elementwise_grain);
-    T sum = 0;
+    Compute<T> sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = begin; i < end; ++i) sum += x[i] * T{0};
+    for (std::int64_t i = begin; i < end; ++i) sum += x[i] * Compute<T>{0};
     finite = finite && sum == 0;
   }
   *result = finite;
@@ -101,6 +101,7 @@ void all_finite(const T* x, std::int64_t n, bool* result) {
   template void fill(T*, T, std::int64_t);                                                       \
   template void cast(const T*, float*, std::int64_t);                                            \
   template void cast(const T*, double*, std::int64_t);                                           \
+  template void cast(const T*, BFloat16*, std::int64_t);                                         \
   template void cast(const T*, std::uint8_t*, std::int64_t);                                     \
   template void cast(const T*, std::int64_t*, std::int64_t);                                     \
   template void copy_rows(const T*, std::int64_t, T*, std::int64_t, std::int64_t, std::int64_t); \
@@ -110,9 +111,11 @@ void all_finite(const T* x, std::int64_t n, bool* result) {
   template void one_hot(const std::int64_t*, T*, std::int64_t, std::int64_t);
 GRADUS_INSTANTIATE_ANY(float)
 GRADUS_INSTANTIATE_ANY(double)
+GRADUS_INSTANTIATE_ANY(BFloat16)
 GRADUS_INSTANTIATE_ANY(std::uint8_t)
 GRADUS_INSTANTIATE_ANY(std::int64_t)
 template void all_finite(const float*, std::int64_t, bool*);
 template void all_finite(const double*, std::int64_t, bool*);
+template void all_finite(const BFloat16*, std::int64_t, bool*);
 
 }  // namespace gradus::cpu

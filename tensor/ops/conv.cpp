@@ -72,7 +72,7 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
     check_shape(op, "bias", bias, {g.O});
   }
   Tensor output = empty(output_shape(g), options_of(input));
-  dispatch_floating(op, input.dtype(), [&]<class T>() {
+  dispatch_full_precision(op, input.dtype(), [&]<class T>() {
     const T* bias_data = bias ? bias.data<T>() : nullptr;
     GRADUS_KERNEL(input.device(),
                   conv2d(input.data<T>(), weight.data<T>(), bias_data, output.data<T>(), g));
@@ -87,7 +87,7 @@ Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const 
   const Conv2dGeometry g = conv2d_geometry(op, input_shape, weight.shape(), options);
   check_shape(op, "doutput", doutput, output_shape(g));
   Tensor dinput = empty(input_shape, options_of(doutput));
-  dispatch_floating(op, doutput.dtype(), [&]<class T>() {
+  dispatch_full_precision(op, doutput.dtype(), [&]<class T>() {
     GRADUS_KERNEL(doutput.device(),
                   conv2d_backward_input(doutput.data<T>(), weight.data<T>(), dinput.data<T>(), g));
   });
@@ -101,7 +101,7 @@ Tensor conv2d_backward_weight(const Tensor& input, const Tensor& doutput, const 
   const Conv2dGeometry g = conv2d_geometry(op, input.shape(), weight_shape, options);
   check_shape(op, "doutput", doutput, output_shape(g));
   Tensor dweight = empty(weight_shape, options_of(doutput));
-  dispatch_floating(op, doutput.dtype(), [&]<class T>() {
+  dispatch_full_precision(op, doutput.dtype(), [&]<class T>() {
     GRADUS_KERNEL(doutput.device(),
                   conv2d_backward_weight(input.data<T>(), doutput.data<T>(), dweight.data<T>(), g));
   });

@@ -23,7 +23,7 @@ Tensor arithmetic(std::string_view op, Function function, const Tensor& a, const
   check_same_kind(op, "a", a, "b", b);
   const Shape shape = broadcast_shapes(op, a.shape(), b.shape());
   Tensor y = empty(shape, options_of(a));
-  dispatch_floating(op, a.dtype(), [&]<class T>() {
+  dispatch_full_precision(op, a.dtype(), [&]<class T>() {
     GRADUS_KERNEL(a.device(), binary(function, a.data<T>(), b.data<T>(), y.data<T>(),
                                      broadcast_geometry(shape, a.shape(), b.shape())));
   });
@@ -43,6 +43,33 @@ Tensor comparison(std::string_view op, Function function, const Tensor& a, const
 }
 
 }  // namespace
+
+template <class Function>
+Tensor unary_forward(std::string_view op, Function function, const Tensor& x) {
+  check_floating(op, "x", x);
+  Tensor y = empty(x.shape(), options_of(x));
+  dispatch_full_precision(op, x.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(x.device(), unary(function, x.data<T>(), y.data<T>(), x.numel()));
+  });
+  return y;
+}
+
+template <class Function>
+Tensor unary_backward(Function function, const Tensor& dy, const Tensor& saved) {
+  Tensor dx = empty(dy.shape(), options_of(dy));
+  dispatch_full_precision("backward", dy.dtype(), [&]<class T>() {
+    const T* saved_data = saved.defined() ? saved.data<T>() : nullptr;
+    GRADUS_KERNEL(dy.device(),
+                  unary_backward(function, dy.data<T>(), saved_data, dx.data<T>(), dy.numel()));
+  });
+  return dx;
+}
+
+#define GRADUS_INSTANTIATE(Function)                                        \
+  template Tensor unary_forward(std::string_view, Function, const Tensor&); \
+  template Tensor unary_backward(Function, const Tensor&, const Tensor&);
+GRADUS_UNARY_FUNCTIONS(GRADUS_INSTANTIATE)
+#undef GRADUS_INSTANTIATE
 
 StridedGeometry broadcast_geometry(const Shape& out, const Shape& a, const Shape& b) {
   const auto strides_a = broadcast_strides(a, out.rank());
@@ -118,7 +145,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   const Tensor mask = broadcast_to(condition, shape);
   const Tensor full_a = broadcast_to(a, shape), full_b = broadcast_to(b, shape);
   Tensor y = empty(shape, options_of(a));
-  dispatch_floating("where", a.dtype(), [&]<class T>() {
+  dispatch_full_precision("where", a.dtype(), [&]<class T>() {
     GRADUS_KERNEL(a.device(), where(mask.data<std::uint8_t>(), full_a.data<T>(), full_b.data<T>(),
                                     y.data<T>(), y.numel()));
   });
@@ -128,7 +155,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 void add_scaled(Tensor& into, const Tensor& x, double scale) {
   check_same_kind("add_scaled", "into", into, "x", x);
   check_shape("add_scaled", "x", x, into.shape());
-  dispatch_floating("add_scaled", x.dtype(), [&]<class T>() {
+  dispatch_full_precision("add_scaled", x.dtype(), [&]<class T>() {
     GRADUS_KERNEL(x.device(),
                   add_scaled(static_cast<T>(scale), x.data<T>(), into.data<T>(), x.numel()));
   });

@@ -22,7 +22,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options) {
         options.transpose_a ? " transposed" : "", b.shape(),
         options.transpose_b ? " transposed" : "");
   Tensor c = empty(batched ? Shape{g.batch, g.m, g.n} : Shape{g.m, g.n}, options_of(a));
-  dispatch_floating("matmul", a.dtype(), [&]<class T>() {
+  dispatch_full_precision("matmul", a.dtype(), [&]<class T>() {
     GRADUS_KERNEL(a.device(), matmul(a.data<T>(), b.data<T>(), c.data<T>(), g));
   });
   return c;

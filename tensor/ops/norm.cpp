@@ -39,7 +39,7 @@ BatchStatistics batch_norm_statistics(const Tensor& x) {
   const auto [rows, C] = as_rows(op, x);
   check(rows >= 1, op, "x must not be empty: it has no mean; got {}", x.shape());
   BatchStatistics result{empty({C}, options_of(x)), empty({C}, options_of(x))};
-  dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
+  dispatch_full_precision(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
     GRADUS_KERNEL(x.device(), batch_norm_statistics(x.data<T>(), result.mean.data<T>(),
                                                     result.variance.data<T>(), rows, C));
   });
@@ -55,7 +55,7 @@ Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tens
   check_channels(op, "beta", beta, x);
   check_eps(op, eps);
   Tensor y = empty(x.shape(), options_of(x));
-  dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
+  dispatch_full_precision(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
     GRADUS_KERNEL(x.device(),
                   batch_norm(x.data<T>(), statistics.mean.data<T>(), statistics.variance.data<T>(),
                              gamma.data<T>(), beta.data<T>(), y.data<T>(), eps, rows, C));
@@ -75,7 +75,7 @@ BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x,
   check_eps(op, eps);
   BatchNormGradients result{empty(x.shape(), options_of(x)), empty({C}, options_of(x)),
                             empty({C}, options_of(x))};
-  dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
+  dispatch_full_precision(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
     const T* mean = statistics.mean.data<T>();
     const T* variance = statistics.variance.data<T>();
     T* dx = result.dx.data<T>();

@@ -52,7 +52,7 @@ MaxResult max_pool2d(const Tensor& input, const Pool2dOptions& options) {
   const Pool2dGeometry g = pool2d_geometry(op, input.shape(), options);
   MaxResult result{empty(output_shape(g), options_of(input)),
                    empty(output_shape(g), {DType::int64, input.device()})};
-  dispatch_floating(op, input.dtype(), [&]<class T>() {
+  dispatch_full_precision(op, input.dtype(), [&]<class T>() {
     GRADUS_KERNEL(input.device(), max_pool2d(input.data<T>(), result.values.data<T>(),
                                              result.indices.data<std::int64_t>(), g));
   });
@@ -70,7 +70,7 @@ Tensor max_pool2d_backward(const Tensor& doutput, const Tensor& indices, const S
         "indices must be int64 on doutput's device; got {} on {}", name(indices.dtype()),
         name(indices.device()));
   Tensor dinput = empty(input_shape, options_of(doutput));
-  dispatch_floating(op, doutput.dtype(), [&]<class T>() {
+  dispatch_full_precision(op, doutput.dtype(), [&]<class T>() {
     GRADUS_KERNEL(
         doutput.device(),
         max_pool2d_backward(doutput.data<T>(), indices.data<std::int64_t>(), dinput.data<T>(), g));
@@ -83,7 +83,7 @@ Tensor avg_pool2d(const Tensor& input, const Pool2dOptions& options) {
   check_floating(op, "input", input);
   const Pool2dGeometry g = pool2d_geometry(op, input.shape(), options);
   Tensor output = empty(output_shape(g), options_of(input));
-  dispatch_floating(op, input.dtype(), [&]<class T>() {
+  dispatch_full_precision(op, input.dtype(), [&]<class T>() {
     GRADUS_KERNEL(input.device(), avg_pool2d(input.data<T>(), output.data<T>(), g));
   });
   return output;
@@ -96,7 +96,7 @@ Tensor avg_pool2d_backward(const Tensor& doutput, const Shape& input_shape,
   const Pool2dGeometry g = pool2d_geometry(op, input_shape, options);
   check_shape(op, "doutput", doutput, output_shape(g));
   Tensor dinput = empty(input_shape, options_of(doutput));
-  dispatch_floating(op, doutput.dtype(), [&]<class T>() {
+  dispatch_full_precision(op, doutput.dtype(), [&]<class T>() {
     GRADUS_KERNEL(doutput.device(), avg_pool2d_backward(doutput.data<T>(), dinput.data<T>(), g));
   });
   return dinput;

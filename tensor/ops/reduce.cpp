@@ -46,7 +46,7 @@ struct Reduction {
 
 Tensor sum_prepared(const Tensor& x, const Reduction& r) {
   Tensor y = empty(r.output, options_of(x));
-  dispatch_floating("sum", x.dtype(), [&]<class T>() {
+  dispatch_full_precision("sum", x.dtype(), [&]<class T>() {
     GRADUS_KERNEL(x.device(), sum(x.data<T>(), y.data<T>(), r.geometry));
   });
   return y;
@@ -73,7 +73,7 @@ Tensor variance(const Tensor& x, Axes axes, double correction, bool keep_axes) {
   const double n = static_cast<double>(r.geometry.reduce);
   const Tensor average = affine(sum_prepared(input, r), 1 / n, 0);
   Tensor y = empty(r.output, options_of(x));
-  dispatch_floating("variance", x.dtype(), [&]<class T>() {
+  dispatch_full_precision("variance", x.dtype(), [&]<class T>() {
     GRADUS_KERNEL(x.device(), sum_squared_deviations(input.data<T>(), average.data<T>(),
                                                      y.data<T>(), r.geometry));
   });
@@ -88,7 +88,7 @@ MaxResult max(const Tensor& x, Axes axes, bool keep_axes) {
         x.shape());
   const Tensor input = r.prepare(x);
   MaxResult result{empty(r.output, options_of(x)), empty(r.output, {DType::int64, x.device()})};
-  dispatch_floating("max", x.dtype(), [&]<class T>() {
+  dispatch_full_precision("max", x.dtype(), [&]<class T>() {
     GRADUS_KERNEL(x.device(), max(input.data<T>(), result.values.data<T>(),
                                   result.indices.data<std::int64_t>(), r.geometry));
   });
@@ -111,7 +111,7 @@ Tensor max_backward(const Tensor& dy, const Tensor& indices, const Shape& shape,
     }
   }
   Tensor dx = empty(prepared, options_of(dy));
-  dispatch_floating("max_backward", dy.dtype(), [&]<class T>() {
+  dispatch_full_precision("max_backward", dy.dtype(), [&]<class T>() {
     GRADUS_KERNEL(dy.device(), max_backward(dy.data<T>(), indices.data<std::int64_t>(),
                                             dx.data<T>(), r.geometry));
   });

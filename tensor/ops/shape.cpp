@@ -197,7 +197,7 @@ Tensor scatter_add_rows(const Tensor& dy, const Tensor& index, std::int64_t rows
         "dy needs a row for each index; got {} for {} indices", dy.shape(), index.numel());
   Tensor dx = zeros(with_rows(dy.shape(), rows), options_of(dy));
   const std::int64_t columns = index.numel() == 0 ? 0 : dy.numel() / index.numel();
-  dispatch_floating("scatter_add_rows", dy.dtype(), [&]<class T>() {
+  dispatch_full_precision("scatter_add_rows", dy.dtype(), [&]<class T>() {
     GRADUS_KERNEL(dy.device(), scatter_add_rows(dy.data<T>(), index.data<std::int64_t>(),
                                                 dx.data<T>(), index.numel(), columns));
   });

@@ -189,8 +189,8 @@ TEST_CASE("safetensors: entries that are not valid") {
   CHECK(header_error(R"({"x":[]})", 0) == "tensor \"x\" is not a JSON object");
   CHECK(header_error(R"({"x":{}})", 0) == "tensor \"x\" has no dtype string");
   CHECK(header_error(entry("1", "[]", "[0,1]"), 1) == "tensor \"x\" has no dtype string");
-  CHECK(header_error(entry("\"BF16\"", "[1]", "[0,2]"), 2) ==
-        "tensor \"x\" has the dtype \"BF16\"; supported are F32, F64, U8 and I64");
+  CHECK(header_error(entry("\"F16\"", "[1]", "[0,2]"), 2) ==
+        "tensor \"x\" has the dtype \"F16\"; supported are F32, F64, BF16, U8 and I64");
   CHECK(header_error(entry("\"U8\"", "3", "[0,3]"), 3) == "tensor \"x\" has no shape array");
   CHECK(header_error(entry("\"U8\"", "[-3]", "[0,3]"), 3) ==
         "tensor \"x\": shape is not made of non-negative integers");

@@ -1,0 +1,23 @@
+# The emulated CUDA back end: the same .cu files, compiled by the host's compiler against the
+# emulator's headers. Each is included by a generated .cpp, so that one tree can hold both builds.
+function(gradus_add_emulated_cuda)
+  file(GLOB emulator_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tensor/cuda/emulator/*.cpp)
+  foreach(folder tensor data)
+    set(sources ${ARGN})
+    list(FILTER sources INCLUDE REGEX "/${folder}/cuda/")
+    foreach(source ${sources})
+      file(RELATIVE_PATH name ${PROJECT_SOURCE_DIR} ${source})
+      if(source MATCHES "\\.cu$")
+        set(wrapper ${PROJECT_BINARY_DIR}/emulated/${name}.cpp)
+        file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"${name}\"\n")
+        set(source ${wrapper})
+      endif()
+      target_sources(gradus_${folder}_emulated PRIVATE ${source})
+    endforeach()
+    target_compile_definitions(gradus_${folder}_emulated PUBLIC GRADUS_CUDA=1 GRADUS_CUDA_EMULATOR=1)
+    target_include_directories(gradus_${folder}_emulated BEFORE
+                               PUBLIC ${PROJECT_SOURCE_DIR}/tensor/cuda/emulator/include)
+  endforeach()
+  target_sources(gradus_tensor_emulated PRIVATE ${emulator_sources})
+  target_link_libraries(gradus_tensor_emulated PUBLIC Boost::context)
+endfunction()

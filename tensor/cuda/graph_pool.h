@@ -1,0 +1,32 @@
+// The memory of a captured graph. Internal to tensor/cuda.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace gradus::cuda {
+
+/// Blocks that the work of one graph allocates while it is captured, and reuses within itself. They
+/// stay where they are as long as the graph, or a tensor from it, lives. Guarded by its callers.
+class GraphPool {
+ public:
+  GraphPool() = default;
+  ~GraphPool();
+  GraphPool(const GraphPool&) = delete;
+  GraphPool& operator=(const GraphPool&) = delete;
+
+  void* allocate(std::size_t bytes);
+  void deallocate(void* block, std::size_t bytes) { free_[bytes].push_back(block); }
+
+ private:
+  std::map<std::size_t, std::vector<void*>> free_;  // by size
+  std::vector<void*> blocks_;
+};
+
+/// From begin to end, allocations come from `pool`.
+void begin_graph_memory(std::shared_ptr<GraphPool> pool);
+void end_graph_memory();
+
+}  // namespace gradus::cuda

@@ -1,0 +1,138 @@
+// The CUDA runtime as the back end uses it: errors, the stream, cuBLAS, copies, memory, profiling.
+// No fmt here: nvcc reads this header.
+#pragma once
+
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace gradus::cuda {
+
+// --- errors -----------------------------------------------------------------------------------
+/// Throws Error with the expression, CUDA's text, file and line unless the status is success.
+void check_status(cudaError_t status, const char* expression, const char* file, int line);
+void check_status(cublasStatus_t status, const char* expression, const char* file, int line);
+#define GRADUS_CUDA_CHECK(expression) \
+  ::gradus::cuda::check_status((expression), #expression, __FILE__, __LINE__)
+/// Throws Error with the kernel's name and the launch's shape unless the status is success.
+void check_launch(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
+                  std::size_t shared_bytes);
+
+// --- the device: the first GPU, looked up once ---------------------------------------------------
+/// Why it cannot be used; empty if it can.
+const std::string& unavailable_reason();
+std::string device_description();
+
+// --- handles, made on first use; throw Error if the device cannot be used
+// -------------------------
+/// The stream that all work of this back end is ordered on.
+cudaStream_t stream();
+/// The cuBLAS handle, bound to stream(), with a workspace of its own (so that it can be captured).
+cublasHandle_t blas();
+/// The second-level cache's size in bytes: what chunked algorithms cut their scratch to.
+std::size_t l2_bytes();
+int multiprocessor_count();
+/// Waits until all work on stream() is done.
+void synchronize();
+
+/// Whether fp32 matrix products may round their inputs to TF32 (10 bits) for the tensor cores.
+void allow_tf32(bool on);
+bool tf32_allowed();
+
+// --- memory -------------------------------------------------------------------------------------
+/// Memory from the stream-ordered pool, or from the graph's own pool while one is captured.
+void* allocate(std::size_t bytes);
+void deallocate(void* memory, std::size_t bytes) noexcept;
+struct MemoryCounts {
+  std::size_t in_use = 0, peak_in_use = 0, reserved = 0;
+};
+MemoryCounts memory_counts();
+void reset_peak_memory();
+/// Gives what the pool holds unused back to the driver.
+void release_cached_memory();
+
+/// Temporary memory of a launcher: `Scratch<float> tiles(count); kernel<<<...>>>(tiles.data())`.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(std::int64_t count)
+      : bytes_(static_cast<std::size_t>(count) * sizeof(T)),
+        data_(static_cast<T*>(allocate(bytes_))) {}
+  ~Scratch() { deallocate(data_, bytes_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  T* data() const { return data_; }
+
+ private:
+  std::size_t bytes_;
+  T* data_;
+};
+
+/// Memory that the host and copies of the device share, page-locked.
+void* allocate_pinned(std::size_t bytes);
+void deallocate_pinned(void* memory) noexcept;
+
+/// Copies, ordered on stream(). to_device returns once `from` may be reused; to_host waits, so that
+/// it cannot be part of a captured graph; nor can to_device, whose source is gone at the replay.
+void copy_to_device(void* to, const void* from, std::size_t bytes);
+void copy_to_host(void* to, const void* from, std::size_t bytes);
+void copy_on_device(void* to, const void* from, std::size_t bytes);
+
+// --- profiling: what each launch must do, and how long it took
+// ------------------------------------
+/// Which unit computes: it sets the peak rate.
+enum class Unit : std::uint8_t { fp32, fp64, tf32, bf16 };
+
+/// The least that a launch must do: bytes to and from memory, bytes of scratch that was sized to
+/// stay in the second-level cache, and floating-point operations (a multiply-add is two).
+struct Work {
+  double bytes = 0;
+  double cached_bytes = 0;
+  double flops = 0;
+  Unit unit = Unit::fp32;
+};
+
+/// One launch, as a Profile recorded it; seconds is 0 where launches were skipped.
+struct ProfileEntry {
+  std::string name;
+  Work work;
+  double seconds = 0;
+};
+
+/// While one is alive, launches and library calls are recorded. With `execute`, each is timed by
+/// events and waited for; without, none is run, and results are undefined: a dry run that counts.
+class Profile {
+ public:
+  explicit Profile(bool execute);
+  ~Profile();
+  Profile(const Profile&) = delete;
+  Profile& operator=(const Profile&) = delete;
+  bool executes() const { return execute_; }
+  const std::vector<ProfileEntry>& entries() const { return entries_; }
+
+ private:
+  friend class LaunchRecord;
+  bool execute_;
+  std::vector<ProfileEntry> entries_;
+};
+
+/// Put around each launch or library call: hands it to the Profile that is alive, if any.
+class LaunchRecord {
+ public:
+  LaunchRecord(const char* name, const Work& work);
+  ~LaunchRecord();
+  LaunchRecord(const LaunchRecord&) = delete;
+  LaunchRecord& operator=(const LaunchRecord&) = delete;
+  /// Whether the launch must be left out.
+  bool skipped() const { return skipped_; }
+
+ private:
+  bool skipped_ = false;
+  cudaEvent_t begin_ = nullptr;
+};
+
+}  // namespace gradus::cuda

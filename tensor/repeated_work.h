@@ -1,0 +1,55 @@
+// Work on a device that is the same every time, and reading results back without waiting.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "tensor/tensor.h"
+
+namespace gradus {
+
+/// Runs a function again and again. On a GPU, after two ordinary runs, its launches are captured as
+/// a graph, and from then on run() replays them with one call: the host does nothing else of what
+/// the function does. So each run must do the same work on the same tensors; what changes from run
+/// to run (the batch, the learning rate) lies in tensors that the caller overwrites in between.
+///
+/// Where capturing fails (the function reads a result, say), the function goes on being called.
+class RepeatedWork {
+ public:
+  RepeatedWork(Device device, std::function<void()> work);
+  ~RepeatedWork();
+  RepeatedWork(const RepeatedWork&) = delete;
+  RepeatedWork& operator=(const RepeatedWork&) = delete;
+
+  void run();
+  /// Whether runs are replays by now.
+  bool replays() const;
+  /// Why it could not be captured; empty if it was, or was not tried yet.
+  const std::string& failure() const { return failure_; }
+
+ private:
+  struct Captured;
+  Device device_;
+  std::function<void()> work_;
+  int runs_ = 0;
+  std::string failure_;
+  std::unique_ptr<Captured> captured_;
+};
+
+/// A copy of a tensor to the host, under way while the host goes on.
+class Readback {
+ public:
+  Readback() = default;
+  explicit Readback(const Tensor& source);
+
+  bool defined() const { return shared_ != nullptr; }
+  /// The copy, on the CPU; waits until it is there.
+  Tensor get() const;
+
+ private:
+  struct Shared;
+  std::shared_ptr<Shared> shared_;
+};
+
+}  // namespace gradus
