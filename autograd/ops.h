@@ -86,6 +86,8 @@ Variable batch_norm_eval(const Variable& x, const BatchStatistics& statistics,
                          const Variable& gamma, const Variable& beta, double eps = 1e-5);
 Variable softmax(const Variable& x);
 Variable log_softmax(const Variable& x);
+/// Each row's loss: [N, classes] and labels [N] -> [N].
+Variable softmax_cross_entropy(const Variable& logits, const Tensor& labels, double smoothing = 0);
 /// Zeroes elements with probability p and scales the others by 1 / (1 - p).
 Variable dropout(const Variable& x, double p, Generator& generator);
 

@@ -36,10 +36,7 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels,
   const double smoothing = options.label_smoothing;
   check(smoothing >= 0 && smoothing <= 1, "cross_entropy",
         "label_smoothing must be in [0, 1]; got {}", smoothing);
-  const std::int64_t batch = logits.size(0), classes = logits.size(1);
-  const Tensor target = affine(one_hot(labels, classes, logits.dtype()), 1 - smoothing,
-                               smoothing / static_cast<double>(classes));
-  return sum(log_softmax(logits) * Variable(target)) / static_cast<double>(-batch);
+  return mean(softmax_cross_entropy(logits, labels, smoothing));
 }
 
 Variable mse_loss(const Variable& prediction, const Variable& target) {

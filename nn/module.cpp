@@ -143,6 +143,11 @@ void Module::convert_floating(const Convert& convert) {
   }
 }
 
+Device Module::device() {
+  const std::vector<NamedTensor> state = named_state();
+  return state.empty() ? Device::cpu : state.front().tensor->device();
+}
+
 void Module::to(DType dtype) {
   check(is_floating(dtype), "to", "parameters must be float32 or float64; got {}",
         gradus::name(dtype));

@@ -92,6 +92,8 @@ class Module {
   /// Forgets all gradients.
   void zero_grad();
 
+  /// The device of the first parameter or buffer; the CPU for a module without any.
+  Device device();
   /// Converts floating-point parameters and buffers; forgets gradients.
   void to(DType dtype);
   /// Moves them to a device; integer buffers are counters and stay on the CPU.

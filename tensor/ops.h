@@ -176,6 +176,18 @@ Tensor softmax_backward(const Tensor& dy, const Tensor& y);
 Tensor log_softmax(const Tensor& x);
 Tensor log_softmax_backward(const Tensor& dy, const Tensor& y);
 
+/// Softmax cross-entropy of each row, in the compute type (float32 for bfloat16 logits):
+/// losses_i = -sum_c t_ic log softmax(logits)_ic, t_ic = (1 - smoothing) [c = label_i] +
+/// smoothing / classes; logits [N, classes], labels int64 [N] with values in [0, classes).
+struct CrossEntropyResult {
+  Tensor losses, log_sum_exp;  ///< [N] each
+};
+CrossEntropyResult softmax_cross_entropy(const Tensor& logits, const Tensor& labels,
+                                         double smoothing = 0);
+Tensor softmax_cross_entropy_backward(const Tensor& dlosses, const Tensor& logits,
+                                      const Tensor& labels, const Tensor& log_sum_exp,
+                                      double smoothing = 0);
+
 /// 0 with probability p, else 1 / (1 - p); 0 <= p < 1. Dropout is x times this mask.
 Tensor dropout_mask(const Shape& shape, double p, Generator& generator, TensorOptions options = {});
 

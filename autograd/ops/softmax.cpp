@@ -16,4 +16,14 @@ Variable log_softmax(const Variable& x) {
   });
 }
 
+Variable softmax_cross_entropy(const Variable& logits, const Tensor& labels, double smoothing) {
+  auto [losses, log_sum_exp] = softmax_cross_entropy(logits.value(), labels, smoothing);
+  return make_variable(
+      "softmax_cross_entropy", losses, {&logits},
+      [logits = logits.value(), labels = labels.to(logits.device()), log_sum_exp = log_sum_exp,
+       smoothing](const Tensor& dlosses) -> std::vector<Tensor> {
+        return {softmax_cross_entropy_backward(dlosses, logits, labels, log_sum_exp, smoothing)};
+      });
+}
+
 }  // namespace gradus

@@ -1,0 +1,73 @@
+// Softmax cross-entropy of each row, fused: the probabilities are never stored.
+#include <cmath>
+
+#include "tensor/cpu/parallel.h"
+#include "tensor/kernels.h"
+
+namespace gradus::cpu {
+namespace {
+
+/// Calls function(row) for all rows, in parallel.
+template <class Function>
+void for_each_row(std::int64_t rows, std::int64_t classes, const Function& function) {
+  const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / 16 / (classes + 1));
+  parallel_blocks(rows, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) function(row);
+  });
+}
+
+}  // namespace
+
+template <class T>
+void softmax_cross_entropy(const T* logits, const std::int64_t* labels, Compute<T>* losses,
+                           Compute<T>* log_sum_exp, double smoothing, std::int64_t rows,
+                           std::int64_t classes) {
+  using C = Compute<T>;
+  const C own = static_cast<C>(1 - smoothing);
+  const C share = static_cast<C>(smoothing / static_cast<double>(classes));
+  for_each_row(rows, classes, [=](std::int64_t i) {
+    const T* x = logits + i * classes;
+    C largest = x[0];
+    for (std::int64_t c = 1; c < classes; ++c) largest = std::max(largest, static_cast<C>(x[c]));
+    C sum_exp = 0, sum = 0;
+    for (std::int64_t c = 0; c < classes; ++c) {
+      sum_exp += std::exp(x[c] - largest);
+      sum += x[c] - largest;
+    }
+    const C log_sum = std::log(sum_exp);  // of the shifted logits
+    log_sum_exp[i] = largest + log_sum;
+    losses[i] = own * (log_sum - (x[labels[i]] - largest)) +
+                share * (static_cast<C>(classes) * log_sum - sum);
+  });
+}
+
+template <class T>
+void softmax_cross_entropy_backward(const Compute<T>* dlosses, const T* logits,
+                                    const std::int64_t* labels, const Compute<T>* log_sum_exp,
+                                    T* dlogits, double smoothing, std::int64_t rows,
+                                    std::int64_t classes) {
+  using C = Compute<T>;
+  const C own = static_cast<C>(1 - smoothing);
+  const C share = static_cast<C>(smoothing / static_cast<double>(classes));
+  for_each_row(rows, classes, [=](std::int64_t i) {
+    const T* x = logits + i * classes;
+    T* dx = dlogits + i * classes;
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const C target = share + (c == labels[i] ? own : C(0));
+      dx[c] = static_cast<T>(dlosses[i] * (std::exp(x[c] - log_sum_exp[i]) - target));
+    }
+  });
+}
+
+#define GRADUS_INSTANTIATE(T)                                                                     \
+  template void softmax_cross_entropy<T>(const T*, const std::int64_t*, Compute<T>*, Compute<T>*, \
+                                         double, std::int64_t, std::int64_t);                     \
+  template void softmax_cross_entropy_backward<T>(const Compute<T>*, const T*,                    \
+                                                  const std::int64_t*, const Compute<T>*, T*,     \
+                                                  double, std::int64_t, std::int64_t);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
+#undef GRADUS_INSTANTIATE
+
+}  // namespace gradus::cpu

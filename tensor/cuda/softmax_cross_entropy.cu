@@ -1,0 +1,132 @@
+// Softmax cross-entropy of each row, fused: a warp takes a row, and the probabilities are never
+// stored.
+#include <cmath>
+
+#include "tensor/cuda/device.h"
+#include "tensor/cuda/launch.h"
+#include "tensor/kernels.h"
+
+namespace gradus::cuda {
+namespace {
+
+constexpr int warp = 32;
+constexpr int rows_per_block = 8;
+constexpr unsigned all_lanes = 0xFFFFFFFFu;
+
+/// The largest of the warp's values, in every lane.
+template <class C>
+__device__ C warp_max(C value) {
+  for (int distance = warp / 2; distance > 0; distance /= 2) {
+    const C other = __shfl_xor_sync(all_lanes, value, distance);
+    value = value > other ? value : other;
+  }
+  return value;
+}
+
+/// The sum of the warp's values, in every lane.
+template <class C>
+__device__ C warp_sum(C value) {
+  for (int distance = warp / 2; distance > 0; distance /= 2)
+    value += __shfl_xor_sync(all_lanes, value, distance);
+  return value;
+}
+
+LaunchShape row_shape(std::int64_t rows) {
+  const std::int64_t blocks =
+      std::clamp<std::int64_t>(divide_up(rows, rows_per_block), 1, std::int64_t{1} << 16);
+  return {dim3(static_cast<unsigned>(blocks)), dim3(warp, rows_per_block)};
+}
+
+// logits [rows, classes]; block (32, rows_per_block): one warp a row.
+template <class T>
+__global__ void softmax_cross_entropy_kernel(const T* logits, const std::int64_t* labels,
+                                             Compute<T>* losses, Compute<T>* log_sum_exp,
+                                             Compute<T> own, Compute<T> share, std::int64_t rows,
+                                             std::int64_t classes) {
+  using C = Compute<T>;
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * rows_per_block;
+  for (std::int64_t i = blockIdx.x * std::int64_t{rows_per_block} + threadIdx.y; i < rows;
+       i += stride) {
+    const T* x = logits + i * classes;
+    C largest = x[0];
+    for (std::int64_t c = threadIdx.x; c < classes; c += warp) {
+      const C value = x[c];
+      largest = value > largest ? value : largest;
+    }
+    largest = warp_max(largest);
+    C sum_exp = 0, sum = 0;
+    for (std::int64_t c = threadIdx.x; c < classes; c += warp) {
+      sum_exp += std::exp(x[c] - largest);
+      sum += x[c] - largest;
+    }
+    sum_exp = warp_sum(sum_exp);
+    sum = warp_sum(sum);
+    if (threadIdx.x == 0) {
+      const C log_sum = std::log(sum_exp);  // of the shifted logits
+      log_sum_exp[i] = largest + log_sum;
+      losses[i] = own * (log_sum - (x[labels[i]] - largest)) +
+                  share * (static_cast<C>(classes) * log_sum - sum);
+    }
+  }
+}
+
+// dlogits [rows, classes], one thread an element.
+template <class T>
+__global__ void softmax_cross_entropy_backward_kernel(const Compute<T>* dlosses, const T* logits,
+                                                      const std::int64_t* labels,
+                                                      const Compute<T>* log_sum_exp, T* dlogits,
+                                                      Compute<T> own, Compute<T> share,
+                                                      std::int64_t n, std::int64_t classes) {
+  using C = Compute<T>;
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+  for (std::int64_t at = blockIdx.x * std::int64_t{blockDim.x} + threadIdx.x; at < n;
+       at += stride) {
+    const std::int64_t i = at / classes;
+    const C target = share + (at % classes == labels[i] ? own : C(0));
+    dlogits[at] = static_cast<T>(dlosses[i] * (std::exp(logits[at] - log_sum_exp[i]) - target));
+  }
+}
+
+}  // namespace
+
+template <class T>
+void softmax_cross_entropy(const T* logits, const std::int64_t* labels, Compute<T>* losses,
+                           Compute<T>* log_sum_exp, double smoothing, std::int64_t rows,
+                           std::int64_t classes) {
+  if (rows == 0) return;
+  const double n = static_cast<double>(rows) * static_cast<double>(classes);
+  launch("softmax_cross_entropy", softmax_cross_entropy_kernel<T>, row_shape(rows),
+         {.bytes = n * sizeof(T) + static_cast<double>(rows) * (8 + 2 * sizeof(Compute<T>)),
+          .flops = 6 * n},
+         logits, labels, losses, log_sum_exp, 1 - smoothing,
+         smoothing / static_cast<double>(classes), rows, classes);
+}
+
+template <class T>
+void softmax_cross_entropy_backward(const Compute<T>* dlosses, const T* logits,
+                                    const std::int64_t* labels, const Compute<T>* log_sum_exp,
+                                    T* dlogits, double smoothing, std::int64_t rows,
+                                    std::int64_t classes) {
+  const std::int64_t n = rows * classes;
+  if (n == 0) return;
+  launch("softmax_cross_entropy_backward", softmax_cross_entropy_backward_kernel<T>,
+         one_thread_each(n),
+         {.bytes = 2.0 * static_cast<double>(n) * sizeof(T) +
+                   static_cast<double>(rows) * (8 + 2 * sizeof(Compute<T>)),
+          .flops = 4.0 * static_cast<double>(n)},
+         dlosses, logits, labels, log_sum_exp, dlogits, 1 - smoothing,
+         smoothing / static_cast<double>(classes), n, classes);
+}
+
+#define GRADUS_INSTANTIATE(T)                                                                     \
+  template void softmax_cross_entropy<T>(const T*, const std::int64_t*, Compute<T>*, Compute<T>*, \
+                                         double, std::int64_t, std::int64_t);                     \
+  template void softmax_cross_entropy_backward<T>(const Compute<T>*, const T*,                    \
+                                                  const std::int64_t*, const Compute<T>*, T*,     \
+                                                  double, std::int64_t, std::int64_t);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
+#undef GRADUS_INSTANTIATE
+
+}  // namespace gradus::cuda

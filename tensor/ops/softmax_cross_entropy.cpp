@@ -1,0 +1,60 @@
+#include "tensor/ops.h"
+#include "tensor/ops/support.h"
+
+namespace gradus {
+namespace {
+
+void check_logits_and_labels(const Tensor& logits, const Tensor& labels, double smoothing) {
+  constexpr std::string_view op = "softmax_cross_entropy";
+  check_floating(op, "logits", logits);
+  check_defined(op, "labels", labels);
+  check(logits.rank() == 2 && logits.size(1) >= 1 && labels.shape() == Shape{logits.size(0)}, op,
+        "logits must be [N, classes] and labels [N]; got {} and {}", logits.shape(),
+        labels.shape());
+  check(labels.dtype() == DType::int64, op, "labels must be int64; got {}", name(labels.dtype()));
+  check(smoothing >= 0 && smoothing <= 1, op, "smoothing must be in [0, 1]; got {}", smoothing);
+}
+
+}  // namespace
+
+CrossEntropyResult softmax_cross_entropy(const Tensor& logits, const Tensor& labels,
+                                         double smoothing) {
+  check_logits_and_labels(logits, labels, smoothing);
+  const std::int64_t rows = logits.size(0), classes = logits.size(1);
+  for (const std::int64_t label : labels.to_vector<std::int64_t>()) {
+    check(label >= 0 && label < classes, "softmax_cross_entropy",
+          "labels must be in [0, {}); got {}", classes, label);
+  }
+  const Tensor device_labels = labels.to(logits.device());
+  const TensorOptions options{compute_dtype(logits.dtype()), logits.device()};
+  CrossEntropyResult result{empty({rows}, options), empty({rows}, options)};
+  dispatch_floating("softmax_cross_entropy", logits.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(
+        logits.device(),
+        softmax_cross_entropy(logits.data<T>(), device_labels.data<std::int64_t>(),
+                              result.losses.data<Compute<T>>(),
+                              result.log_sum_exp.data<Compute<T>>(), smoothing, rows, classes));
+  });
+  return result;
+}
+
+Tensor softmax_cross_entropy_backward(const Tensor& dlosses, const Tensor& logits,
+                                      const Tensor& labels, const Tensor& log_sum_exp,
+                                      double smoothing) {
+  constexpr std::string_view op = "softmax_cross_entropy_backward";
+  check_logits_and_labels(logits, labels, smoothing);
+  check_same_kind(op, "dlosses", dlosses, "log_sum_exp", log_sum_exp);
+  check_shape(op, "dlosses", dlosses, labels.shape());
+  check_shape(op, "log_sum_exp", log_sum_exp, labels.shape());
+  Tensor dlogits = empty(logits.shape(), options_of(logits));
+  dispatch_floating(op, logits.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(logits.device(),
+                  softmax_cross_entropy_backward(dlosses.data<Compute<T>>(), logits.data<T>(),
+                                                 labels.data<std::int64_t>(),
+                                                 log_sum_exp.data<Compute<T>>(), dlogits.data<T>(),
+                                                 smoothing, logits.size(0), logits.size(1)));
+  });
+  return dlogits;
+}
+
+}  // namespace gradus
