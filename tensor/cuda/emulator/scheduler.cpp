@@ -1,0 +1,488 @@
+// The scheduler of a block's threads.
+//
+// A fibre is a stack with saved registers: a function call that can stop in the middle and go on
+// later. A fibre runs thread after thread as long as they do not wait, so that a kernel without
+// barriers is a plain loop. A thread that waits keeps its fibre; another one takes the remaining
+// threads. When all that a barrier or a warp operation waits for have come, they become ready
+// again.
+#include "tensor/cuda/emulator/scheduler.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/context/detail/fcontext.hpp>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <utility>
+
+#include "tensor/check.h"
+#include "tensor/cuda/emulator/device.h"
+#include "tensor/cuda/emulator/intrinsics.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace gradus::cuda::emulator {
+namespace {
+
+namespace context = boost::context::detail;
+
+void* map_stack(std::size_t bytes, std::size_t guard) {
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+  check(memory != MAP_FAILED, "emulator", "no memory for a thread's stack");
+  mprotect(memory, guard, PROT_NONE);  // a stack that overflows must not reach its neighbour
+  return memory;
+}
+
+/// A stack, and where to go on upon it. Stacks are kept for later threads and never freed.
+class Fibre {
+ public:
+  using Entry = void (*)(context::transfer_t);
+
+  /// `number` sets the stacks' tops apart: at equal places in their pages they would share a few
+  /// sets of the processor's caches.
+  explicit Fibre(std::size_t number)
+      : stack_(map_stack(stack_bytes, guard_bytes)), offset_(number % 32 * 128) {}
+
+  /// Forgets what was running on it; the next resume() calls `entry`.
+  void restart(Entry entry) {
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(bottom(), size());
+#endif
+    context_ = context::make_fcontext(bottom() + size() - offset_, size() - offset_, entry);
+  }
+
+  /// Runs on this stack until it calls pause(). On the scheduler's stack only.
+  void resume() {
+#if defined(__SANITIZE_ADDRESS__)
+    void* own = nullptr;
+    __sanitizer_start_switch_fiber(&own, bottom(), size());
+    context_ = context::jump_fcontext(context_, this).fctx;
+    __sanitizer_finish_switch_fiber(own, nullptr, nullptr);
+#else
+    context_ = context::jump_fcontext(context_, this).fctx;
+#endif
+  }
+
+  /// What resume() hands to a fibre that was paused, or that begins.
+  void resumed(context::transfer_t from) {
+    scheduler_ = from.fctx;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(fake_stack_, &scheduler_bottom_, &scheduler_size_);
+#endif
+  }
+
+  /// Goes back to the scheduler until it resumes this fibre. On this stack only.
+  void pause() {
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(&fake_stack_, scheduler_bottom_, scheduler_size_);
+#endif
+    resumed(context::jump_fcontext(scheduler_, nullptr));
+  }
+
+ private:
+  static constexpr std::size_t guard_bytes = 4096;
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr std::size_t stack_bytes = 256 * 1024;
+  void* fake_stack_ = nullptr;
+  const void* scheduler_bottom_ = nullptr;
+  std::size_t scheduler_size_ = 0;
+#else
+  static constexpr std::size_t stack_bytes = 64 * 1024;
+#endif
+  char* bottom() const { return static_cast<char*>(stack_) + guard_bytes; }
+  static constexpr std::size_t size() { return stack_bytes - guard_bytes; }
+
+  void* stack_;
+  std::size_t offset_;
+  context::fcontext_t context_ = nullptr, scheduler_ = nullptr;
+};
+
+enum class State : std::uint8_t { not_started, ready, at_barrier, at_warp_operation, finished };
+
+struct Thread {
+  State state = State::not_started;
+  BarrierKind barrier{};
+  WarpKind operation{};
+  unsigned mask = 0;        // of a warp operation
+  int source = 0;           // lane that a shuffle reads
+  std::uint64_t value = 0;  // what the thread brings, and after the wait what it gets
+  Fibre* fibre = nullptr;
+  std::source_location place;
+};
+
+std::string describe(uint3 index) { return fmt::format("({}, {}, {})", index.x, index.y, index.z); }
+
+std::string describe(const std::source_location& place) {
+  const std::string file = place.file_name();
+  return fmt::format("{}:{}", file.substr(file.find_last_of('/') + 1), place.line());
+}
+
+class Scheduler {
+ public:
+  void run(const Launch& launch, Order order);
+  int wait_for_block(BarrierKind kind, bool predicate, std::source_location place);
+  std::uint64_t wait_for_warp(WarpKind kind, unsigned mask, std::uint64_t value, int source,
+                              std::source_location place);
+  unsigned active_lanes() const;
+  DynamicShared dynamic_shared(std::int64_t bytes);
+  void add_static_shared(std::size_t bytes);
+  std::string running_place() const;
+
+ private:
+  void prepare(const Launch& launch, Order order);
+  void run_block(std::uint64_t block);
+  static void run_threads(context::transfer_t from);
+  void run_threads_on(Fibre* fibre);
+  Fibre* take_fibre();
+  void wait(State state, std::source_location place);
+  void release_block();
+  void release_warp(int first, unsigned mask);
+  void shuffle_order();
+  [[noreturn]] void fault_stuck() const;
+
+  const Launch* launch_ = nullptr;
+  Order order_ = Order::forward;
+  std::minstd_rand random_;
+  int count_ = 0;                           // threads of a block
+  std::array<uint3, max_threads> indices_;  // threadIdx by linear index
+  std::array<int, max_threads> sequence_;   // linear indices in the order to run
+  std::array<Thread, max_threads> threads_;
+  std::array<unsigned, max_threads / 32> arrived_{};  // lanes at a warp operation, by warp
+
+  int current_ = -1;                // linear index of the running thread
+  int started_ = 0, finished_ = 0;  // threads
+  int at_barrier_ = 0, predicates_ = 0;
+  std::vector<int> ready_;  // threads whose wait is over, from next_ready_ on
+  std::size_t next_ready_ = 0;
+  std::exception_ptr error_;
+
+  std::vector<std::unique_ptr<Fibre>> fibres_;
+  std::vector<Fibre*> idle_;
+
+  std::size_t static_shared_ = 0;
+  alignas(256) std::array<unsigned char, most_shared_bytes> shared_data_;
+  std::array<unsigned char, most_shared_bytes> shared_written_;
+};
+
+/// One for the process: DeviceAccess lets one host thread in.
+Scheduler& scheduler() {
+  static auto* instance = new Scheduler;
+  return *instance;
+}
+
+void Scheduler::prepare(const Launch& launch, Order order) {
+  launch_ = &launch;
+  order_ = order;
+  random_.seed(1);
+  gridDim = launch.grid;
+  blockDim = launch.block;
+  count_ = static_cast<int>(blockDim.x * blockDim.y * blockDim.z);
+  int index = 0;
+  for (unsigned z = 0; z < blockDim.z; ++z) {
+    for (unsigned y = 0; y < blockDim.y; ++y) {
+      for (unsigned x = 0; x < blockDim.x; ++x) indices_[index++] = {x, y, z};
+    }
+  }
+  for (int i = 0; i < count_; ++i) sequence_[i] = order == Order::reverse ? count_ - 1 - i : i;
+}
+
+void Scheduler::shuffle_order() {
+  if (order_ != Order::random) return;
+  std::shuffle(sequence_.begin(), sequence_.begin() + count_, random_);
+}
+
+void Scheduler::run(const Launch& launch, Order order) {
+  prepare(launch, order);
+  const std::uint64_t blocks = std::uint64_t{gridDim.x} * gridDim.y * gridDim.z;
+  // Random: a stride that has no factor in common with their number visits all blocks.
+  std::uint64_t stride = 1, block = 0;
+  if (order == Order::reverse) stride = block = blocks - 1;
+  if (order == Order::random) {
+    block = blocks / 2;
+    stride = blocks * 5 / 8 | 1;
+    while (std::gcd(stride, blocks) != 1) stride += 2;
+  }
+  try {
+    for (std::uint64_t i = 0; i < blocks; ++i, block = (block + stride) % blocks) run_block(block);
+  } catch (...) {
+    launch_ = nullptr;
+    throw;
+  }
+  launch_ = nullptr;
+}
+
+void Scheduler::run_block(std::uint64_t block) {
+  blockIdx = {static_cast<unsigned>(block % gridDim.x),
+              static_cast<unsigned>(block / gridDim.x % gridDim.y),
+              static_cast<unsigned>(block / gridDim.x / gridDim.y)};
+  ++block_number;
+  static_shared_ = 0;
+  std::memset(shared_written_.data(), 0, launch_->shared_bytes);
+  std::memset(shared_data_.data(), 0xFF, launch_->shared_bytes);
+  started_ = finished_ = at_barrier_ = predicates_ = 0;
+  arrived_.fill(0);
+  for (int i = 0; i < count_; ++i) threads_[i].state = State::not_started;
+  shuffle_order();
+
+  while (!error_) {
+    if (next_ready_ < ready_.size()) {
+      current_ = ready_[next_ready_++];
+      if (next_ready_ == ready_.size()) {
+        ready_.clear();
+        next_ready_ = 0;
+      }
+      threadIdx = indices_[current_];
+      threads_[current_].fibre->resume();
+    } else if (started_ < count_) {
+      take_fibre()->resume();
+    } else {
+      break;
+    }
+    current_ = -1;
+  }
+  if (!error_ && finished_ == count_) return;
+  // Give up: what waits is never resumed. Kernels own nothing, so nothing is lost but the stacks'
+  // contents.
+  for (auto& fibre : fibres_) fibre->restart(run_threads);
+  idle_.clear();
+  for (auto& fibre : fibres_) idle_.push_back(fibre.get());
+  ready_.clear();
+  next_ready_ = 0;
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  fault_stuck();
+}
+
+Fibre* Scheduler::take_fibre() {
+  if (idle_.empty()) {
+    fibres_.push_back(std::make_unique<Fibre>(fibres_.size()));
+    fibres_.back()->restart(run_threads);
+    return fibres_.back().get();
+  }
+  Fibre* fibre = idle_.back();
+  idle_.pop_back();
+  return fibre;
+}
+
+void Scheduler::run_threads(context::transfer_t from) {
+  auto* fibre = static_cast<Fibre*>(from.data);
+  fibre->resumed(from);
+  for (;;) {
+    scheduler().run_threads_on(fibre);
+    scheduler().idle_.push_back(fibre);
+    fibre->pause();
+  }
+}
+
+void Scheduler::run_threads_on(Fibre* fibre) {
+  try {
+    while (started_ < count_ && ready_.empty()) {
+      current_ = sequence_[started_++];
+      threads_[current_].fibre = fibre;
+      threadIdx = indices_[current_];
+      launch_->body();
+      threads_[current_].state = State::finished;
+      ++finished_;
+    }
+  } catch (...) {
+    error_ = std::current_exception();
+  }
+}
+
+void Scheduler::wait(State state, std::source_location place) {
+  Thread& thread = threads_[current_];
+  thread.state = state;
+  thread.place = place;
+  if (state == State::at_barrier && at_barrier_ == count_) release_block();
+  if (state == State::at_warp_operation) {
+    const int warp = current_ / 32;
+    if ((arrived_[warp] & thread.mask) == thread.mask) release_warp(warp * 32, thread.mask);
+  }
+  thread.fibre->pause();
+}
+
+int Scheduler::wait_for_block(BarrierKind kind, bool predicate, std::source_location place) {
+  Thread& thread = threads_[current_];
+  thread.barrier = kind;
+  ++at_barrier_;
+  predicates_ += predicate;
+  wait(State::at_barrier, place);
+  return static_cast<int>(thread.value);
+}
+
+void Scheduler::release_block() {
+  const Thread& first = threads_[0];
+  for (int i = 0; i < count_; ++i) {
+    Thread& thread = threads_[i];
+    if (thread.barrier != first.barrier || thread.place.line() != first.place.line() ||
+        thread.place.file_name() != first.place.file_name()) {
+      fault(fmt::format("barrier divergence: thread {} waits at {}, thread {} at {}",
+                        describe(indices_[0]), describe(first.place), describe(indices_[i]),
+                        describe(thread.place)));
+    }
+    thread.value = static_cast<std::uint64_t>(predicates_);
+    thread.state = State::ready;
+  }
+  at_barrier_ = predicates_ = 0;
+  shuffle_order();
+  ready_.assign(sequence_.begin(), sequence_.begin() + count_);
+}
+
+std::uint64_t Scheduler::wait_for_warp(WarpKind kind, unsigned mask, std::uint64_t value,
+                                       int source, std::source_location place) {
+  Thread& thread = threads_[current_];
+  const int lane = current_ % 32, lanes = std::min(32, count_ - current_ / 32 * 32);
+  const unsigned present = lanes == 32 ? ~0u : (1u << lanes) - 1;
+  if (!(mask >> lane & 1)) {
+    fault(fmt::format("warp mask {:#010x} at {} is without the lane {} that calls it", mask,
+                      describe(place), lane));
+  }
+  if (mask & ~present) {
+    fault(fmt::format("warp mask {:#010x} at {} names lanes that do not exist: the warp has {}",
+                      mask, describe(place), lanes));
+  }
+  if (kind == WarpKind::shuffle && !(mask >> source & 1)) {
+    fault(fmt::format("lane {} reads lane {} at {}, which is not in the warp mask {:#010x}", lane,
+                      source, describe(place), mask));
+  }
+  thread.operation = kind;
+  thread.mask = mask;
+  thread.value = value;
+  thread.source = source;
+  arrived_[current_ / 32] |= 1u << lane;
+  wait(State::at_warp_operation, place);
+  return thread.value;
+}
+
+void Scheduler::release_warp(int first, unsigned mask) {
+  std::array<std::uint64_t, 32> values;
+  std::uint64_t votes = 0;
+  for (int lane = 0; lane < 32; ++lane) {
+    if (!(mask >> lane & 1)) continue;
+    const Thread& thread = threads_[first + lane];
+    if (thread.mask != mask || thread.operation != threads_[current_].operation) {
+      fault(
+          fmt::format("warp divergence: lane {} is at {} with the mask {:#010x}, lane {} at {} "
+                      "with {:#010x}",
+                      current_ % 32, describe(threads_[current_].place), mask, lane,
+                      describe(thread.place), thread.mask));
+    }
+    values[lane] = thread.value;
+    if (thread.value != 0) votes |= std::uint64_t{1} << lane;
+  }
+  arrived_[first / 32] &= ~mask;
+  const int flip = order_ == Order::forward   ? 0
+                   : order_ == Order::reverse ? 31
+                                              : static_cast<int>(random_() % 32);
+  for (int i = 0; i < 32; ++i) {
+    const int lane = i ^ flip;
+    if (!(mask >> lane & 1)) continue;
+    Thread& thread = threads_[first + lane];
+    if (thread.operation == WarpKind::shuffle) thread.value = values[thread.source];
+    if (thread.operation == WarpKind::vote) thread.value = votes;
+    thread.state = State::ready;
+    ready_.push_back(first + lane);
+  }
+}
+
+unsigned Scheduler::active_lanes() const {
+  unsigned lanes = 0;
+  const int first = current_ / 32 * 32;
+  for (int i = first; i < std::min(first + 32, count_); ++i) {
+    if (threads_[i].state != State::finished) lanes |= 1u << (i - first);
+  }
+  return lanes;
+}
+
+/// Nothing can run, yet not all threads have finished.
+void Scheduler::fault_stuck() const {
+  const auto waiting = std::find_if(threads_.begin(), threads_.begin() + count_,
+                                    [](const Thread& t) { return t.state != State::finished; });
+  const bool at_warp = waiting->state == State::at_warp_operation;
+  // Whom it waits for: the first thread of its block or warp that is not there.
+  const auto index = static_cast<int>(waiting - threads_.begin());
+  const int first = at_warp ? index / 32 * 32 : 0;
+  int missing = first;
+  while (missing + 1 < count_ && (threads_[missing].state == waiting->state ||
+                                  (at_warp && !(waiting->mask >> (missing - first) & 1)))) {
+    ++missing;
+  }
+  const auto alike = std::count_if(threads_.begin(), threads_.begin() + count_,
+                                   [&](const Thread& t) { return t.state == waiting->state; });
+  const Thread& other = threads_[missing];
+  const std::string mask =
+      at_warp ? fmt::format(" with the warp mask {:#010x}", waiting->mask) : "";
+  const std::string elsewhere =
+      other.state == State::finished ? "has left the kernel" : "waits at " + describe(other.place);
+  fail("emulator",
+       "kernel {}, block {}: {} divergence: {} of {} threads, thread {} among them, wait "
+       "at {}{}, but thread {} {}",
+       launch_->name, describe(blockIdx), at_warp ? "warp" : "barrier", alike, count_,
+       describe(indices_[index]), describe(waiting->place), mask, describe(indices_[missing]),
+       elsewhere);
+}
+
+DynamicShared Scheduler::dynamic_shared(std::int64_t bytes) {
+  if (bytes < 0 || static_cast<std::size_t>(bytes) > launch_->shared_bytes) {
+    fault(fmt::format("{} bytes of dynamic shared memory are used, but the launch gave {}", bytes,
+                      launch_->shared_bytes));
+  }
+  return {shared_data_.data(), shared_written_.data()};
+}
+
+void Scheduler::add_static_shared(std::size_t bytes) {
+  static_shared_ += bytes;
+  const std::size_t limit = launch_->shared_limit;
+  if (static_shared_ > default_shared_bytes || static_shared_ + launch_->shared_bytes > limit) {
+    fault(fmt::format("{} bytes of static and {} of dynamic shared memory are beyond {}",
+                      static_shared_, launch_->shared_bytes, limit));
+  }
+}
+
+std::string Scheduler::running_place() const {
+  if (!launch_ || current_ < 0) return "";
+  return fmt::format("kernel {}, block {}, thread {}", launch_->name, describe(blockIdx),
+                     describe(indices_[current_]));
+}
+
+}  // namespace
+
+void run_grid(const Launch& launch, Order order) { scheduler().run(launch, order); }
+std::string running_place() { return scheduler().running_place(); }
+
+int wait_for_block(BarrierKind kind, bool predicate, std::source_location place) {
+  return scheduler().wait_for_block(kind, predicate, place);
+}
+std::uint64_t wait_for_warp(WarpKind kind, unsigned mask, std::uint64_t value, int source,
+                            std::source_location place) {
+  return scheduler().wait_for_warp(kind, mask, value, source, place);
+}
+unsigned active_lanes() { return scheduler().active_lanes(); }
+DynamicShared dynamic_shared_memory(std::int64_t bytes) {
+  return scheduler().dynamic_shared(bytes);
+}
+void add_static_shared(std::size_t bytes) { scheduler().add_static_shared(bytes); }
+
+void fault(const std::string& message) {
+  const std::string place = running_place();
+  if (place.empty()) fail("emulator", "{}", message);
+  fail("emulator", "{}: {}", place, message);
+}
+void fault_shared_index(std::int64_t index, std::int64_t size) {
+  fault(fmt::format("shared memory index {} is outside of {} elements", index, size));
+}
+void fault_shared_unwritten(std::int64_t index) {
+  fault(fmt::format("shared memory is read at index {} before this block wrote it", index));
+}
+void fault_misaligned(const void* address, std::size_t alignment) {
+  fault(fmt::format("an access of {} bytes at {} is not aligned to them", alignment, address));
+}
+
+}  // namespace gradus::cuda::emulator

@@ -1,0 +1,23 @@
+// Runs the threads of blocks, one at a time, as fibres.
+#pragma once
+
+#include <string>
+
+#include "tensor/cuda/emulator/emulator.h"
+
+namespace gradus::cuda::emulator {
+
+/// In which order blocks run, and the threads of a block between two points where they wait.
+enum class Order { forward, reverse, random };
+
+inline constexpr int max_threads = 1024;                        // of a block
+inline constexpr std::size_t default_shared_bytes = 48 * 1024;  // of a block
+inline constexpr std::size_t most_shared_bytes = 96 * 1024;     // with cudaFuncSetAttribute
+
+/// Runs every block of a launch. Throws Error on the first fault.
+void run_grid(const Launch& launch, Order order);
+
+/// "kernel softmax, block (0, 0, 0), thread (33, 0, 0)", or "" where no kernel runs.
+std::string running_place();
+
+}  // namespace gradus::cuda::emulator

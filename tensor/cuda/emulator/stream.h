@@ -1,0 +1,39 @@
+// Streams: the order of a GPU's work.
+//
+// A stream is a queue: what the host puts in runs in that order, while the host goes on. Here each
+// operation runs when it is put in, which is one of the orders a GPU may choose. While a stream is
+// captured, operations are recorded instead, as a graph that can be launched as often as wanted.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace gradus::cuda::emulator {
+
+using Operation = std::function<cudaError_t()>;
+
+/// Remembers a status for cudaGetLastError, and returns it.
+cudaError_t set_last_error(cudaError_t status);
+
+/// Runs the operation, or records it if the stream is being captured.
+cudaError_t enqueue(cudaStream_t stream, Operation operation);
+
+/// Whether the stream is being captured; whether some stream is, in a mode in which the host may
+/// not call what can wait (cudaMalloc).
+bool is_captured(cudaStream_t stream);
+bool strict_capture_is_open();
+
+/// What cudaFuncSetAttribute does.
+cudaError_t set_dynamic_shared_limit(const void* kernel, int bytes);
+
+/// A capture that streams take part in.
+struct Capture {
+  std::vector<Operation> operations;
+  cudaStreamCaptureMode mode;
+  bool open = true;
+};
+
+}  // namespace gradus::cuda::emulator
