@@ -72,8 +72,7 @@ void check_words(const Launch& launch) {
   const DeviceMemory& memory = DeviceMemory::instance();
   for (const ArgumentWord& word : launch.words) {
     const auto place = [&] {
-      return fmt::format("kernel {}: {}argument {}", launch.name,
-                         word.is_pointer ? "" : "a pointer in ", word.argument);
+      return fmt::format("{}argument {}", word.is_pointer ? "" : "a pointer in ", word.argument);
     };
     if (memory.owns(word.value)) {
       if (memory.find(word.value).size == 0) {
@@ -136,8 +135,7 @@ void restore(const ReachedMemory& reached, const std::vector<unsigned char>& sav
   }
 }
 
-void compare(const Launch& launch, const ReachedMemory& reached,
-             const std::vector<unsigned char>& expected) {
+void compare(const ReachedMemory& reached, const std::vector<unsigned char>& expected) {
   const unsigned char* at = expected.data();
   for (const auto& [begin, memory] : reached) {
     const std::size_t size = memory.allocation.size;
@@ -145,45 +143,41 @@ void compare(const Launch& launch, const ReachedMemory& reached,
       const auto* data = static_cast<const unsigned char*>(memory.allocation.data());
       const auto byte = std::mismatch(data, data + size, at).first - data;
       fault(
-          fmt::format("kernel {}: the result depends on the order of threads: byte {} of the {} "
+          fmt::format("the result depends on the order of threads: byte {} of the {} "
                       "that argument {} leads to; is a barrier missing?",
-                      launch.name, byte, size, memory.argument));
+                      byte, size, memory.argument));
     }
     at += size;
   }
 }
 
 /// Runs the kernel in all three orders, each from the same memory.
-void run_in_all_orders(const Launch& launch, const ReachedMemory& reached) {
+void run_in_all_orders(const ReachedMemory& reached) {
   static std::vector<unsigned char> before, after;  // kept: large vectors are slow to make
   save(reached, before);
-  run_grid(launch, Order::forward);
+  run_grid(Order::forward);
   save(reached, after);
   for (const Order order : {Order::reverse, Order::random}) {
     restore(reached, before);
-    run_grid(launch, order);
-    compare(launch, reached, after);
+    run_grid(order);
+    compare(reached, after);
   }
 }
 
 cudaError_t execute(const Launch& launch) {
   const DeviceAccess access;
+  const RunningLaunch running(launch);
   check_words(launch);
   const ReachedMemory reached = find_writable(launch);
   std::size_t bytes = 0;
   for (const auto& [begin, memory] : reached) bytes += memory.allocation.size;
   if (order_check_on && bytes <= most_compared_bytes) {
-    run_in_all_orders(launch, reached);
+    run_in_all_orders(reached);
   } else {
-    run_grid(launch, Order::forward);
+    run_grid(Order::forward);
   }
   for (const auto& [begin, memory] : reached) {
-    try {
-      DeviceMemory::instance().check_surroundings(memory.allocation);
-    } catch (const Error& error) {
-      fail("emulator", "kernel {}: {} (argument {})", launch.name, error.message(),
-           memory.argument);
-    }
+    DeviceMemory::instance().check_surroundings(memory.allocation);
   }
   return cudaSuccess;
 }

@@ -156,15 +156,17 @@ void DeviceMemory::require(const void* address, std::size_t bytes, const char* w
 
 void DeviceMemory::check_surroundings(const Allocation& allocation) const {
 #if !defined(__SANITIZE_ADDRESS__)  // which reports the access itself
-  const auto* data = static_cast<const unsigned char*>(allocation.data());
-  const std::size_t size = allocation.size, end = round_up(size, alignment) + alignment;
-  const auto is_unwritten = [](unsigned char byte) { return byte == unwritten; };
-  if (!std::all_of(data - alignment, data, is_unwritten)) {
-    fault(fmt::format("memory right before an allocation of {} bytes was written", size));
-  }
-  if (!std::all_of(data + size, data + end, is_unwritten)) {
-    fault(fmt::format("memory right behind an allocation of {} bytes was written", size));
-  }
+  auto* data = static_cast<unsigned char*>(allocation.data());
+  const auto check_range = [&](unsigned char* begin, unsigned char* end, const char* where) {
+    const auto written = [](unsigned char byte) { return byte != unwritten; };
+    if (std::none_of(begin, end, written)) return;
+    std::fill(begin, end, unwritten);  // reported once
+    fault(fmt::format("memory right {} an allocation of {} bytes was written", where,
+                      allocation.size));
+  };
+  check_range(data - alignment, data, "before");
+  check_range(data + allocation.size, data + round_up(allocation.size, alignment) + alignment,
+              "behind");
 #else
   (void)allocation;
 #endif

@@ -127,7 +127,8 @@ std::string describe(const std::source_location& place) {
 
 class Scheduler {
  public:
-  void run(const Launch& launch, Order order);
+  void set_launch(const Launch* launch);
+  void run(Order order);
   int wait_for_block(BarrierKind kind, bool predicate, std::source_location place);
   std::uint64_t wait_for_warp(WarpKind kind, unsigned mask, std::uint64_t value, int source,
                               std::source_location place);
@@ -137,7 +138,6 @@ class Scheduler {
   std::string running_place() const;
 
  private:
-  void prepare(const Launch& launch, Order order);
   void run_block(std::uint64_t block);
   static void run_threads(context::transfer_t from);
   void run_threads_on(Fibre* fibre);
@@ -178,20 +178,18 @@ Scheduler& scheduler() {
   return *instance;
 }
 
-void Scheduler::prepare(const Launch& launch, Order order) {
-  launch_ = &launch;
-  order_ = order;
-  random_.seed(1);
-  gridDim = launch.grid;
-  blockDim = launch.block;
-  count_ = static_cast<int>(blockDim.x * blockDim.y * blockDim.z);
-  int index = 0;
+void Scheduler::set_launch(const Launch* launch) {
+  launch_ = launch;
+  current_ = -1;
+  if (!launch) return;
+  gridDim = launch->grid;
+  blockDim = launch->block;
+  count_ = 0;
   for (unsigned z = 0; z < blockDim.z; ++z) {
     for (unsigned y = 0; y < blockDim.y; ++y) {
-      for (unsigned x = 0; x < blockDim.x; ++x) indices_[index++] = {x, y, z};
+      for (unsigned x = 0; x < blockDim.x; ++x) indices_[count_++] = {x, y, z};
     }
   }
-  for (int i = 0; i < count_; ++i) sequence_[i] = order == Order::reverse ? count_ - 1 - i : i;
 }
 
 void Scheduler::shuffle_order() {
@@ -199,24 +197,20 @@ void Scheduler::shuffle_order() {
   std::shuffle(sequence_.begin(), sequence_.begin() + count_, random_);
 }
 
-void Scheduler::run(const Launch& launch, Order order) {
-  prepare(launch, order);
+void Scheduler::run(Order order) {
+  order_ = order;
+  random_.seed(1);
+  for (int i = 0; i < count_; ++i) sequence_[i] = order == Order::reverse ? count_ - 1 - i : i;
   const std::uint64_t blocks = std::uint64_t{gridDim.x} * gridDim.y * gridDim.z;
-  // Random: a stride that has no factor in common with their number visits all blocks.
   std::uint64_t stride = 1, block = 0;
   if (order == Order::reverse) stride = block = blocks - 1;
   if (order == Order::random) {
+    // A stride that has no factor in common with the number of blocks visits all.
     block = blocks / 2;
     stride = blocks * 5 / 8 | 1;
     while (std::gcd(stride, blocks) != 1) stride += 2;
   }
-  try {
-    for (std::uint64_t i = 0; i < blocks; ++i, block = (block + stride) % blocks) run_block(block);
-  } catch (...) {
-    launch_ = nullptr;
-    throw;
-  }
-  launch_ = nullptr;
+  for (std::uint64_t i = 0; i < blocks; ++i, block = (block + stride) % blocks) run_block(block);
 }
 
 void Scheduler::run_block(std::uint64_t block) {
@@ -447,14 +441,17 @@ void Scheduler::add_static_shared(std::size_t bytes) {
 }
 
 std::string Scheduler::running_place() const {
-  if (!launch_ || current_ < 0) return "";
+  if (!launch_) return "";
+  if (current_ < 0) return "kernel " + launch_->name;
   return fmt::format("kernel {}, block {}, thread {}", launch_->name, describe(blockIdx),
                      describe(indices_[current_]));
 }
 
 }  // namespace
 
-void run_grid(const Launch& launch, Order order) { scheduler().run(launch, order); }
+RunningLaunch::RunningLaunch(const Launch& launch) { scheduler().set_launch(&launch); }
+RunningLaunch::~RunningLaunch() { scheduler().set_launch(nullptr); }
+void run_grid(Order order) { scheduler().run(order); }
 std::string running_place() { return scheduler().running_place(); }
 
 int wait_for_block(BarrierKind kind, bool predicate, std::source_location place) {

@@ -14,10 +14,20 @@ inline constexpr int max_threads = 1024;                        // of a block
 inline constexpr std::size_t default_shared_bytes = 48 * 1024;  // of a block
 inline constexpr std::size_t most_shared_bytes = 96 * 1024;     // with cudaFuncSetAttribute
 
-/// Runs every block of a launch. Throws Error on the first fault.
-void run_grid(const Launch& launch, Order order);
+/// While one is alive, faults are this launch's.
+class RunningLaunch {
+ public:
+  explicit RunningLaunch(const Launch& launch);
+  ~RunningLaunch();
+  RunningLaunch(const RunningLaunch&) = delete;
+  RunningLaunch& operator=(const RunningLaunch&) = delete;
+};
 
-/// "kernel softmax, block (0, 0, 0), thread (33, 0, 0)", or "" where no kernel runs.
+/// Runs every block of the RunningLaunch. Throws Error on the first fault.
+void run_grid(Order order);
+
+/// "kernel softmax, block (0, 0, 0), thread (33, 0, 0)"; only its first part between blocks, and
+/// "" where no kernel runs.
 std::string running_place();
 
 }  // namespace gradus::cuda::emulator
