@@ -6,22 +6,33 @@
 namespace gradus::optim {
 
 Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options, bool decoupled)
-    : Optimizer(std::move(groups)), options_(options), decoupled_(decoupled) {
+    : Optimizer(std::move(groups)),
+      rule_{.beta1 = options.beta1,
+            .beta2 = options.beta2,
+            .eps = options.eps,
+            .decoupled = decoupled} {
   check(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1, "adam",
         "beta1 and beta2 must be in [0, 1); got {} and {}", options.beta1, options.beta2);
   check(options.eps >= 0, "adam", "eps must not be negative; got {}", options.eps);
 }
 
-void Adam::update(Tensor& parameter, const Tensor& gradient, const ParameterGroup& group, double lr,
-                  ParameterState& state) {
-  adam_update(parameter, gradient, state.slots[0], state.slots[1],
-              {.lr = lr,
-               .beta1 = options_.beta1,
-               .beta2 = options_.beta2,
-               .eps = options_.eps,
-               .weight_decay = group.weight_decay,
-               .decoupled = decoupled_,
-               .step = state.step});
+Tensor Adam::steps(const std::vector<Coming>& updates) const {
+  std::vector<AdamStep> steps;
+  for (const auto& [group, lr, step] : updates)
+    steps.push_back(adam_step(rule_, lr, group->weight_decay, step));
+  return pack_steps(steps);
+}
+
+void Adam::update(const std::vector<Trainee>& trainees, Tensor& steps, const Tensor& guard) {
+  std::vector<AdamTensors> tensors;
+  for (const auto& [parameter, gradient, slots] : trainees) {
+    if (slots.empty()) {
+      tensors.push_back({parameter, {}, {}, {}});
+    } else {
+      tensors.push_back({parameter, gradient, slots[0], slots[1]});
+    }
+  }
+  adam_update(tensors, steps, rule_, guard);
 }
 
 }  // namespace gradus::optim

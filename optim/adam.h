@@ -3,6 +3,7 @@
 #pragma once
 
 #include "optim/optimizer.h"
+#include "tensor/optimizer_updates.h"
 
 namespace gradus::optim {
 
@@ -23,12 +24,11 @@ class Adam : public Optimizer {
  protected:
   Adam(std::vector<ParameterGroup> groups, const AdamOptions& options, bool decoupled);
   std::vector<std::string> slot_names() const override { return {"exp_avg", "exp_avg_sq"}; }
-  void update(Tensor& parameter, const Tensor& gradient, const ParameterGroup& group, double lr,
-              ParameterState& state) override;
+  Tensor steps(const std::vector<Coming>& updates) const override;
+  void update(const std::vector<Trainee>& trainees, Tensor& steps, const Tensor& guard) override;
 
  private:
-  AdamOptions options_;
-  bool decoupled_;
+  AdamRule rule_;
 };
 
 /// Adam with p -= lr weight_decay p in place of the decay in the gradient.

@@ -2,18 +2,13 @@
 #pragma once
 
 #include "optim/optimizer.h"
+#include "tensor/optimizer_updates.h"
 
 namespace gradus::optim {
 
-/// Where programs differ in the trust ratio q, with w the weight decay:
-enum class LarsForm : std::uint8_t {
-  /// q = trust |p| / |g + w p|; 1 if a norm is 0. VICReg's own program, Barlow Twins.
-  decayed_gradient,
-  /// q = trust |p| / (|g| + w |p| + eps), clipped to at most lr if `clip`; without decay if a norm
-  /// is 0. solo-learn, Lightning's examples.
-  separate_norms,
-};
+using gradus::LarsForm;
 
+/// The trust ratio's two forms and its options are those of LarsRule.
 struct LarsOptions {
   LarsForm form = LarsForm::decayed_gradient;
   double momentum = 0.9;
@@ -33,11 +28,12 @@ class Lars : public Optimizer {
 
  protected:
   std::vector<std::string> slot_names() const override { return {"momentum"}; }
-  void update(Tensor& parameter, const Tensor& gradient, const ParameterGroup& group, double lr,
-              ParameterState& state) override;
+  Tensor steps(const std::vector<Coming>& updates) const override;
+  void update(const std::vector<Trainee>& trainees, Tensor& steps, const Tensor& guard) override;
 
  private:
-  LarsOptions options_;
+  LarsRule trust_;
+  SgdRule rule_;
 };
 
 }  // namespace gradus::optim

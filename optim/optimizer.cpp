@@ -51,29 +51,53 @@ Optimizer::Optimizer(std::vector<ParameterGroup> groups) : groups_(std::move(gro
     for (const NamedParameter& parameter : group.parameters) {
       check(names.insert(parameter.name).second, "optimizer", "the parameter {} is given twice",
             parameter.name);
+      entries_.push_back({.parameter = parameter, .group = &group});
     }
   }
   check(!names.empty(), "optimizer", "there are no parameters to train");
 }
 
-void Optimizer::step(double lr) {
+void Optimizer::step(double lr, const Tensor& guard) {
+  prepare(lr);
+  apply(guard);
+}
+
+void Optimizer::prepare(double lr) {
   check(std::isfinite(lr) && lr >= 0, "optimizer",
         "the learning rate must be finite and not negative; got {}", lr);
+  for (Entry& entry : entries_) entry.step = updates(entry);
+  prepared_ = true;
   ++step_count_;
-  for (const ParameterGroup& group : groups_) {
-    for (const NamedParameter& parameter : group.parameters) {
-      if (!has_gradient(*parameter.variable)) continue;
-      Tensor& value = parameter.variable->value();
-      ParameterState& state = states_[parameter.name];
-      if (state.step++ == 0) {
-        state.slots.clear();
-        for (std::size_t i = 0; i < slot_names().size(); ++i) {
-          state.slots.push_back(zeros(value.shape(), options_of(value)));
-        }
-      }
-      update(value, parameter.variable->grad(), group, lr * group.lr_scale, state);
+  const std::size_t slot_count = slot_names().size();
+  std::vector<Coming> coming;
+  for (Entry& entry : entries_) {
+    const Variable& variable = *entry.parameter.variable;
+    if (variable.requires_grad() && entry.slots.size() != slot_count) {
+      entry.slots.clear();
+      for (std::size_t i = 0; i < slot_count; ++i)
+        entry.slots.push_back(zeros(variable.shape(), options_of(variable.value())));
+    }
+    coming.push_back({entry.group, lr * entry.group->lr_scale, entry.step + 1});
+  }
+  const Tensor on_host = steps(coming);
+  const Device device = entries_.front().parameter.variable->device();
+  if (!steps_) steps_ = empty(on_host.shape(), {DType::float64, device});
+  steps_.copy_from(on_host);
+}
+
+void Optimizer::apply(const Tensor& guard) {
+  check(prepared_, "optimizer", "apply() without prepare() before it");
+  std::vector<Trainee> trainees;
+  for (Entry& entry : entries_) {
+    Variable& variable = *entry.parameter.variable;
+    entry.updated = has_gradient(variable);
+    if (entry.updated) {
+      trainees.push_back({variable.value(), variable.grad(), entry.slots});
+    } else {
+      trainees.push_back({variable.value(), {}, entry.slots});
     }
   }
+  update(trainees, steps_, guard);
 }
 
 void Optimizer::zero_grad() {
@@ -87,18 +111,18 @@ void Optimizer::zero_grad() {
 OptimizerState Optimizer::state() const {
   const std::vector<std::string> slots = slot_names();
   OptimizerState all{{"step_count", counter(step_count_)}};
-  for (const auto& [parameter, state] : states_) {
-    all.emplace("step." + parameter, counter(state.step));
-    for (std::size_t i = 0; i < slots.size(); ++i) {
-      all.emplace(slots[i] + "." + parameter, state.slots[i]);
-    }
+  for (const Entry& entry : entries_) {
+    if (updates(entry) == 0) continue;
+    all.emplace("step." + entry.parameter.name, counter(updates(entry)));
+    for (std::size_t i = 0; i < slots.size(); ++i)
+      all.emplace(slots[i] + "." + entry.parameter.name, entry.slots[i]);
   }
   return all;
 }
 
 void Optimizer::load_state(const OptimizerState& state) {
   const std::vector<std::string> slots = slot_names();
-  std::map<std::string, ParameterState> loaded;
+  std::vector<Entry> loaded = entries_;
   const auto entry = [&state](const std::string& name) -> const Tensor& {
     const auto found = state.find(name);
     check(found != state.end(), "load_state", "the state lacks {}", name);
@@ -106,22 +130,22 @@ void Optimizer::load_state(const OptimizerState& state) {
   };
   const std::int64_t step_count = read_counter("step_count", entry("step_count"));
   std::set<std::string> known{"step_count"};
-  for (const ParameterGroup& group : groups_) {
-    for (const auto& [name, variable] : group.parameters) {
-      if (!state.contains("step." + name)) continue;
-      ParameterState& target = loaded[name];
-      target.step = read_counter("step." + name, entry("step." + name));
-      known.insert("step." + name);
-      for (const std::string& slot : slots) {
-        const std::string key = slot + "." + name;
-        const Tensor& source = entry(key);
-        check(source.shape() == variable->shape() && source.dtype() == variable->dtype(),
-              "load_state", "{} must be {} of shape {}; got {} of shape {}", key,
-              gradus::name(variable->dtype()), variable->shape(), gradus::name(source.dtype()),
-              source.shape());
-        target.slots.push_back(source.to(variable->device()).clone());
-        known.insert(key);
-      }
+  for (Entry& target : loaded) {
+    const auto& [name, variable] = target.parameter;
+    target.step = 0;
+    target.slots.clear();
+    if (!state.contains("step." + name)) continue;
+    target.step = read_counter("step." + name, entry("step." + name));
+    known.insert("step." + name);
+    for (const std::string& slot : slots) {
+      const std::string key = slot + "." + name;
+      const Tensor& source = entry(key);
+      check(source.shape() == variable->shape() && source.dtype() == variable->dtype(),
+            "load_state", "{} must be {} of shape {}; got {} of shape {}", key,
+            gradus::name(variable->dtype()), variable->shape(), gradus::name(source.dtype()),
+            source.shape());
+      target.slots.push_back(source.to(variable->device()).clone());
+      known.insert(key);
     }
   }
   for (const auto& [name, tensor] : state) {
@@ -130,26 +154,21 @@ void Optimizer::load_state(const OptimizerState& state) {
           "or model",
           name);
   }
-  states_ = std::move(loaded);
+  entries_ = std::move(loaded);
+  prepared_ = false;
   step_count_ = step_count;
 }
 
-double clip_grad_norm(const std::vector<NamedParameter>& parameters, double max_norm) {
-  check(max_norm > 0, "clip_grad_norm", "max_norm must be positive; got {}", max_norm);
-  double sum_of_squares = 0;
+Tensor clip_grad_norm(const std::vector<NamedParameter>& parameters, double max_norm) {
+  std::vector<Tensor> gradients;
   for (const NamedParameter& parameter : parameters) {
-    if (!has_gradient(*parameter.variable)) continue;
-    const double gradient_norm = norm(parameter.variable->grad());
-    sum_of_squares += gradient_norm * gradient_norm;
+    Variable& variable = *parameter.variable;
+    if (!has_gradient(variable)) continue;
+    // Scaled in place, so it must be this parameter's alone.
+    if (!variable.grad().unique()) variable.set_grad(variable.grad().clone());
+    gradients.push_back(variable.grad());
   }
-  const double total = std::sqrt(sum_of_squares);
-  const double scale = max_norm / (total + 1e-6);
-  if (!std::isfinite(total) || scale >= 1) return total;
-  for (const NamedParameter& parameter : parameters) {
-    if (!has_gradient(*parameter.variable)) continue;
-    parameter.variable->set_grad(affine(parameter.variable->grad(), scale, 0));
-  }
-  return total;
+  return clip_norm(gradients, max_norm);
 }
 
 }  // namespace gradus::optim

@@ -33,7 +33,15 @@ std::vector<ParameterGroup> exclude_biases_and_norms(const std::vector<NamedPara
 using OptimizerState = std::map<std::string, Tensor>;
 
 /// Updates parameters from their gradients, which it leaves as they are. The parameters' module
-/// must outlive it, and must not change its dtype or device after the first step.
+/// must outlive it, and must not change its dtype or device after the first step. All parameters
+/// must have one dtype and lie on one device.
+///
+/// A step has two halves: prepare() does what changes from step to step, apply() what is always the
+/// same. apply() only starts work on the device, so that a whole training step can be captured as a
+/// graph and replayed (tensor/repeated_work.h):
+///
+///   RepeatedWork work(device, [&] { ...forward and backward...; optimizer.apply(); });
+///   for (...) { optimizer.prepare(schedule(step)); work.run(); }
 class Optimizer {
  public:
   /// Names must be unique over all groups.
@@ -43,8 +51,18 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   /// One update with learning rate lr times each group's lr_scale. A parameter without a gradient
-  /// is left alone, and its state with it.
-  void step(double lr);
+  /// is left alone, and its state with it. Where `guard` (the loss, say: one element of the
+  /// parameters' type and device) is not finite, no parameter and no state changes: they are still
+  /// there when the host, which does not wait for the loss, learns of it.
+  void step(double lr, const Tensor& guard = {});
+
+  /// The half of a step that comes before apply(), once for each run or replay of it, never within
+  /// captured work: counts the step, makes state, hands the learning rate to the device.
+  void prepare(double lr);
+  /// The half that updates. A replay updates the parameters that had gradients when this was
+  /// captured.
+  void apply(const Tensor& guard = {});
+
   /// Forgets the gradients of all parameters.
   void zero_grad();
 
@@ -57,30 +75,55 @@ class Optimizer {
   OptimizerState state() const;
   /// Restores what state() gave for the same parameters and algorithm. All or nothing: an Error
   /// names what does not fit, and the optimiser is as it was. A parameter without an entry starts
-  /// afresh.
+  /// afresh. Work that was captured before must be captured anew.
   void load_state(const OptimizerState& state);
 
  protected:
-  /// What a rule keeps for one parameter.
-  struct ParameterState {
-    std::int64_t step = 0;      ///< updates of this parameter, counting from 1 within update()
-    std::vector<Tensor> slots;  ///< in the order of slot_names(), zero at first
+  /// One parameter in apply(): value, gradient (undefined if it has none), and state in the order
+  /// of slot_names().
+  struct Trainee {
+    Tensor parameter, gradient;
+    std::vector<Tensor> slots;
   };
 
-  /// Names of the tensors that the rule keeps for each parameter.
+  /// The next update of a parameter, its `step`th, counting from 1.
+  struct Coming {
+    const ParameterGroup* group;
+    double lr;
+    std::int64_t step;
+  };
+
+  /// Names of the tensors that the rule keeps for each parameter; they are zero at first.
   virtual std::vector<std::string> slot_names() const = 0;
-  /// Updates one parameter in place.
-  virtual void update(Tensor& parameter, const Tensor& gradient, const ParameterGroup& group,
-                      double lr, ParameterState& state) = 0;
+  /// The numbers that the updates of all parameters need, as pack_steps gives them.
+  virtual Tensor steps(const std::vector<Coming>& updates) const = 0;
+  /// Updates all parameters in place; `steps`, as steps() gave them, lies on their device.
+  virtual void update(const std::vector<Trainee>& trainees, Tensor& steps, const Tensor& guard) = 0;
 
  private:
+  /// A parameter with what the rule keeps for it.
+  struct Entry {
+    NamedParameter parameter;
+    const ParameterGroup* group;
+    std::int64_t step = 0;        // updates before the step that prepare() began
+    std::vector<Tensor> slots{};  // empty before it was first trainable
+    bool updated = false;         // whether apply(), or its replay, updates it
+  };
+
+  std::int64_t updates(const Entry& entry) const {
+    return entry.step + (prepared_ && entry.updated ? 1 : 0);
+  }
+
   std::vector<ParameterGroup> groups_;
-  std::map<std::string, ParameterState> states_;  // by parameter; empty before its first gradient
+  std::vector<Entry> entries_;  // all parameters, group by group
+  Tensor steps_;                // what steps() gave, on the parameters' device
+  bool prepared_ = false;       // whether a step was begun that entries do not count yet
   std::int64_t step_count_ = 0;
 };
 
 /// Scales all gradients by max_norm / (norm + 1e-6) if that is below 1, where norm is the Euclidean
-/// norm of all of them together, and returns norm. Gradients stay as they are if it is not finite.
-double clip_grad_norm(const std::vector<NamedParameter>& parameters, double max_norm);
+/// norm of all of them together. Gradients stay as they are if it is not finite. Returns norm, a
+/// float64 scalar on the parameters' device, and waits for nothing.
+Tensor clip_grad_norm(const std::vector<NamedParameter>& parameters, double max_norm);
 
 }  // namespace gradus::optim

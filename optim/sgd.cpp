@@ -6,25 +6,30 @@
 namespace gradus::optim {
 
 Sgd::Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options)
-    : Optimizer(std::move(groups)), options_(options) {
+    : Optimizer(std::move(groups)), rule_(options) {
   check(options.momentum >= 0, "sgd", "momentum must not be negative; got {}", options.momentum);
   check(!options.nesterov || options.momentum > 0, "sgd", "nesterov needs momentum");
 }
 
 std::vector<std::string> Sgd::slot_names() const {
-  if (options_.momentum == 0) return {};
+  if (rule_.momentum == 0) return {};
   return {"momentum"};
 }
 
-void Sgd::update(Tensor& parameter, const Tensor& gradient, const ParameterGroup& group, double lr,
-                 ParameterState& state) {
-  Tensor none;
-  sgd_update(parameter, gradient, state.slots.empty() ? none : state.slots[0],
-             {.lr = lr,
-              .momentum = options_.momentum,
-              .weight_decay = group.weight_decay,
-              .nesterov = options_.nesterov,
-              .first_step = state.step == 1});
+Tensor Sgd::steps(const std::vector<Coming>& updates) const {
+  std::vector<SgdStep> steps;
+  for (const auto& [group, lr, step] : updates) {
+    steps.push_back(
+        {.lr = lr, .weight_decay = group->weight_decay, .first = step == 1 ? 1.0 : 0.0});
+  }
+  return pack_steps(steps);
+}
+
+void Sgd::update(const std::vector<Trainee>& trainees, Tensor& steps, const Tensor& guard) {
+  std::vector<SgdTensors> tensors;
+  for (const auto& [parameter, gradient, slots] : trainees)
+    tensors.push_back({parameter, gradient, slots.empty() ? Tensor() : slots[0]});
+  sgd_update(tensors, steps, rule_, guard);
 }
 
 }  // namespace gradus::optim

@@ -2,13 +2,12 @@
 #pragma once
 
 #include "optim/optimizer.h"
+#include "tensor/optimizer_updates.h"
 
 namespace gradus::optim {
 
-struct SgdOptions {
-  double momentum = 0;
-  bool nesterov = false;  ///< needs momentum
-};
+/// momentum, and nesterov, which needs it.
+using SgdOptions = SgdRule;
 
 /// d = g + weight_decay p; m = momentum m + d (m = d at first); p -= lr (nesterov ? d + momentum m
 /// : m), as in PyTorch. State: "momentum", if there is momentum.
@@ -18,11 +17,11 @@ class Sgd : public Optimizer {
 
  protected:
   std::vector<std::string> slot_names() const override;
-  void update(Tensor& parameter, const Tensor& gradient, const ParameterGroup& group, double lr,
-              ParameterState& state) override;
+  Tensor steps(const std::vector<Coming>& updates) const override;
+  void update(const std::vector<Trainee>& trainees, Tensor& steps, const Tensor& guard) override;
 
  private:
-  SgdOptions options_;
+  SgdRule rule_;
 };
 
 }  // namespace gradus::optim

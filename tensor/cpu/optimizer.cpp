@@ -1,4 +1,4 @@
-// In-place optimiser updates (tensor/optimizer_ops.h).
+// Optimiser updates in place (tensor/optimizer_updates.h).
 #include <cmath>
 #include <vector>
 
@@ -6,14 +6,16 @@
 #include "tensor/kernels.h"
 
 namespace gradus::cpu {
+namespace {
 
+/// sum (x + scale y)^2 in double; y may be null where scale is 0.
 template <class T>
-void sum_of_squares(const T* x, const T* y, double scale, std::int64_t n, double* result) {
+double sum_of_squares(const T* x, const T* y, double scale, std::int64_t n) {
   const std::int64_t blocks = (n + elementwise_grain - 1) / elementwise_grain;
   std::vector<double> partial(static_cast<std::size_t>(blocks), 0.0);
   parallel_blocks(n, elementwise_grain, [&](auto begin, auto end) {
     double sum = 0;
-    if (y) {
+    if (scale != 0) {
 #pragma omp simd reduction(+ : sum)
       for (std::int64_t i = begin; i < end; ++i) {
         const double value = x[i] + scale * y[i];
@@ -25,57 +27,83 @@ void sum_of_squares(const T* x, const T* y, double scale, std::int64_t n, double
     }
     partial[begin / elementwise_grain] = sum;
   });
-  *result = 0;
-  for (double sum : partial) *result += sum;
+  double total = 0;
+  for (const double sum : partial) total += sum;
+  return total;
+}
+
+}  // namespace
+
+template <class T>
+void sgd_update(std::span<const SgdPointers<T>> tensors, const SgdStep* steps, const SgdRule& rule,
+                const T* guard) {
+  if (guard && !is_finite(*guard)) return;
+  for (const auto& [parameter, gradient, momentum, n] : tensors) {
+    const SgdElement<T> update(rule, *steps++);
+    parallel_blocks(n, elementwise_grain,
+                    [=, p = parameter, g = gradient, m = momentum](auto begin, auto end) {
+                      if (m) {
+                        for (std::int64_t i = begin; i < end; ++i) update(p[i], g[i], m[i]);
+                      } else {
+                        for (std::int64_t i = begin; i < end; ++i) update(p[i], g[i]);
+                      }
+                    });
+  }
 }
 
 template <class T>
-void sgd_update(T* parameter, const T* gradient, T* momentum, const SgdUpdate& u, std::int64_t n) {
-  const T lr = static_cast<T>(u.lr), mu = static_cast<T>(u.momentum);
-  const T decay = static_cast<T>(u.weight_decay), scale = static_cast<T>(u.gradient_scale);
-  parallel_blocks(n, elementwise_grain, [=, &u](auto begin, auto end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const T d = scale * (gradient[i] + decay * parameter[i]);
-      if (momentum) {
-        const T m = u.first_step ? d : mu * momentum[i] + d;
-        momentum[i] = m;
-        parameter[i] -= lr * (u.nesterov ? d + mu * m : m);
-      } else {
-        parameter[i] -= lr * d;
-      }
-    }
-  });
+void adam_update(std::span<const AdamPointers<T>> tensors, const AdamStep* steps,
+                 const AdamRule& rule, const T* guard) {
+  if (guard && !is_finite(*guard)) return;
+  for (const AdamPointers<T>& tensor : tensors) {
+    const AdamElement<T> update(rule, *steps++);
+    parallel_blocks(tensor.n, elementwise_grain, [=](auto begin, auto end) {
+      const auto [p, g, m, v, n] = tensor;
+      for (std::int64_t i = begin; i < end; ++i) update(p[i], g[i], m[i], v[i]);
+    });
+  }
 }
 
 template <class T>
-void adam_update(T* parameter, const T* gradient, T* mean, T* square, const AdamUpdate& u,
-                 std::int64_t n) {
-  const double correction1 = 1 - std::pow(u.beta1, static_cast<double>(u.step));
-  const double correction2 = 1 - std::pow(u.beta2, static_cast<double>(u.step));
-  const T beta1 = static_cast<T>(u.beta1), beta2 = static_cast<T>(u.beta2);
-  const T new1 = static_cast<T>(1 - u.beta1), new2 = static_cast<T>(1 - u.beta2);
-  const T step_size = static_cast<T>(u.lr / correction1);
-  const T root_scale = static_cast<T>(1 / std::sqrt(correction2));
-  const T eps = static_cast<T>(u.eps);
-  const T decay = static_cast<T>(u.decoupled ? 0 : u.weight_decay);
-  const T shrink = static_cast<T>(u.decoupled ? 1 - u.lr * u.weight_decay : 1);
-  parallel_blocks(n, elementwise_grain, [=](auto begin, auto end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const T p = shrink * parameter[i];
-      const T g = gradient[i] + decay * p;
-      const T m = beta1 * mean[i] + new1 * g;
-      const T v = beta2 * square[i] + new2 * g * g;
-      mean[i] = m;
-      square[i] = v;
-      parameter[i] = p - step_size * m / (std::sqrt(v) * root_scale + eps);
-    }
-  });
+void lars_trust(std::span<const SgdPointers<T>> tensors, const LarsRule& rule, SgdStep* steps) {
+  for (const SgdPointers<T>& tensor : tensors) {
+    SgdStep& step = *steps++;
+    if (step.adapt == 0) continue;
+    const double decay = decay_in_norm(rule, step);
+    const double parameters = sum_of_squares<T>(tensor.parameter, nullptr, 0, tensor.n);
+    const double gradients = sum_of_squares<T>(tensor.gradient, tensor.parameter, decay, tensor.n);
+    set_trust(rule, std::sqrt(parameters), std::sqrt(gradients), step);
+  }
 }
 
-#define GRADUS_INSTANTIATE(T)                                                      \
-  template void sum_of_squares(const T*, const T*, double, std::int64_t, double*); \
-  template void sgd_update(T*, const T*, T*, const SgdUpdate&, std::int64_t);      \
-  template void adam_update(T*, const T*, T*, T*, const AdamUpdate&, std::int64_t);
+template <class T>
+void euclidean_norm(std::span<const GradientPointers<T>> tensors, double* norm) {
+  double squares = 0;
+  for (const auto& [x, n] : tensors) squares += sum_of_squares<T>(x, nullptr, 0, n);
+  *norm = std::sqrt(squares);
+}
+
+template <class T>
+void clip_norm(std::span<const GradientPointers<T>> tensors, double max_norm, double* norm) {
+  euclidean_norm(tensors, norm);
+  const double factor = clip_factor(*norm, max_norm);
+  if (factor == 1) return;
+  for (const auto& tensor : tensors) {
+    parallel_blocks(tensor.n, elementwise_grain,
+                    [x = tensor.gradient, scale = static_cast<T>(factor)](auto begin, auto end) {
+                      for (std::int64_t i = begin; i < end; ++i) x[i] *= scale;
+                    });
+  }
+}
+
+#define GRADUS_INSTANTIATE(T)                                                                   \
+  template void sgd_update(std::span<const SgdPointers<T>>, const SgdStep*, const SgdRule&,     \
+                           const T*);                                                           \
+  template void adam_update(std::span<const AdamPointers<T>>, const AdamStep*, const AdamRule&, \
+                            const T*);                                                          \
+  template void lars_trust(std::span<const SgdPointers<T>>, const LarsRule&, SgdStep*);         \
+  template void euclidean_norm(std::span<const GradientPointers<T>>, double*);                  \
+  template void clip_norm(std::span<const GradientPointers<T>>, double, double*);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
 
