@@ -45,6 +45,9 @@ inline Variable operator-(double a, const Variable& b) { return affine(b, -1, a)
 inline Variable operator*(double a, const Variable& b) { return affine(b, a, 0); }
 inline Variable operator-(const Variable& a) { return neg(a); }
 
+/// Converted to another floating type; the gradient is converted back.
+Variable cast(const Variable& x, DType dtype);
+
 // --- Shape ------------------------------------------------------------------------------------
 Variable reshape(const Variable& x, const Shape& shape);
 Variable reshape(const Variable& x, std::initializer_list<std::int64_t> sizes);
@@ -67,7 +70,8 @@ Variable max(const Variable& x, Axes axes = {}, bool keep_axes = false);
 
 // --- Matrices, convolution, pooling, normalisation ---------------------------------------------
 Variable matmul(const Variable& a, const Variable& b, MatmulOptions options = {});
-/// x W^T + b; x [..., in], weight [out, in], bias [out] or undefined -> [..., out].
+/// x W^T + b; x [..., in], weight [out, in], bias [out] or undefined -> [..., out]. x may be
+/// bfloat16 beside float32 parameters: these are converted, and their gradients stay float32.
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {});
 Variable conv2d(const Variable& input, const Variable& weight, const Variable& bias = {},
                 const Conv2dOptions& options = {});

@@ -33,11 +33,12 @@ struct Pool2dGeometry {
   bool count_include_pad = true;  ///< average pooling: whether padding counts in the divisor
 };
 
-/// c[batch][m, n] = op(a[batch]) op(b[batch]), op = transpose where asked for, so that op(a) is
-/// [m, k] and op(b) is [k, n].
+/// c[batch][m, n] = scale op(a[batch]) op(b[batch]), op = transpose where asked for, so that op(a)
+/// is [m, k] and op(b) is [k, n].
 struct MatmulGeometry {
   std::int64_t batch, m, n, k;
   bool transpose_a = false, transpose_b = false;
+  double scale = 1;
 };
 
 /// Input seen as [outer, reduce, inner]; the output is [outer, inner].

@@ -3,10 +3,12 @@
 //
 // Notation: N batch, H W height and width, C channels, O output channels. Images are [N, H, W, C],
 // convolution weights [O, kH, kW, C / groups]. Floating means float32 or float64; the inputs of an
-// op have one dtype and lie on one device.
+// op have one dtype and lie on one device. Where an op takes bfloat16 activations too, parameters,
+// statistics and their gradients beside them are float32.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -110,13 +112,15 @@ Tensor max_backward(const Tensor& dy, const Tensor& indices, const Shape& shape,
 /// Index of the first largest element along an axis, int64.
 Tensor argmax(const Tensor& x, int axis = -1);
 
-// --- Matrices (floating) -------------------------------------------------------------------
+// --- Matrices (floating or bfloat16, with sums in float32) ---------------------------------
 struct MatmulOptions {
   bool transpose_a = false;
   bool transpose_b = false;
+  double scale = 1;
+  std::optional<DType> output_dtype = {};  ///< the inputs', or float32 for bfloat16 ones
 };
-/// op(a) op(b), op = transpose where asked for: [m, k] [k, n] -> [m, n], or batched, with equal
-/// leading axis: [B, m, k] [B, k, n] -> [B, m, n].
+/// scale op(a) op(b), op = transpose where asked for: [m, k] [k, n] -> [m, n], or batched, with
+/// equal leading axis: [B, m, k] [B, k, n] -> [B, m, n].
 Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options = {});
 
 // --- Convolution and pooling (floating) -------------------------------------------------------
@@ -128,7 +132,8 @@ struct Conv2dOptions {
 };
 /// y[n,p,q,o] = bias[o] + sum_{r,s,c} x[n, p stride + r dilation - padding, ..., c] w[o,r,s,c].
 /// input [N,H,W,C], weight [O,kH,kW,C/groups], bias [O] or undefined -> [N,H',W',O], with
-/// H' = (H + 2 padding - dilation (kH - 1) - 1) / stride + 1, rounded down.
+/// H' = (H + 2 padding - dilation (kH - 1) - 1) / stride + 1, rounded down. input, output and their
+/// gradients may be bfloat16.
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias = {},
               const Conv2dOptions& options = {});
 Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const Shape& input_shape,

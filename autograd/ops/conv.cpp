@@ -16,7 +16,8 @@ Variable conv2d(const Variable& input, const Variable& weight, const Variable& b
                          std::vector<Tensor> gradients(3);
                          if (w) gradients[0] = conv2d_backward_input(dy, w, input_shape, options);
                          if (x) gradients[1] = conv2d_backward_weight(x, dy, weight_shape, options);
-                         if (bias_grad) gradients[2] = sum(dy, {0, 1, 2});
+                         if (bias_grad)
+                           gradients[2] = sum(dy.to(compute_dtype(dy.dtype())), {0, 1, 2});
                          return gradients;
                        });
 }

@@ -98,4 +98,13 @@ Variable where(const Tensor& condition, const Variable& a, const Variable& b) {
   return select("where", where(condition, a.value(), b.value()), condition, a, b);
 }
 
+Variable cast(const Variable& x, DType dtype) {
+  check(is_floating(x.dtype()) && is_floating(dtype), "cast",
+        "only floating types have gradients; got {} to {}", name(x.dtype()), name(dtype));
+  if (x.dtype() == dtype) return x;
+  return make_variable(
+      "cast", x.value().to(dtype), {&x},
+      [from = x.dtype()](const Tensor& dy) -> std::vector<Tensor> { return {dy.to(from)}; });
+}
+
 }  // namespace gradus

@@ -126,7 +126,8 @@ void accumulate_weight_tile(const T* input, const T* doutput, T* dweight, T* scr
 }  // namespace
 
 template <class T>
-void conv2d(const T* input, const T* weight, const T* bias, T* output, const Conv2dGeometry& g) {
+void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T* output,
+            const Conv2dGeometry& g) {
   const std::int64_t pixels = output_pixels(g);
   const std::int64_t columns = columns_of(g, all_kernel_rows(g));
   const std::int64_t outputs = g.O / g.groups;
@@ -147,7 +148,8 @@ void conv2d(const T* input, const T* weight, const T* bias, T* output, const Con
 }
 
 template <class T>
-void conv2d_backward_input(const T* doutput, const T* weight, T* dinput, const Conv2dGeometry& g) {
+void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput,
+                           const Conv2dGeometry& g) {
   // Windows overlap only within an image, so a task takes whole images.
   const std::int64_t image_pixels = g.out_height * g.out_width;
   const std::int64_t columns = columns_of(g, all_kernel_rows(g));
@@ -180,7 +182,8 @@ void conv2d_backward_input(const T* doutput, const T* weight, T* dinput, const C
 }
 
 template <class T>
-void conv2d_backward_weight(const T* input, const T* doutput, T* dweight, const Conv2dGeometry& g) {
+void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweight,
+                            const Conv2dGeometry& g) {
   const WeightTasks tasks(g);
   const std::int64_t count = tasks.count(g);
   const std::int64_t columns = columns_of(g, all_kernel_rows(g));

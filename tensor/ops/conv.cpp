@@ -65,17 +65,17 @@ Shape output_shape(const Conv2dGeometry& g) { return {g.N, g.out_height, g.out_w
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
               const Conv2dOptions& options) {
   constexpr std::string_view op = "conv2d";
-  check_same_kind(op, "input", input, "weight", weight);
+  check_parameter(op, "input", input, "weight", weight);
   const Conv2dGeometry g = conv2d_geometry(op, input.shape(), weight.shape(), options);
   if (bias) {
-    check_same_kind(op, "input", input, "bias", bias);
+    check_parameter(op, "input", input, "bias", bias);
     check_shape(op, "bias", bias, {g.O});
   }
   Tensor output = empty(output_shape(g), options_of(input));
-  dispatch_full_precision(op, input.dtype(), [&]<class T>() {
-    const T* bias_data = bias ? bias.data<T>() : nullptr;
-    GRADUS_KERNEL(input.device(),
-                  conv2d(input.data<T>(), weight.data<T>(), bias_data, output.data<T>(), g));
+  dispatch_floating(op, input.dtype(), [&]<class T>() {
+    const Compute<T>* bias_data = bias ? bias.data<Compute<T>>() : nullptr;
+    GRADUS_KERNEL(input.device(), conv2d(input.data<T>(), weight.data<Compute<T>>(), bias_data,
+                                         output.data<T>(), g));
   });
   return output;
 }
@@ -83,13 +83,14 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
 Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const Shape& input_shape,
                              const Conv2dOptions& options) {
   constexpr std::string_view op = "conv2d_backward_input";
-  check_same_kind(op, "doutput", doutput, "weight", weight);
+  check_parameter(op, "doutput", doutput, "weight", weight);
   const Conv2dGeometry g = conv2d_geometry(op, input_shape, weight.shape(), options);
   check_shape(op, "doutput", doutput, output_shape(g));
   Tensor dinput = empty(input_shape, options_of(doutput));
-  dispatch_full_precision(op, doutput.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(doutput.device(),
-                  conv2d_backward_input(doutput.data<T>(), weight.data<T>(), dinput.data<T>(), g));
+  dispatch_floating(op, doutput.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(
+        doutput.device(),
+        conv2d_backward_input(doutput.data<T>(), weight.data<Compute<T>>(), dinput.data<T>(), g));
   });
   return dinput;
 }
@@ -100,10 +101,10 @@ Tensor conv2d_backward_weight(const Tensor& input, const Tensor& doutput, const 
   check_same_kind(op, "input", input, "doutput", doutput);
   const Conv2dGeometry g = conv2d_geometry(op, input.shape(), weight_shape, options);
   check_shape(op, "doutput", doutput, output_shape(g));
-  Tensor dweight = empty(weight_shape, options_of(doutput));
-  dispatch_full_precision(op, doutput.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(doutput.device(),
-                  conv2d_backward_weight(input.data<T>(), doutput.data<T>(), dweight.data<T>(), g));
+  Tensor dweight = empty(weight_shape, {compute_dtype(doutput.dtype()), doutput.device()});
+  dispatch_floating(op, doutput.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(doutput.device(), conv2d_backward_weight(input.data<T>(), doutput.data<T>(),
+                                                           dweight.data<Compute<T>>(), g));
   });
   return dweight;
 }

@@ -16,14 +16,26 @@ Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options) {
                    .n = options.transpose_b ? b.size(-2) : b.size(-1),
                    .k = options.transpose_a ? a.size(-2) : a.size(-1),
                    .transpose_a = options.transpose_a,
-                   .transpose_b = options.transpose_b};
+                   .transpose_b = options.transpose_b,
+                   .scale = options.scale};
   check(g.k == (options.transpose_b ? b.size(-1) : b.size(-2)), "matmul",
         "inner sizes must match; got {}{} and {}{}", a.shape(),
         options.transpose_a ? " transposed" : "", b.shape(),
         options.transpose_b ? " transposed" : "");
-  Tensor c = empty(batched ? Shape{g.batch, g.m, g.n} : Shape{g.m, g.n}, options_of(a));
-  dispatch_full_precision("matmul", a.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(a.device(), matmul(a.data<T>(), b.data<T>(), c.data<T>(), g));
+  const DType dtype = options.output_dtype.value_or(a.dtype());
+  check(dtype == a.dtype() || dtype == compute_dtype(a.dtype()), "matmul",
+        "output_dtype must be the inputs' type, or float32 for bfloat16; got {} for {}",
+        name(dtype), name(a.dtype()));
+  Tensor c = empty(batched ? Shape{g.batch, g.m, g.n} : Shape{g.m, g.n}, {dtype, a.device()});
+  dispatch_floating("matmul", a.dtype(), [&]<class T>() {
+    const auto multiply_into = [&]<class Out>() {
+      GRADUS_KERNEL(a.device(), matmul(a.data<T>(), b.data<T>(), c.data<Out>(), g));
+    };
+    if (dtype == a.dtype()) {
+      multiply_into.template operator()<T>();
+    } else {
+      multiply_into.template operator()<Compute<T>>();
+    }
   });
   return c;
 }

@@ -30,6 +30,23 @@ inline void check_same_kind(std::string_view op, std::string_view name_a, const 
         name_b, name(a.device()), name(b.device()));
 }
 
+/// A parameter, or its gradient, beside activations: of compute_dtype(activation), on its device.
+inline void check_parameter(std::string_view op, std::string_view activation_name,
+                            const Tensor& activation, std::string_view parameter_name,
+                            const Tensor& parameter) {
+  check_floating(op, activation_name, activation);
+  check_defined(op, parameter_name, parameter);
+  const DType expected = compute_dtype(activation.dtype());
+  if (expected == activation.dtype()) {
+    return check_same_kind(op, activation_name, activation, parameter_name, parameter);
+  }
+  check(parameter.dtype() == expected, op, "{} must be {} where {} is {}; got {}", parameter_name,
+        name(expected), activation_name, name(activation.dtype()), name(parameter.dtype()));
+  check(activation.device() == parameter.device(), op,
+        "{} and {} must lie on one device; got {} and {}", activation_name, parameter_name,
+        name(activation.device()), name(parameter.device()));
+}
+
 inline void check_shape(std::string_view op, std::string_view argument, const Tensor& x,
                         const Shape& shape) {
   check_defined(op, argument, x);

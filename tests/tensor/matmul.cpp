@@ -91,5 +91,5 @@ TEST_CASE("matmul checks its arguments") {
   CHECK_ERROR(matmul(a, Tensor()), "[matmul] b is undefined");
   CHECK_ERROR(matmul(a, zeros({3, 4}, {DType::float64})), "[matmul] a and b must have one dtype");
   CHECK_ERROR(matmul(zeros({1, 1}, {DType::int64}), zeros({1, 1}, {DType::int64})),
-              "[matmul] elements must be float32 or float64; got int64");
+              "[matmul] elements must be float32, float64 or bfloat16; got int64");
 }
