@@ -1,7 +1,9 @@
 // Gradient checks: the analytic gradient against central differences, in float64.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -14,6 +16,8 @@ struct GradcheckOptions {
   double relative_tolerance = 1e-6;  ///< of the larger of the two values
   double absolute_tolerance = 1e-8;
   std::uint64_t seed = 0;  ///< of the random weights of the outputs
+  /// How many elements of each input are tried, evenly spread.
+  std::int64_t most_elements = std::numeric_limits<std::int64_t>::max();
 };
 
 struct GradcheckResult {
@@ -24,8 +28,8 @@ struct GradcheckResult {
 };
 
 /// Checks d sum(w * function(inputs)) / d inputs for random weights w in [0.5, 1.5] against
-/// (f(x + h) - f(x - h)) / (2 h), element by element. Inputs are float64; `function` must be pure
-/// and smooth around them (keep inputs away from kinks).
+/// (f(x + h) - f(x - h)) / (2 h), element by element. Inputs are float64, on any device;
+/// `function` must be pure and smooth around them (keep inputs away from kinks).
 GradcheckResult gradcheck(const std::function<Variable(const std::vector<Variable>&)>& function,
                           const std::vector<Tensor>& inputs, const GradcheckOptions& options = {});
 

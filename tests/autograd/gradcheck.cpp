@@ -7,7 +7,7 @@
 #include "tests/support/numbers.h"
 
 using namespace gradus;
-using gradus::test::random_tensor;
+using namespace gradus::test;
 
 namespace {
 
@@ -28,7 +28,7 @@ TEST_CASE("a right gradient passes") {
 }
 
 TEST_CASE("wrong gradients fail, and the first bad element is named") {
-  const Tensor x = from_vector(std::vector<double>{0.5, 1.5, -2}, {3});
+  const Tensor x = device_vector<double>({0.5, 1.5, -2}, {3});
   const auto run = [&](const std::function<Tensor(Tensor)>& spoil) {
     return gradcheck(
         [&](const std::vector<Variable>& v) {
@@ -44,8 +44,7 @@ TEST_CASE("wrong gradients fail, and the first bad element is named") {
   CHECK_FALSE(run([](const Tensor&) { return Tensor(); }));
   CHECK_FALSE(run([](Tensor dx) { return dx * NAN; }));
   const GradcheckResult one = run([](Tensor dx) {
-    dx.data<double>()[1] += 0.1;
-    return dx;
+    return dx + device_vector<double>({0, 0.1, 0}, {3});
   });
   CHECK_FALSE(one);
   CHECK(one.message.starts_with("input 0 element 1: analytic "));
@@ -76,5 +75,13 @@ TEST_CASE("inputs are left as they were, and must be float64") {
   const auto f = [](const std::vector<Variable>& v) { return square(v[0]); };
   CHECK(gradcheck(f, {x}));
   CHECK(x.to_vector<double>() == before);
+  // Of a tensor as large as this only some elements are tried, on request.
+  int calls = 0;
+  const auto counting = [&](const std::vector<Variable>& v) {
+    ++calls;
+    return square(v[0]);
+  };
+  CHECK(gradcheck(counting, {x}, {.most_elements = 2}));
+  CHECK(calls == 1 + 2 * 2);
   CHECK_ERROR(gradcheck(f, {zeros({2})}), "[gradcheck] inputs must be float64; got float32");
 }

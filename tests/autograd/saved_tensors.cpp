@@ -3,6 +3,7 @@
 
 #include "autograd/ops.h"
 #include "tests/support/compare.h"
+#include "tests/support/device.h"
 
 using namespace gradus;
 using namespace gradus::test;
@@ -12,7 +13,7 @@ namespace {
 /// A leaf or a constant whose value nobody else holds, so that value().unique() tells whether an
 /// op kept it.
 Variable make(const Shape& shape, bool requires_grad) {
-  return Variable(full(shape, 0.5), requires_grad);
+  return Variable(full(shape, 0.5, device_options()), requires_grad);
 }
 
 }  // namespace
@@ -31,7 +32,7 @@ TEST_CASE("conv2d keeps the input for the weight's gradient only, and the revers
       sum(y).backward();
       CHECK(x.value().unique());
       CHECK(w.value().unique());
-      const Tensor dy = ones(y.shape());
+      const Tensor dy = ones(y.shape(), device_options());
       CHECK(same_bits(b.grad(), full({4}, 50)));
       if (input_grad) {
         CHECK(same_bits(x.grad(), conv2d_backward_input(dy, w.value(), x.shape(), {.padding = 1})));
@@ -66,7 +67,7 @@ TEST_CASE("batch norm keeps its input and not its output; evaluation treats stat
   CHECK(beta.value().unique());
   CHECK(!x.value().unique());
 
-  const BatchStatistics given{zeros({3}), full({3}, 4)};
+  const BatchStatistics given{zeros({3}, device_options()), full({3}, 4, device_options())};
   sum(batch_norm_eval(x, given, gamma, beta, 0)).backward();
   CHECK(same_bits(x.grad(), full({6, 3}, 0.25)));       // gamma / sqrt(variance)
   CHECK(same_bits(gamma.grad(), full({3}, 6 * 0.25)));  // sum of (x - mean) / sqrt(variance)

@@ -15,6 +15,7 @@
 using namespace gradus;
 using namespace gradus::nn;
 using gradus::testing::gradcheck_module;
+using namespace gradus::test;
 
 namespace {
 
@@ -97,7 +98,8 @@ TEST_CASE("gradients of layers") {
   }
 }
 
-TEST_CASE("initial weights: PyTorch's bounds, float and double alike, in the order of drawing") {
+TEST_CASE("initial weights: PyTorch's bounds, float and double alike, in the order of drawing" *
+          cpu_only()) {
   Generator generator(11);
   const Linear layer({.in_features = 16, .out_features = 400}, generator);
   CHECK(generator.position() == 16 * 400 / 2 + 400 / 2);
@@ -125,7 +127,8 @@ TEST_CASE("initial weights: PyTorch's bounds, float and double alike, in the ord
 TEST_CASE("batch norm tracks the mean and the unbiased variance") {
   BatchNorm layer({.channels = 2, .momentum = 0.25});
   layer.to(DType::float64);
-  const Tensor x = from_vector<double>({1, 10, 2, 20, 6, 60}, {3, 2});  // means 3, 30; var 7, 700
+  layer.to(test_device());
+  const Tensor x = device_vector<double>({1, 10, 2, 20, 6, 60}, {3, 2});  // means 3, 30; var 7, 700
   const Tensor y = layer(Variable(x)).value();
   CHECK(mean(y).item<double>() == doctest::Approx(0));
   const auto running_mean = layer.running_mean.to_vector<double>();
@@ -173,7 +176,7 @@ TEST_CASE("layers say which input they expect") {
 
 TEST_CASE("dropout: off in evaluation, scaled in training, resumable") {
   Dropout layer({.p = 0.25}, Generator(9));
-  const Variable x(ones({1000}));
+  const Variable x(ones({1000}, device_options()));
   const auto first = layer(x).value().to_vector<float>();
   const auto second = layer(x).value().to_vector<float>();
   CHECK(first != second);

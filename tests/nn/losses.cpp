@@ -8,17 +8,19 @@
 #include "autograd/gradcheck.h"
 #include "autograd/ops.h"
 #include "nn/vicreg_loss.h"
+#include "tests/support/device.h"
 
 using namespace gradus;
 using namespace gradus::nn;
+using namespace gradus::test;
 
 namespace {
 
-constexpr TensorOptions float64{DType::float64};
+TensorOptions float64() { return device_options(DType::float64); }
 
 Tensor random_embeddings(const Shape& shape, std::uint64_t seed, double spread = 0.7) {
   Generator generator(seed);
-  return normal(shape, 0.2, spread, generator, float64);
+  return normal(shape, 0.2, spread, generator, float64());
 }
 
 struct Terms {
@@ -52,7 +54,9 @@ Terms naive_vicreg(const std::vector<double>& z1, const std::vector<double>& z2,
   return terms;
 }
 
-double value(const Variable& x) { return x.value().to(DType::float64).item<double>(); }
+double value(const Variable& x) {
+  return x.value().to(Device::cpu).to(DType::float64).item<double>();
+}
 
 }  // namespace
 
@@ -99,7 +103,7 @@ TEST_CASE("gradients of the VICReg loss") {
 }
 
 TEST_CASE("a collapsed dimension: finite gradients with eps, and a clear value") {
-  Tensor constant = full({4, 3}, 0.5, float64);
+  Tensor constant = full({4, 3}, 0.5, float64());
   const Variable z1(constant, true), z2(constant.clone(), true);
   const VICRegLoss loss = vicreg_loss(z1, z2);
   CHECK(value(loss.variance) == doctest::Approx(2 * (1 - 0.01)));
@@ -130,8 +134,8 @@ TEST_CASE("the VICReg loss refuses what it cannot use") {
 }
 
 TEST_CASE("cross entropy: values and gradients") {
-  const Tensor logits = from_vector<double>({1, 2, 3, 0, 0, 0}, {2, 3});
-  const Tensor labels = from_vector<std::int64_t>({2, 0}, {2});
+  const Tensor logits = device_vector<double>({1, 2, 3, 0, 0, 0}, {2, 3});
+  const Tensor labels = device_vector<std::int64_t>({2, 0}, {2});
   const double first = std::log(std::exp(1 - 3.0) + std::exp(2 - 3.0) + 1);  // log sum exp - 3
   CHECK(value(cross_entropy(Variable(logits), labels)) ==
         doctest::Approx((first + std::log(3.0)) / 2).epsilon(1e-14));
@@ -146,12 +150,12 @@ TEST_CASE("cross entropy: values and gradients") {
         {logits});
     CHECK_MESSAGE(result, result.message);
   }
-  const Tensor huge = from_vector<float>({1000, -1000}, {1, 2});
+  const Tensor huge = device_vector<float>({1000, -1000}, {1, 2});
   CHECK(value(cross_entropy(Variable(huge), from_vector<std::int64_t>({1}, {1}))) == 2000);
 }
 
 TEST_CASE("cross entropy refuses bad labels") {
-  const Variable logits(zeros({2, 3}));
+  const Variable logits(zeros({2, 3}, device_options()));
   CHECK_THROWS_WITH_AS(cross_entropy(logits, zeros({3}, {DType::int64})),
                        "[cross_entropy] logits must be [N, classes] and labels [N]; got [2, 3] and "
                        "[3]",
@@ -165,20 +169,20 @@ TEST_CASE("cross entropy refuses bad labels") {
 }
 
 TEST_CASE("mean squared error") {
-  const auto a = from_vector<double>({1, 2, 3, 4}, {2, 2});
-  const auto b = from_vector<double>({0, 2, 5, 4}, {2, 2});
+  const auto a = device_vector<double>({1, 2, 3, 4}, {2, 2});
+  const auto b = device_vector<double>({0, 2, 5, 4}, {2, 2});
   CHECK(value(mse_loss(Variable(a), Variable(b))) == doctest::Approx(5.0 / 4));
   const auto result =
       gradcheck([](const std::vector<Variable>& x) { return mse_loss(x[0], x[1]); }, {a, b});
   CHECK_MESSAGE(result, result.message);
-  CHECK_THROWS_AS(mse_loss(Variable(a), Variable(zeros({2}, float64))), Error);
+  CHECK_THROWS_AS(mse_loss(Variable(a), Variable(zeros({2}, float64()))), Error);
 }
 
 TEST_CASE("top-k counts, with ties and NaN") {
-  const Tensor logits = from_vector<float>({3, 2, 1,  //
-                                            1, 1, 1,  //
-                                            0, NAN, 5, NAN, 1, 2},
-                                           {4, 3});
+  const Tensor logits = device_vector<float>({3, 2, 1,  //
+                                              1, 1, 1,  //
+                                              0, NAN, 5, NAN, 1, 2},
+                                             {4, 3});
   const auto count = [&](std::int64_t label, std::int64_t k) {
     return count_top_k(logits, from_vector<std::int64_t>({label, label, label, label}, {4}), k);
   };

@@ -11,9 +11,11 @@
 #include "nn/linear.h"
 #include "nn/sequential.h"
 #include "nn/shape_layers.h"
+#include "tests/support/device.h"
 
 using namespace gradus;
 using namespace gradus::nn;
+using namespace gradus::test;
 
 namespace {
 
@@ -125,7 +127,8 @@ TEST_CASE("training mode reaches all children and leaves requires_grad alone") {
 TEST_CASE("a frozen module records no graph; the rest still learns") {
   Generator generator(1);
   Net net(generator);
-  const Variable x(uniform({6, 3}, -1, 1, generator));
+  const Variable x(uniform({6, 3}, -1, 1, generator, device_options()));
+  net.to(test_device());
   net.freeze();
   CHECK_FALSE(net(x).requires_grad());
   net.head.set_requires_grad(true);
@@ -155,7 +158,8 @@ TEST_CASE("to(dtype) converts floating parameters and buffers, not counters") {
 TEST_CASE("an observer sees every output with its full path, innermost first") {
   Generator generator(1);
   Net net(generator);
-  const Variable x(uniform({4, 3}, -1, 1, generator));
+  net.to(test_device());
+  const Variable x(uniform({4, 3}, -1, 1, generator, device_options()));
   Names seen;
   {
     const ForwardObserver outer([&](const std::string& path, const Tensor& output) {
@@ -177,11 +181,12 @@ TEST_CASE("an observer sees every output with its full path, innermost first") {
 TEST_CASE("an observer finds the first module with a non-finite output") {
   Generator generator(1);
   Net net(generator);
+  net.to(test_device());
   net.body[0].named_parameters()[0].variable->value().fill(INFINITY);
   std::string first;
   const ForwardObserver observer([&](const std::string& path, const Tensor& output) {
     if (first.empty() && !all_finite(output)) first = path;
   });
-  net(Variable(ones({2, 3})));
+  net(Variable(ones({2, 3}, device_options())));
   CHECK(first == "body.0");
 }

@@ -11,15 +11,16 @@
 
 using namespace gradus;
 using namespace gradus::nn;
+using namespace gradus::test;
 
 namespace {
 
 /// One block a stage and 2 channels, small enough for gradient checks.
 ResNetOptions tiny() { return {.layers = {1, 1, 1, 1}, .width = 2}; }
 
-Tensor images(const Shape& shape, TensorOptions options = {DType::float64}) {
+Tensor images(const Shape& shape, DType dtype = DType::float64) {
   Generator generator(4);
-  return uniform(shape, -1, 1, generator, options);
+  return uniform(shape, -1, 1, generator, device_options(dtype));
 }
 
 std::int64_t count(const ResNetOptions& options) {
@@ -29,7 +30,7 @@ std::int64_t count(const ResNetOptions& options) {
 
 }  // namespace
 
-TEST_CASE("parameter counts are torchvision's") {
+TEST_CASE("parameter counts are torchvision's" * cpu_only()) {
   ResNetOptions imagenet18 = resnet18();
   imagenet18.stem = Stem::imagenet;
   imagenet18.fc_features = 1000;
@@ -41,7 +42,7 @@ TEST_CASE("parameter counts are torchvision's") {
   CHECK(count(resnet18()) == 11'168'832);  // 3x3 stem, no fc
 }
 
-TEST_CASE("names are torchvision's") {
+TEST_CASE("names are torchvision's" * cpu_only()) {
   Generator generator(0);
   ResNetOptions options = resnet18();
   options.fc_features = 10;
@@ -60,7 +61,8 @@ TEST_CASE("names are torchvision's") {
   CHECK(state.at("layer4.0.downsample.0.weight").shape() == Shape{512, 256, 1, 1});
 }
 
-TEST_CASE("the VICReg model has the names and the size of the program that it reproduces") {
+TEST_CASE("the VICReg model has the names and the size of the program that it reproduces" *
+          cpu_only()) {
   Generator generator(0);
   ResNetOptions encoder = resnet18();
   encoder.stem_padding = 0;
@@ -95,7 +97,8 @@ TEST_CASE("output shapes of the stems") {
     ResNetOptions options = tiny();
     options.stem_padding = padding;
     ResNet net(options, generator);
-    const Variable x(images({2, 32, 32, 3}, {}));
+    net.to(test_device());
+    const Variable x(images({2, 32, 32, 3}, DType::float32));
     CHECK(net.conv1(x).shape() == Shape{2, 30 + 2 * padding, 30 + 2 * padding, 2});
     CHECK(net(x).shape() == Shape{2, 16});
     CHECK(net.feature_count() == 16);
@@ -104,10 +107,11 @@ TEST_CASE("output shapes of the stems") {
   options.stem = Stem::imagenet;
   options.fc_features = 5;
   ResNet net(options, generator);
+  net.to(test_device());
   std::map<std::string, Shape> shapes;
   const ForwardObserver observer(
       [&](const std::string& path, const Tensor& y) { shapes[path] = y.shape(); });
-  CHECK(net(Variable(images({2, 64, 64, 3}, {}))).shape() == Shape{2, 5});
+  CHECK(net(Variable(images({2, 64, 64, 3}, DType::float32))).shape() == Shape{2, 5});
   CHECK(net.feature_count() == 5);
   CHECK(shapes.at("conv1") == Shape{2, 32, 32, 2});
   CHECK(shapes.at("layer1") == Shape{2, 16, 16, 2});
@@ -137,7 +141,8 @@ TEST_CASE("zero_init_residual makes each block start as its shortcut") {
   ResNetOptions options = tiny();
   options.zero_init_residual = true;
   ResNet net(options, generator);
-  const Variable x(abs(images({2, 8, 8, 2}, {})));
+  net.to(test_device());
+  const Variable x(abs(images({2, 8, 8, 2}, DType::float32)));
   CHECK(net.layer1(x).value().to_vector<float>() == x.value().to_vector<float>());
   for (const auto& [name, variable] : net.named_parameters()) {
     if (!name.ends_with("bn2.weight")) continue;
@@ -161,7 +166,8 @@ TEST_CASE("errors name the layer deep inside the model") {
   CHECK_THROWS_AS(count({.layers = {1, 0, 1, 1}}), Error);
 }
 
-TEST_CASE("equal seeds give equal models; the CIFAR stem has PyTorch's default start") {
+TEST_CASE("equal seeds give equal models; the CIFAR stem has PyTorch's default start" *
+          cpu_only()) {
   Generator a(5), b(5), c(5);
   ResNet first(tiny(), a), second(tiny(), b);
   CHECK(first.layer4[0].named_parameters()[0].variable->value().to_vector<float>() ==

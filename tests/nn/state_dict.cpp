@@ -4,9 +4,11 @@
 
 #include "nn/resnet.h"
 #include "tensor/ops.h"
+#include "tests/support/device.h"
 
 using namespace gradus;
 using namespace gradus::nn;
+using namespace gradus::test;
 
 namespace {
 
@@ -19,10 +21,13 @@ std::unique_ptr<Sequential> small_net(std::uint64_t seed) {
       generator));
   net->append(std::make_unique<BatchNorm2d>(BatchNormOptions{.channels = 2}));
   net->append(std::make_unique<Linear>(LinearOptions{2, 4}, generator));
+  net->to(test_device());
   return net;
 }
 
-std::vector<float> floats(const Tensor& x) { return x.to(DType::float32).to_vector<float>(); }
+std::vector<float> floats(const Tensor& x) {
+  return x.to(Device::cpu).to(DType::float32).to_vector<float>();
+}
 
 bool same_state(const StateDict& a, const StateDict& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
@@ -66,7 +71,7 @@ TEST_CASE("state_dict is a snapshot") {
 
 TEST_CASE("a state goes from one module to another, below a prefix, and from float64") {
   const auto source = small_net(1);
-  (*source)(Variable(ones({2, 3, 3, 3})));  // moves the buffers
+  (*source)(Variable(ones({2, 3, 3, 3}, device_options())));  // moves the buffers
   StateDict state = state_dict(*source, "encoder");
   state.emplace("projector.weight", zeros({1}));  // not below the prefix: ignored
 

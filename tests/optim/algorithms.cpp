@@ -9,9 +9,11 @@
 #include "optim/lars.h"
 #include "optim/sgd.h"
 #include "tensor/random.h"
+#include "tests/support/device.h"
 
 using namespace gradus;
 using namespace gradus::optim;
+using namespace gradus::test;
 
 namespace {
 
@@ -30,7 +32,7 @@ Vector random_values(std::uint64_t seed) {
 /// A [3, 5] parameter `p`, given a fresh gradient before each step.
 class Trainee {
  public:
-  Trainee() : variable_(from_vector<double>(random_values(1), {rows, columns}), true) {}
+  Trainee() : variable_(device_vector<double>(random_values(1), {rows, columns}), true) {}
 
   std::vector<ParameterGroup> groups(double weight_decay, bool adapt = true) {
     return {{.parameters = {{"p", &variable_}}, .weight_decay = weight_decay, .adapt = adapt}};
@@ -39,7 +41,7 @@ class Trainee {
 
   Vector run(Optimizer& optimizer) {
     for (int t = 0; t < steps; ++t) {
-      variable_.set_grad(from_vector<double>(gradient(t), {rows, columns}));
+      variable_.set_grad(device_vector<double>(gradient(t), {rows, columns}));
       optimizer.step(lr_of(t));
       CHECK(variable_.grad().to_vector<double>() == gradient(t));  // left intact
     }
@@ -182,8 +184,8 @@ TEST_CASE("LARS where a norm is zero: ratio 1, and separate_norms drops the deca
         Case{LarsForm::separate_norms, 2, 0, 2}, Case{LarsForm::separate_norms, 0, 0, 0}}) {
     CAPTURE(c.p);
     CAPTURE(c.g);
-    Variable p(full({1, 1}, c.p, {DType::float64}), true);
-    p.set_grad(full({1, 1}, c.g, {DType::float64}));
+    Variable p(full({1, 1}, c.p, device_options(DType::float64)), true);
+    p.set_grad(full({1, 1}, c.g, device_options(DType::float64)));
     Lars lars({{.parameters = {{"p", &p}}, .weight_decay = decay}}, {.form = c.form});
     lars.step(lr);
     CHECK(p.value().item<double>() == doctest::Approx(c.expected).epsilon(1e-12));
@@ -192,8 +194,8 @@ TEST_CASE("LARS where a norm is zero: ratio 1, and separate_norms drops the deca
 
 TEST_CASE("a learning rate of 0 changes nothing") {
   for (const LarsForm form : {LarsForm::decayed_gradient, LarsForm::separate_norms}) {
-    Variable p(ones({2, 2}), true);
-    p.set_grad(ones({2, 2}));
+    Variable p(ones({2, 2}, device_options()), true);
+    p.set_grad(ones({2, 2}, device_options()));
     Lars lars({{.parameters = {{"p", &p}}, .weight_decay = 0.1}}, {.form = form});
     lars.step(0);
     CHECK(p.value().to_vector<float>() == std::vector<float>(4, 1.0F));

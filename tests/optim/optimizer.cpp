@@ -7,21 +7,23 @@
 #include "optim/adam.h"
 #include "optim/sgd.h"
 #include "tensor/ops.h"
+#include "tests/support/device.h"
 
 using namespace gradus;
 using namespace gradus::optim;
+using namespace gradus::test;
 
 namespace {
 
 /// A matrix and a bias, with gradients of ones.
 struct Layer {
-  Variable weight{ones({2, 3}), true};
-  Variable bias{ones({3}), true};
+  Variable weight{ones({2, 3}, device_options()), true};
+  Variable bias{ones({3}, device_options()), true};
 
   std::vector<NamedParameter> parameters() { return {{"fc.weight", &weight}, {"fc.bias", &bias}}; }
   void give_gradients(double value = 1) {
-    weight.set_grad(full({2, 3}, value));
-    bias.set_grad(full({3}, value));
+    weight.set_grad(full({2, 3}, value, device_options()));
+    bias.set_grad(full({3}, value, device_options()));
   }
 };
 
@@ -83,11 +85,11 @@ TEST_CASE("bad groups and learning rates are errors") {
 
 TEST_CASE("a parameter without a gradient keeps its value and starts late") {
   Layer layer;
-  Variable frozen(ones({2}));
+  Variable frozen(ones({2}, device_options()));
   auto parameters = layer.parameters();
   parameters.push_back({"frozen", &frozen});
   Adam adam(one_group(parameters, 0.1));
-  layer.weight.set_grad(ones({2, 3}));
+  layer.weight.set_grad(ones({2, 3}, device_options()));
   adam.step(0.01);
   adam.step(0.01);
   CHECK(values(layer.bias) == std::vector<float>(3, 1.0F));
@@ -174,9 +176,9 @@ TEST_CASE("a state that does not fit is refused and changes nothing") {
 
 TEST_CASE("clip_grad_norm") {
   Layer layer;
-  layer.weight.set_grad(full({2, 3}, 2));                   // 24
-  layer.bias.set_grad(from_vector<float>({0, 0, 5}, {3}));  // 25
-  Variable unused(ones({2}), true);
+  layer.weight.set_grad(full({2, 3}, 2, device_options()));   // 24
+  layer.bias.set_grad(device_vector<float>({0, 0, 5}, {3}));  // 25
+  Variable unused(ones({2}, device_options()), true);
   auto parameters = layer.parameters();
   parameters.push_back({"unused", &unused});
 
@@ -187,7 +189,7 @@ TEST_CASE("clip_grad_norm") {
   CHECK(layer.weight.grad().to_vector<float>()[0] == doctest::Approx(1).epsilon(1e-5));
   CHECK_FALSE(unused.grad().defined());
 
-  layer.weight.set_grad(full({2, 3}, INFINITY));
+  layer.weight.set_grad(full({2, 3}, INFINITY, device_options()));
   CHECK(std::isinf(clip_grad_norm(parameters, 1).item<double>()));
   CHECK(layer.bias.grad().to_vector<float>()[2] == doctest::Approx(2.5));
   CHECK_THROWS_AS(clip_grad_norm(parameters, 0), Error);

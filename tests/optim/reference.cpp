@@ -14,6 +14,7 @@
 #include "optim/lars.h"
 #include "optim/schedule.h"
 #include "optim/sgd.h"
+#include "tests/support/device.h"
 #include "tests/support/reference.h"
 
 namespace gradus::test {
@@ -40,8 +41,8 @@ struct Parameters {
                                                                {"zero", {2, 2}}};
     for (const auto& [name, shape] : shapes) {
       const double factor = name == "zero" ? 0 : 1;
-      variables[name] =
-          Variable(affine(named_uniform("optim/" + name, shape), factor, 0).to(dtype), true);
+      variables[name] = Variable(
+          on_device(affine(named_uniform("optim/" + name, shape), factor, 0).to(dtype)), true);
     }
   }
 
@@ -56,7 +57,7 @@ struct Parameters {
     for (auto& [name, variable] : variables) {
       const Tensor noise =
           named_uniform(fmt::format("optim/{}/noise{}", name, step), variable.shape());
-      variable.set_grad(affine(variable.value(), 0.5, 0) + noise.to(variable.dtype()));
+      variable.set_grad(affine(variable.value(), 0.5, 0) + on_device(noise.to(variable.dtype())));
     }
   }
 

@@ -1,4 +1,4 @@
-// Comparisons that op tests share.
+// Comparisons that op tests share; tensors may lie on any device.
 #pragma once
 
 #include <omp.h>
@@ -7,17 +7,22 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "tensor/tensor.h"
 
 namespace gradus::test {
 
+/// All elements in float64, from any device.
+inline std::vector<double> doubles_of(const Tensor& x) {
+  return x.to(Device::cpu).to(DType::float64).to_vector<double>();
+}
+
 /// Largest |a - b| over the elements, computed in double; infinity where the shapes differ or where
 /// one is NaN and the other is not.
 inline double max_difference(const Tensor& a, const Tensor& b) {
   if (a.shape() != b.shape()) return std::numeric_limits<double>::infinity();
-  const auto x = a.to(DType::float64).to_vector<double>();
-  const auto y = b.to(DType::float64).to_vector<double>();
+  const auto x = doubles_of(a), y = doubles_of(b);
   double largest = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
     if (std::isnan(x[i]) && std::isnan(y[i])) continue;
@@ -31,16 +36,17 @@ inline double max_difference(const Tensor& a, const Tensor& b) {
 /// Largest magnitude.
 inline double max_abs(const Tensor& a) {
   double largest = 0;
-  for (const double x : a.to(DType::float64).to_vector<double>())
-    largest = std::max(largest, std::abs(x));
+  for (const double x : doubles_of(a)) largest = std::max(largest, std::abs(x));
   return largest;
 }
 
-/// Whether two tensors have the same bits.
+/// Whether two tensors, each on any device, have the same bits.
 inline bool same_bits(const Tensor& a, const Tensor& b) {
-  const auto* x = static_cast<const unsigned char*>(a.raw());
-  const auto* y = static_cast<const unsigned char*>(b.raw());
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::equal(x, x + a.bytes(), y);
+  if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
+  const Tensor host_a = a.to(Device::cpu), host_b = b.to(Device::cpu);
+  const auto* x = static_cast<const unsigned char*>(host_a.raw());
+  const auto* y = static_cast<const unsigned char*>(host_b.raw());
+  return std::equal(x, x + a.bytes(), y);
 }
 
 /// The result of function() on a number of threads; the previous number is restored.

@@ -1,5 +1,7 @@
 #include "tests/support/conv2d_reference.h"
 
+#include "tests/support/compare.h"
+
 namespace gradus::test {
 
 Conv2dReference conv2d_reference(const Tensor& input, const Tensor& weight, const Tensor& bias,
@@ -9,10 +11,10 @@ Conv2dReference conv2d_reference(const Tensor& input, const Tensor& weight, cons
   const std::int64_t P = doutput.size(1), Q = doutput.size(2);
   const std::int64_t channels = C / options.groups, outputs = O / options.groups;
 
-  const auto x = input.to(DType::float64).to_vector<double>();
-  const auto w = weight.to(DType::float64).to_vector<double>();
-  const auto b = bias.to(DType::float64).to_vector<double>();
-  const auto dy = doutput.to(DType::float64).to_vector<double>();
+  const auto x = doubles_of(input);
+  const auto w = doubles_of(weight);
+  const auto b = doubles_of(bias);
+  const auto dy = doubles_of(doutput);
   std::vector<double> y(dy.size()), dx(x.size()), dw(w.size()), db(b.size());
 
   for (std::int64_t n = 0; n < N; ++n)

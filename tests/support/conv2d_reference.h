@@ -10,7 +10,7 @@ struct Conv2dReference {
   Tensor output, dinput, dweight, dbias;
 };
 
-/// Inputs of either floating type; `doutput` has the output's shape.
+/// Inputs of any floating type and device; `doutput` has the output's shape.
 Conv2dReference conv2d_reference(const Tensor& input, const Tensor& weight, const Tensor& bias,
                                  const Tensor& doutput, const Conv2dOptions& options);
 

@@ -5,18 +5,19 @@
 #include <random>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "tests/support/device.h"
 
 namespace gradus::test {
 
-/// Uniform values from the standard library's generator, not from the framework's own.
+/// Uniform values from the standard library's generator, not from the framework's own, on the
+/// device of tests.
 template <class T>
 Tensor random_tensor(const Shape& shape, unsigned seed, double low = -1, double high = 1) {
   std::mt19937 engine(seed);
   std::uniform_real_distribution<double> distribution(low, high);
   std::vector<T> values(static_cast<std::size_t>(shape.numel()));
   for (T& value : values) value = static_cast<T>(distribution(engine));
-  return from_vector(values, shape);
+  return device_vector(values, shape);
 }
 
 using Position = std::vector<std::int64_t>;

@@ -55,11 +55,15 @@ const std::vector<OpCase>& op_cases() {
   return cases;
 }
 
-OpResult run_case(const OpCase& op_case, DType dtype) {
+OpResult run_case(const OpCase& op_case, DType dtype, Device device) {
   std::vector<Variable> inputs;
-  for (const Tensor& value : op_case.values()) inputs.emplace_back(value.to(dtype), true);
+  for (const Tensor& value : op_case.values()) {
+    const bool parameter = op_case.inputs[inputs.size()].parameter;
+    const DType own = parameter && dtype == DType::bfloat16 ? DType::float32 : dtype;
+    inputs.emplace_back(value.to(own).to(device), true);
+  }
   const Variable output = op_case.function(inputs);
-  output.backward(op_case.output_weights(output.shape()).to(dtype));
+  output.backward(op_case.output_weights(output.shape()).to(output.dtype()).to(device));
   OpResult result{.output = output.value(), .gradients = {}};
   for (const Variable& input : inputs) result.gradients.push_back(input.grad());
   return result;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "autograd/variable.h"
+#include "tests/support/device.h"
 
 namespace gradus::test {
 
@@ -19,7 +20,8 @@ struct InputSpec {
   Kind kind = Kind::uniform;
   double low = -1;  ///< uniform: on [low, high)
   double high = 1;
-  double shift = 0;  ///< distinct: added to multiples of 0.125
+  double shift = 0;        ///< distinct: added to multiples of 0.125
+  bool parameter = false;  ///< stays float32 where the other inputs are bfloat16
 };
 
 /// Uniform on [low, high).
@@ -33,6 +35,11 @@ inline InputSpec input_away_from_zero(const Shape& shape) {
 /// Elements that differ by 0.125 and more, for maxima.
 inline InputSpec distinct_input(const Shape& shape, double shift = 0) {
   return {.shape = shape, .kind = InputSpec::Kind::distinct, .shift = shift};
+}
+
+/// A weight, a bias, a scale or a shift: uniform on [low, high).
+inline InputSpec parameter_input(const Shape& shape, double low = -1, double high = 1) {
+  return {.shape = shape, .low = low, .high = high, .parameter = true};
 }
 
 /// A pure function of Variables with the inputs to try it on.
@@ -57,7 +64,7 @@ struct OpResult {
   std::vector<Tensor> gradients;
 };
 /// Runs a case forward and backward, with `output_weights` as the output's gradient.
-OpResult run_case(const OpCase& op_case, DType dtype);
+OpResult run_case(const OpCase& op_case, DType dtype, Device device = test_device());
 
 // The families that make up the table, tests/support/op_cases/<family>.cpp.
 using OpCases = std::vector<OpCase>;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tensor/random.h"
+#include "tests/support/compare.h"
 
 namespace gradus::test {
 namespace {
@@ -62,8 +63,7 @@ TensorFile read_reference(const std::string& file) {
 double difference(const Tensor& actual, const Tensor& expected) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   if (!actual.defined() || actual.shape() != expected.shape()) return infinity;
-  const auto a = actual.to(DType::float64).to_vector<double>();
-  const auto b = expected.to(DType::float64).to_vector<double>();
+  const auto a = doubles_of(actual), b = doubles_of(expected);
   double largest = 0;
   double scale = 1;
   for (std::size_t i = 0; i < a.size(); ++i) {

@@ -3,6 +3,7 @@
 #include "tensor/ops.h"
 #include "tests/support/compare.h"
 #include "tests/support/conv2d_reference.h"
+#include "tests/support/device.h"
 
 using namespace gradus;
 using namespace gradus::test;
@@ -47,7 +48,7 @@ struct Inputs {
 Inputs random_inputs(const Case& c, DType dtype) {
   Generator generator(7);
   const auto draw = [&](const Shape& shape) {
-    return uniform(shape, -1, 1, generator, {.dtype = dtype});
+    return uniform(shape, -1, 1, generator, device_options(dtype));
   };
   Inputs in{draw(c.input), draw(c.weight), draw({c.weight[0]}), {}};
   in.doutput = draw(conv2d(in.input, in.weight, {}, c.options).shape());
@@ -83,16 +84,18 @@ TEST_CASE("conv2d and its gradients match nested loops") {
 }
 
 TEST_CASE("conv2d without bias equals conv2d with a bias of zeros") {
-  const Tensor x = full({1, 3, 3, 2}, 1.5), w = full({4, 2, 2, 2}, 0.25);
-  CHECK(same_bits(conv2d(x, w), conv2d(x, w, zeros({4}))));
+  const TensorOptions options = device_options();
+  const Tensor x = full({1, 3, 3, 2}, 1.5, options), w = full({4, 2, 2, 2}, 0.25, options);
+  CHECK(same_bits(conv2d(x, w), conv2d(x, w, zeros({4}, options))));
   CHECK(conv2d(x, w).to_vector<float>() == std::vector<float>(16, 3.0F));
 }
 
 TEST_CASE("conv2d overwrites whatever its memory held") {
   // A freed block of NaN is what the next tensor of its size gets.
-  const auto poison = [](const Shape& shape) { full(shape, std::nan("")); };
+  const TensorOptions options = device_options();
+  const auto poison = [&](const Shape& shape) { full(shape, std::nan(""), options); };
   const Shape shape{2, 4, 4, 8};
-  const Tensor x = ones(shape), w = ones({8, 3, 3, 8});
+  const Tensor x = ones(shape, options), w = ones({8, 3, 3, 8}, options);
   for (int i = 0; i < 3; ++i) poison(shape);
   poison(w.shape());
   CHECK(all_finite(conv2d(x, w, {}, {.padding = 1})));
@@ -100,7 +103,7 @@ TEST_CASE("conv2d overwrites whatever its memory held") {
   CHECK(all_finite(conv2d_backward_weight(x, x, w.shape(), {.padding = 1})));
 }
 
-TEST_CASE("conv2d gives the same bits for any number of threads") {
+TEST_CASE("conv2d gives the same bits for any number of threads" * cpu_only()) {
   const std::vector<Case> large = {
       {"3x3", {9, 15, 17, 40}, {72, 3, 3, 40}, {.padding = 1}},
       {"3x3, stride 2", {9, 32, 31, 16}, {32, 3, 3, 16}, {.stride = 2, .padding = 1}},

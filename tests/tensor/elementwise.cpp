@@ -21,7 +21,7 @@ constexpr float nan32 = std::numeric_limits<float>::quiet_NaN();
 constexpr float inf32 = std::numeric_limits<float>::infinity();
 
 Tensor floats(const std::vector<float>& values) {
-  return from_vector(values, {static_cast<std::int64_t>(values.size())});
+  return device_vector(values, {static_cast<std::int64_t>(values.size())});
 }
 
 struct UnaryCase {
@@ -78,8 +78,7 @@ const std::vector<BinaryCase> binary_cases{
 
 /// Values of a binary op by the definition of broadcasting.
 Tensor naive_binary(const BinaryCase& c, const Tensor& a, const Tensor& b) {
-  const auto x = a.to(DType::float64).to_vector<double>();
-  const auto y = b.to(DType::float64).to_vector<double>();
+  const auto x = doubles_of(a), y = doubles_of(b);
   const Shape shape = broadcast_shapes("naive", a.shape(), b.shape());
   std::vector<double> values;
   for_each_position(shape, [&](const Position& position) {
@@ -185,16 +184,17 @@ TEST_CASE("binary functions of NaN") {
 }
 
 TEST_CASE_TEMPLATE("where chooses, and all three broadcast", T, float, double) {
-  const Tensor mask = from_vector(std::vector<std::uint8_t>{1, 0, 1}, {3});
-  const Tensor a = from_vector(std::vector<T>{1, 2}, {2, 1});
-  const Tensor b = full({}, -1, {dtype_of<T>});
+  const TensorOptions options = device_options(dtype_of<T>);
+  const Tensor mask = device_vector(std::vector<std::uint8_t>{1, 0, 1}, {3});
+  const Tensor a = device_vector(std::vector<T>{1, 2}, {2, 1});
+  const Tensor b = full({}, -1, options);
   CHECK(where(mask, a, b).shape() == Shape{2, 3});
   CHECK(where(mask, a, b).template to_vector<T>() == std::vector<T>{1, -1, 1, 2, -1, 2});
   // The element that is not chosen does not matter.
-  const Tensor bad = full({3}, std::numeric_limits<double>::quiet_NaN(), {dtype_of<T>});
+  const Tensor bad = full({3}, std::numeric_limits<double>::quiet_NaN(), options);
   CHECK(where(mask, b, bad).template to_vector<T>()[0] == T{-1});
-  const Tensor large = zeros({70'001}, {DType::uint8});
-  CHECK(where(large, b, full({}, 2, {dtype_of<T>})).template to_vector<T>() ==
+  const Tensor large = zeros({70'001}, device_options(DType::uint8));
+  CHECK(where(large, b, full({}, 2, options)).template to_vector<T>() ==
         std::vector<T>(70'001, T{2}));
 }
 
@@ -214,30 +214,32 @@ TEST_CASE("operators are the ops of the same meaning") {
 }
 
 TEST_CASE_TEMPLATE("add_scaled changes its first argument in place", T, float, double) {
-  Tensor into = ones({70'001}, {dtype_of<T>});
+  const TensorOptions options = device_options(dtype_of<T>);
+  Tensor into = ones({70'001}, options);
   const Tensor handle = into;
-  add_scaled(into, full({70'001}, 2, {dtype_of<T>}), -0.25);
+  add_scaled(into, full({70'001}, 2, options), -0.25);
   CHECK(handle.template to_vector<T>() == std::vector<T>(70'001, T{0.5}));
   add_scaled(into, into);
   CHECK(handle.template to_vector<T>() == std::vector<T>(70'001, T{1}));
 }
 
 TEST_CASE_TEMPLATE("all_finite finds one bad element anywhere", T, float, double) {
-  CHECK(all_finite(zeros({0}, {dtype_of<T>})));
-  CHECK(all_finite(full({3}, std::numeric_limits<T>::max(), {dtype_of<T>})));
-  Tensor x = random_tensor<T>({70'001}, 1);
-  CHECK(all_finite(x));
+  const TensorOptions options = device_options(dtype_of<T>);
+  CHECK(all_finite(zeros({0}, options)));
+  CHECK(all_finite(full({3}, std::numeric_limits<T>::max(), options)));
+  Tensor x = random_tensor<T>({70'001}, 1).to(Device::cpu);
+  CHECK(all_finite(on_device(x)));
   for (std::int64_t at : {0, 32'767, 32'768, 70'000})
     for (T bad : {std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<T>::infinity(),
                   -std::numeric_limits<T>::infinity()}) {
       const T before = x.template data<T>()[at];
       x.template data<T>()[at] = bad;
-      CHECK_FALSE(all_finite(x));
+      CHECK_FALSE(all_finite(on_device(x)));
       x.template data<T>()[at] = before;
     }
 }
 
-TEST_CASE("elementwise results do not depend on the number of threads") {
+TEST_CASE("elementwise results do not depend on the number of threads" * cpu_only()) {
   const Tensor x = random_tensor<float>({301, 257}, 1), row = random_tensor<float>({257}, 2);
   for (const auto& op : std::vector<std::function<Tensor()>>{
            [&] { return gelu(x); }, [&] { return gradus::exp(x); }, [&] { return mul(x, row); }})

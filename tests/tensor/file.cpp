@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "tensor/check.h"
+#include "tests/support/device.h"
 #include "tests/support/temp_folder.h"
 
 using namespace gradus;
@@ -60,6 +61,8 @@ class SmallDisk {
 };
 
 }  // namespace
+
+TEST_SUITE_BEGIN("file" * test::cpu_only());
 
 TEST_CASE("write_file_atomically creates and replaces files") {
   const TempFolder folder;
@@ -164,3 +167,5 @@ TEST_CASE("format_bytes") {
   CHECK(format_bytes(180'400'000) == "180 MB");
   CHECK(format_bytes(18'446'744'073'709'551'615ull) == "18 EB");
 }
+
+TEST_SUITE_END();

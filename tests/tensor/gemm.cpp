@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tensor/check.h"
+#include "tests/support/device.h"
 
 using namespace gradus;
 
@@ -65,6 +66,8 @@ void compare(const Case& s, Product product) {
 }
 
 }  // namespace
+
+TEST_SUITE_BEGIN("gemm" * test::cpu_only());
 
 TEST_CASE_TEMPLATE("gemm matches a plain sum", T, float, double) {
   const std::vector<Case> cases = {
@@ -132,3 +135,5 @@ TEST_CASE("gemm refuses sizes that BLAS cannot address") {
   CHECK_THROWS_AS(cpu::gemm<float>(false, false, 1, 1, 1, 1, &x, huge, &x, 1, 0, &x, 1), Error);
   CHECK(x == 0);
 }
+
+TEST_SUITE_END();

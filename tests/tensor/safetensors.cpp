@@ -8,6 +8,7 @@
 #include <string>
 
 #include "tensor/check.h"
+#include "tests/support/device.h"
 #include "tests/support/temp_folder.h"
 
 using namespace gradus;
@@ -72,6 +73,8 @@ std::string entry(const std::string& dtype, const std::string& shape, const std:
 }
 
 }  // namespace
+
+TEST_SUITE_BEGIN("safetensors" * test::cpu_only());
 
 TEST_CASE("safetensors: what is written is read back") {
   const TempFolder folder;
@@ -294,3 +297,5 @@ TEST_CASE("safetensors: what cannot be written") {
             ": a name or a metadata string is not valid UTF-8");
   CHECK(count_files(folder.path()) == 0);
 }
+
+TEST_SUITE_END();

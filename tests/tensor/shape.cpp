@@ -2,9 +2,12 @@
 
 #include <limits>
 
+#include "tests/support/device.h"
 #include "tests/support/errors.h"
 
 using namespace gradus;
+
+TEST_SUITE_BEGIN("shape" * test::cpu_only());
 
 TEST_CASE("a shape knows its axes, from both ends") {
   const Shape shape{8, 32, 3};
@@ -84,3 +87,5 @@ TEST_CASE("an error carries the path of the modules that it passed") {
   CHECK(error.message() == "[conv2d] bad");
   CHECK(std::string(error.what()) == "encoder.conv1: [conv2d] bad");
 }
+
+TEST_SUITE_END();

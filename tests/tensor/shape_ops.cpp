@@ -13,12 +13,12 @@ namespace {
 using Integers = std::vector<std::int64_t>;
 
 Tensor indices(const Integers& values) {
-  return from_vector(values, {static_cast<std::int64_t>(values.size())});
+  return device_vector(values, {static_cast<std::int64_t>(values.size())});
 }
 
 /// 0, 1, 2, ... in a shape.
 Tensor counting(const Shape& shape, DType dtype = DType::int64) {
-  return arange(0, shape.numel(), {dtype}).reshape(shape);
+  return arange(0, shape.numel(), device_options(dtype)).reshape(shape);
 }
 
 }  // namespace
@@ -165,8 +165,9 @@ TEST_CASE_TEMPLATE("scatter_add_rows adds rows, also to the same place", T, floa
   const Tensor dy = counting({3, 2}, dtype_of<T>);
   CHECK(scatter_add_rows(dy, indices({2, 0, 2}), 4).template to_vector<T>() ==
         std::vector<T>{2, 3, 0, 0, 4, 6, 0, 0});
-  CHECK(scatter_add_rows(zeros({0, 2}), indices({}), 2).shape() == Shape{2, 2});
-  CHECK(scatter_add_rows(zeros({0, 2}), indices({}), 0).shape() == Shape{0, 2});
+  const Tensor nothing = zeros({0, 2}, device_options());
+  CHECK(scatter_add_rows(nothing, indices({}), 2).shape() == Shape{2, 2});
+  CHECK(scatter_add_rows(nothing, indices({}), 0).shape() == Shape{0, 2});
   // Wide rows: several blocks of columns.
   const Tensor wide = random_tensor<T>({50, 1000}, 1);
   Integers where_to;

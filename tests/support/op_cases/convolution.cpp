@@ -55,8 +55,9 @@ void add_convolution_cases(OpCases& cases) {
       {"empty", {0, 4, 4, 2}, {3, 3, 3, 2}, {.padding = 1}},
   };
   for (const Geometry& geometry : geometries) {
-    std::vector<InputSpec> inputs = {uniform_input(geometry.input), uniform_input(geometry.weight)};
-    if (geometry.bias) inputs.push_back(uniform_input({geometry.weight[0]}));
+    std::vector<InputSpec> inputs = {uniform_input(geometry.input),
+                                     parameter_input(geometry.weight)};
+    if (geometry.bias) inputs.push_back(parameter_input({geometry.weight[0]}));
     cases.push_back({"conv2d." + geometry.name, inputs,
                      [options = geometry.options](const std::vector<Variable>& in) {
                        return conv2d(in[0], in[1], in.size() > 2 ? in[2] : Variable(), options);

@@ -126,7 +126,7 @@ void add_where(OpCases& cases) {
     cases.push_back({"where." + pattern.name,
                      {uniform_input(pattern.a), uniform_input(pattern.b)},
                      [condition = mask(pattern.condition)](const Inputs& in) {
-                       return where(condition, in[0], in[1]);
+                       return where(condition.to(in[0].device()), in[0], in[1]);
                      }});
   }
 }

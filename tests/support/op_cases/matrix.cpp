@@ -47,8 +47,8 @@ void add_matmul(OpCases& cases) {
 
 void add_linear(OpCases& cases) {
   const auto add = [&](const std::string& name, const Shape& x, std::int64_t outputs, bool bias) {
-    std::vector<InputSpec> inputs = {uniform_input(x), uniform_input({outputs, x[-1]})};
-    if (bias) inputs.push_back(uniform_input({outputs}));
+    std::vector<InputSpec> inputs = {uniform_input(x), parameter_input({outputs, x[-1]})};
+    if (bias) inputs.push_back(parameter_input({outputs}));
     cases.push_back({"linear." + name, inputs, [bias](const Inputs& in) {
                        return linear(in[0], in[1], bias ? in[2] : Variable());
                      }});

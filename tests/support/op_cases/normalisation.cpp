@@ -13,8 +13,9 @@ BatchStatistics fixed_statistics(const Variable& x) {
     mean.push_back(0.25 - 0.125 * static_cast<double>(c));
     variance.push_back(0.5 + 0.25 * static_cast<double>(c));
   }
-  return {from_vector(mean, {x.size(-1)}).to(x.dtype()),
-          from_vector(variance, {x.size(-1)}).to(x.dtype())};
+  const DType dtype = x.dtype() == DType::bfloat16 ? DType::float32 : x.dtype();
+  return {from_vector(mean, {x.size(-1)}).to(dtype).to(x.device()),
+          from_vector(variance, {x.size(-1)}).to(dtype).to(x.device())};
 }
 
 OpCase::Function train(double eps) {
@@ -34,7 +35,7 @@ void add_batch_norm(OpCases& cases) {
   for (const auto& [name, shape] : shapes) {
     const std::int64_t channels = shape[-1];
     const std::vector<InputSpec> inputs = {
-        uniform_input(shape), uniform_input({channels}, 0.5, 1.5), uniform_input({channels})};
+        uniform_input(shape), parameter_input({channels}, 0.5, 1.5), parameter_input({channels})};
     cases.push_back({"batch_norm_train." + name, inputs, train(1e-5)});
     cases.push_back({"batch_norm_train." + name + ".eps", inputs, train(0.1)});
     cases.push_back({"batch_norm_eval." + name, inputs, eval(1e-5)});
@@ -42,7 +43,7 @@ void add_batch_norm(OpCases& cases) {
   }
   cases.push_back(
       {"batch_norm_train.offset",
-       {uniform_input({8, 3}, 10, 11), uniform_input({3}, 0.5, 1.5), uniform_input({3})},
+       {uniform_input({8, 3}, 10, 11), parameter_input({3}, 0.5, 1.5), parameter_input({3})},
        train(1e-5)});
 }
 
