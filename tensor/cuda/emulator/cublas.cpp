@@ -50,6 +50,7 @@ Matrix locate(const Matrix& matrix, int index, const char* name) {
   const std::size_t size = size_of(matrix.type);
   one.data = static_cast<const char*>(matrix.data) +
              index * matrix.batch_stride * static_cast<long long>(size);
+  if (one.rows == 0 || one.columns == 0) return one;
   const std::size_t elements =
       static_cast<std::size_t>(one.columns - 1) * static_cast<std::size_t>(one.stride) +
       static_cast<std::size_t>(one.rows);
@@ -142,9 +143,7 @@ cublasStatus_t submit_product(cublasHandle_t handle, const Product& p,
   };
   if (!valid(p.a) || !valid(p.b) || !valid(p.c) || p.batch < 0) return CUBLAS_STATUS_INVALID_VALUE;
   if (!is_supported(p, compute)) return CUBLAS_STATUS_NOT_SUPPORTED;
-  if (p.m == 0 || p.n == 0 || p.k == 0) {
-    return p.m == 0 || p.n == 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
-  }
+  if (p.m == 0 || p.n == 0) return CUBLAS_STATUS_SUCCESS;
   const cudaError_t status = enqueue(handle->stream, [p] { return execute(p); });
   return status == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

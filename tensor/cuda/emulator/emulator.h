@@ -57,8 +57,9 @@ void collect_words(int argument, const T& value, std::vector<ArgumentWord>& word
   static_assert(std::is_trivially_copyable_v<T>, "a kernel's arguments are copied byte by byte");
   if constexpr (std::is_pointer_v<T>) {
     using Target = std::remove_pointer_t<T>;
-    constexpr bool read_only =
-        std::is_const_v<Target> && std::is_arithmetic_v<std::remove_const_t<Target>>;
+    constexpr bool is_number =  // or a struct too loosely aligned to hold pointers
+        std::is_arithmetic_v<std::remove_const_t<Target>> || alignof(Target) < alignof(void*);
+    constexpr bool read_only = std::is_const_v<Target> && is_number;
     words.push_back({argument, value, true, read_only});
   } else if constexpr (std::is_class_v<T>) {
     const auto* bytes = reinterpret_cast<const unsigned char*>(&value);

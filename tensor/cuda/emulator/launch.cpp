@@ -89,37 +89,48 @@ void check_words(const Launch& launch) {
   }
 }
 
-/// All allocations that the kernel may write: those it has pointers to, and, as a conservative
-/// garbage collector finds them, those whose addresses lie in these.
+/// The allocations that the arguments point to, but for those to constant numbers.
 ReachedMemory find_writable(const Launch& launch) {
   const DeviceMemory& memory = DeviceMemory::instance();
   ReachedMemory reached;
-  std::vector<Reached> unscanned;
-  const auto reach = [&](const void* address, int argument) {
-    if (!memory.owns(address)) return;
-    const Allocation allocation = memory.find(address);
-    if (allocation.size == 0) return;
-    if (reached.try_emplace(allocation.begin, Reached{allocation, argument}).second) {
-      unscanned.push_back({allocation, argument});
-    }
-  };
   for (const ArgumentWord& word : launch.words) {
-    if (!word.is_read_only) reach(word.value, word.argument);
-  }
-  while (!unscanned.empty()) {
-    const auto [allocation, argument] = unscanned.back();
-    unscanned.pop_back();
-    const auto* words = static_cast<const void* const*>(allocation.data());
-    for (std::size_t i = 0; i < allocation.size / sizeof(void*); ++i) reach(words[i], argument);
+    if (word.is_read_only || !memory.owns(word.value)) continue;
+    const Allocation allocation = memory.find(word.value);
+    reached.try_emplace(allocation.begin, Reached{allocation, word.argument});
   }
   return reached;
 }
 
-/// The contents of all reached memory, one after the other.
-void save(const ReachedMemory& reached, std::vector<unsigned char>& saved) {
+/// Adds the allocations whose addresses lie in reached memory, as a conservative garbage collector
+/// finds them: a kernel may be given a table of pointers.
+void follow_pointers(ReachedMemory& reached) {
+  const DeviceMemory& memory = DeviceMemory::instance();
+  std::vector<Reached> unscanned;
+  for (const auto& [begin, found] : reached) unscanned.push_back(found);
+  while (!unscanned.empty()) {
+    const auto [scanned, argument] = unscanned.back();
+    unscanned.pop_back();
+    const auto* words = static_cast<const void* const*>(scanned.data());
+    for (std::size_t i = 0; i < scanned.size / sizeof(void*); ++i) {
+      if (!memory.owns(words[i])) continue;
+      const Allocation allocation = memory.find(words[i]);
+      const bool fresh =
+          allocation.size > 0 &&
+          reached.try_emplace(allocation.begin, Reached{allocation, argument}).second;
+      if (fresh) unscanned.push_back({allocation, argument});
+    }
+  }
+}
+
+std::size_t total_bytes(const ReachedMemory& reached) {
   std::size_t bytes = 0;
   for (const auto& [begin, memory] : reached) bytes += memory.allocation.size;
-  saved.resize(bytes);
+  return bytes;
+}
+
+/// The contents of all reached memory, one after the other.
+void save(const ReachedMemory& reached, std::vector<unsigned char>& saved) {
+  saved.resize(total_bytes(reached));
   unsigned char* to = saved.data();
   for (const auto& [begin, memory] : reached) {
     std::memcpy(to, memory.allocation.data(), memory.allocation.size);
@@ -168,10 +179,13 @@ cudaError_t execute(const Launch& launch) {
   const DeviceAccess access;
   const RunningLaunch running(launch);
   check_words(launch);
-  const ReachedMemory reached = find_writable(launch);
-  std::size_t bytes = 0;
-  for (const auto& [begin, memory] : reached) bytes += memory.allocation.size;
-  if (order_check_on && bytes <= most_compared_bytes) {
+  ReachedMemory reached = find_writable(launch);
+  bool compared = order_check_on && total_bytes(reached) <= most_compared_bytes;
+  if (compared) {
+    follow_pointers(reached);
+    compared = total_bytes(reached) <= most_compared_bytes;
+  }
+  if (compared) {
     run_in_all_orders(reached);
   } else {
     run_grid(Order::forward);

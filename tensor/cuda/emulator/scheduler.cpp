@@ -33,12 +33,12 @@ namespace {
 
 namespace context = boost::context::detail;
 
-void* map_stack(std::size_t bytes, std::size_t guard) {
+char* map_stack(std::size_t bytes, std::size_t guard) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
   check(memory != MAP_FAILED, "emulator", "no memory for a thread's stack");
   mprotect(memory, guard, PROT_NONE);  // a stack that overflows must not reach its neighbour
-  return memory;
+  return static_cast<char*>(memory);
 }
 
 /// A stack, and where to go on upon it. Stacks are kept for later threads and never freed.
@@ -46,45 +46,42 @@ class Fibre {
  public:
   using Entry = void (*)(context::transfer_t);
 
-  /// `number` sets the stacks' tops apart: at equal places in their pages they would share a few
-  /// sets of the processor's caches.
-  explicit Fibre(std::size_t number)
-      : stack_(map_stack(stack_bytes, guard_bytes)), offset_(number % 32 * 128) {}
+  /// The stack that the process already runs on.
+  Fibre() = default;
 
-  /// Forgets what was running on it; the next resume() calls `entry`.
+  /// A stack of its own. `number` sets the stacks' tops apart: at equal places in their pages they
+  /// would share a few sets of the processor's caches.
+  explicit Fibre(std::size_t number)
+      : bottom_(map_stack(stack_bytes, guard_bytes) + guard_bytes),
+        size_(stack_bytes - guard_bytes),
+        offset_(number % 32 * 128) {}
+
+  /// Forgets what was running on it; the next switch to it calls `entry`.
   void restart(Entry entry) {
 #if defined(__SANITIZE_ADDRESS__)
-    __asan_unpoison_memory_region(bottom(), size());
+    __asan_unpoison_memory_region(bottom_, size_);
 #endif
-    context_ = context::make_fcontext(bottom() + size() - offset_, size() - offset_, entry);
+    context_ = context::make_fcontext(bottom_ + size_ - offset_, size_ - offset_, entry);
   }
 
-  /// Runs on this stack until it calls pause(). On the scheduler's stack only.
-  void resume() {
+  /// Leaves this stack, on which the caller runs, and goes on upon another. Returns when somebody
+  /// switches back.
+  void switch_to(Fibre& next) {
 #if defined(__SANITIZE_ADDRESS__)
-    void* own = nullptr;
-    __sanitizer_start_switch_fiber(&own, bottom(), size());
-    context_ = context::jump_fcontext(context_, this).fctx;
-    __sanitizer_finish_switch_fiber(own, nullptr, nullptr);
-#else
-    context_ = context::jump_fcontext(context_, this).fctx;
+    __sanitizer_start_switch_fiber(&fake_stack_, next.bottom_, next.size_);
 #endif
+    arrive(context::jump_fcontext(next.context_, this));
   }
 
-  /// What resume() hands to a fibre that was paused, or that begins.
-  void resumed(context::transfer_t from) {
-    scheduler_ = from.fctx;
+  /// After a switch to this fibre: notes where the one that was left goes on.
+  void arrive(context::transfer_t from) {
+    auto* left = static_cast<Fibre*>(from.data);
+    left->context_ = from.fctx;
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(fake_stack_, &scheduler_bottom_, &scheduler_size_);
+    const void* bottom = nullptr;
+    __sanitizer_finish_switch_fiber(fake_stack_, &bottom, &left->size_);
+    left->bottom_ = static_cast<char*>(const_cast<void*>(bottom));
 #endif
-  }
-
-  /// Goes back to the scheduler until it resumes this fibre. On this stack only.
-  void pause() {
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_start_switch_fiber(&fake_stack_, scheduler_bottom_, scheduler_size_);
-#endif
-    resumed(context::jump_fcontext(scheduler_, nullptr));
   }
 
  private:
@@ -92,17 +89,12 @@ class Fibre {
 #if defined(__SANITIZE_ADDRESS__)
   static constexpr std::size_t stack_bytes = 256 * 1024;
   void* fake_stack_ = nullptr;
-  const void* scheduler_bottom_ = nullptr;
-  std::size_t scheduler_size_ = 0;
 #else
   static constexpr std::size_t stack_bytes = 64 * 1024;
 #endif
-  char* bottom() const { return static_cast<char*>(stack_) + guard_bytes; }
-  static constexpr std::size_t size() { return stack_bytes - guard_bytes; }
-
-  void* stack_;
-  std::size_t offset_;
-  context::fcontext_t context_ = nullptr, scheduler_ = nullptr;
+  char* bottom_ = nullptr;
+  std::size_t size_ = 0, offset_ = 0;
+  context::fcontext_t context_ = nullptr;
 };
 
 enum class State : std::uint8_t { not_started, ready, at_barrier, at_warp_operation, finished };
@@ -140,8 +132,8 @@ class Scheduler {
  private:
   void run_block(std::uint64_t block);
   static void run_threads(context::transfer_t from);
-  void run_threads_on(Fibre* fibre);
-  Fibre* take_fibre();
+  void start_threads(Fibre& fibre);
+  Fibre& next_fibre();
   void wait(State state, std::source_location place);
   void release_block();
   void release_warp(int first, unsigned mask);
@@ -164,8 +156,10 @@ class Scheduler {
   std::size_t next_ready_ = 0;
   std::exception_ptr error_;
 
+  Fibre process_stack_;
   std::vector<std::unique_ptr<Fibre>> fibres_;
   std::vector<Fibre*> idle_;
+  Fibre* starting_ = nullptr;  // where run_threads() begins
 
   std::size_t static_shared_ = 0;
   alignas(256) std::array<unsigned char, most_shared_bytes> shared_data_;
@@ -226,22 +220,8 @@ void Scheduler::run_block(std::uint64_t block) {
   for (int i = 0; i < count_; ++i) threads_[i].state = State::not_started;
   shuffle_order();
 
-  while (!error_) {
-    if (next_ready_ < ready_.size()) {
-      current_ = ready_[next_ready_++];
-      if (next_ready_ == ready_.size()) {
-        ready_.clear();
-        next_ready_ = 0;
-      }
-      threadIdx = indices_[current_];
-      threads_[current_].fibre->resume();
-    } else if (started_ < count_) {
-      take_fibre()->resume();
-    } else {
-      break;
-    }
-    current_ = -1;
-  }
+  process_stack_.switch_to(next_fibre());
+  current_ = -1;
   if (!error_ && finished_ == count_) return;
   // Give up: what waits is never resumed. Kernels own nothing, so nothing is lost but the stacks'
   // contents.
@@ -254,32 +234,46 @@ void Scheduler::run_block(std::uint64_t block) {
   fault_stuck();
 }
 
-Fibre* Scheduler::take_fibre() {
+/// Who runs next: a thread whose wait is over, else a fibre that starts threads, else, when the
+/// block is finished, stuck or at fault, the process's stack.
+Fibre& Scheduler::next_fibre() {
+  if (error_) return process_stack_;
+  if (next_ready_ < ready_.size()) {
+    current_ = ready_[next_ready_++];
+    if (next_ready_ == ready_.size()) {
+      ready_.clear();
+      next_ready_ = 0;
+    }
+    threadIdx = indices_[current_];
+    return *threads_[current_].fibre;
+  }
+  if (started_ == count_) return process_stack_;
   if (idle_.empty()) {
     fibres_.push_back(std::make_unique<Fibre>(fibres_.size()));
     fibres_.back()->restart(run_threads);
-    return fibres_.back().get();
+    idle_.push_back(fibres_.back().get());
   }
-  Fibre* fibre = idle_.back();
+  starting_ = idle_.back();
   idle_.pop_back();
-  return fibre;
+  return *starting_;
 }
 
 void Scheduler::run_threads(context::transfer_t from) {
-  auto* fibre = static_cast<Fibre*>(from.data);
-  fibre->resumed(from);
+  Scheduler& self = scheduler();
+  Fibre& fibre = *self.starting_;
+  fibre.arrive(from);
   for (;;) {
-    scheduler().run_threads_on(fibre);
-    scheduler().idle_.push_back(fibre);
-    fibre->pause();
+    self.start_threads(fibre);
+    self.idle_.push_back(&fibre);
+    if (Fibre& next = self.next_fibre(); &next != &fibre) fibre.switch_to(next);
   }
 }
 
-void Scheduler::run_threads_on(Fibre* fibre) {
+void Scheduler::start_threads(Fibre& fibre) {
   try {
     while (started_ < count_ && ready_.empty()) {
       current_ = sequence_[started_++];
-      threads_[current_].fibre = fibre;
+      threads_[current_].fibre = &fibre;
       threadIdx = indices_[current_];
       launch_->body();
       threads_[current_].state = State::finished;
@@ -299,7 +293,7 @@ void Scheduler::wait(State state, std::source_location place) {
     const int warp = current_ / 32;
     if ((arrived_[warp] & thread.mask) == thread.mask) release_warp(warp * 32, thread.mask);
   }
-  thread.fibre->pause();
+  if (Fibre& next = next_fibre(); &next != thread.fibre) thread.fibre->switch_to(next);
 }
 
 int Scheduler::wait_for_block(BarrierKind kind, bool predicate, std::source_location place) {
