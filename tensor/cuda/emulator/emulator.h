@@ -41,7 +41,8 @@ cudaError_t submit(Launch launch, cudaStream_t stream);
 const std::string& refusal();
 
 /// Whether each launch is run in three orders of blocks and threads, each from the same memory, and
-/// the results compared. On at first, unless the environment has GRADUS_EMULATOR_ORDERS=0.
+/// the results compared byte by byte. On at first, unless the environment has
+/// GRADUS_EMULATOR_ORDERS=0; left out where a launch can write more than 64 MiB.
 void set_order_check(bool on);
 bool order_check();
 
