@@ -84,10 +84,13 @@ struct BatchNormResult {
   BatchStatistics statistics;
 };
 BatchNormResult batch_norm_train(const Variable& x, const Variable& gamma, const Variable& beta,
-                                 double eps = 1e-5);
+                                 const BatchNormOptions& options = {},
+                                 const Variable& residual = {});
 /// With given, constant statistics.
 Variable batch_norm_eval(const Variable& x, const BatchStatistics& statistics,
-                         const Variable& gamma, const Variable& beta, double eps = 1e-5);
+                         const Variable& gamma, const Variable& beta,
+                         const BatchNormOptions& options = {}, const Variable& residual = {});
+Variable off_diagonal_square_sum(const Variable& x);
 Variable softmax(const Variable& x);
 Variable log_softmax(const Variable& x);
 /// Each row's loss: [N, classes] and labels [N] -> [N].

@@ -1,7 +1,5 @@
 #include "nn/batch_norm.h"
 
-#include "autograd/ops.h"
-
 namespace gradus::nn {
 
 BatchNorm::BatchNorm(const BatchNormOptions& options) : options_(options) {
@@ -22,34 +20,42 @@ BatchNorm::BatchNorm(const BatchNormOptions& options) : options_(options) {
   register_buffer("num_batches_tracked", num_batches_tracked);
 }
 
-Variable BatchNorm::forward(const Variable& x) {
+Variable BatchNorm::relu(const Variable& x) {
+  return run([&] { return normalise(x, true); });
+}
+
+Variable BatchNorm::add_relu(const Variable& x, const Variable& residual) {
+  return run([&] { return normalise(x, true, residual); });
+}
+
+Variable BatchNorm::normalise(const Variable& x, bool relu, const Variable& residual) {
   const std::int64_t channels = options_.channels;
   check(x.shape().rank() >= 2 && x.size(-1) == channels, "batch_norm",
         "the input must be [..., channels = {}]; got input {}", channels, x.shape());
   const Shape shape{channels};
   const Variable gamma = weight ? weight : Variable(ones(shape, options_of(running_mean)));
   const Variable beta = bias ? bias : Variable(zeros(shape, options_of(running_mean)));
+  const gradus::BatchNormOptions op_options{.eps = options_.eps, .relu = relu};
   if (!training()) {
-    return batch_norm_eval(x, {running_mean, running_var}, gamma, beta, options_.eps);
+    return batch_norm_eval(x, {running_mean, running_var}, gamma, beta, op_options, residual);
   }
   const std::int64_t rows = x.numel() / channels;
   check(rows > 1, "batch_norm",
         "training needs more than one value per channel; got input {}: use a larger batch, or "
         "eval()",
         x.shape());
-  auto [output, statistics] = batch_norm_train(x, gamma, beta, options_.eps);
-  track(statistics.mean, statistics.variance, rows);
+  auto [output, statistics] = batch_norm_train(x, gamma, beta, op_options, residual);
+  track(statistics, rows);
   return output;
 }
 
-void BatchNorm::track(const Tensor& batch_mean, const Tensor& batch_variance, std::int64_t rows) {
-  const double momentum = options_.momentum;
-  const double unbiased = static_cast<double>(rows) / static_cast<double>(rows - 1);
-  running_mean = affine(running_mean, 1 - momentum, 0);
-  add_scaled(running_mean, batch_mean, momentum);
-  running_var = affine(running_var, 1 - momentum, 0);
-  add_scaled(running_var, batch_variance, momentum * unbiased);
-  ++*num_batches_tracked.data<std::int64_t>();
+void BatchNorm::track(const BatchStatistics& statistics, std::int64_t rows) {
+  // A buffer that others hold (a graph of an evaluation, say) is replaced, not changed.
+  for (Tensor* buffer : {&running_mean, &running_var, &num_batches_tracked}) {
+    if (!buffer->unique()) *buffer = buffer->clone();
+  }
+  batch_norm_track(running_mean, running_var, num_batches_tracked, statistics, rows,
+                   options_.momentum);
 }
 
 }  // namespace gradus::nn

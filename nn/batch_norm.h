@@ -1,6 +1,7 @@
 // Batch normalisation layer.
 #pragma once
 
+#include "autograd/ops.h"
 #include "nn/module.h"
 
 namespace gradus::nn {
@@ -22,16 +23,22 @@ class BatchNorm : public Module {
  public:
   explicit BatchNorm(const BatchNormOptions& options);
 
+  /// max(y, 0) in one pass over memory; for a ForwardObserver it is this layer's output.
+  Variable relu(const Variable& x);
+  /// max(y + residual, 0) in one pass over memory, likewise; residual has the shape of x.
+  Variable add_relu(const Variable& x, const Variable& residual);
+
   const BatchNormOptions& options() const { return options_; }
   Variable weight, bias;             ///< [channels]; undefined unless affine
   Tensor running_mean, running_var;  ///< [channels]
-  Tensor num_batches_tracked;        ///< int64 scalar on the CPU: training batches seen
+  Tensor num_batches_tracked;        ///< int64 scalar: training batches seen
 
  protected:
-  Variable forward(const Variable& x) override;
+  Variable forward(const Variable& x) override { return normalise(x, false); }
 
  private:
-  void track(const Tensor& batch_mean, const Tensor& batch_variance, std::int64_t rows);
+  Variable normalise(const Variable& x, bool relu, const Variable& residual = {});
+  void track(const BatchStatistics& statistics, std::int64_t rows);
 
   BatchNormOptions options_;
 };

@@ -50,10 +50,10 @@ ForwardObserver::ForwardObserver(Callback callback)
 
 ForwardObserver::~ForwardObserver() { observer = previous_; }
 
-Variable Module::operator()(const Variable& x) {
+Variable Module::run(const std::function<Variable()>& body) {
   const RunningScope scope(*this);
   try {
-    Variable y = forward(x);
+    Variable y = body();
     if (observer != nullptr) observer->callback_(running_path(), y.value());
     return y;
   } catch (Error& error) {
@@ -133,13 +133,13 @@ void Module::zero_grad() {
 }
 
 template <class Convert>
-void Module::convert_floating(const Convert& convert) {
+void Module::convert_state(const Convert& convert) {
   for (const auto& parameter : named_parameters()) {
     Variable& variable = *parameter.variable;
     variable = Variable(convert(variable.value()), variable.requires_grad());
   }
   for (const auto& buffer : named_buffers()) {
-    if (is_floating(buffer.tensor->dtype())) *buffer.tensor = convert(*buffer.tensor);
+    *buffer.tensor = convert(*buffer.tensor);
   }
 }
 
@@ -151,11 +151,11 @@ Device Module::device() {
 void Module::to(DType dtype) {
   check(is_floating(dtype), "to", "parameters must be float32 or float64; got {}",
         gradus::name(dtype));
-  convert_floating([dtype](const Tensor& x) { return x.to(dtype); });
+  convert_state([dtype](const Tensor& x) { return is_floating(x.dtype()) ? x.to(dtype) : x; });
 }
 
 void Module::to(Device device) {
-  convert_floating([device](const Tensor& x) { return x.to(device); });
+  convert_state([device](const Tensor& x) { return x.to(device); });
 }
 
 void Module::check_new_name(const std::string& name) const {

@@ -62,7 +62,9 @@ class Module {
 
   /// Runs `forward`. An Error that it throws gets this module's name before its path, and a
   /// ForwardObserver sees the output.
-  Variable operator()(const Variable& x);
+  Variable operator()(const Variable& x) {
+    return run([&] { return forward(x); });
+  }
 
   /// The name under which the parent holds this module; empty for a root.
   const std::string& name() const { return name_; }
@@ -96,11 +98,13 @@ class Module {
   Device device();
   /// Converts floating-point parameters and buffers; forgets gradients.
   void to(DType dtype);
-  /// Moves them to a device; integer buffers are counters and stay on the CPU.
+  /// Moves parameters and buffers, counters too, to a device; forgets gradients.
   void to(Device device);
 
  protected:
   virtual Variable forward(const Variable& x) = 0;
+  /// Calls `body` as operator() calls `forward`: for other ways to run a module.
+  Variable run(const std::function<Variable()>& body);
 
   /// Takes `child` over under `name`, which must be new and without dots.
   template <class M>
@@ -126,7 +130,7 @@ class Module {
   void check_new_name(const std::string& name) const;
   void add_child(std::string name, std::unique_ptr<Module> child);
   template <class Convert>
-  void convert_floating(const Convert& convert);
+  void convert_state(const Convert& convert);
 
   std::string name_;
   bool training_ = true;

@@ -65,8 +65,8 @@ BasicBlock::BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std:
 }
 
 Variable BasicBlock::forward(const Variable& x) {
-  const Variable y = bn2(conv2(relu(bn1(conv1(x)))));
-  return relu(y + (downsample != nullptr ? (*downsample)(x) : x));
+  const Variable y = conv2(bn1.relu(conv1(x)));
+  return bn2.add_relu(y, downsample != nullptr ? (*downsample)(x) : x);
 }
 
 ResNet::ResNet(const ResNetOptions& options, Generator& generator)
@@ -101,7 +101,7 @@ Sequential& ResNet::add_stage(int stage, const ResNetOptions& options, Generator
 }
 
 Variable ResNet::forward(const Variable& x) {
-  Variable y = relu(bn1(conv1(x)));  // [N, H, W, width]
+  Variable y = bn1.relu(conv1(x));  // [N, H, W, width]
   if (options_.stem == Stem::imagenet) {
     y = max_pool2d(y, {.kernel = 3, .stride = 2, .padding = 1});
   }

@@ -5,7 +5,9 @@
 
 namespace gradus::nn {
 
-/// y = last(...(first(x))). Children are named by their index: "0", "1", ...
+/// y = last(...(first(x))). Children are named by their index: "0", "1", ... A ReLU that follows a
+/// BatchNorm runs as part of it (BatchNorm::relu); a ForwardObserver then sees one output, under
+/// the BatchNorm's name.
 class Sequential : public Module {
  public:
   /// Appends a module. One statement each keeps the order in which modules draw initial weights
@@ -21,11 +23,7 @@ class Sequential : public Module {
   Module& operator[](std::size_t index) { return *modules_.at(index); }
 
  protected:
-  Variable forward(const Variable& x) override {
-    Variable y = x;
-    for (Module* module : modules_) y = (*module)(y);
-    return y;
-  }
+  Variable forward(const Variable& x) override;
 
  private:
   std::vector<Module*> modules_;  // owned as children

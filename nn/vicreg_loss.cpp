@@ -12,12 +12,12 @@ Variable variance_term(const Variable& z, double eps) {
   return mean(relu(1 - standard_deviation));
 }
 
-/// sum_{j != k} C_jk^2 / D of z [N, D]; off_diagonal [D, D] is 0 on the diagonal, else 1.
-Variable covariance_term(const Variable& z, const Variable& off_diagonal) {
+/// sum_{j != k} C_jk^2 / D of z [N, D].
+Variable covariance_term(const Variable& z) {
   const double n = static_cast<double>(z.size(0)), d = static_cast<double>(z.size(1));
   const Variable centred = z - mean(z, {0}, true);
-  const Variable covariance = matmul(centred, centred, {.transpose_a = true}) / (n - 1);
-  return sum(square(covariance * off_diagonal)) / d;
+  const Variable scatter = matmul(centred, centred, {.transpose_a = true});  // (n - 1) C: [D, D]
+  return off_diagonal_square_sum(scatter) / ((n - 1) * (n - 1) * d);
 }
 
 }  // namespace
@@ -29,15 +29,10 @@ VICRegLoss vicreg_loss(const Variable& z1, const Variable& z2, const VICRegOptio
   check(z1.size(0) >= 2 && z1.size(1) >= 1, "vicreg_loss",
         "variance and covariance need at least 2 images and 1 dimension; got embeddings {}",
         z1.shape());
-  const std::int64_t dimensions = z1.size(1);
-  const Tensor eye =
-      one_hot(arange(0, dimensions, {DType::int64, z1.device()}), dimensions, z1.dtype());
-  const Variable off_diagonal(affine(eye, -1, 1));
-
   VICRegLoss loss;
   loss.invariance = mean(square(z1 - z2));
   loss.variance = variance_term(z1, options.eps) + variance_term(z2, options.eps);
-  loss.covariance = covariance_term(z1, off_diagonal) + covariance_term(z2, off_diagonal);
+  loss.covariance = covariance_term(z1) + covariance_term(z2);
   loss.total = loss.invariance * options.invariance + loss.variance * options.variance +
                loss.covariance * options.covariance;
   return loss;

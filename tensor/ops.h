@@ -158,21 +158,46 @@ Tensor avg_pool2d_backward(const Tensor& doutput, const Shape& input_shape,
 Tensor global_avg_pool2d(const Tensor& input);
 
 // --- Normalisation and softmax (floating) ------------------------------------------------------
+// Batch norm takes bfloat16 activations too (x, y, residual), beside float32 for all of size [C].
 struct BatchStatistics {
   Tensor mean, variance;  ///< [C] each; the variance is biased (divides by the number of rows)
 };
 /// Statistics of each channel over all other axes; x [..., C].
 BatchStatistics batch_norm_statistics(const Tensor& x);
-/// (x - mean) / sqrt(variance + eps) * gamma + beta; x [..., C], the others [C].
-Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
-                  const Tensor& beta, double eps = 1e-5);
-struct BatchNormGradients {
-  Tensor dx, dgamma, dbeta;
+
+struct BatchNormOptions {
+  double eps = 1e-5;
+  bool relu = false;  ///< y = max(y, 0) in the end
 };
-/// `training`: the statistics are x's own and depend on it; otherwise they are constants.
-BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x,
+/// (x - mean) / sqrt(variance + eps) * gamma + beta, + residual if that is defined; x and residual
+/// [..., C], the others [C].
+Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
+                  const Tensor& beta, const BatchNormOptions& options = {},
+                  const Tensor& residual = {});
+
+struct BatchNormGradients {
+  Tensor dx, dgamma, dbeta, dresidual;
+};
+struct BatchNormBackwardOptions {
+  double eps = 1e-5;
+  bool training = true;   ///< the statistics are x's own and depend on it; otherwise constants
+  bool residual = false;  ///< whether dresidual is wanted
+};
+/// y is batch_norm's result if that had `relu`, otherwise undefined.
+BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
                                        const BatchStatistics& statistics, const Tensor& gamma,
-                                       double eps, bool training);
+                                       const BatchNormBackwardOptions& options = {});
+/// Moves running statistics towards those of a batch of `rows` >= 2 values a channel, in place, and
+/// counts the batch in num_batches (int64, []):
+///   running_mean = (1 - momentum) running_mean + momentum batch.mean
+///   running_var = (1 - momentum) running_var + momentum batch.variance rows / (rows - 1)
+void batch_norm_track(Tensor& running_mean, Tensor& running_var, Tensor& num_batches,
+                      const BatchStatistics& batch, std::int64_t rows, double momentum);
+
+/// sum_{i != j} x_ij^2 of a square matrix [n, n] -> []; float32 for bfloat16.
+Tensor off_diagonal_square_sum(const Tensor& x);
+/// 2 dy x_ij off the diagonal, 0 on it.
+Tensor off_diagonal_square_sum_backward(const Tensor& dy, const Tensor& x);
 
 /// Over the last axis: exp(x - max) / sum exp(x - max).
 Tensor softmax(const Tensor& x);

@@ -4,27 +4,42 @@ namespace gradus {
 namespace {
 
 Variable batch_norm(std::string_view op, const Variable& x, const BatchStatistics& statistics,
-                    const Variable& gamma, const Variable& beta, double eps, bool training) {
-  return make_variable(
-      op, batch_norm(x.value(), statistics, gamma.value(), beta.value(), eps), {&x, &gamma, &beta},
-      [x = x.value(), statistics, gamma = gamma.value(), eps,
-       training](const Tensor& dy) -> std::vector<Tensor> {
-        auto [dx, dgamma, dbeta] = batch_norm_backward(dy, x, statistics, gamma, eps, training);
-        return {dx, dgamma, dbeta};
-      });
+                    const Variable& gamma, const Variable& beta, const BatchNormOptions& options,
+                    const Variable& residual, bool training) {
+  Tensor y =
+      batch_norm(x.value(), statistics, gamma.value(), beta.value(), options, residual.value());
+  const Tensor saved_y = options.relu ? y : Tensor();
+  const BatchNormBackwardOptions backward{
+      .eps = options.eps, .training = training, .residual = residual.requires_grad()};
+  return make_variable(op, std::move(y), {&x, &gamma, &beta, &residual},
+                       [x = x.value(), y = saved_y, statistics, gamma = gamma.value(),
+                        backward](const Tensor& dy) -> std::vector<Tensor> {
+                         auto [dx, dgamma, dbeta, dresidual] =
+                             batch_norm_backward(dy, x, y, statistics, gamma, backward);
+                         return {dx, dgamma, dbeta, dresidual};
+                       });
 }
 
 }  // namespace
 
 BatchNormResult batch_norm_train(const Variable& x, const Variable& gamma, const Variable& beta,
-                                 double eps) {
+                                 const BatchNormOptions& options, const Variable& residual) {
   const BatchStatistics statistics = batch_norm_statistics(x.value());
-  return {batch_norm("batch_norm_train", x, statistics, gamma, beta, eps, true), statistics};
+  return {batch_norm("batch_norm_train", x, statistics, gamma, beta, options, residual, true),
+          statistics};
 }
 
 Variable batch_norm_eval(const Variable& x, const BatchStatistics& statistics,
-                         const Variable& gamma, const Variable& beta, double eps) {
-  return batch_norm("batch_norm_eval", x, statistics, gamma, beta, eps, false);
+                         const Variable& gamma, const Variable& beta,
+                         const BatchNormOptions& options, const Variable& residual) {
+  return batch_norm("batch_norm_eval", x, statistics, gamma, beta, options, residual, false);
+}
+
+Variable off_diagonal_square_sum(const Variable& x) {
+  return make_variable("off_diagonal_square_sum", off_diagonal_square_sum(x.value()), {&x},
+                       [x = x.value()](const Tensor& dy) -> std::vector<Tensor> {
+                         return {off_diagonal_square_sum_backward(dy, x)};
+                       });
 }
 
 }  // namespace gradus

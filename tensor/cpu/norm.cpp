@@ -2,6 +2,7 @@
 // cache and combined in order, in double, so that they do not depend on the number of threads.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "tensor/cpu/parallel.h"
 #include "tensor/kernels.h"
@@ -78,15 +79,27 @@ T inverse_deviation(T variance, double eps) {
   return static_cast<T>(1 / std::sqrt(static_cast<double>(variance) + eps));
 }
 
-/// dbeta = sum dy and dgamma = sum dy (x - mean) / sqrt(variance + eps), over rows.
+/// g = dy where y > 0, else 0, for elements [begin, end).
 template <class T>
-void parameter_gradients(const T* dy, const T* x, const T* mean, const T* variance, T* dgamma,
-                         T* dbeta, double eps, std::int64_t rows, std::int64_t C) {
-  BlockSums<T> sums(rows, C);
-  sums.fill([&](std::int64_t begin, std::int64_t end, T* sum_dy, T* sum_dy_x) {
-    sum_block(begin, end, C, sum_dy, [&](auto row, auto c) { return dy[row * C + c]; });
+void mask_gradient(const T* dy, const T* y, T* g, std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+  for (std::int64_t i = begin; i < end; ++i) g[i] = Compute<T>(y[i]) > 0 ? dy[i] : T(0);
+}
+
+/// dbeta = sum dy and dgamma = sum dy (x - mean) / sqrt(variance + eps), over rows. With relu, dy
+/// is first masked into `masked`, block by block, while it is in the cache.
+template <class T>
+void parameter_gradients(const T* dy, const T* x, const T* y, const Compute<T>* mean,
+                         const Compute<T>* variance, T* masked, Compute<T>* dgamma,
+                         Compute<T>* dbeta, double eps, std::int64_t rows, std::int64_t C) {
+  using A = Compute<T>;
+  BlockSums<A> sums(rows, C);
+  sums.fill([&](std::int64_t begin, std::int64_t end, A* sum_dy, A* sum_dy_x) {
+    if (y != nullptr) mask_gradient(dy, y, masked, begin * C, end * C);
+    const T* g = y != nullptr ? masked : dy;
+    sum_block(begin, end, C, sum_dy, [&](auto row, auto c) { return A(g[row * C + c]); });
     sum_block(begin, end, C, sum_dy_x,
-              [&](auto row, auto c) { return dy[row * C + c] * (x[row * C + c] - mean[c]); });
+              [&](auto row, auto c) { return A(g[row * C + c]) * (A(x[row * C + c]) - mean[c]); });
   });
   for (std::int64_t c = 0; c < C; ++c) {
     double sum_dy = 0, sum_dy_x = 0;
@@ -94,8 +107,8 @@ void parameter_gradients(const T* dy, const T* x, const T* mean, const T* varian
       sum_dy += sums.first(block, c);
       sum_dy_x += sums.second(block, c);
     }
-    dbeta[c] = static_cast<T>(sum_dy);
-    dgamma[c] = static_cast<T>(sum_dy_x / std::sqrt(static_cast<double>(variance[c]) + eps));
+    dbeta[c] = static_cast<A>(sum_dy);
+    dgamma[c] = static_cast<A>(sum_dy_x / std::sqrt(static_cast<double>(variance[c]) + eps));
   }
 }
 
@@ -118,13 +131,15 @@ Tensor channel_array(std::int64_t C) {
 // Blocks two-pass; their means and sums of squared deviations are then joined pairwise, after Chan,
 // Golub and LeVeque (1979).
 template <class T>
-void batch_norm_statistics(const T* x, T* mean, T* variance, std::int64_t rows, std::int64_t C) {
-  BlockSums<T> sums(rows, C);
-  sums.fill([&](std::int64_t begin, std::int64_t end, T* block_mean, T* deviations) {
-    sum_block(begin, end, C, block_mean, [&](auto row, auto c) { return x[row * C + c]; });
-    for (std::int64_t c = 0; c < C; ++c) block_mean[c] /= static_cast<T>(end - begin);
+void batch_norm_statistics(const T* x, Compute<T>* mean, Compute<T>* variance, std::int64_t rows,
+                           std::int64_t C) {
+  using A = Compute<T>;
+  BlockSums<A> sums(rows, C);
+  sums.fill([&](std::int64_t begin, std::int64_t end, A* block_mean, A* deviations) {
+    sum_block(begin, end, C, block_mean, [&](auto row, auto c) { return A(x[row * C + c]); });
+    for (std::int64_t c = 0; c < C; ++c) block_mean[c] /= static_cast<A>(end - begin);
     sum_block(begin, end, C, deviations, [&](auto row, auto c) {
-      const T deviation = x[row * C + c] - block_mean[c];
+      const A deviation = A(x[row * C + c]) - block_mean[c];
       return deviation * deviation;
     });
   });
@@ -137,73 +152,102 @@ void batch_norm_statistics(const T* x, T* mean, T* variance, std::int64_t rows, 
       joint_deviations += sums.second(block, c) + delta * delta * count * share;
       count += sums.rows(block);
     }
-    mean[c] = static_cast<T>(joint_mean);
-    variance[c] = static_cast<T>(joint_deviations / count);
+    mean[c] = static_cast<A>(joint_mean);
+    variance[c] = static_cast<A>(joint_deviations / count);
   }
 }
 
 template <class T>
-void batch_norm(const T* x, const T* mean, const T* variance, const T* gamma, const T* beta, T* y,
+void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
+                const Compute<T>* gamma, const Compute<T>* beta, const T* residual, bool relu, T* y,
                 double eps, std::int64_t rows, std::int64_t C) {
-  Tensor scale_memory = channel_array<T>(C);
-  T* scale = scale_memory.data<T>();
+  using A = Compute<T>;
+  Tensor scale_memory = channel_array<A>(C);
+  A* scale = scale_memory.data<A>();
   for (std::int64_t c = 0; c < C; ++c) scale[c] = gamma[c] * inverse_deviation(variance[c], eps);
+  const A least = relu ? A(0) : -std::numeric_limits<A>::infinity();  // NaN stays NaN
   for_each_row(rows, C, [&](std::int64_t row) {
+    const auto normalised = [&](std::int64_t c) {
+      return (A(x[row + c]) - mean[c]) * scale[c] + beta[c];
+    };
+    const auto store = [&](std::int64_t c, A value) {
+      y[row + c] = T(value < least ? least : value);
+    };
+    if (residual != nullptr) {
 #pragma omp simd
-    for (std::int64_t c = 0; c < C; ++c) y[row + c] = (x[row + c] - mean[c]) * scale[c] + beta[c];
+      for (std::int64_t c = 0; c < C; ++c) store(c, normalised(c) + A(residual[row + c]));
+    } else {
+#pragma omp simd
+      for (std::int64_t c = 0; c < C; ++c) store(c, normalised(c));
+    }
   });
 }
 
 // With xhat = (x - mean) / sqrt(variance + eps) and averages over rows:
-//   dx = gamma / sqrt(variance + eps) (dy - average(dy) - xhat average(dy xhat))
+//   dx = gamma / sqrt(variance + eps) (g - average(g) - xhat average(g xhat)),
+// g the masked gradient; where the statistics are constants, dx = gamma / sqrt(variance + eps) g.
 template <class T>
-void batch_norm_backward(const T* dy, const T* x, const T* mean, const T* variance, const T* gamma,
-                         T* dx, T* dgamma, T* dbeta, double eps, std::int64_t rows,
-                         std::int64_t C) {
-  parameter_gradients(dy, x, mean, variance, dgamma, dbeta, eps, rows, C);
-  Tensor scale_memory = channel_array<T>(C), shift_memory = channel_array<T>(C),
-         slope_memory = channel_array<T>(C);
-  T* scale = scale_memory.data<T>();
-  T* shift = shift_memory.data<T>();
-  T* slope = slope_memory.data<T>();
+void batch_norm_backward(const T* dy, const T* x, const T* y, const Compute<T>* mean,
+                         const Compute<T>* variance, const Compute<T>* gamma, T* dx, T* dresidual,
+                         Compute<T>* dgamma, Compute<T>* dbeta, double eps, bool training,
+                         std::int64_t rows, std::int64_t C) {
+  using A = Compute<T>;
+  T* masked = dresidual != nullptr ? dresidual : dx;
+  parameter_gradients(dy, x, y, mean, variance, masked, dgamma, dbeta, eps, rows, C);
+  const T* g = y != nullptr ? masked : dy;
+  Tensor scale_memory = channel_array<A>(C), shift_memory = channel_array<A>(C),
+         slope_memory = channel_array<A>(C);
+  A* scale = scale_memory.data<A>();
+  A* shift = shift_memory.data<A>();
+  A* slope = slope_memory.data<A>();
   for (std::int64_t c = 0; c < C; ++c) {
-    const T inverse = inverse_deviation(variance[c], eps);
+    const A inverse = inverse_deviation(variance[c], eps);
     scale[c] = gamma[c] * inverse;
-    shift[c] = dbeta[c] / static_cast<T>(rows);
-    slope[c] = dgamma[c] / static_cast<T>(rows) * inverse;
+    shift[c] = dbeta[c] / static_cast<A>(rows);
+    slope[c] = dgamma[c] / static_cast<A>(rows) * inverse;
   }
   for_each_row(rows, C, [&](std::int64_t row) {
+    if (training) {
 #pragma omp simd
-    for (std::int64_t c = 0; c < C; ++c) {
-      dx[row + c] = scale[c] * (dy[row + c] - shift[c] - (x[row + c] - mean[c]) * slope[c]);
+      for (std::int64_t c = 0; c < C; ++c) {
+        dx[row + c] =
+            T(scale[c] * (A(g[row + c]) - shift[c] - (A(x[row + c]) - mean[c]) * slope[c]));
+      }
+    } else {
+#pragma omp simd
+      for (std::int64_t c = 0; c < C; ++c) dx[row + c] = T(A(g[row + c]) * scale[c]);
     }
   });
 }
 
 template <class T>
-void batch_norm_frozen_backward(const T* dy, const T* x, const T* mean, const T* variance,
-                                const T* gamma, T* dx, T* dgamma, T* dbeta, double eps,
-                                std::int64_t rows, std::int64_t C) {
-  parameter_gradients(dy, x, mean, variance, dgamma, dbeta, eps, rows, C);
-  Tensor scale_memory = channel_array<T>(C);
-  T* scale = scale_memory.data<T>();
-  for (std::int64_t c = 0; c < C; ++c) scale[c] = gamma[c] * inverse_deviation(variance[c], eps);
-  for_each_row(rows, C, [&](std::int64_t row) {
-#pragma omp simd
-    for (std::int64_t c = 0; c < C; ++c) dx[row + c] = dy[row + c] * scale[c];
-  });
+void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, const T* batch_mean,
+                      const T* batch_var, double momentum, double unbiased, std::int64_t C) {
+  const T keep = static_cast<T>(1 - momentum), mean_share = static_cast<T>(momentum),
+          var_share = static_cast<T>(momentum * unbiased);
+  for (std::int64_t c = 0; c < C; ++c) {
+    running_mean[c] = keep * running_mean[c] + mean_share * batch_mean[c];
+    running_var[c] = keep * running_var[c] + var_share * batch_var[c];
+  }
+  ++*count;
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                    \
-  template void batch_norm_statistics<T>(const T*, T*, T*, std::int64_t, std::int64_t);          \
-  template void batch_norm<T>(const T*, const T*, const T*, const T*, const T*, T*, double,      \
-                              std::int64_t, std::int64_t);                                       \
-  template void batch_norm_backward<T>(const T*, const T*, const T*, const T*, const T*, T*, T*, \
-                                       T*, double, std::int64_t, std::int64_t);                  \
-  template void batch_norm_frozen_backward<T>(const T*, const T*, const T*, const T*, const T*,  \
-                                              T*, T*, T*, double, std::int64_t, std::int64_t);
+#define GRADUS_INSTANTIATE(T)                                                                     \
+  template void batch_norm_statistics<T>(const T*, Compute<T>*, Compute<T>*, std::int64_t,        \
+                                         std::int64_t);                                           \
+  template void batch_norm<T>(const T*, const Compute<T>*, const Compute<T>*, const Compute<T>*,  \
+                              const Compute<T>*, const T*, bool, T*, double, std::int64_t,        \
+                              std::int64_t);                                                      \
+  template void batch_norm_backward<T>(const T*, const T*, const T*, const Compute<T>*,           \
+                                       const Compute<T>*, const Compute<T>*, T*, T*, Compute<T>*, \
+                                       Compute<T>*, double, bool, std::int64_t, std::int64_t);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
 #undef GRADUS_INSTANTIATE
+template void batch_norm_track<float>(float*, float*, std::int64_t*, const float*, const float*,
+                                      double, double, std::int64_t);
+template void batch_norm_track<double>(double*, double*, std::int64_t*, const double*,
+                                       const double*, double, double, std::int64_t);
 
 }  // namespace gradus::cpu

@@ -16,10 +16,17 @@ Rows as_rows(std::string_view op, const Tensor& x) {
   return {C == 0 ? 0 : x.numel() / C, C};
 }
 
-/// A tensor of one number a channel, of x's kind.
+/// Like x in type, device and shape.
+void check_like(std::string_view op, std::string_view argument, const Tensor& value,
+                const Tensor& x) {
+  check_same_kind(op, argument, value, "x", x);
+  check_shape(op, argument, value, x.shape());
+}
+
+/// One number a channel, of the type that parameters have beside x.
 void check_channels(std::string_view op, std::string_view argument, const Tensor& value,
                     const Tensor& x) {
-  check_same_kind(op, "x", x, argument, value);
+  check_parameter(op, "x", x, argument, value);
   check_shape(op, argument, value, {x.size(-1)});
 }
 
@@ -32,66 +39,108 @@ void check_eps(std::string_view op, double eps) {
   check(eps >= 0, op, "eps must not be negative; got {}", eps);
 }
 
+/// One number a channel of x.
+Tensor empty_channels(const Tensor& x) {
+  return empty({x.size(-1)}, {compute_dtype(x.dtype()), x.device()});
+}
+
+/// The elements, or null for an undefined tensor.
+template <class T>
+const T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
+
 }  // namespace
 
 BatchStatistics batch_norm_statistics(const Tensor& x) {
   constexpr std::string_view op = "batch_norm_statistics";
   const auto [rows, C] = as_rows(op, x);
   check(rows >= 1, op, "x must not be empty: it has no mean; got {}", x.shape());
-  BatchStatistics result{empty({C}, options_of(x)), empty({C}, options_of(x))};
-  dispatch_full_precision(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
-    GRADUS_KERNEL(x.device(), batch_norm_statistics(x.data<T>(), result.mean.data<T>(),
-                                                    result.variance.data<T>(), rows, C));
+  BatchStatistics result{empty_channels(x), empty_channels(x)};
+  dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
+    auto* mean = result.mean.data<Compute<T>>();
+    auto* variance = result.variance.data<Compute<T>>();
+    GRADUS_KERNEL(x.device(), batch_norm_statistics(x.data<T>(), mean, variance, rows, C));
   });
   return result;
 }
 
 Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
-                  const Tensor& beta, double eps) {
+                  const Tensor& beta, const BatchNormOptions& options, const Tensor& residual) {
   constexpr std::string_view op = "batch_norm";
   const auto [rows, C] = as_rows(op, x);
   check_statistics(op, statistics, x);
   check_channels(op, "gamma", gamma, x);
   check_channels(op, "beta", beta, x);
-  check_eps(op, eps);
+  if (residual.defined()) check_like(op, "residual", residual, x);
+  check_eps(op, options.eps);
   Tensor y = empty(x.shape(), options_of(x));
-  dispatch_full_precision(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
+  dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
+    using A = Compute<T>;
     GRADUS_KERNEL(x.device(),
-                  batch_norm(x.data<T>(), statistics.mean.data<T>(), statistics.variance.data<T>(),
-                             gamma.data<T>(), beta.data<T>(), y.data<T>(), eps, rows, C));
+                  batch_norm(x.data<T>(), statistics.mean.data<A>(), statistics.variance.data<A>(),
+                             gamma.data<A>(), beta.data<A>(), data_or_null<T>(residual),
+                             options.relu, y.data<T>(), options.eps, rows, C));
   });
   return y;
 }
 
-BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x,
+BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
                                        const BatchStatistics& statistics, const Tensor& gamma,
-                                       double eps, bool training) {
+                                       const BatchNormBackwardOptions& options) {
   constexpr std::string_view op = "batch_norm_backward";
   const auto [rows, C] = as_rows(op, x);
-  check_same_kind(op, "dy", dy, "x", x);
-  check_shape(op, "dy", dy, x.shape());
+  check_like(op, "dy", dy, x);
+  if (y.defined()) check_like(op, "y", y, x);
   check_statistics(op, statistics, x);
   check_channels(op, "gamma", gamma, x);
-  check_eps(op, eps);
-  BatchNormGradients result{empty(x.shape(), options_of(x)), empty({C}, options_of(x)),
-                            empty({C}, options_of(x))};
-  dispatch_full_precision(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
-    const T* mean = statistics.mean.data<T>();
-    const T* variance = statistics.variance.data<T>();
-    T* dx = result.dx.data<T>();
-    T* dgamma = result.dgamma.data<T>();
-    T* dbeta = result.dbeta.data<T>();
-    if (training) {
-      GRADUS_KERNEL(x.device(),
-                    batch_norm_backward(dy.data<T>(), x.data<T>(), mean, variance, gamma.data<T>(),
-                                        dx, dgamma, dbeta, eps, rows, C));
-    } else {
-      GRADUS_KERNEL(x.device(),
-                    batch_norm_frozen_backward(dy.data<T>(), x.data<T>(), mean, variance,
-                                               gamma.data<T>(), dx, dgamma, dbeta, eps, rows, C));
-    }
+  check_eps(op, options.eps);
+  BatchNormGradients result{.dx = empty(x.shape(), options_of(x)),
+                            .dgamma = empty_channels(x),
+                            .dbeta = empty_channels(x),
+                            .dresidual = {}};
+  const bool relu = y.defined();
+  // Without relu the residual's gradient is dy itself.
+  if (options.residual) result.dresidual = relu ? empty(x.shape(), options_of(x)) : dy;
+  dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
+    using A = Compute<T>;
+    T* dresidual = options.residual && relu ? result.dresidual.data<T>() : nullptr;
+    GRADUS_KERNEL(x.device(),
+                  batch_norm_backward(dy.data<T>(), x.data<T>(), data_or_null<T>(y),
+                                      statistics.mean.data<A>(), statistics.variance.data<A>(),
+                                      gamma.data<A>(), result.dx.data<T>(), dresidual,
+                                      result.dgamma.data<A>(), result.dbeta.data<A>(), options.eps,
+                                      options.training, rows, C));
   });
   return result;
+}
+
+void batch_norm_track(Tensor& running_mean, Tensor& running_var, Tensor& num_batches,
+                      const BatchStatistics& batch, std::int64_t rows, double momentum) {
+  constexpr std::string_view op = "batch_norm_track";
+  const auto check_statistic = [&](std::string_view argument, const Tensor& value) {
+    check_same_kind(op, argument, value, "running_mean", running_mean);
+    check_shape(op, argument, value, running_mean.shape());
+  };
+  check_defined(op, "running_mean", running_mean);
+  check(running_mean.rank() == 1, op, "running_mean must have shape [C]; got {}",
+        running_mean.shape());
+  check_statistic("running_var", running_var);
+  check_statistic("the batch's mean", batch.mean);
+  check_statistic("the batch's variance", batch.variance);
+  check_shape(op, "num_batches", num_batches, {});
+  check(num_batches.device() == running_mean.device(), op,
+        "num_batches and running_mean must lie on one device; got {} and {}",
+        name(num_batches.device()), name(running_mean.device()));
+  check(rows >= 2, op, "an unbiased variance needs at least 2 rows; got {}", rows);
+  const double unbiased = static_cast<double>(rows) / static_cast<double>(rows - 1);
+  dispatch_full_precision(op, running_mean.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(
+        running_mean.device(),
+        batch_norm_track(running_mean.data<T>(), running_var.data<T>(),
+                         num_batches.data<std::int64_t>(), batch.mean.data<T>(),
+                         batch.variance.data<T>(), momentum, unbiased, running_mean.numel()));
+  });
 }
 
 }  // namespace gradus

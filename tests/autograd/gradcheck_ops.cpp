@@ -86,6 +86,14 @@ OpCases large_cases() {
       {"batch_norm",
        {images, vector, uniform_input({24})},
        [](const Inputs& in) { return batch_norm_train(in[0], in[1], in[2]).output; }},
+      {"batch_norm.add_relu",
+       {images, vector, uniform_input({24}), images},
+       [](const Inputs& in) {
+         return batch_norm_train(in[0], in[1], in[2], {.relu = true}, in[3]).output;
+       }},
+      {"off_diagonal_square_sum",
+       {uniform_input({701, 701})},
+       [](const Inputs& in) { return off_diagonal_square_sum(in[0]); }},
       {"log_softmax",
        {uniform_input({3001, 37})},
        [](const Inputs& in) { return log_softmax(in[0]); }},

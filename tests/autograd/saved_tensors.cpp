@@ -68,10 +68,15 @@ TEST_CASE("batch norm keeps its input and not its output; evaluation treats stat
   CHECK(!x.value().unique());
 
   const BatchStatistics given{zeros({3}, device_options()), full({3}, 4, device_options())};
-  sum(batch_norm_eval(x, given, gamma, beta, 0)).backward();
+  sum(batch_norm_eval(x, given, gamma, beta, {.eps = 0})).backward();
   CHECK(same_bits(x.grad(), full({6, 3}, 0.25)));       // gamma / sqrt(variance)
   CHECK(same_bits(gamma.grad(), full({3}, 6 * 0.25)));  // sum of (x - mean) / sqrt(variance)
   CHECK(same_bits(beta.grad(), full({3}, 6)));
+
+  const Variable residual = make({6, 3}, true);
+  const Variable fused = batch_norm_train(x, gamma, beta, {.relu = true}, residual).output;
+  CHECK(!fused.value().unique());  // its sign is the ReLU's gradient
+  CHECK(residual.value().unique());
 }
 
 TEST_CASE("without gradients nothing is kept") {

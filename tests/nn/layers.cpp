@@ -33,6 +33,8 @@ Tensor separated_input(const Shape& shape) {
   return affine(order, 0.1, -0.05 * static_cast<double>(shape.numel()) + 0.03);
 }
 
+double min_value(const Tensor& x) { return -max(neg(x)).values.to(DType::float64).item<double>(); }
+
 double largest(const Tensor& x) { return max(abs(x)).values.to(DType::float64).item<double>(); }
 
 }  // namespace
@@ -144,6 +146,105 @@ TEST_CASE("batch norm tracks the mean and the unbiased variance") {
   CHECK(evaluated[0] == doctest::Approx((1 - 0.75) / std::sqrt(2.5 + 1e-5)));
   CHECK(layer.num_batches_tracked.item<std::int64_t>() == 1);
   CHECK(layer.running_mean.to_vector<double>() == running_mean);
+}
+
+TEST_CASE("batch norm updates its running statistics in place unless others hold them") {
+  BatchNorm layer({.channels = 2});
+  layer.to(test_device());
+  const Variable x(on_device(random_input({4, 2}).to(DType::float32)));
+  const void* const mean = layer.running_mean.raw();
+  const void* const count = layer.num_batches_tracked.raw();
+  layer(x);
+  CHECK(layer.running_mean.raw() == mean);
+  CHECK(layer.num_batches_tracked.raw() == count);
+  const Tensor held = layer.running_mean;
+  const std::vector<float> values = held.to_vector<float>();
+  layer(x);
+  CHECK(held.to_vector<float>() == values);
+  CHECK(layer.running_mean.to_vector<float>() != values);
+  CHECK(layer.num_batches_tracked.item<std::int64_t>() == 2);
+}
+
+TEST_CASE("batch norm fused with ReLU and residual computes what the composition does") {
+  for (const bool training : {true, false}) {
+    CAPTURE(training);
+    const auto run = [&](bool fused, bool with_residual) {
+      BatchNorm layer({.channels = 3});
+      layer.to(DType::float64);
+      layer.to(test_device());
+      layer.train(training);
+      const Variable x(on_device(random_input({2, 3, 4, 3})), true);
+      const Variable residual(on_device(random_input({2, 3, 4, 3}, 9)), true);
+      Variable y;
+      if (with_residual) {
+        y = fused ? layer.add_relu(x, residual) : relu(layer(x) + residual);
+      } else {
+        y = fused ? layer.relu(x) : relu(layer(x));
+      }
+      y.backward(on_device(random_input({2, 3, 4, 3}, 10)));
+      std::vector<Tensor> results = {y.value(),         x.grad(),           layer.weight.grad(),
+                                     layer.bias.grad(), layer.running_mean, layer.running_var};
+      if (with_residual) results.push_back(residual.grad());
+      return results;
+    };
+    for (const bool with_residual : {true, false}) {
+      CAPTURE(with_residual);
+      const auto actual = run(true, with_residual), expected = run(false, with_residual);
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        CAPTURE(i);
+        CHECK(largest(actual[i] - expected[i]) <= 1e-13);
+      }
+    }
+  }
+}
+
+TEST_CASE("batch norm of bfloat16 activations keeps its parameters and statistics in float32") {
+  const Tensor x = on_device(random_input({4, 3, 5, 2}).to(DType::bfloat16));
+  const Tensor residual = on_device(random_input({4, 3, 5, 2}, 9).to(DType::bfloat16));
+  const Tensor dy = on_device(random_input({4, 3, 5, 2}, 10).to(DType::bfloat16));
+  const auto run = [&](DType dtype) {
+    BatchNorm layer({.channels = 2});
+    layer.to(test_device());
+    const Variable input(x.to(dtype), true), added(residual.to(dtype), true);
+    const Variable y = layer.add_relu(input, added);
+    y.backward(dy.to(dtype));
+    CHECK(y.dtype() == dtype);
+    CHECK(input.grad().dtype() == dtype);
+    CHECK(added.grad().dtype() == dtype);
+    CHECK(layer.weight.grad().dtype() == DType::float32);
+    std::vector<Tensor> results = {y.value(),           input.grad(),      added.grad(),
+                                   layer.weight.grad(), layer.bias.grad(), layer.running_mean,
+                                   layer.running_var};
+    for (Tensor& result : results) result = result.to(DType::float64);
+    return results;
+  };
+  const auto actual = run(DType::bfloat16), expected = run(DType::float32);
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    CAPTURE(i);
+    CHECK(largest(actual[i] - expected[i]) <= 5e-3 * largest(expected[i]));  // 2^-8, rounded once
+  }
+}
+
+TEST_CASE("gradients of batch norm with ReLU in a sequence") {
+  Generator generator(4);
+  Sequential layers;
+  layers.append(std::make_unique<Linear>(LinearOptions{5, 4}, generator));
+  layers.append(std::make_unique<BatchNorm>(nn::BatchNormOptions{.channels = 4}));
+  layers.append(std::make_unique<ReLU>());
+  layers.append(std::make_unique<Linear>(LinearOptions{4, 2}, generator));
+  CHECK(gradcheck_module(layers, random_input({6, 5})));
+  CHECK_THROWS_WITH_AS(layers(Variable(ones({1, 5}, device_options(DType::float64)))),
+                       "1: [batch_norm] training needs more than one value per channel; got input "
+                       "[1, 4]: use a larger batch, or eval()",
+                       Error);
+  std::vector<std::string> seen;
+  const ForwardObserver observer([&](const std::string& path, const Tensor& output) {
+    seen.push_back(path);
+    if (path == "1") CHECK(min_value(output) >= 0);
+  });
+  layers.eval();
+  layers(Variable(ones({1, 5}, device_options(DType::float64))));
+  CHECK(seen == std::vector<std::string>{"0", "1", "3", ""});
 }
 
 TEST_CASE("batch norm cannot train on one value per channel") {

@@ -19,7 +19,7 @@ std::unique_ptr<Sequential> small_net(std::uint64_t seed) {
   net->append(std::make_unique<Conv2d>(
       nn::Conv2dOptions{.in_channels = 3, .out_channels = 2, .kernel = {1, 2}, .bias = false},
       generator));
-  net->append(std::make_unique<BatchNorm2d>(BatchNormOptions{.channels = 2}));
+  net->append(std::make_unique<BatchNorm2d>(nn::BatchNormOptions{.channels = 2}));
   net->append(std::make_unique<Linear>(LinearOptions{2, 4}, generator));
   net->to(test_device());
   return net;

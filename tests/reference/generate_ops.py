@@ -323,11 +323,34 @@ def normalisation_cases():
 
             case(f"batch_norm_train.{name}{suffix}", inputs, train)
             case(f"batch_norm_eval.{name}{suffix}", inputs, eval)
+            if suffix:
+                continue
+            for mode, function in {"train": train, "eval": eval}.items():
+
+                def relu(x, gamma, beta, function=function):
+                    return torch.relu(function(x, gamma, beta))
+
+                def add(x, gamma, beta, residual, function=function):
+                    return function(x, gamma, beta) + residual
+
+                def add_relu(x, gamma, beta, residual, function=function):
+                    return torch.relu(function(x, gamma, beta) + residual)
+
+                case(f"batch_norm_{mode}.{name}.relu", inputs, relu)
+                case(f"batch_norm_{mode}.{name}.add", inputs + [U(shape)], add)
+                case(f"batch_norm_{mode}.{name}.add_relu", inputs + [U(shape)], add_relu)
     case(
         "batch_norm_train.offset",
         [U([8, 3], 10, 11), U([3], 0.5, 1.5), U([3])],
         lambda x, gamma, beta: batch_norm(x, gamma, beta, None, None, True, 1e-5),
     )
+
+    for name, n in {"empty": 0, "one": 1, "two": 2, "five": 5, "eight": 8, "odd": 37}.items():
+        case(
+            f"off_diagonal_square_sum.{name}",
+            [U([n, n])],
+            lambda x: x.square().sum() - x.diagonal().square().sum(),
+        )
 
     shapes = {
         "vector": U([5]),

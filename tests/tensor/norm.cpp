@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "tensor/ops.h"
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
@@ -89,12 +91,13 @@ TEST_CASE("batch norm and its gradients match their formulas") {
       compare(statistics.variance, expected.variance);
       // One row has no spread: gradients are differences of rounding errors times 1/sqrt(eps).
       if (x.numel() == shape[-1]) continue;
-      compare(batch_norm(x, statistics, gamma, beta, eps), expected.y);
-      const auto training = batch_norm_backward(dy, x, statistics, gamma, eps, true);
+      compare(batch_norm(x, statistics, gamma, beta, {.eps = eps}), expected.y);
+      const auto training = batch_norm_backward(dy, x, {}, statistics, gamma, {.eps = eps});
       compare(training.dx, expected.dx);
       compare(training.dgamma, expected.dgamma);
       compare(training.dbeta, expected.dbeta);
-      const auto frozen = batch_norm_backward(dy, x, statistics, gamma, eps, false);
+      const auto frozen =
+          batch_norm_backward(dy, x, {}, statistics, gamma, {.eps = eps, .training = false});
       compare(frozen.dx, expected.frozen_dx);
       CHECK(same_bits(frozen.dgamma, training.dgamma));
       CHECK(same_bits(frozen.dbeta, training.dbeta));
@@ -102,12 +105,105 @@ TEST_CASE("batch norm and its gradients match their formulas") {
   }
 }
 
+TEST_CASE("fused ReLU and residual match the composed operations") {
+  for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
+    CAPTURE(name(dtype));
+    const double tolerance = dtype == DType::float32   ? 1e-6
+                             : dtype == DType::float64 ? 1e-14
+                                                       : 4e-3;
+    for (const Shape& shape : shapes) {
+      if (shape[0] == 1) continue;
+      CAPTURE(to_string(shape));
+      const DType compute = compute_dtype(dtype);
+      const auto [x, dy, gamma, beta] = random_inputs(shape, compute);
+      const Tensor input = x.to(dtype), residual = affine(dy, 0.5, 0.25).to(dtype);
+      const Tensor doutput = dy.to(dtype);
+      const BatchStatistics statistics = batch_norm_statistics(input.to(compute));
+      const auto close = [&](const Tensor& actual, const Tensor& expected) {
+        CHECK(max_difference(actual, expected) <= tolerance * (1 + max_abs(expected)));
+      };
+      close(batch_norm_statistics(input).mean, statistics.mean);
+      close(batch_norm_statistics(input).variance, statistics.variance);
+      for (const bool with_relu : {false, true}) {
+        for (const bool with_residual : {false, true}) {
+          CAPTURE(with_relu);
+          CAPTURE(with_residual);
+          const Tensor y = batch_norm(input, statistics, gamma, beta, {.relu = with_relu},
+                                      with_residual ? residual : Tensor());
+          Tensor expected = batch_norm(input.to(compute), statistics, gamma, beta);
+          if (with_residual) expected = expected + residual.to(compute);
+          if (with_relu) expected = relu(expected);
+          CHECK(y.dtype() == dtype);
+          close(y, expected);
+
+          Tensor masked = doutput.to(compute);
+          if (with_relu) {
+            const Tensor zero = zeros({}, options_of(masked));
+            masked = where(greater(y.to(compute), zero), masked, zero);
+          }
+          for (const bool training : {false, true}) {
+            const auto actual =
+                batch_norm_backward(doutput, input, with_relu ? y : Tensor(), statistics, gamma,
+                                    {.training = training, .residual = with_residual});
+            const auto wanted = batch_norm_backward(masked, input.to(compute), {}, statistics,
+                                                    gamma, {.training = training});
+            close(actual.dx, wanted.dx);
+            close(actual.dgamma, wanted.dgamma);
+            close(actual.dbeta, wanted.dbeta);
+            CHECK(actual.dgamma.dtype() == compute);
+            CHECK(actual.dresidual.defined() == with_residual);
+            if (with_residual) CHECK(same_bits(actual.dresidual, masked.to(dtype)));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a fused ReLU lets NaN through") {
+  const BatchStatistics statistics{zeros({2}, device_options()), ones({2}, device_options())};
+  const Tensor x = device_vector<float>({NAN, -1, 2, NAN}, {2, 2});
+  const auto y =
+      batch_norm(x, statistics, statistics.variance, statistics.mean, {.eps = 0, .relu = true})
+          .to_vector<float>();
+  CHECK(std::isnan(y[0]));
+  CHECK(y[1] == 0);
+  CHECK(y[2] == 2);
+  CHECK(std::isnan(y[3]));
+}
+
+TEST_CASE("running statistics move in place and count the batch") {
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    const TensorOptions options = device_options(dtype);
+    for (const std::int64_t C : {1, 3, 1000}) {
+      Tensor mean = full({C}, 4, options), variance = full({C}, 2, options);
+      Tensor count = full({}, 6, device_options(DType::int64));
+      const void* const before = mean.raw();
+      batch_norm_track(mean, variance, count, {full({C}, 8, options), full({C}, 3, options)}, 4,
+                       0.25);
+      CHECK(same_bits(mean, full({C}, 5, options)));        // 3/4 4 + 1/4 8
+      CHECK(same_bits(variance, full({C}, 2.5, options)));  // 3/4 2 + 1/4 3 4/3
+      CHECK(count.item<std::int64_t>() == 7);
+      CHECK(mean.raw() == before);
+    }
+  }
+  const TensorOptions options = device_options();
+  Tensor mean = zeros({3}, options), variance = ones({3}, options);
+  Tensor count = zeros({}, device_options(DType::int64));
+  CHECK(error_of([&] {
+          batch_norm_track(mean, variance, count, {mean, ones({2}, options)}, 4, 0.1);
+        }) == "[batch_norm_track] the batch's variance must have shape [3]; got [2]");
+  CHECK(error_of([&] {
+          batch_norm_track(mean, variance, count, {mean, variance}, 1, 0.1);
+        }) == "[batch_norm_track] an unbiased variance needs at least 2 rows; got 1");
+}
+
 TEST_CASE("one row normalises to beta") {
   const auto [x, dy, gamma, beta] = random_inputs({1, 6}, DType::float32);
   const BatchStatistics statistics = batch_norm_statistics(x);
   CHECK(same_bits(statistics.mean, x.reshape({6})));
   CHECK(same_bits(statistics.variance, zeros({6})));
-  CHECK(same_bits(batch_norm(x, statistics, gamma, beta, eps), beta.reshape({1, 6})));
+  CHECK(same_bits(batch_norm(x, statistics, gamma, beta, {.eps = eps}), beta.reshape({1, 6})));
 }
 
 TEST_CASE("the variance survives a mean that is large beside it") {
@@ -123,7 +219,7 @@ TEST_CASE("batch norm of an empty evaluation batch is empty, its parameter gradi
   const Tensor x = zeros({0, 4}, options), gamma = ones({4}, options), beta = zeros({4}, options);
   const BatchStatistics statistics{beta, gamma};
   CHECK(batch_norm(x, statistics, gamma, beta).shape() == Shape{0, 4});
-  const auto gradients = batch_norm_backward(x, x, statistics, gamma, eps, false);
+  const auto gradients = batch_norm_backward(x, x, {}, statistics, gamma, {.training = false});
   CHECK(same_bits(gradients.dgamma, zeros({4})));
   CHECK(same_bits(gradients.dbeta, zeros({4})));
 }
@@ -132,10 +228,11 @@ TEST_CASE("batch norm gives the same bits for any number of threads" * cpu_only(
   const auto [x, dy, gamma, beta] = random_inputs({40, 13, 11, 48}, DType::float32);
   const auto run = [&, x = x, dy = dy, gamma = gamma, beta = beta] {
     const BatchStatistics statistics = batch_norm_statistics(x);
-    const auto [dx, dgamma, dbeta] = batch_norm_backward(dy, x, statistics, gamma, eps, true);
+    const auto [dx, dgamma, dbeta, dresidual] =
+        batch_norm_backward(dy, x, {}, statistics, gamma, {.eps = eps});
     return std::vector<Tensor>{statistics.mean,
                                statistics.variance,
-                               batch_norm(x, statistics, gamma, beta, eps),
+                               batch_norm(x, statistics, gamma, beta, {.eps = eps}),
                                dx,
                                dgamma,
                                dbeta};
@@ -162,9 +259,15 @@ TEST_CASE("batch norm says what is wrong with its arguments") {
         }) == "[batch_norm] variance is undefined (it was never given a value)");
   CHECK(error_of([&] { batch_norm(x, statistics, c, c.to(DType::float64)); }) ==
         "[batch_norm] x and beta must have one dtype; got float32 and float64");
-  CHECK(error_of([&] { batch_norm(x, statistics, c, c, -1); }) ==
+  CHECK(error_of([&] { batch_norm(x, statistics, c, c, {.eps = -1}); }) ==
         "[batch_norm] eps must not be negative; got -1");
   CHECK(error_of([&] {
-          batch_norm_backward(zeros({3, 3}), x, statistics, c, eps, true);
+          batch_norm(x, statistics, c, c, {}, zeros({4, 2}, options_of(x)));
+        }) == "[batch_norm] residual must have shape [4, 3]; got [4, 2]");
+  CHECK(error_of([&] {
+          batch_norm(x.to(DType::bfloat16), statistics, c.to(DType::bfloat16), c);
+        }) == "[batch_norm] gamma must be float32 where x is bfloat16; got bfloat16");
+  CHECK(error_of([&] {
+          batch_norm_backward(zeros({3, 3}), x, {}, statistics, c);
         }) == "[batch_norm_backward] dy must have shape [4, 3]; got [3, 3]");
 }

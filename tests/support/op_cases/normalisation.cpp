@@ -18,13 +18,18 @@ BatchStatistics fixed_statistics(const Variable& x) {
           from_vector(variance, {x.size(-1)}).to(dtype).to(x.device())};
 }
 
-OpCase::Function train(double eps) {
-  return [eps](const Inputs& in) { return batch_norm_train(in[0], in[1], in[2], eps).output; };
+/// Inputs x, gamma, beta and, if there is a fourth, the residual.
+OpCase::Function train(const BatchNormOptions& options) {
+  return [options](const Inputs& in) {
+    return batch_norm_train(in[0], in[1], in[2], options, in.size() > 3 ? in[3] : Variable())
+        .output;
+  };
 }
 
-OpCase::Function eval(double eps) {
-  return [eps](const Inputs& in) {
-    return batch_norm_eval(in[0], fixed_statistics(in[0]), in[1], in[2], eps);
+OpCase::Function eval(const BatchNormOptions& options) {
+  return [options](const Inputs& in) {
+    return batch_norm_eval(in[0], fixed_statistics(in[0]), in[1], in[2], options,
+                           in.size() > 3 ? in[3] : Variable());
   };
 }
 
@@ -36,15 +41,34 @@ void add_batch_norm(OpCases& cases) {
     const std::int64_t channels = shape[-1];
     const std::vector<InputSpec> inputs = {
         uniform_input(shape), parameter_input({channels}, 0.5, 1.5), parameter_input({channels})};
-    cases.push_back({"batch_norm_train." + name, inputs, train(1e-5)});
-    cases.push_back({"batch_norm_train." + name + ".eps", inputs, train(0.1)});
-    cases.push_back({"batch_norm_eval." + name, inputs, eval(1e-5)});
-    cases.push_back({"batch_norm_eval." + name + ".eps", inputs, eval(0.1)});
+    cases.push_back({"batch_norm_train." + name, inputs, train({})});
+    cases.push_back({"batch_norm_train." + name + ".eps", inputs, train({.eps = 0.1})});
+    cases.push_back({"batch_norm_eval." + name, inputs, eval({})});
+    cases.push_back({"batch_norm_eval." + name + ".eps", inputs, eval({.eps = 0.1})});
+    cases.push_back({"batch_norm_train." + name + ".relu", inputs, train({.relu = true})});
+    cases.push_back({"batch_norm_eval." + name + ".relu", inputs, eval({.relu = true})});
+    std::vector<InputSpec> with_residual = inputs;
+    with_residual.push_back(uniform_input(shape));
+    cases.push_back({"batch_norm_train." + name + ".add", with_residual, train({})});
+    cases.push_back({"batch_norm_eval." + name + ".add", with_residual, eval({})});
+    cases.push_back(
+        {"batch_norm_train." + name + ".add_relu", with_residual, train({.relu = true})});
+    cases.push_back({"batch_norm_eval." + name + ".add_relu", with_residual, eval({.relu = true})});
   }
   cases.push_back(
       {"batch_norm_train.offset",
        {uniform_input({8, 3}, 10, 11), parameter_input({3}, 0.5, 1.5), parameter_input({3})},
-       train(1e-5)});
+       train({})});
+}
+
+void add_off_diagonal(OpCases& cases) {
+  const std::vector<std::pair<std::string, std::int64_t>> sizes = {
+      {"empty", 0}, {"one", 1}, {"two", 2}, {"five", 5}, {"eight", 8}, {"odd", 37}};
+  for (const auto& [name, n] : sizes) {
+    cases.push_back({"off_diagonal_square_sum." + name,
+                     {uniform_input({n, n})},
+                     [](const Inputs& in) { return off_diagonal_square_sum(in[0]); }});
+  }
 }
 
 void add_softmax(OpCases& cases) {
@@ -69,6 +93,7 @@ void add_softmax(OpCases& cases) {
 
 void add_normalisation_cases(OpCases& cases) {
   add_batch_norm(cases);
+  add_off_diagonal(cases);
   add_softmax(cases);
 }
 

@@ -1,0 +1,458 @@
+// Batch norm: x [rows, C], channels last. A block takes a tile of neighbouring channels and a chunk
+// of rows; a thread takes `width` neighbouring channels (16 bytes where C and the addresses allow)
+// and every blockDim.y-th row of the chunk. Sums over rows go in three fixed steps, so that they do
+// not vary: each thread its rows, each block its threads, then a second kernel all blocks.
+#include <cmath>
+#include <limits>
+
+#include "tensor/cuda/device.h"
+#include "tensor/cuda/launch.h"
+#include "tensor/kernels.h"
+
+namespace gradus::cuda {
+namespace {
+
+constexpr int block_threads = 256;
+constexpr int finish_channels = 8;  // of a block of a finishing kernel: 32 bytes of float
+
+/// Count, mean and sum of squared deviations of some rows of a channel.
+template <class A>
+struct Moments {
+  A count, mean, deviations;
+};
+
+/// Of the union; Chan, Golub and LeVeque (1979).
+template <class A>
+__device__ Moments<A> merge(const Moments<A>& a, const Moments<A>& b) {
+  if (b.count == 0) return a;
+  const A count = a.count + b.count, delta = b.mean - a.mean, share = b.count / count;
+  return {count, a.mean + delta * share,
+          a.deviations + b.deviations + delta * delta * a.count * share};
+}
+
+/// sum g and sum g (x - mean) over some rows of a channel.
+template <class A>
+struct GradientSums {
+  A g, g_x;
+};
+
+template <class A>
+__device__ GradientSums<A> merge(const GradientSums<A>& a, const GradientSums<A>& b) {
+  return {a.g + b.g, a.g_x + b.g_x};
+}
+
+/// What a thread works on: channels [channel, channel + width) of rows begin, begin + step, ...
+struct Share {
+  std::int64_t channel, begin, end, step;
+};
+
+template <int width>
+__device__ Share share_of_thread(std::int64_t rows, std::int64_t rows_per_chunk) {
+  const std::int64_t chunk = blockIdx.y * rows_per_chunk, chunk_end = chunk + rows_per_chunk;
+  return {(std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * width, chunk + threadIdx.y,
+          chunk_end < rows ? chunk_end : rows, blockDim.y};
+}
+
+/// Merges the states of all threads with one threadIdx.x into the one with threadIdx.y = 0.
+/// blockDim.y is a power of two.
+template <int width, class State>
+__device__ void merge_in_block(State (&state)[width]) {
+  __shared__ SharedArray<State, block_threads * width> shared;
+  const int thread = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
+  const int y = static_cast<int>(threadIdx.y);
+  for (int half = static_cast<int>(blockDim.y) / 2; half > 0; half /= 2) {
+    if (y >= half && y < 2 * half) {
+      for (int i = 0; i < width; ++i) shared[i * block_threads + thread] = state[i];
+    }
+    __syncthreads();
+    if (y >= half) continue;
+    for (int i = 0; i < width; ++i) {
+      const int partner = thread + half * static_cast<int>(blockDim.x);
+      const State other = shared[i * block_threads + partner];
+      state[i] = merge(state[i], other);
+    }
+  }
+}
+
+/// The block's states to partial [chunks, C].
+template <int width, class State>
+__device__ void store_partial(State (&state)[width], std::int64_t channel, std::int64_t C,
+                              State* partial) {
+  merge_in_block(state);
+  if (threadIdx.y != 0 || channel >= C) return;
+  for (int i = 0; i < width; ++i) partial[blockIdx.y * C + channel + i] = state[i];
+}
+
+/// The state of all chunks of a channel, valid where threadIdx.y = 0.
+template <class State>
+__device__ State merge_chunks(const State* partial, std::int64_t channel, std::int64_t chunks,
+                              std::int64_t C) {
+  State state[1] = {};
+  if (channel < C) {
+#pragma unroll 4
+    for (std::int64_t chunk = threadIdx.y; chunk < chunks; chunk += blockDim.y) {
+      state[0] = merge(state[0], partial[chunk * C + channel]);
+    }
+  }
+  merge_in_block(state);
+  return state[0];
+}
+
+// x [rows, C] -> partial [chunks, C]. Four rows at a time: two-pass in registers, then merged.
+template <class T, int width>
+__global__ void moments_kernel(const T* x, Moments<Compute<T>>* partial, std::int64_t rows,
+                               std::int64_t C, std::int64_t rows_per_chunk) {
+  using A = Compute<T>;
+  constexpr int unroll = 4;
+  const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
+  A count = 0, mean[width] = {}, deviations[width] = {};
+  for (std::int64_t row = begin; row < end && channel < C; row += unroll * step) {
+    Vector<T, width> values[unroll] = {};
+    int n = 0;
+    for (int u = 0; u < unroll; ++u) {
+      if (row + u * step >= end) continue;
+      values[u] = load_vector<width>(x + (row + u * step) * C + channel);
+      ++n;
+    }
+    const A share = static_cast<A>(n) / (count + static_cast<A>(n)), weight = count * share;
+    const A inverse_n = 1 / static_cast<A>(n);
+    for (int i = 0; i < width; ++i) {
+      A sum = 0, squares = 0;
+      for (int u = 0; u < unroll; ++u) sum += static_cast<A>(values[u][i]);
+      const A group_mean = sum * inverse_n;
+      for (int u = 0; u < unroll; ++u) {
+        const A deviation = u < n ? static_cast<A>(values[u][i]) - group_mean : A{0};
+        squares += deviation * deviation;
+      }
+      const A delta = group_mean - mean[i];
+      mean[i] += delta * share;
+      deviations[i] += squares + delta * delta * weight;
+    }
+    count += static_cast<A>(n);
+  }
+  Moments<A> state[width];
+  for (int i = 0; i < width; ++i) state[i] = {count, mean[i], deviations[i]};
+  store_partial(state, channel, C, partial);
+}
+
+// partial [chunks, C] -> mean, variance [C].
+template <class A>
+__global__ void finish_statistics_kernel(const Moments<A>* partial, A* mean, A* variance,
+                                         std::int64_t chunks, std::int64_t C) {
+  const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  const Moments<A> all = merge_chunks(partial, channel, chunks, C);
+  if (threadIdx.y != 0 || channel >= C) return;
+  mean[channel] = all.mean;
+  variance[channel] = all.deviations / all.count;
+}
+
+template <class A>
+__device__ A inverse_deviation(A variance, double eps) {
+  return 1 / std::sqrt(variance + static_cast<A>(eps));
+}
+
+// x, residual (or null), y [rows, C]. least: 0 for ReLU, else -infinity.
+template <class T, int width>
+__global__ void normalise_kernel(const T* x, const Compute<T>* mean, const Compute<T>* variance,
+                                 const Compute<T>* gamma, const Compute<T>* beta, const T* residual,
+                                 Compute<T> least, T* y, double eps, std::int64_t rows,
+                                 std::int64_t C, std::int64_t rows_per_chunk) {
+  using A = Compute<T>;
+  constexpr int unroll = 2;
+  const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
+  if (channel >= C) return;
+  A centre[width], scale[width], shift[width];
+  for (int i = 0; i < width; ++i) {
+    centre[i] = mean[channel + i];
+    scale[i] = gamma[channel + i] * inverse_deviation(variance[channel + i], eps);
+    shift[i] = beta[channel + i];
+  }
+  for (std::int64_t row = begin; row < end; row += unroll * step) {
+    Vector<T, width> values[unroll] = {}, added[unroll] = {};
+    for (int u = 0; u < unroll; ++u) {
+      if (row + u * step >= end) continue;
+      const std::int64_t offset = (row + u * step) * C + channel;
+      values[u] = load_vector<width>(x + offset);
+      if (residual != nullptr) added[u] = load_vector<width>(residual + offset);
+    }
+    for (int u = 0; u < unroll; ++u) {
+      if (row + u * step >= end) continue;
+      for (int i = 0; i < width; ++i) {
+        const A value = (static_cast<A>(values[u][i]) - centre[i]) * scale[i] + shift[i] +
+                        static_cast<A>(added[u][i]);
+        values[u][i] = static_cast<T>(value < least ? least : value);  // NaN stays NaN
+      }
+      store_vector(y + (row + u * step) * C + channel, values[u]);
+    }
+  }
+}
+
+// dy, x, y [rows, C] -> partial [chunks, C]. With ReLU (y not null) masked [rows, C] becomes
+// g = (y > 0) dy; otherwise g is dy.
+template <class T, int width>
+__global__ void gradient_sums_kernel(const T* dy, const T* x, const T* y, const Compute<T>* mean,
+                                     T* masked, GradientSums<Compute<T>>* partial,
+                                     std::int64_t rows, std::int64_t C,
+                                     std::int64_t rows_per_chunk) {
+  using A = Compute<T>;
+  constexpr int unroll = 2;
+  const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
+  A centre[width] = {};
+  GradientSums<A> state[width] = {};
+  if (channel < C) {
+    for (int i = 0; i < width; ++i) centre[i] = mean[channel + i];
+  }
+  for (std::int64_t row = begin; row < end && channel < C; row += unroll * step) {
+    Vector<T, width> g[unroll] = {}, values[unroll] = {}, results[unroll] = {};
+    for (int u = 0; u < unroll; ++u) {
+      if (row + u * step >= end) continue;
+      const std::int64_t offset = (row + u * step) * C + channel;
+      g[u] = load_vector<width>(dy + offset);
+      values[u] = load_vector<width>(x + offset);
+      if (y != nullptr) results[u] = load_vector<width>(y + offset);
+    }
+    for (int u = 0; u < unroll; ++u) {
+      if (row + u * step >= end) continue;
+      for (int i = 0; i < width; ++i) {
+        if (y != nullptr && !(static_cast<A>(results[u][i]) > 0)) g[u][i] = static_cast<T>(A{0});
+        const A gradient = static_cast<A>(g[u][i]);
+        state[i].g += gradient;
+        state[i].g_x += gradient * (static_cast<A>(values[u][i]) - centre[i]);
+      }
+      if (y != nullptr) store_vector(masked + (row + u * step) * C + channel, g[u]);
+    }
+  }
+  store_partial(state, channel, C, partial);
+}
+
+// partial [chunks, C] -> dgamma, dbeta [C].
+template <class A>
+__global__ void finish_gradients_kernel(const GradientSums<A>* partial, const A* variance,
+                                        A* dgamma, A* dbeta, double eps, std::int64_t chunks,
+                                        std::int64_t C) {
+  const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  const GradientSums<A> all = merge_chunks(partial, channel, chunks, C);
+  if (threadIdx.y != 0 || channel >= C) return;
+  dbeta[channel] = all.g;
+  dgamma[channel] = all.g_x * inverse_deviation(variance[channel], eps);
+}
+
+// g, x [rows, C] -> dx [rows, C], which may be g itself:
+//   dx = scale (g - shift - (x - mean) slope), scale = gamma / sqrt(variance + eps),
+//   shift = dbeta / rows, slope = dgamma / rows / sqrt(variance + eps);
+// where the statistics are constants (not `training`), dx = scale g.
+template <class T, int width, bool training>
+__global__ void input_gradient_kernel(const T* g, const T* x, const Compute<T>* mean,
+                                      const Compute<T>* variance, const Compute<T>* gamma,
+                                      const Compute<T>* dgamma, const Compute<T>* dbeta, T* dx,
+                                      double eps, std::int64_t rows, std::int64_t C,
+                                      std::int64_t rows_per_chunk) {
+  using A = Compute<T>;
+  constexpr int unroll = 2;
+  const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
+  if (channel >= C) return;
+  A centre[width], scale[width], shift[width], slope[width];
+  const A share = 1 / static_cast<A>(rows);
+  for (int i = 0; i < width; ++i) {
+    const A inverse = inverse_deviation(variance[channel + i], eps);
+    centre[i] = mean[channel + i];
+    scale[i] = gamma[channel + i] * inverse;
+    shift[i] = dbeta[channel + i] * share;
+    slope[i] = dgamma[channel + i] * share * inverse;
+  }
+  for (std::int64_t row = begin; row < end; row += unroll * step) {
+    Vector<T, width> gradients[unroll] = {}, values[unroll] = {};
+    for (int u = 0; u < unroll; ++u) {
+      if (row + u * step >= end) continue;
+      const std::int64_t offset = (row + u * step) * C + channel;
+      gradients[u] = load_vector<width>(g + offset);
+      if (training) values[u] = load_vector<width>(x + offset);
+    }
+    for (int u = 0; u < unroll; ++u) {
+      if (row + u * step >= end) continue;
+      for (int i = 0; i < width; ++i) {
+        A result = static_cast<A>(gradients[u][i]);
+        if (training) {
+          result -= shift[i] + (static_cast<A>(values[u][i]) - centre[i]) * slope[i];
+        }
+        gradients[u][i] = static_cast<T>(scale[i] * result);
+      }
+      store_vector(dx + (row + u * step) * C + channel, gradients[u]);
+    }
+  }
+}
+
+// running_mean, running_var, batch_mean, batch_var [C]
+template <class T>
+__global__ void track_kernel(T* running_mean, T* running_var, std::int64_t* count,
+                             const T* batch_mean, const T* batch_var, T keep, T mean_share,
+                             T var_share, std::int64_t C) {
+  const std::int64_t first = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  for (std::int64_t c = first; c < C; c += std::int64_t{gridDim.x} * blockDim.x) {
+    running_mean[c] = keep * running_mean[c] + mean_share * batch_mean[c];
+    running_var[c] = keep * running_var[c] + var_share * batch_var[c];
+  }
+  if (first == 0) ++*count;
+}
+
+// --- launchers ----------------------------------------------------------------------------------
+
+/// How blocks share [rows, C]: see share_of_thread.
+struct Tiling {
+  LaunchShape shape;
+  std::int64_t rows_per_chunk;
+  std::int64_t chunks() const { return shape.grid.y; }
+};
+
+/// Up to 32 vectors of channels side by side, and as many chunks of rows as fill the device
+/// `blocks_each` times, but no fewer than 4 rows a thread.
+Tiling tile(std::int64_t rows, std::int64_t C, int width, int blocks_each) {
+  const std::int64_t vectors = divide_up(C, width);
+  int across = 1;
+  while (across < 32 && across < vectors) across *= 2;
+  const int down = block_threads / across;
+  const std::int64_t tiles = divide_up(vectors, across);
+  const std::int64_t wanted =
+      std::max<std::int64_t>(1, std::int64_t{blocks_each} * multiprocessor_count() / tiles);
+  const std::int64_t chunks = std::clamp<std::int64_t>(divide_up(rows, 4 * down), 1, wanted);
+  const std::int64_t rows_per_chunk =
+      std::max<std::int64_t>(down, divide_up(divide_up(rows, chunks), down) * down);
+  return {{dim3(static_cast<unsigned>(tiles),
+                static_cast<unsigned>(std::max<std::int64_t>(1, divide_up(rows, rows_per_chunk)))),
+           dim3(static_cast<unsigned>(across), static_cast<unsigned>(down))},
+          rows_per_chunk};
+}
+
+/// A thread a channel and 32 that share its chunks.
+LaunchShape finish_shape(std::int64_t C) {
+  return {dim3(static_cast<unsigned>(divide_up(C, finish_channels))),
+          dim3(finish_channels, block_threads / finish_channels)};
+}
+
+/// Calls function.operator()<width>() with a vector's width where C and the arrays (or nulls) can
+/// be read in vectors, else with 1.
+template <class T, class Function, class... Pointers>
+void with_width(std::int64_t C, const Function& function, const Pointers*... arrays) {
+  const bool aligned = ((reinterpret_cast<std::uintptr_t>(arrays) % 16 == 0) && ...);
+  if (aligned && C % vector_size<T> == 0) {
+    function.template operator()<vector_size<T>>();
+  } else {
+    function.template operator()<1>();
+  }
+}
+
+/// `arrays` arrays [rows, C] of T and `vectors` of [C]; `cached` bytes of partial results.
+template <class T>
+Work work_of(double arrays, double vectors, std::int64_t rows, std::int64_t C, double flops_each,
+             double cached = 0) {
+  const double channels = static_cast<double>(C), n = static_cast<double>(rows) * channels;
+  return {.bytes = arrays * n * sizeof(T) + vectors * channels * sizeof(Compute<T>),
+          .cached_bytes = cached,
+          .flops = flops_each * n,
+          .unit = sizeof(T) == 8 ? Unit::fp64 : Unit::fp32};
+}
+
+template <class State>
+double partial_bytes(std::int64_t chunks, std::int64_t C) {
+  return static_cast<double>(chunks) * static_cast<double>(C) * sizeof(State);
+}
+
+}  // namespace
+
+template <class T>
+void batch_norm_statistics(const T* x, Compute<T>* mean, Compute<T>* variance, std::int64_t rows,
+                           std::int64_t C) {
+  using State = Moments<Compute<T>>;
+  if (C == 0) return;
+  with_width<T>(
+      C,
+      [&]<int width>() {
+        const Tiling t = tile(rows, C, width, 4);
+        const double cached = partial_bytes<State>(t.chunks(), C);
+        Scratch<State> partial(t.chunks() * C);
+        launch("batch_norm_statistics", moments_kernel<T, width>, t.shape,
+               work_of<T>(1, 0, rows, C, 6, cached), x, partial.data(), rows, C, t.rows_per_chunk);
+        launch("batch_norm_statistics finish", finish_statistics_kernel<Compute<T>>,
+               finish_shape(C), work_of<T>(0, 2, rows, C, 0, cached), partial.data(), mean,
+               variance, t.chunks(), C);
+      },
+      x);
+}
+
+template <class T>
+void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
+                const Compute<T>* gamma, const Compute<T>* beta, const T* residual, bool relu, T* y,
+                double eps, std::int64_t rows, std::int64_t C) {
+  using A = Compute<T>;
+  if (rows == 0 || C == 0) return;
+  const A least = relu ? A{0} : -std::numeric_limits<A>::infinity();
+  with_width<T>(
+      C,
+      [&]<int width>() {
+        const Tiling t = tile(rows, C, width, 8);
+        launch("batch_norm", normalise_kernel<T, width>, t.shape,
+               work_of<T>(residual != nullptr ? 3 : 2, 4, rows, C, 4), x, mean, variance, gamma,
+               beta, residual, least, y, eps, rows, C, t.rows_per_chunk);
+      },
+      x, residual, y);
+}
+
+template <class T>
+void batch_norm_backward(const T* dy, const T* x, const T* y, const Compute<T>* mean,
+                         const Compute<T>* variance, const Compute<T>* gamma, T* dx, T* dresidual,
+                         Compute<T>* dgamma, Compute<T>* dbeta, double eps, bool training,
+                         std::int64_t rows, std::int64_t C) {
+  using State = GradientSums<Compute<T>>;
+  if (C == 0) return;
+  T* masked = dresidual != nullptr ? dresidual : dx;
+  const T* g = y != nullptr ? masked : dy;
+  with_width<T>(
+      C,
+      [&]<int width>() {
+        const Tiling sums = tile(rows, C, width, 4);
+        const double cached = partial_bytes<State>(sums.chunks(), C);
+        Scratch<State> partial(sums.chunks() * C);
+        launch("batch_norm_backward sums", gradient_sums_kernel<T, width>, sums.shape,
+               work_of<T>(y != nullptr ? 4 : 2, 1, rows, C, 4, cached), dy, x, y, mean, masked,
+               partial.data(), rows, C, sums.rows_per_chunk);
+        launch("batch_norm_backward finish", finish_gradients_kernel<Compute<T>>, finish_shape(C),
+               work_of<T>(0, 3, rows, C, 0, cached), partial.data(), variance, dgamma, dbeta, eps,
+               sums.chunks(), C);
+        if (rows == 0) return;
+        const Tiling t = tile(rows, C, width, 8);
+        launch("batch_norm_backward input",
+               training ? input_gradient_kernel<T, width, true>
+                        : input_gradient_kernel<T, width, false>,
+               t.shape, work_of<T>(training ? 3 : 2, training ? 5 : 2, rows, C, training ? 5 : 1),
+               g, x, mean, variance, gamma, dgamma, dbeta, dx, eps, rows, C, t.rows_per_chunk);
+      },
+      dy, x, y, dx, dresidual);
+}
+
+template <class T>
+void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, const T* batch_mean,
+                      const T* batch_var, double momentum, double unbiased, std::int64_t C) {
+  launch("batch_norm_track", track_kernel<T>, one_thread_each(C), work_of<T>(0, 6, 1, C, 6),
+         running_mean, running_var, count, batch_mean, batch_var, static_cast<T>(1 - momentum),
+         static_cast<T>(momentum), static_cast<T>(momentum * unbiased), C);
+}
+
+#define GRADUS_INSTANTIATE(T)                                                                     \
+  template void batch_norm_statistics<T>(const T*, Compute<T>*, Compute<T>*, std::int64_t,        \
+                                         std::int64_t);                                           \
+  template void batch_norm<T>(const T*, const Compute<T>*, const Compute<T>*, const Compute<T>*,  \
+                              const Compute<T>*, const T*, bool, T*, double, std::int64_t,        \
+                              std::int64_t);                                                      \
+  template void batch_norm_backward<T>(const T*, const T*, const T*, const Compute<T>*,           \
+                                       const Compute<T>*, const Compute<T>*, T*, T*, Compute<T>*, \
+                                       Compute<T>*, double, bool, std::int64_t, std::int64_t);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
+#undef GRADUS_INSTANTIATE
+template void batch_norm_track<float>(float*, float*, std::int64_t*, const float*, const float*,
+                                      double, double, std::int64_t);
+template void batch_norm_track<double>(double*, double*, std::int64_t*, const double*,
+                                       const double*, double, double, std::int64_t);
+
+}  // namespace gradus::cuda

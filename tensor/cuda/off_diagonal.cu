@@ -1,0 +1,120 @@
+// Sums off the diagonal of a square matrix x [n, n]: a block takes whole rows, one after another.
+#include "tensor/cuda/device.h"
+#include "tensor/cuda/launch.h"
+#include "tensor/kernels.h"
+
+namespace gradus::cuda {
+namespace {
+
+constexpr int block_threads = 256;
+
+/// The sum of `value` over the block, valid in thread 0; in a fixed order.
+__device__ double sum_in_block(double value) {
+  __shared__ SharedArray<double, block_threads> shared;
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int half = block_threads / 2; half > 0; half /= 2) {
+    if (thread >= half && thread < 2 * half) shared[thread] = value;
+    __syncthreads();
+    if (thread < half) value += static_cast<double>(shared[thread + half]);
+  }
+  return value;
+}
+
+// x [n, n] -> partial [blocks]
+template <class T, int width>
+__global__ void off_diagonal_kernel(const T* x, double* partial, std::int64_t n) {
+  using A = Compute<T>;
+  double sum = 0;
+  for (std::int64_t row = blockIdx.x; row < n; row += gridDim.x) {
+    for (std::int64_t column = threadIdx.x * width; column < n; column += block_threads * width) {
+      const Vector<T, width> values = load_vector<width>(x + row * n + column);
+      A squares = 0;
+      for (int i = 0; i < width; ++i) {
+        const A value = column + i == row ? A{0} : static_cast<A>(values[i]);
+        squares += value * value;
+      }
+      sum += static_cast<double>(squares);
+    }
+  }
+  sum = sum_in_block(sum);
+  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+}
+
+// partial [blocks] -> y []
+template <class A>
+__global__ void off_diagonal_finish_kernel(const double* partial, int blocks, A* y) {
+  double sum = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < blocks; i += block_threads) sum += partial[i];
+  sum = sum_in_block(sum);
+  if (threadIdx.x == 0) *y = static_cast<A>(sum);
+}
+
+// dy [], x [n, n] -> dx [n, n]
+template <class T, int width>
+__global__ void off_diagonal_backward_kernel(const Compute<T>* dy, const T* x, T* dx,
+                                             std::int64_t n) {
+  using A = Compute<T>;
+  const A scale = 2 * *dy;
+  for (std::int64_t row = blockIdx.x; row < n; row += gridDim.x) {
+    for (std::int64_t column = threadIdx.x * width; column < n; column += block_threads * width) {
+      Vector<T, width> values = load_vector<width>(x + row * n + column);
+      for (int i = 0; i < width; ++i) {
+        values[i] = static_cast<T>(column + i == row ? A{0} : scale * static_cast<A>(values[i]));
+      }
+      store_vector(dx + row * n + column, values);
+    }
+  }
+}
+
+/// At most eight blocks a multiprocessor, each with at least one row.
+LaunchShape shape_of(std::int64_t n) {
+  const std::int64_t most = std::int64_t{8} * multiprocessor_count();
+  return {dim3(static_cast<unsigned>(std::clamp<std::int64_t>(n, 1, most))), dim3(block_threads)};
+}
+
+template <class T>
+bool vectors_fit(std::int64_t n, const T* x, const T* dx = nullptr) {
+  const auto aligned = [](const T* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; };
+  return n % vector_size<T> == 0 && aligned(x) && aligned(dx);
+}
+
+template <class T>
+Work work_of(std::int64_t n, double arrays, double flops_each) {
+  const double numel = static_cast<double>(n) * static_cast<double>(n);
+  return {.bytes = arrays * numel * sizeof(T),
+          .flops = flops_each * numel,
+          .unit = sizeof(T) == 8 ? Unit::fp64 : Unit::fp32};
+}
+
+}  // namespace
+
+template <class T>
+void off_diagonal_square_sum(const T* x, Compute<T>* y, std::int64_t n) {
+  const LaunchShape shape = shape_of(n);
+  Scratch<double> partial(shape.grid.x);
+  launch("off_diagonal_square_sum",
+         vectors_fit(n, x) ? off_diagonal_kernel<T, vector_size<T>> : off_diagonal_kernel<T, 1>,
+         shape, work_of<T>(n, 1, 2), x, partial.data(), n);
+  launch("off_diagonal_square_sum finish", off_diagonal_finish_kernel<Compute<T>>,
+         {dim3(1), dim3(block_threads)},
+         Work{.bytes = sizeof(Compute<T>), .cached_bytes = 8.0 * shape.grid.x}, partial.data(),
+         static_cast<int>(shape.grid.x), y);
+}
+
+template <class T>
+void off_diagonal_square_sum_backward(const Compute<T>* dy, const T* x, T* dx, std::int64_t n) {
+  launch("off_diagonal_square_sum_backward",
+         vectors_fit(n, x, dx) ? off_diagonal_backward_kernel<T, vector_size<T>>
+                               : off_diagonal_backward_kernel<T, 1>,
+         shape_of(n), work_of<T>(n, 2, 1), dy, x, dx, n);
+}
+
+#define GRADUS_INSTANTIATE(T)                                                    \
+  template void off_diagonal_square_sum<T>(const T*, Compute<T>*, std::int64_t); \
+  template void off_diagonal_square_sum_backward<T>(const Compute<T>*, const T*, T*, std::int64_t);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
+#undef GRADUS_INSTANTIATE
+
+}  // namespace gradus::cuda
