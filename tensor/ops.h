@@ -2,9 +2,10 @@
 // Variables). Each checks its arguments once and throws gradus::Error on bad ones.
 //
 // Notation: N batch, H W height and width, C channels, O output channels. Images are [N, H, W, C],
-// convolution weights [O, kH, kW, C / groups]. Floating means float32 or float64; the inputs of an
-// op have one dtype and lie on one device. Where an op takes bfloat16 activations too, parameters,
-// statistics and their gradients beside them are float32.
+// convolution weights [O, kH, kW, C / groups]. Floating means float32, float64 or bfloat16, which
+// is stored only: arithmetic is done in float32. The inputs of an op have one dtype and lie on one
+// device, but for row numbers and labels, which the op moves. Where an op takes bfloat16
+// activations, parameters, statistics and their gradients beside them are float32.
 #pragma once
 
 #include <cstdint>
@@ -95,6 +96,7 @@ Tensor gather_rows(const Tensor& x, const Tensor& index);
 /// The adjoint of gather_rows: [rows, ...] with dy[i] added to row index[i].
 Tensor scatter_add_rows(const Tensor& dy, const Tensor& index, std::int64_t rows);
 /// [n, classes] with 1 at [i, index[i]]; index int64 [n] with values in [0, classes).
+Tensor one_hot(const Tensor& index, std::int64_t classes, TensorOptions options);
 Tensor one_hot(const Tensor& index, std::int64_t classes, DType dtype = DType::float32);
 
 // --- Reductions over a set of axes ({} is all), floating ---------------------------------------

@@ -9,15 +9,18 @@ namespace gradus::cpu {
 template <class T, class Function>
 void unary(Function function, const T* x, T* y, std::int64_t n) {
   parallel_blocks(n, elementwise_grain, [=](auto begin, auto end) {
-    for (auto i = begin; i < end; ++i) y[i] = function.forward(x[i]);
+    for (auto i = begin; i < end; ++i)
+      y[i] = static_cast<T>(function.forward(static_cast<Compute<T>>(x[i])));
   });
 }
 
 template <class T, class Function>
 void unary_backward(Function function, const T* dy, const T* saved, T* dx, std::int64_t n) {
   parallel_blocks(n, elementwise_grain, [=](auto begin, auto end) {
-    for (auto i = begin; i < end; ++i)
-      dx[i] = function.backward(dy[i], Function::saves == Saves::nothing ? T{0} : saved[i]);
+    for (auto i = begin; i < end; ++i) {
+      const Compute<T> s = Function::saves == Saves::nothing ? T{0} : saved[i];
+      dx[i] = static_cast<T>(function.backward(static_cast<Compute<T>>(dy[i]), s));
+    }
   });
 }
 
@@ -79,17 +82,19 @@ void where(const std::uint8_t* condition, const T* a, const T* b, T* y, std::int
 }
 
 template <class T>
-void add_scaled(T scale, const T* x, T* y, std::int64_t n) {
+void add_scaled(Compute<T> scale, const T* x, T* y, std::int64_t n) {
   parallel_blocks(n, elementwise_grain, [=](auto begin, auto end) {
-    for (auto i = begin; i < end; ++i) y[i] += scale * x[i];
+    for (auto i = begin; i < end; ++i) y[i] = static_cast<T>(y[i] + scale * x[i]);
   });
 }
 
-#define GRADUS_INSTANTIATE_UNARY(Function)                                                  \
-  template void unary(Function, const float*, float*, std::int64_t);                        \
-  template void unary(Function, const double*, double*, std::int64_t);                      \
-  template void unary_backward(Function, const float*, const float*, float*, std::int64_t); \
-  template void unary_backward(Function, const double*, const double*, double*, std::int64_t);
+#define GRADUS_INSTANTIATE_UNARY_FOR(Function, T)            \
+  template void unary(Function, const T*, T*, std::int64_t); \
+  template void unary_backward(Function, const T*, const T*, T*, std::int64_t);
+#define GRADUS_INSTANTIATE_UNARY(Function)       \
+  GRADUS_INSTANTIATE_UNARY_FOR(Function, float)  \
+  GRADUS_INSTANTIATE_UNARY_FOR(Function, double) \
+  GRADUS_INSTANTIATE_UNARY_FOR(Function, BFloat16)
 GRADUS_UNARY_FUNCTIONS(GRADUS_INSTANTIATE_UNARY)
 
 #define GRADUS_INSTANTIATE_BINARY(Function, T)                                   \
@@ -97,10 +102,10 @@ GRADUS_UNARY_FUNCTIONS(GRADUS_INSTANTIATE_UNARY)
                        const StridedGeometry&);
 #define GRADUS_INSTANTIATE_ARITHMETIC(Function) \
   GRADUS_INSTANTIATE_BINARY(Function, float)    \
-  GRADUS_INSTANTIATE_BINARY(Function, double)
+  GRADUS_INSTANTIATE_BINARY(Function, double)   \
+  GRADUS_INSTANTIATE_BINARY(Function, BFloat16)
 #define GRADUS_INSTANTIATE_COMPARISON(Function)     \
   GRADUS_INSTANTIATE_ARITHMETIC(Function)           \
-  GRADUS_INSTANTIATE_BINARY(Function, BFloat16)     \
   GRADUS_INSTANTIATE_BINARY(Function, std::uint8_t) \
   GRADUS_INSTANTIATE_BINARY(Function, std::int64_t)
 GRADUS_ARITHMETIC_FUNCTIONS(GRADUS_INSTANTIATE_ARITHMETIC)
@@ -108,8 +113,9 @@ GRADUS_COMPARISON_FUNCTIONS(GRADUS_INSTANTIATE_COMPARISON)
 
 #define GRADUS_INSTANTIATE(T)                                                     \
   template void where(const std::uint8_t*, const T*, const T*, T*, std::int64_t); \
-  template void add_scaled(T, const T*, T*, std::int64_t);
+  template void add_scaled(Compute<T>, const T*, T*, std::int64_t);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
 
 }  // namespace gradus::cpu

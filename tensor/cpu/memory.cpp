@@ -71,7 +71,7 @@ void scatter_add_rows(const T* x, const std::int64_t* index, T* y, std::int64_t 
     for (std::int64_t i = 0; i < rows; ++i) {
       const T* from = x + i * columns;
       T* to = y + index[i] * columns;
-      for (auto j = begin; j < end; ++j) to[j] = static_cast<T>(to[j] + from[j]);
+      for (auto j = begin; j < end; ++j) to[j] += from[j];
     }
   });
 }
@@ -107,7 +107,6 @@ void all_finite(const T* x, std::int64_t n, bool* result) {
   template void copy_rows(const T*, std::int64_t, T*, std::int64_t, std::int64_t, std::int64_t); \
   template void strided_copy(const T*, T*, const StridedGeometry&);                              \
   template void gather_rows(const T*, const std::int64_t*, T*, std::int64_t, std::int64_t);      \
-  template void scatter_add_rows(const T*, const std::int64_t*, T*, std::int64_t, std::int64_t); \
   template void one_hot(const std::int64_t*, T*, std::int64_t, std::int64_t);
 GRADUS_INSTANTIATE_ANY(float)
 GRADUS_INSTANTIATE_ANY(double)
@@ -117,5 +116,9 @@ GRADUS_INSTANTIATE_ANY(std::int64_t)
 template void all_finite(const float*, std::int64_t, bool*);
 template void all_finite(const double*, std::int64_t, bool*);
 template void all_finite(const BFloat16*, std::int64_t, bool*);
+template void scatter_add_rows(const float*, const std::int64_t*, float*, std::int64_t,
+                               std::int64_t);
+template void scatter_add_rows(const double*, const std::int64_t*, double*, std::int64_t,
+                               std::int64_t);
 
 }  // namespace gradus::cpu

@@ -2,6 +2,8 @@
 // gather from the windows that cover them: every element is written by one thread.
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
+#include <vector>
 
 #include "tensor/cpu/parallel.h"
 #include "tensor/kernels.h"
@@ -53,6 +55,36 @@ void for_each_row(std::int64_t N, std::int64_t height, std::int64_t row_elements
   });
 }
 
+/// The C elements of one position while they are summed: the elements themselves, or floats where
+/// T would round each sum.
+template <class T>
+class ChannelSums {
+ public:
+  explicit ChannelSums(std::int64_t C) : C_(C), wide_(in_place ? 0 : static_cast<std::size_t>(C)) {}
+  /// Zeros, to be added to; write() puts the result in y.
+  Compute<T>* start(T* y) {
+    y_ = y;
+    Compute<T>* sums = nullptr;
+    if constexpr (in_place) {
+      sums = y;
+    } else {
+      sums = wide_.data();
+    }
+    std::fill_n(sums, C_, Compute<T>(0));
+    return sums;
+  }
+  void write() {
+    if constexpr (!in_place)
+      for (std::int64_t c = 0; c < C_; ++c) y_[c] = static_cast<T>(wide_[c]);
+  }
+
+ private:
+  static constexpr bool in_place = std::is_same_v<T, Compute<T>>;
+  std::int64_t C_;
+  std::vector<Compute<T>> wide_;
+  T* y_ = nullptr;
+};
+
 /// What an average divides by.
 template <class T>
 T window_size(const Pool2dGeometry& g, const Span& rows, const Span& columns) {
@@ -78,7 +110,8 @@ void max_pool2d(const T* input, T* output, std::int64_t* index, const Pool2dGeom
         for (std::int64_t w = columns.begin; w < columns.end; ++w) {
           const T* x = input + ((n * g.H + h) * g.W + w) * g.C;
           for (std::int64_t c = 0; c < g.C; ++c) {
-            const bool better = x[c] > y[c] || (std::isnan(x[c]) && !std::isnan(y[c]));
+            const Compute<T> value = x[c], best = y[c];
+            const bool better = value > best || (std::isnan(value) && !std::isnan(best));
             y[c] = better ? x[c] : y[c];
             arg[c] = better ? h * g.W + w : arg[c];
           }
@@ -93,10 +126,10 @@ void max_pool2d_backward(const T* doutput, const std::int64_t* index, T* dinput,
                          const Pool2dGeometry& g) {
   for_each_row(g.N, g.H, g.W * g.C, [&](std::int64_t n, std::int64_t h) {
     const Span rows = window_rows_over(g, h);
+    ChannelSums<T> sums(g.C);
     for (std::int64_t w = 0; w < g.W; ++w) {
       const Span columns = window_columns_over(g, w);
-      T* dx = dinput + ((n * g.H + h) * g.W + w) * g.C;
-      std::fill_n(dx, g.C, T(0));
+      Compute<T>* dx = sums.start(dinput + ((n * g.H + h) * g.W + w) * g.C);
       for (std::int64_t p = rows.begin; p < rows.end; ++p) {
         for (std::int64_t q = columns.begin; q < columns.end; ++q) {
           const std::int64_t at = ((n * g.out_height + p) * g.out_width + q) * g.C;
@@ -105,6 +138,7 @@ void max_pool2d_backward(const T* doutput, const std::int64_t* index, T* dinput,
           for (std::int64_t c = 0; c < g.C; ++c) dx[c] += arg[c] == h * g.W + w ? dy[c] : T(0);
         }
       }
+      sums.write();
     }
   });
 }
@@ -113,18 +147,19 @@ template <class T>
 void avg_pool2d(const T* input, T* output, const Pool2dGeometry& g) {
   for_each_row(g.N, g.out_height, g.out_width * g.C, [&](std::int64_t n, std::int64_t p) {
     const Span rows = rows_of(g, p);
+    ChannelSums<T> sums(g.C);
     for (std::int64_t q = 0; q < g.out_width; ++q) {
       const Span columns = columns_of(g, q);
-      T* y = output + ((n * g.out_height + p) * g.out_width + q) * g.C;
-      std::fill_n(y, g.C, T(0));
+      Compute<T>* y = sums.start(output + ((n * g.out_height + p) * g.out_width + q) * g.C);
       for (std::int64_t h = rows.begin; h < rows.end; ++h) {
         for (std::int64_t w = columns.begin; w < columns.end; ++w) {
           const T* x = input + ((n * g.H + h) * g.W + w) * g.C;
           for (std::int64_t c = 0; c < g.C; ++c) y[c] += x[c];
         }
       }
-      const T scale = T(1) / window_size<T>(g, rows, columns);
+      const Compute<T> scale = 1 / window_size<Compute<T>>(g, rows, columns);
       for (std::int64_t c = 0; c < g.C; ++c) y[c] *= scale;
+      sums.write();
     }
   });
 }
@@ -133,17 +168,18 @@ template <class T>
 void avg_pool2d_backward(const T* doutput, T* dinput, const Pool2dGeometry& g) {
   for_each_row(g.N, g.H, g.W * g.C, [&](std::int64_t n, std::int64_t h) {
     const Span rows = window_rows_over(g, h);
+    ChannelSums<T> sums(g.C);
     for (std::int64_t w = 0; w < g.W; ++w) {
       const Span columns = window_columns_over(g, w);
-      T* dx = dinput + ((n * g.H + h) * g.W + w) * g.C;
-      std::fill_n(dx, g.C, T(0));
+      Compute<T>* dx = sums.start(dinput + ((n * g.H + h) * g.W + w) * g.C);
       for (std::int64_t p = rows.begin; p < rows.end; ++p) {
         for (std::int64_t q = columns.begin; q < columns.end; ++q) {
           const T* dy = doutput + ((n * g.out_height + p) * g.out_width + q) * g.C;
-          const T scale = T(1) / window_size<T>(g, rows_of(g, p), columns_of(g, q));
+          const Compute<T> scale = 1 / window_size<Compute<T>>(g, rows_of(g, p), columns_of(g, q));
           for (std::int64_t c = 0; c < g.C; ++c) dx[c] += dy[c] * scale;
         }
       }
+      sums.write();
     }
   });
 }
@@ -155,6 +191,7 @@ void avg_pool2d_backward(const T* doutput, T* dinput, const Pool2dGeometry& g) {
   template void avg_pool2d_backward<T>(const T*, T*, const Pool2dGeometry&);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
 #undef GRADUS_INSTANTIATE
 
 }  // namespace gradus::cpu

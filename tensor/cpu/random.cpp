@@ -62,5 +62,6 @@ void dropout_mask(T* y, double p, std::uint64_t seed, std::uint64_t stream, std:
   template void dropout_mask(T*, double, std::uint64_t, std::uint64_t, std::uint64_t, std::int64_t);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
 
 }  // namespace gradus::cpu

@@ -89,21 +89,22 @@ void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
 }  // namespace
 
 template <class T>
-void sum(const T* x, T* y, const ReduceGeometry& g) {
-  reduce_sum(y, g, [=](auto i, auto) { return x[i]; });
+void sum(const T* x, Compute<T>* y, const ReduceGeometry& g) {
+  reduce_sum(y, g, [=](auto i, auto) -> Compute<T> { return x[i]; });
 }
 
 template <class T>
-void sum_squared_deviations(const T* x, const T* mean, T* y, const ReduceGeometry& g) {
+void sum_squared_deviations(const T* x, const Compute<T>* mean, Compute<T>* y,
+                            const ReduceGeometry& g) {
   const auto deviation = [=](auto i, auto k) { return x[i] - mean[k]; };
-  std::vector<T> sums(static_cast<std::size_t>(g.outer * g.inner));
+  std::vector<Compute<T>> sums(static_cast<std::size_t>(g.outer * g.inner));
   reduce_sum(sums.data(), g, deviation);
   reduce_sum(y, g, [=](auto i, auto k) {
-    const T d = deviation(i, k);
+    const Compute<T> d = deviation(i, k);
     return d * d;
   });
   for (std::size_t i = 0; i < sums.size(); ++i)
-    y[i] = std::max(y[i] - sums[i] * (sums[i] / static_cast<T>(g.reduce)), T{0});
+    y[i] = std::max(y[i] - sums[i] * (sums[i] / static_cast<Compute<T>>(g.reduce)), Compute<T>{0});
 }
 
 template <class T>
@@ -112,16 +113,16 @@ void max(const T* x, T* y, std::int64_t* index, const ReduceGeometry& g) {
   parallel_blocks(g.outer * g.inner, grain, [=, &g](auto begin, auto end) {
     for (auto i = begin; i < end; ++i) {
       const T* from = x + i / g.inner * g.reduce * g.inner + i % g.inner;
-      T best = from[0];
+      Compute<T> best = from[0];
       std::int64_t best_index = 0;
       for (std::int64_t r = 1; r < g.reduce && !std::isnan(best); ++r) {
-        const T value = from[r * g.inner];
+        const Compute<T> value = from[r * g.inner];
         if (value > best || std::isnan(value)) {
           best = value;
           best_index = r;
         }
       }
-      y[i] = best;
+      y[i] = static_cast<T>(best);
       index[i] = best_index;
     }
   });
@@ -134,12 +135,14 @@ void max_backward(const T* dy, const std::int64_t* index, T* dx, const ReduceGeo
     dx[(i / g.inner * g.reduce + index[i]) * g.inner + i % g.inner] = dy[i];
 }
 
-#define GRADUS_INSTANTIATE(T)                                                          \
-  template void sum(const T*, T*, const ReduceGeometry&);                              \
-  template void sum_squared_deviations(const T*, const T*, T*, const ReduceGeometry&); \
-  template void max(const T*, T*, std::int64_t*, const ReduceGeometry&);               \
+#define GRADUS_INSTANTIATE(T)                                                    \
+  template void sum(const T*, Compute<T>*, const ReduceGeometry&);               \
+  template void sum_squared_deviations(const T*, const Compute<T>*, Compute<T>*, \
+                                       const ReduceGeometry&);                   \
+  template void max(const T*, T*, std::int64_t*, const ReduceGeometry&);         \
   template void max_backward(const T*, const std::int64_t*, T*, const ReduceGeometry&);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
 
 }  // namespace gradus::cpu

@@ -1,6 +1,7 @@
 // Softmax over the last axis, row by row; sums are taken in double.
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "tensor/cpu/parallel.h"
 #include "tensor/kernels.h"
@@ -21,7 +22,7 @@ void for_each_row(std::int64_t rows, std::int64_t columns, const Function& funct
 /// Largest element of a row; exp(x - max) is then at most 1. NaN may be passed over: it shows in
 /// the sum.
 template <class T>
-T row_max(const T* x, std::int64_t columns) {
+Compute<T> row_max(const T* x, std::int64_t columns) {
   return *std::max_element(x, x + columns);
 }
 
@@ -30,15 +31,19 @@ T row_max(const T* x, std::int64_t columns) {
 template <class T>
 void softmax(const T* x, T* y, std::int64_t rows, std::int64_t columns) {
   if (columns == 0) return;
+  // Powers wait in y for their sum, or are computed again where y would round them.
+  constexpr bool keeps = std::is_same_v<T, Compute<T>>;
   for_each_row(rows, columns, [&](std::int64_t row) {
-    const T largest = row_max(x + row, columns);
+    const Compute<T> largest = row_max(x + row, columns);
     double sum = 0;
     for (std::int64_t i = row; i < row + columns; ++i) {
-      y[i] = std::exp(x[i] - largest);
-      sum += static_cast<double>(y[i]);
+      const Compute<T> power = std::exp(x[i] - largest);
+      if constexpr (keeps) y[i] = power;
+      sum += static_cast<double>(power);
     }
-    const T scale = static_cast<T>(1 / sum);
-    for (std::int64_t i = row; i < row + columns; ++i) y[i] *= scale;
+    const auto scale = static_cast<Compute<T>>(1 / sum);
+    for (std::int64_t i = row; i < row + columns; ++i)
+      y[i] = static_cast<T>((keeps ? Compute<T>{y[i]} : std::exp(x[i] - largest)) * scale);
   });
 }
 
@@ -47,7 +52,9 @@ void softmax_backward(const T* dy, const T* y, T* dx, std::int64_t rows, std::in
   for_each_row(rows, columns, [&](std::int64_t row) {
     double sum = 0;
     for (std::int64_t i = row; i < row + columns; ++i) sum += static_cast<double>(dy[i] * y[i]);
-    for (std::int64_t i = row; i < row + columns; ++i) dx[i] = y[i] * (dy[i] - static_cast<T>(sum));
+    for (std::int64_t i = row; i < row + columns; ++i) {
+      dx[i] = static_cast<T>(y[i] * (dy[i] - static_cast<Compute<T>>(sum)));
+    }
   });
 }
 
@@ -55,13 +62,15 @@ template <class T>
 void log_softmax(const T* x, T* y, std::int64_t rows, std::int64_t columns) {
   if (columns == 0) return;
   for_each_row(rows, columns, [&](std::int64_t row) {
-    const T largest = row_max(x + row, columns);
+    const Compute<T> largest = row_max(x + row, columns);
     double sum = 0;
     for (std::int64_t i = row; i < row + columns; ++i) {
       sum += static_cast<double>(std::exp(x[i] - largest));
     }
-    const T log_sum = static_cast<T>(std::log(sum));
-    for (std::int64_t i = row; i < row + columns; ++i) y[i] = x[i] - largest - log_sum;
+    const auto log_sum = static_cast<Compute<T>>(std::log(sum));
+    for (std::int64_t i = row; i < row + columns; ++i) {
+      y[i] = static_cast<T>(x[i] - largest - log_sum);
+    }
   });
 }
 
@@ -71,7 +80,8 @@ void log_softmax_backward(const T* dy, const T* y, T* dx, std::int64_t rows, std
     double sum = 0;
     for (std::int64_t i = row; i < row + columns; ++i) sum += static_cast<double>(dy[i]);
     for (std::int64_t i = row; i < row + columns; ++i) {
-      dx[i] = dy[i] - std::exp(y[i]) * static_cast<T>(sum);
+      const Compute<T> power = std::exp(Compute<T>{y[i]});
+      dx[i] = static_cast<T>(dy[i] - power * static_cast<Compute<T>>(sum));
     }
   });
 }
@@ -83,6 +93,7 @@ void log_softmax_backward(const T* dy, const T* y, T* dx, std::int64_t rows, std
   template void log_softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
 #undef GRADUS_INSTANTIATE
 
 }  // namespace gradus::cpu

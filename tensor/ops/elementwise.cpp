@@ -23,7 +23,7 @@ Tensor arithmetic(std::string_view op, Function function, const Tensor& a, const
   check_same_kind(op, "a", a, "b", b);
   const Shape shape = broadcast_shapes(op, a.shape(), b.shape());
   Tensor y = empty(shape, options_of(a));
-  dispatch_full_precision(op, a.dtype(), [&]<class T>() {
+  dispatch_floating(op, a.dtype(), [&]<class T>() {
     GRADUS_KERNEL(a.device(), binary(function, a.data<T>(), b.data<T>(), y.data<T>(),
                                      broadcast_geometry(shape, a.shape(), b.shape())));
   });
@@ -48,7 +48,7 @@ template <class Function>
 Tensor unary_forward(std::string_view op, Function function, const Tensor& x) {
   check_floating(op, "x", x);
   Tensor y = empty(x.shape(), options_of(x));
-  dispatch_full_precision(op, x.dtype(), [&]<class T>() {
+  dispatch_floating(op, x.dtype(), [&]<class T>() {
     GRADUS_KERNEL(x.device(), unary(function, x.data<T>(), y.data<T>(), x.numel()));
   });
   return y;
@@ -57,7 +57,7 @@ Tensor unary_forward(std::string_view op, Function function, const Tensor& x) {
 template <class Function>
 Tensor unary_backward(Function function, const Tensor& dy, const Tensor& saved) {
   Tensor dx = empty(dy.shape(), options_of(dy));
-  dispatch_full_precision("backward", dy.dtype(), [&]<class T>() {
+  dispatch_floating("backward", dy.dtype(), [&]<class T>() {
     const T* saved_data = saved.defined() ? saved.data<T>() : nullptr;
     GRADUS_KERNEL(dy.device(),
                   unary_backward(function, dy.data<T>(), saved_data, dx.data<T>(), dy.numel()));
@@ -140,12 +140,15 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   check(condition.dtype() == DType::uint8, "where", "condition must be uint8; got {}",
         name(condition.dtype()));
   check_same_kind("where", "a", a, "b", b);
+  check(condition.device() == a.device(), "where",
+        "condition and a must lie on one device; got {} and {}", name(condition.device()),
+        name(a.device()));
   const Shape shape =
       broadcast_shapes("where", condition.shape(), broadcast_shapes("where", a.shape(), b.shape()));
   const Tensor mask = broadcast_to(condition, shape);
   const Tensor full_a = broadcast_to(a, shape), full_b = broadcast_to(b, shape);
   Tensor y = empty(shape, options_of(a));
-  dispatch_full_precision("where", a.dtype(), [&]<class T>() {
+  dispatch_floating("where", a.dtype(), [&]<class T>() {
     GRADUS_KERNEL(a.device(), where(mask.data<std::uint8_t>(), full_a.data<T>(), full_b.data<T>(),
                                     y.data<T>(), y.numel()));
   });
@@ -155,9 +158,9 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 void add_scaled(Tensor& into, const Tensor& x, double scale) {
   check_same_kind("add_scaled", "into", into, "x", x);
   check_shape("add_scaled", "x", x, into.shape());
-  dispatch_full_precision("add_scaled", x.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(x.device(),
-                  add_scaled(static_cast<T>(scale), x.data<T>(), into.data<T>(), x.numel()));
+  dispatch_floating("add_scaled", x.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(x.device(), add_scaled(static_cast<Compute<T>>(scale), x.data<T>(),
+                                         into.data<T>(), x.numel()));
   });
 }
 

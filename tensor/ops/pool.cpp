@@ -52,7 +52,7 @@ MaxResult max_pool2d(const Tensor& input, const Pool2dOptions& options) {
   const Pool2dGeometry g = pool2d_geometry(op, input.shape(), options);
   MaxResult result{empty(output_shape(g), options_of(input)),
                    empty(output_shape(g), {DType::int64, input.device()})};
-  dispatch_full_precision(op, input.dtype(), [&]<class T>() {
+  dispatch_floating(op, input.dtype(), [&]<class T>() {
     GRADUS_KERNEL(input.device(), max_pool2d(input.data<T>(), result.values.data<T>(),
                                              result.indices.data<std::int64_t>(), g));
   });
@@ -66,11 +66,9 @@ Tensor max_pool2d_backward(const Tensor& doutput, const Tensor& indices, const S
   const Pool2dGeometry g = pool2d_geometry(op, input_shape, options);
   check_shape(op, "doutput", doutput, output_shape(g));
   check_shape(op, "indices", indices, output_shape(g));
-  check(indices.dtype() == DType::int64 && indices.device() == doutput.device(), op,
-        "indices must be int64 on doutput's device; got {} on {}", name(indices.dtype()),
-        name(indices.device()));
+  check_index(op, "indices", indices, doutput.device());
   Tensor dinput = empty(input_shape, options_of(doutput));
-  dispatch_full_precision(op, doutput.dtype(), [&]<class T>() {
+  dispatch_floating(op, doutput.dtype(), [&]<class T>() {
     GRADUS_KERNEL(
         doutput.device(),
         max_pool2d_backward(doutput.data<T>(), indices.data<std::int64_t>(), dinput.data<T>(), g));
@@ -83,7 +81,7 @@ Tensor avg_pool2d(const Tensor& input, const Pool2dOptions& options) {
   check_floating(op, "input", input);
   const Pool2dGeometry g = pool2d_geometry(op, input.shape(), options);
   Tensor output = empty(output_shape(g), options_of(input));
-  dispatch_full_precision(op, input.dtype(), [&]<class T>() {
+  dispatch_floating(op, input.dtype(), [&]<class T>() {
     GRADUS_KERNEL(input.device(), avg_pool2d(input.data<T>(), output.data<T>(), g));
   });
   return output;
@@ -96,7 +94,7 @@ Tensor avg_pool2d_backward(const Tensor& doutput, const Shape& input_shape,
   const Pool2dGeometry g = pool2d_geometry(op, input_shape, options);
   check_shape(op, "doutput", doutput, output_shape(g));
   Tensor dinput = empty(input_shape, options_of(doutput));
-  dispatch_full_precision(op, doutput.dtype(), [&]<class T>() {
+  dispatch_floating(op, doutput.dtype(), [&]<class T>() {
     GRADUS_KERNEL(doutput.device(), avg_pool2d_backward(doutput.data<T>(), dinput.data<T>(), g));
   });
   return dinput;

@@ -21,7 +21,7 @@ Tensor uniform(const Shape& shape, double low, double high, Generator& generator
   check(low <= high, "uniform", "low must not exceed high; got {} and {}", low, high);
   Tensor y = empty(shape, options);
   const std::uint64_t position = generator.reserve(y.numel());
-  dispatch_full_precision("uniform", y.dtype(), [&]<class T>() {
+  dispatch_floating("uniform", y.dtype(), [&]<class T>() {
     GRADUS_KERNEL(y.device(), uniform(y.data<T>(), low, high, generator.seed(), generator.stream(),
                                       position, y.numel()));
   });
@@ -34,7 +34,7 @@ Tensor normal(const Shape& shape, double mean, double standard_deviation, Genera
         standard_deviation);
   Tensor y = empty(shape, options);
   const std::uint64_t position = generator.reserve(y.numel());
-  dispatch_full_precision("normal", y.dtype(), [&]<class T>() {
+  dispatch_floating("normal", y.dtype(), [&]<class T>() {
     GRADUS_KERNEL(y.device(), normal(y.data<T>(), mean, standard_deviation, generator.seed(),
                                      generator.stream(), position, y.numel()));
   });
@@ -54,7 +54,7 @@ Tensor dropout_mask(const Shape& shape, double p, Generator& generator, TensorOp
   check(p >= 0 && p < 1, "dropout", "the probability must be in [0, 1); got {}", p);
   Tensor y = empty(shape, options);
   const std::uint64_t position = generator.reserve(y.numel());
-  dispatch_full_precision("dropout", y.dtype(), [&]<class T>() {
+  dispatch_floating("dropout", y.dtype(), [&]<class T>() {
     GRADUS_KERNEL(y.device(), dropout_mask(y.data<T>(), p, generator.seed(), generator.stream(),
                                            position, y.numel()));
   });

@@ -44,10 +44,11 @@ struct Reduction {
   std::array<int, Shape::max_rank> order{};  ///< axes of the permuted copy: kept ones, reduced ones
 };
 
+/// The sums, unrounded: float32 for bfloat16.
 Tensor sum_prepared(const Tensor& x, const Reduction& r) {
-  Tensor y = empty(r.output, options_of(x));
-  dispatch_full_precision("sum", x.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(x.device(), sum(x.data<T>(), y.data<T>(), r.geometry));
+  Tensor y = empty(r.output, {compute_dtype(x.dtype()), x.device()});
+  dispatch_floating("sum", x.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(x.device(), sum(x.data<T>(), y.data<Compute<T>>(), r.geometry));
   });
   return y;
 }
@@ -57,13 +58,14 @@ Tensor sum_prepared(const Tensor& x, const Reduction& r) {
 Tensor sum(const Tensor& x, Axes axes, bool keep_axes) {
   check_floating("sum", "x", x);
   const Reduction r("sum", x.shape(), axes, keep_axes);
-  return sum_prepared(r.prepare(x), r);
+  return sum_prepared(r.prepare(x), r).to(x.dtype());
 }
 
 Tensor mean(const Tensor& x, Axes axes, bool keep_axes) {
   check_floating("mean", "x", x);
   const Reduction r("mean", x.shape(), axes, keep_axes);
-  return affine(sum_prepared(r.prepare(x), r), 1.0 / static_cast<double>(r.geometry.reduce), 0);
+  const double scale = 1 / static_cast<double>(r.geometry.reduce);
+  return affine(sum_prepared(r.prepare(x), r), scale, 0).to(x.dtype());
 }
 
 Tensor variance(const Tensor& x, Axes axes, double correction, bool keep_axes) {
@@ -72,13 +74,14 @@ Tensor variance(const Tensor& x, Axes axes, double correction, bool keep_axes) {
   const Tensor input = r.prepare(x);
   const double n = static_cast<double>(r.geometry.reduce);
   const Tensor average = affine(sum_prepared(input, r), 1 / n, 0);
-  Tensor y = empty(r.output, options_of(x));
-  dispatch_full_precision("variance", x.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(x.device(), sum_squared_deviations(input.data<T>(), average.data<T>(),
-                                                     y.data<T>(), r.geometry));
+  Tensor y = empty(r.output, options_of(average));
+  dispatch_floating("variance", x.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(x.device(), sum_squared_deviations(input.data<T>(), average.data<Compute<T>>(),
+                                                     y.data<Compute<T>>(), r.geometry));
   });
   const double divisor = n - correction;
-  return affine(y, divisor > 0 ? 1 / divisor : std::numeric_limits<double>::quiet_NaN(), 0);
+  const double scale = divisor > 0 ? 1 / divisor : std::numeric_limits<double>::quiet_NaN();
+  return affine(y, scale, 0).to(x.dtype());
 }
 
 MaxResult max(const Tensor& x, Axes axes, bool keep_axes) {
@@ -88,7 +91,7 @@ MaxResult max(const Tensor& x, Axes axes, bool keep_axes) {
         x.shape());
   const Tensor input = r.prepare(x);
   MaxResult result{empty(r.output, options_of(x)), empty(r.output, {DType::int64, x.device()})};
-  dispatch_full_precision("max", x.dtype(), [&]<class T>() {
+  dispatch_floating("max", x.dtype(), [&]<class T>() {
     GRADUS_KERNEL(x.device(), max(input.data<T>(), result.values.data<T>(),
                                   result.indices.data<std::int64_t>(), r.geometry));
   });
@@ -101,6 +104,7 @@ Tensor max_backward(const Tensor& dy, const Tensor& indices, const Shape& shape,
   check(dy.numel() == r.output.numel() && indices.numel() == dy.numel(), "max_backward",
         "dy and indices must have {} elements; got {} and {}", r.output.numel(), dy.shape(),
         indices.shape());
+  check_index("max_backward", "indices", indices, dy.device());
   // The gradient in the order of the (perhaps permuted) input, then brought back.
   Shape prepared = shape;
   std::array<int, Shape::max_rank> inverse{};
@@ -111,7 +115,7 @@ Tensor max_backward(const Tensor& dy, const Tensor& indices, const Shape& shape,
     }
   }
   Tensor dx = empty(prepared, options_of(dy));
-  dispatch_full_precision("max_backward", dy.dtype(), [&]<class T>() {
+  dispatch_floating("max_backward", dy.dtype(), [&]<class T>() {
     GRADUS_KERNEL(dy.device(), max_backward(dy.data<T>(), indices.data<std::int64_t>(),
                                             dx.data<T>(), r.geometry));
   });

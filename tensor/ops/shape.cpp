@@ -15,15 +15,17 @@ ReduceGeometry around_axis(const Shape& shape, int axis) {
   return g;
 }
 
-void check_index(std::string_view op, const Tensor& index, std::int64_t bound) {
+/// The row numbers `index` on `device`, wherever they lie, once all are known to be in [0, bound).
+Tensor checked_index(std::string_view op, const Tensor& index, std::int64_t bound, Device device) {
   check_defined(op, "index", index);
   check(index.dtype() == DType::int64 && index.rank() == 1, op,
         "index must be int64 of shape [n]; got {} {}", name(index.dtype()), index.shape());
-  if (index.device() != Device::cpu) return;  // a device's indices are made by the framework
-  const std::int64_t* values = index.data<std::int64_t>();
+  const Tensor on_host = index.to(Device::cpu);
+  const std::int64_t* values = on_host.data<std::int64_t>();
   for (std::int64_t i = 0; i < index.numel(); ++i)
     check(values[i] >= 0 && values[i] < bound, op, "index {} at position {} is not in [0, {})",
           values[i], i, bound);
+  return index.to(device);
 }
 
 /// Shape of `shape` without its leading axis, which becomes `rows`.
@@ -179,12 +181,12 @@ Tensor slice_backward(const Tensor& dy, const Shape& shape, int axis, std::int64
 Tensor gather_rows(const Tensor& x, const Tensor& index) {
   check_defined("gather_rows", "x", x);
   check(x.rank() >= 1, "gather_rows", "x must have a leading axis; got a scalar");
-  check_index("gather_rows", index, x.size(0));
+  const Tensor rows = checked_index("gather_rows", index, x.size(0), x.device());
   Tensor y = empty(with_rows(x.shape(), index.numel()), options_of(x));
   const std::int64_t columns = index.numel() == 0 ? 0 : y.numel() / index.numel();
   dispatch_any(x.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(x.device(), gather_rows(x.data<T>(), index.data<std::int64_t>(), y.data<T>(),
-                                          index.numel(), columns));
+    GRADUS_KERNEL(x.device(), gather_rows(x.data<T>(), rows.data<std::int64_t>(), y.data<T>(),
+                                          rows.numel(), columns));
   });
   return y;
 }
@@ -192,27 +194,33 @@ Tensor gather_rows(const Tensor& x, const Tensor& index) {
 Tensor scatter_add_rows(const Tensor& dy, const Tensor& index, std::int64_t rows) {
   check_floating("scatter_add_rows", "dy", dy);
   check(rows >= 0, "scatter_add_rows", "the rows must not be negative; got {}", rows);
-  check_index("scatter_add_rows", index, rows);
+  const Tensor to = checked_index("scatter_add_rows", index, rows, dy.device());
   check(dy.rank() >= 1 && dy.size(0) == index.numel(), "scatter_add_rows",
         "dy needs a row for each index; got {} for {} indices", dy.shape(), index.numel());
-  Tensor dx = zeros(with_rows(dy.shape(), rows), options_of(dy));
+  const Tensor rows_in = dy.to(compute_dtype(dy.dtype()));
+  Tensor dx = zeros(with_rows(dy.shape(), rows), options_of(rows_in));
   const std::int64_t columns = index.numel() == 0 ? 0 : dy.numel() / index.numel();
-  dispatch_full_precision("scatter_add_rows", dy.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(dy.device(), scatter_add_rows(dy.data<T>(), index.data<std::int64_t>(),
-                                                dx.data<T>(), index.numel(), columns));
+  dispatch_full_precision("scatter_add_rows", dx.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(dx.device(), scatter_add_rows(rows_in.data<T>(), to.data<std::int64_t>(),
+                                                dx.data<T>(), to.numel(), columns));
   });
-  return dx;
+  return dx.to(dy.dtype());
+}
+
+Tensor one_hot(const Tensor& index, std::int64_t classes, TensorOptions options) {
+  check(classes >= 1, "one_hot", "there must be at least one class; got {}", classes);
+  const Tensor ones = checked_index("one_hot", index, classes, options.device);
+  Tensor y = empty({ones.numel(), classes}, options);
+  dispatch_any(y.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(y.device(),
+                  one_hot(ones.data<std::int64_t>(), y.data<T>(), ones.numel(), classes));
+  });
+  return y;
 }
 
 Tensor one_hot(const Tensor& index, std::int64_t classes, DType dtype) {
-  check(classes >= 1, "one_hot", "there must be at least one class; got {}", classes);
-  check_index("one_hot", index, classes);
-  Tensor y = empty({index.numel(), classes}, {dtype, index.device()});
-  dispatch_any(dtype, [&]<class T>() {
-    GRADUS_KERNEL(index.device(),
-                  one_hot(index.data<std::int64_t>(), y.data<T>(), index.numel(), classes));
-  });
-  return y;
+  check_defined("one_hot", "index", index);
+  return one_hot(index, classes, {dtype, index.device()});
 }
 
 }  // namespace gradus

@@ -26,7 +26,7 @@ Tensor softmax(const Tensor& x) {
   check_floating("softmax", "x", x);
   const auto [rows, columns] = as_rows("softmax", x);
   Tensor y = empty(x.shape(), options_of(x));
-  dispatch_full_precision("softmax", x.dtype(), [&, rows = rows, columns = columns]<class T>() {
+  dispatch_floating("softmax", x.dtype(), [&, rows = rows, columns = columns]<class T>() {
     GRADUS_KERNEL(x.device(), softmax(x.data<T>(), y.data<T>(), rows, columns));
   });
   return y;
@@ -36,11 +36,10 @@ Tensor softmax_backward(const Tensor& dy, const Tensor& y) {
   check_backward("softmax_backward", dy, y);
   const auto [rows, columns] = as_rows("softmax_backward", y);
   Tensor dx = empty(y.shape(), options_of(y));
-  dispatch_full_precision(
-      "softmax_backward", y.dtype(), [&, rows = rows, columns = columns]<class T>() {
-        GRADUS_KERNEL(y.device(),
-                      softmax_backward(dy.data<T>(), y.data<T>(), dx.data<T>(), rows, columns));
-      });
+  dispatch_floating("softmax_backward", y.dtype(), [&, rows = rows, columns = columns]<class T>() {
+    GRADUS_KERNEL(y.device(),
+                  softmax_backward(dy.data<T>(), y.data<T>(), dx.data<T>(), rows, columns));
+  });
   return dx;
 }
 
@@ -48,7 +47,7 @@ Tensor log_softmax(const Tensor& x) {
   check_floating("log_softmax", "x", x);
   const auto [rows, columns] = as_rows("log_softmax", x);
   Tensor y = empty(x.shape(), options_of(x));
-  dispatch_full_precision("log_softmax", x.dtype(), [&, rows = rows, columns = columns]<class T>() {
+  dispatch_floating("log_softmax", x.dtype(), [&, rows = rows, columns = columns]<class T>() {
     GRADUS_KERNEL(x.device(), log_softmax(x.data<T>(), y.data<T>(), rows, columns));
   });
   return y;
@@ -58,7 +57,7 @@ Tensor log_softmax_backward(const Tensor& dy, const Tensor& y) {
   check_backward("log_softmax_backward", dy, y);
   const auto [rows, columns] = as_rows("log_softmax_backward", y);
   Tensor dx = empty(y.shape(), options_of(y));
-  dispatch_full_precision(
+  dispatch_floating(
       "log_softmax_backward", y.dtype(), [&, rows = rows, columns = columns]<class T>() {
         GRADUS_KERNEL(y.device(),
                       log_softmax_backward(dy.data<T>(), y.data<T>(), dx.data<T>(), rows, columns));

@@ -15,7 +15,7 @@ inline void check_defined(std::string_view op, std::string_view argument, const 
 
 inline void check_floating(std::string_view op, std::string_view argument, const Tensor& x) {
   check_defined(op, argument, x);
-  check(is_floating(x.dtype()), op, "{} must be float32 or float64; got {}", argument,
+  check(is_floating(x.dtype()), op, "{} must be float32, float64 or bfloat16; got {}", argument,
         name(x.dtype()));
 }
 
@@ -51,6 +51,15 @@ inline void check_shape(std::string_view op, std::string_view argument, const Te
                         const Shape& shape) {
   check_defined(op, argument, x);
   check(x.shape() == shape, op, "{} must have shape {}; got {}", argument, shape, x.shape());
+}
+
+/// What a reduction or pooling returned as the places of its maxima.
+inline void check_index(std::string_view op, std::string_view argument, const Tensor& index,
+                        Device device) {
+  check_defined(op, argument, index);
+  check(index.dtype() == DType::int64 && index.device() == device, op,
+        "{} must be int64 on {}; got {} on {}", argument, name(device), name(index.dtype()),
+        name(index.device()));
 }
 
 /// How an output of shape `out` reads inputs of shapes `a` and `b` that broadcast to it.

@@ -249,18 +249,20 @@ TEST_CASE("elementwise results do not depend on the number of threads" * cpu_onl
 TEST_CASE("elementwise ops check their arguments") {
   const Tensor x = zeros({2, 3}), integers = zeros({2, 3}, {DType::int64});
   CHECK_ERROR(relu(Tensor()), "[relu] x is undefined (it was never given a value)");
-  CHECK_ERROR(relu(integers), "[relu] x must be float32 or float64; got int64");
+  CHECK_ERROR(relu(integers), "[relu] x must be float32, float64 or bfloat16; got int64");
   CHECK_ERROR(clamp(x, 1, 0), "[clamp] low must not exceed high; got 1 and 0");
   CHECK_ERROR(clamp(x, nan32, 0), "[clamp] low must not exceed high");
   CHECK_ERROR(add(x, Tensor()), "[add] b is undefined");
   CHECK_ERROR(add(x, zeros({2})), "[add] shapes must broadcast");
   CHECK_ERROR(mul(x, zeros({2, 3}, {DType::float64})),
               "[mul] a and b must have one dtype; got float32 and float64");
-  CHECK_ERROR(add(integers, integers), "[add] elements must be float32 or float64; got int64");
+  CHECK_ERROR(add(integers, integers),
+              "[add] elements must be float32, float64 or bfloat16; got int64");
   CHECK_ERROR(less(x, integers), "[less] a and b must have one dtype; got float32 and int64");
   CHECK_ERROR(where(x, x, x), "[where] condition must be uint8; got float32");
   CHECK_ERROR(where(zeros({4}, {DType::uint8}), x, x), "[where] shapes must broadcast");
-  CHECK_ERROR(all_finite(integers), "[all_finite] x must be float32 or float64; got int64");
+  CHECK_ERROR(all_finite(integers),
+              "[all_finite] x must be float32, float64 or bfloat16; got int64");
   Tensor into = zeros({3});
   CHECK_ERROR(add_scaled(into, x), "[add_scaled] x must have shape [3]; got [2, 3]");
 }

@@ -159,7 +159,8 @@ TEST_CASE("updates check their arguments") {
   CHECK_ERROR(adam_one(p, g, buffer, other, {}, {}),
               "[adam_update] square must have shape [2]; got [3]");
   CHECK_ERROR(adam_step({}, 0.1, 0, 0), "[adam_step] steps count from 1; got 0");
-  CHECK_ERROR(norm(zeros({2}, {DType::int64})), "[norm] x must be float32 or float64; got int64");
+  CHECK_ERROR(norm(zeros({2}, {DType::int64})),
+              "[norm] x must be float32, float64 or bfloat16; got int64");
 
   AdamTensors tensors[] = {{p, g, buffer, buffer}, {p, g, buffer, buffer}};
   const Tensor steps = pack_steps(std::vector<AdamStep>(2));

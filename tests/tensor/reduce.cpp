@@ -233,7 +233,8 @@ TEST_CASE("reductions do not depend on the number of threads" * cpu_only()) {
 TEST_CASE("reductions check their arguments") {
   const Tensor x = zeros({2, 3});
   CHECK_ERROR(sum(Tensor()), "[sum] x is undefined");
-  CHECK_ERROR(sum(zeros({2}, {DType::int64})), "[sum] x must be float32 or float64; got int64");
+  CHECK_ERROR(sum(zeros({2}, {DType::int64})),
+              "[sum] x must be float32, float64 or bfloat16; got int64");
   CHECK_ERROR(sum(x, {2}), "[sum] axis 2 is out of range for shape [2, 3]");
   CHECK_ERROR(mean(x, {0, -2}), "[mean] axis -2 is given twice");
   CHECK_ERROR(variance(x, {-3}), "[variance] axis -3 is out of range");

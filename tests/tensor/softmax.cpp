@@ -102,7 +102,7 @@ TEST_CASE("softmax says what is wrong with its arguments") {
         "[log_softmax] x is undefined (it was never given a value)");
   CHECK(error_of([] {
           softmax(zeros({2, 2}, {DType::int64}));
-        }) == "[softmax] x must be float32 or float64; got int64");
+        }) == "[softmax] x must be float32, float64 or bfloat16; got int64");
   CHECK(error_of([] {
           softmax_backward(zeros({2, 3}), zeros({3, 2}));
         }) == "[softmax_backward] dy must have shape [3, 2]; got [2, 3]");
