@@ -128,18 +128,22 @@ Tensor channel_array(std::int64_t C) {
 
 }  // namespace
 
-// Blocks two-pass; their means and sums of squared deviations are then joined pairwise, after Chan,
-// Golub and LeVeque (1979).
+// Of x - x[0], near zero, so that no digits are lost where the mean is large. Blocks two-pass;
+// their means and sums of squared deviations are then joined pairwise, after Chan, Golub and
+// LeVeque (1979).
 template <class T>
 void batch_norm_statistics(const T* x, Compute<T>* mean, Compute<T>* variance, std::int64_t rows,
                            std::int64_t C) {
   using A = Compute<T>;
   BlockSums<A> sums(rows, C);
+  const auto shifted = [=](std::int64_t row, std::int64_t c) {
+    return A(x[row * C + c]) - A(x[c]);
+  };
   sums.fill([&](std::int64_t begin, std::int64_t end, A* block_mean, A* deviations) {
-    sum_block(begin, end, C, block_mean, [&](auto row, auto c) { return A(x[row * C + c]); });
+    sum_block(begin, end, C, block_mean, shifted);
     for (std::int64_t c = 0; c < C; ++c) block_mean[c] /= static_cast<A>(end - begin);
     sum_block(begin, end, C, deviations, [&](auto row, auto c) {
-      const A deviation = A(x[row * C + c]) - block_mean[c];
+      const A deviation = shifted(row, c) - block_mean[c];
       return deviation * deviation;
     });
   });
@@ -152,7 +156,7 @@ void batch_norm_statistics(const T* x, Compute<T>* mean, Compute<T>* variance, s
       joint_deviations += sums.second(block, c) + delta * delta * count * share;
       count += sums.rows(block);
     }
-    mean[c] = static_cast<A>(joint_mean);
+    mean[c] = static_cast<A>(static_cast<double>(x[c]) + joint_mean);
     variance[c] = static_cast<A>(joint_deviations / count);
   }
 }

@@ -1,19 +1,12 @@
-// Batch norm: x [rows, C], channels last. A block takes a tile of neighbouring channels and a chunk
-// of rows; a thread takes `width` neighbouring channels (16 bytes where C and the addresses allow)
-// and every blockDim.y-th row of the chunk. Sums over rows go in three fixed steps, so that they do
-// not vary: each thread its rows, each block its threads, then a second kernel all blocks.
+// Batch norm: x [rows, C], channels last, worked on as tensor/cuda/channel_tiles.h says.
 #include <cmath>
 #include <limits>
 
-#include "tensor/cuda/device.h"
-#include "tensor/cuda/launch.h"
+#include "tensor/cuda/channel_tiles.h"
 #include "tensor/kernels.h"
 
 namespace gradus::cuda {
 namespace {
-
-constexpr int block_threads = 256;
-constexpr int finish_channels = 8;  // of a block of a finishing kernel: 32 bytes of float
 
 /// Count, mean and sum of squared deviations of some rows of a channel.
 template <class A>
@@ -41,71 +34,16 @@ __device__ GradientSums<A> merge(const GradientSums<A>& a, const GradientSums<A>
   return {a.g + b.g, a.g_x + b.g_x};
 }
 
-/// What a thread works on: channels [channel, channel + width) of rows begin, begin + step, ...
-struct Share {
-  std::int64_t channel, begin, end, step;
-};
-
-template <int width>
-__device__ Share share_of_thread(std::int64_t rows, std::int64_t rows_per_chunk) {
-  const std::int64_t chunk = blockIdx.y * rows_per_chunk, chunk_end = chunk + rows_per_chunk;
-  return {(std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * width, chunk + threadIdx.y,
-          chunk_end < rows ? chunk_end : rows, blockDim.y};
-}
-
-/// Merges the states of all threads with one threadIdx.x into the one with threadIdx.y = 0.
-/// blockDim.y is a power of two.
-template <int width, class State>
-__device__ void merge_in_block(State (&state)[width]) {
-  __shared__ SharedArray<State, block_threads * width> shared;
-  const int thread = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
-  const int y = static_cast<int>(threadIdx.y);
-  for (int half = static_cast<int>(blockDim.y) / 2; half > 0; half /= 2) {
-    if (y >= half && y < 2 * half) {
-      for (int i = 0; i < width; ++i) shared[i * block_threads + thread] = state[i];
-    }
-    __syncthreads();
-    if (y >= half) continue;
-    for (int i = 0; i < width; ++i) {
-      const int partner = thread + half * static_cast<int>(blockDim.x);
-      const State other = shared[i * block_threads + partner];
-      state[i] = merge(state[i], other);
-    }
-  }
-}
-
-/// The block's states to partial [chunks, C].
-template <int width, class State>
-__device__ void store_partial(State (&state)[width], std::int64_t channel, std::int64_t C,
-                              State* partial) {
-  merge_in_block(state);
-  if (threadIdx.y != 0 || channel >= C) return;
-  for (int i = 0; i < width; ++i) partial[blockIdx.y * C + channel + i] = state[i];
-}
-
-/// The state of all chunks of a channel, valid where threadIdx.y = 0.
-template <class State>
-__device__ State merge_chunks(const State* partial, std::int64_t channel, std::int64_t chunks,
-                              std::int64_t C) {
-  State state[1] = {};
-  if (channel < C) {
-#pragma unroll 4
-    for (std::int64_t chunk = threadIdx.y; chunk < chunks; chunk += blockDim.y) {
-      state[0] = merge(state[0], partial[chunk * C + channel]);
-    }
-  }
-  merge_in_block(state);
-  return state[0];
-}
-
-// x [rows, C] -> partial [chunks, C]. Four rows at a time: two-pass in registers, then merged.
+// x [rows, C] -> partial [chunks, C], of x - x[0]: near zero, so that no digits are lost where the
+// mean is large. Four rows at a time: two-pass in registers, then merged.
 template <class T, int width>
 __global__ void moments_kernel(const T* x, Moments<Compute<T>>* partial, std::int64_t rows,
                                std::int64_t C, std::int64_t rows_per_chunk) {
   using A = Compute<T>;
   constexpr int unroll = 4;
   const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
-  A count = 0, mean[width] = {}, deviations[width] = {};
+  A count = 0, shift[width] = {}, mean[width] = {}, deviations[width] = {};
+  for (int i = 0; i < width && channel < C; ++i) shift[i] = static_cast<A>(x[channel + i]);
   for (std::int64_t row = begin; row < end && channel < C; row += unroll * step) {
     Vector<T, width> values[unroll] = {};
     int n = 0;
@@ -118,10 +56,13 @@ __global__ void moments_kernel(const T* x, Moments<Compute<T>>* partial, std::in
     const A inverse_n = 1 / static_cast<A>(n);
     for (int i = 0; i < width; ++i) {
       A sum = 0, squares = 0;
-      for (int u = 0; u < unroll; ++u) sum += static_cast<A>(values[u][i]);
+      for (int u = 0; u < unroll; ++u) {
+        if (u < n) sum += static_cast<A>(values[u][i]) - shift[i];
+      }
       const A group_mean = sum * inverse_n;
       for (int u = 0; u < unroll; ++u) {
-        const A deviation = u < n ? static_cast<A>(values[u][i]) - group_mean : A{0};
+        if (u >= n) continue;
+        const A deviation = static_cast<A>(values[u][i]) - shift[i] - group_mean;
         squares += deviation * deviation;
       }
       const A delta = group_mean - mean[i];
@@ -135,14 +76,16 @@ __global__ void moments_kernel(const T* x, Moments<Compute<T>>* partial, std::in
   store_partial(state, channel, C, partial);
 }
 
-// partial [chunks, C] -> mean, variance [C].
-template <class A>
-__global__ void finish_statistics_kernel(const Moments<A>* partial, A* mean, A* variance,
+// partial [chunks, C] of x - x[0] -> mean, variance [C].
+template <class T>
+__global__ void finish_statistics_kernel(const T* x, const Moments<Compute<T>>* partial,
+                                         Compute<T>* mean, Compute<T>* variance,
                                          std::int64_t chunks, std::int64_t C) {
+  using A = Compute<T>;
   const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const Moments<A> all = merge_chunks(partial, channel, chunks, C);
   if (threadIdx.y != 0 || channel >= C) return;
-  mean[channel] = all.mean;
+  mean[channel] = static_cast<A>(x[channel]) + all.mean;
   variance[channel] = all.deviations / all.count;
 }
 
@@ -297,50 +240,6 @@ __global__ void track_kernel(T* running_mean, T* running_var, std::int64_t* coun
 
 // --- launchers ----------------------------------------------------------------------------------
 
-/// How blocks share [rows, C]: see share_of_thread.
-struct Tiling {
-  LaunchShape shape;
-  std::int64_t rows_per_chunk;
-  std::int64_t chunks() const { return shape.grid.y; }
-};
-
-/// Up to 32 vectors of channels side by side, and as many chunks of rows as fill the device
-/// `blocks_each` times, but no fewer than 4 rows a thread.
-Tiling tile(std::int64_t rows, std::int64_t C, int width, int blocks_each) {
-  const std::int64_t vectors = divide_up(C, width);
-  int across = 1;
-  while (across < 32 && across < vectors) across *= 2;
-  const int down = block_threads / across;
-  const std::int64_t tiles = divide_up(vectors, across);
-  const std::int64_t wanted =
-      std::max<std::int64_t>(1, std::int64_t{blocks_each} * multiprocessor_count() / tiles);
-  const std::int64_t chunks = std::clamp<std::int64_t>(divide_up(rows, 4 * down), 1, wanted);
-  const std::int64_t rows_per_chunk =
-      std::max<std::int64_t>(down, divide_up(divide_up(rows, chunks), down) * down);
-  return {{dim3(static_cast<unsigned>(tiles),
-                static_cast<unsigned>(std::max<std::int64_t>(1, divide_up(rows, rows_per_chunk)))),
-           dim3(static_cast<unsigned>(across), static_cast<unsigned>(down))},
-          rows_per_chunk};
-}
-
-/// A thread a channel and 32 that share its chunks.
-LaunchShape finish_shape(std::int64_t C) {
-  return {dim3(static_cast<unsigned>(divide_up(C, finish_channels))),
-          dim3(finish_channels, block_threads / finish_channels)};
-}
-
-/// Calls function.operator()<width>() with a vector's width where C and the arrays (or nulls) can
-/// be read in vectors, else with 1.
-template <class T, class Function, class... Pointers>
-void with_width(std::int64_t C, const Function& function, const Pointers*... arrays) {
-  const bool aligned = ((reinterpret_cast<std::uintptr_t>(arrays) % 16 == 0) && ...);
-  if (aligned && C % vector_size<T> == 0) {
-    function.template operator()<vector_size<T>>();
-  } else {
-    function.template operator()<1>();
-  }
-}
-
 /// `arrays` arrays [rows, C] of T and `vectors` of [C]; `cached` bytes of partial results.
 template <class T>
 Work work_of(double arrays, double vectors, std::int64_t rows, std::int64_t C, double flops_each,
@@ -372,9 +271,9 @@ void batch_norm_statistics(const T* x, Compute<T>* mean, Compute<T>* variance, s
         Scratch<State> partial(t.chunks() * C);
         launch("batch_norm_statistics", moments_kernel<T, width>, t.shape,
                work_of<T>(1, 0, rows, C, 6, cached), x, partial.data(), rows, C, t.rows_per_chunk);
-        launch("batch_norm_statistics finish", finish_statistics_kernel<Compute<T>>,
-               finish_shape(C), work_of<T>(0, 2, rows, C, 0, cached), partial.data(), mean,
-               variance, t.chunks(), C);
+        launch("batch_norm_statistics finish", finish_statistics_kernel<T>, finish_shape(C),
+               work_of<T>(0, 2, rows, C, 0, cached), x, partial.data(), mean, variance, t.chunks(),
+               C);
       },
       x);
 }

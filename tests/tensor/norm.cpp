@@ -211,7 +211,7 @@ TEST_CASE("the variance survives a mean that is large beside it") {
   const auto [x, dy, gamma, beta] = random_inputs({20000, 3}, DType::float32, 20000);
   const Reference expected = reference(x, dy, gamma, beta);
   const Tensor variance = from_vector(expected.variance, {3});
-  CHECK(max_difference(batch_norm_statistics(x).variance, variance) <= 1e-4 * max_abs(variance));
+  CHECK(max_difference(batch_norm_statistics(x).variance, variance) <= 2e-6 * max_abs(variance));
 }
 
 TEST_CASE("batch norm of an empty evaluation batch is empty, its parameter gradients are zero") {
