@@ -27,6 +27,16 @@ __device__ Share share_of_thread(std::int64_t rows, std::int64_t rows_per_chunk)
           chunk_end < rows ? chunk_end : rows, blockDim.y};
 }
 
+/// p[0, width) by loads of up to 16 bytes.
+template <int width, class A>
+__device__ void load_channels(const A* p, A (&to)[width]) {
+  constexpr int part = width < vector_size<A> ? width : vector_size<A>;
+  for (int i = 0; i < width; i += part) {
+    const Vector<A, part> values = load_vector<part>(p + i);
+    for (int j = 0; j < part; ++j) to[i + j] = values[j];
+  }
+}
+
 /// Merges the states of all threads with one threadIdx.x into the one with threadIdx.y = 0.
 /// blockDim.y is a power of two.
 template <int width, class State>
@@ -82,7 +92,7 @@ struct Tiling {
 };
 
 /// Up to 32 vectors of channels side by side, and as many chunks of rows as fill the device
-/// `blocks_each` times, but no fewer than 4 rows a thread.
+/// `blocks_each` times, but no fewer than 8 rows a thread.
 inline Tiling tile(std::int64_t rows, std::int64_t C, int width, int blocks_each) {
   const std::int64_t vectors = divide_up(C, width);
   int across = 1;
@@ -91,7 +101,7 @@ inline Tiling tile(std::int64_t rows, std::int64_t C, int width, int blocks_each
   const std::int64_t tiles = divide_up(vectors, across);
   const std::int64_t wanted =
       std::max<std::int64_t>(1, std::int64_t{blocks_each} * multiprocessor_count() / tiles);
-  const std::int64_t chunks = std::clamp<std::int64_t>(divide_up(rows, 4 * down), 1, wanted);
+  const std::int64_t chunks = std::clamp<std::int64_t>(divide_up(rows, 8 * down), 1, wanted);
   const std::int64_t rows_per_chunk =
       std::max<std::int64_t>(down, divide_up(divide_up(rows, chunks), down) * down);
   return {{dim3(static_cast<unsigned>(tiles),

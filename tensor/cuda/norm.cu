@@ -43,7 +43,10 @@ __global__ void moments_kernel(const T* x, Moments<Compute<T>>* partial, std::in
   constexpr int unroll = 4;
   const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
   A count = 0, shift[width] = {}, mean[width] = {}, deviations[width] = {};
-  for (int i = 0; i < width && channel < C; ++i) shift[i] = static_cast<A>(x[channel + i]);
+  if (channel < C) {
+    const Vector<T, width> first_row = load_vector<width>(x + channel);
+    for (int i = 0; i < width; ++i) shift[i] = static_cast<A>(first_row[i]);
+  }
   for (std::int64_t row = begin; row < end && channel < C; row += unroll * step) {
     Vector<T, width> values[unroll] = {};
     int n = 0;
@@ -104,12 +107,12 @@ __global__ void normalise_kernel(const T* x, const Compute<T>* mean, const Compu
   constexpr int unroll = 2;
   const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
   if (channel >= C) return;
-  A centre[width], scale[width], shift[width];
-  for (int i = 0; i < width; ++i) {
-    centre[i] = mean[channel + i];
-    scale[i] = gamma[channel + i] * inverse_deviation(variance[channel + i], eps);
-    shift[i] = beta[channel + i];
-  }
+  A centre[width], scale[width], shift[width], spread[width];
+  load_channels(mean + channel, centre);
+  load_channels(variance + channel, spread);
+  load_channels(gamma + channel, scale);
+  load_channels(beta + channel, shift);
+  for (int i = 0; i < width; ++i) scale[i] *= inverse_deviation(spread[i], eps);
   for (std::int64_t row = begin; row < end; row += unroll * step) {
     Vector<T, width> values[unroll] = {}, added[unroll] = {};
     for (int u = 0; u < unroll; ++u) {
@@ -142,9 +145,7 @@ __global__ void gradient_sums_kernel(const T* dy, const T* x, const T* y, const 
   const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
   A centre[width] = {};
   GradientSums<A> state[width] = {};
-  if (channel < C) {
-    for (int i = 0; i < width; ++i) centre[i] = mean[channel + i];
-  }
+  if (channel < C) load_channels(mean + channel, centre);
   for (std::int64_t row = begin; row < end && channel < C; row += unroll * step) {
     Vector<T, width> g[unroll] = {}, values[unroll] = {}, results[unroll] = {};
     for (int u = 0; u < unroll; ++u) {
@@ -194,14 +195,22 @@ __global__ void input_gradient_kernel(const T* g, const T* x, const Compute<T>* 
   constexpr int unroll = 2;
   const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
   if (channel >= C) return;
-  A centre[width], scale[width], shift[width], slope[width];
+  A centre[width], scale[width], shift[width], slope[width], spread[width];
+  load_channels(variance + channel, spread);
+  load_channels(gamma + channel, scale);
+  if constexpr (training) {
+    load_channels(mean + channel, centre);
+    load_channels(dbeta + channel, shift);
+    load_channels(dgamma + channel, slope);
+  }
   const A share = 1 / static_cast<A>(rows);
   for (int i = 0; i < width; ++i) {
-    const A inverse = inverse_deviation(variance[channel + i], eps);
-    centre[i] = mean[channel + i];
-    scale[i] = gamma[channel + i] * inverse;
-    shift[i] = dbeta[channel + i] * share;
-    slope[i] = dgamma[channel + i] * share * inverse;
+    const A inverse = inverse_deviation(spread[i], eps);
+    scale[i] *= inverse;
+    if constexpr (training) {
+      shift[i] *= share;
+      slope[i] *= share * inverse;
+    }
   }
   for (std::int64_t row = begin; row < end; row += unroll * step) {
     Vector<T, width> gradients[unroll] = {}, values[unroll] = {};
@@ -209,13 +218,13 @@ __global__ void input_gradient_kernel(const T* g, const T* x, const Compute<T>* 
       if (row + u * step >= end) continue;
       const std::int64_t offset = (row + u * step) * C + channel;
       gradients[u] = load_vector<width>(g + offset);
-      if (training) values[u] = load_vector<width>(x + offset);
+      if constexpr (training) values[u] = load_vector<width>(x + offset);
     }
     for (int u = 0; u < unroll; ++u) {
       if (row + u * step >= end) continue;
       for (int i = 0; i < width; ++i) {
         A result = static_cast<A>(gradients[u][i]);
-        if (training) {
+        if constexpr (training) {
           result -= shift[i] + (static_cast<A>(values[u][i]) - centre[i]) * slope[i];
         }
         gradients[u][i] = static_cast<T>(scale[i] * result);
@@ -293,7 +302,7 @@ void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
                work_of<T>(residual != nullptr ? 3 : 2, 4, rows, C, 4), x, mean, variance, gamma,
                beta, residual, least, y, eps, rows, C, t.rows_per_chunk);
       },
-      x, residual, y);
+      x, residual, y, mean, variance, gamma, beta);
 }
 
 template <class T>
@@ -325,7 +334,7 @@ void batch_norm_backward(const T* dy, const T* x, const T* y, const Compute<T>* 
                t.shape, work_of<T>(training ? 3 : 2, training ? 5 : 2, rows, C, training ? 5 : 1),
                g, x, mean, variance, gamma, dgamma, dbeta, dx, eps, rows, C, t.rows_per_chunk);
       },
-      dy, x, y, dx, dresidual);
+      dy, x, y, dx, dresidual, mean, variance, gamma, dgamma, dbeta);
 }
 
 template <class T>
