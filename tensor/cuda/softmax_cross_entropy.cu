@@ -4,32 +4,13 @@
 
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/launch.h"
+#include "tensor/cuda/warp.h"
 #include "tensor/kernels.h"
 
 namespace gradus::cuda {
 namespace {
 
-constexpr int warp = 32;
 constexpr int rows_per_block = 8;
-constexpr unsigned all_lanes = 0xFFFFFFFFu;
-
-/// The largest of the warp's values, in every lane.
-template <class C>
-__device__ C warp_max(C value) {
-  for (int distance = warp / 2; distance > 0; distance /= 2) {
-    const C other = __shfl_xor_sync(all_lanes, value, distance);
-    value = value > other ? value : other;
-  }
-  return value;
-}
-
-/// The sum of the warp's values, in every lane.
-template <class C>
-__device__ C warp_sum(C value) {
-  for (int distance = warp / 2; distance > 0; distance /= 2)
-    value += __shfl_xor_sync(all_lanes, value, distance);
-  return value;
-}
 
 LaunchShape row_shape(std::int64_t rows) {
   const std::int64_t blocks =

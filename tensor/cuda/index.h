@@ -1,0 +1,52 @@
+// Index arithmetic of kernels: 32 bits wide where that is enough, as divisions by 64-bit numbers
+// cost a GPU dozens of instructions.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/cuda/device.h"
+#include "tensor/geometry.h"
+
+namespace gradus::cuda {
+
+/// Calls function(Index{}) with the type for indices below `items` plus a grid's threads.
+template <class Function>
+void with_index(std::int64_t items, const Function& function) {
+  if (items < (std::int64_t{1} << 31)) {
+    function(std::uint32_t{});
+  } else {
+    function(std::int64_t{});
+  }
+}
+
+template <class Index>
+__device__ Index first_index() {
+  return static_cast<Index>(blockIdx.x) * static_cast<Index>(blockDim.x) +
+         static_cast<Index>(threadIdx.x);
+}
+
+template <class Index>
+__device__ Index index_stride() {
+  return static_cast<Index>(gridDim.x) * static_cast<Index>(blockDim.x);
+}
+
+/// Where an output row (all axes but the last) begins in the two inputs.
+template <class Index>
+struct RowOffsets {
+  Index a = 0, b = 0;
+};
+
+template <class Index>
+__device__ RowOffsets<Index> row_offsets(const StridedGeometry& g, Index row) {
+  RowOffsets<Index> offsets;
+  for (int axis = g.rank - 2; axis >= 0; --axis) {
+    const Index size = static_cast<Index>(g.size[axis]);
+    const Index position = row % size;
+    offsets.a += position * static_cast<Index>(g.stride_a[axis]);
+    offsets.b += position * static_cast<Index>(g.stride_b[axis]);
+    row /= size;
+  }
+  return offsets;
+}
+
+}  // namespace gradus::cuda

@@ -1,0 +1,309 @@
+// Pooling. Forward kernels have a thread for a few channels of an output position, backward kernels
+// of an input position, which gathers from the windows that cover it: no element has two writers.
+#include <algorithm>
+#include <type_traits>
+
+#include "tensor/cuda/index.h"
+#include "tensor/cuda/launch.h"
+#include "tensor/cuda/map.h"
+#include "tensor/kernels.h"
+
+namespace gradus::cuda {
+namespace {
+
+/// Pool2dGeometry in 32 bits: sizes of one image.
+struct Pool {
+  int H, W, C, out_height, out_width;
+  int kernel_height, kernel_width, stride_height, stride_width, padding_height, padding_width;
+  bool count_include_pad;
+};
+
+/// A half-open range of positions along one axis.
+struct Span {
+  int begin, end;
+  __device__ int size() const { return end - begin; }
+};
+
+/// The input positions of window `out`, without the padding.
+__device__ Span window(int out, int kernel, int stride, int padding, int size) {
+  const int begin = out * stride - padding;
+  return {std::max(begin, 0), std::min(begin + kernel, size)};
+}
+
+/// The windows that cover input position `in`.
+__device__ Span windows_over(int in, int kernel, int stride, int padding, int out_size) {
+  const int last_before = in + padding - kernel;  // windows starting here end before `in`
+  return {last_before < 0 ? 0 : last_before / stride + 1,
+          std::min((in + padding) / stride + 1, out_size)};
+}
+
+__device__ Span rows_of(const Pool& g, int p) {
+  return window(p, g.kernel_height, g.stride_height, g.padding_height, g.H);
+}
+__device__ Span columns_of(const Pool& g, int q) {
+  return window(q, g.kernel_width, g.stride_width, g.padding_width, g.W);
+}
+__device__ Span window_rows_over(const Pool& g, int h) {
+  return windows_over(h, g.kernel_height, g.stride_height, g.padding_height, g.out_height);
+}
+__device__ Span window_columns_over(const Pool& g, int w) {
+  return windows_over(w, g.kernel_width, g.stride_width, g.padding_width, g.out_width);
+}
+
+/// 1 / what the average of output position (p, q) divides by.
+template <class C>
+__device__ C window_scale(const Pool& g, int p, int q) {
+  const int size = g.count_include_pad ? g.kernel_height * g.kernel_width
+                                       : rows_of(g, p).size() * columns_of(g, q).size();
+  return 1 / static_cast<C>(size);
+}
+
+/// Image, row, column and first channel of the i-th group of `width` channels of images
+/// [N, height, columns, C].
+template <class Index>
+struct Position {
+  Index n;
+  int row, column, channel;
+};
+
+template <int width, class Index>
+__device__ Position<Index> position_of(Index i, int height, int columns, int C) {
+  const Index channels = static_cast<Index>(C / width);
+  Index pixel = i / channels;
+  const int channel = static_cast<int>(i - pixel * channels) * width;
+  Index row = pixel / static_cast<Index>(columns);
+  const int column = static_cast<int>(pixel - row * static_cast<Index>(columns));
+  const Index n = row / static_cast<Index>(height);
+  return {n, static_cast<int>(row - n * static_cast<Index>(height)), column, channel};
+}
+
+/// The offset of (row, column, channel) in image n of [N, height, columns, C].
+template <class Index>
+__device__ std::int64_t offset_of(Index n, int row, int column, int channel, int height,
+                                  int columns, int C) {
+  const std::int64_t pixel = (static_cast<std::int64_t>(n) * height + row) * columns + column;
+  return pixel * C + channel;
+}
+
+template <int width, class T>
+__device__ void store_rounded(T* y, const Compute<T> (&values)[width]) {
+  Vector<T, width> v;
+#pragma unroll
+  for (int k = 0; k < width; ++k) v[k] = static_cast<T>(values[k]);
+  store_vector(y, v);
+}
+
+// input [N, H, W, C], output and index [N, out_height, out_width, C]; items = output / width.
+template <int width, class Index, class T>
+__global__ void max_pool2d_kernel(const T* input, T* output, std::int64_t* index, Pool g,
+                                  Index items) {
+  using C = Compute<T>;
+  for (Index i = first_index<Index>(); i < items; i += index_stride<Index>()) {
+    const Position<Index> at = position_of<width>(i, g.out_height, g.out_width, g.C);
+    const Span rows = rows_of(g, at.row), columns = columns_of(g, at.column);
+    const int first = rows.begin * g.W + columns.begin;  // the window's, which is never empty
+    const auto start = load_vector<width>(
+        input + offset_of(at.n, rows.begin, columns.begin, at.channel, g.H, g.W, g.C));
+    C best[width];
+    int best_at[width];
+#pragma unroll
+    for (int k = 0; k < width; ++k) {
+      best[k] = start[k];
+      best_at[k] = first;
+    }
+    for (int h = rows.begin; h < rows.end; ++h) {
+      for (int w = columns.begin; w < columns.end; ++w) {
+        const auto x = load_vector<width>(input + offset_of(at.n, h, w, at.channel, g.H, g.W, g.C));
+#pragma unroll
+        for (int k = 0; k < width; ++k) {
+          const C value = x[k];
+          if (value > best[k] || (value != value && best[k] == best[k])) {
+            best[k] = value;
+            best_at[k] = h * g.W + w;
+          }
+        }
+      }
+    }
+    const std::int64_t to = static_cast<std::int64_t>(i) * width;
+    store_rounded(output + to, best);
+    constexpr int pair = width > 1 ? 2 : 1;
+#pragma unroll
+    for (int k = 0; k < width; k += pair) {
+      Vector<std::int64_t, pair> places;
+#pragma unroll
+      for (int j = 0; j < pair; ++j) places[j] = best_at[k + j];
+      store_vector(index + to + k, places);
+    }
+  }
+}
+
+// doutput, index [N, out_height, out_width, C], dinput [N, H, W, C]; items = dinput / width.
+template <int width, class Index, class T>
+__global__ void max_pool2d_backward_kernel(const T* doutput, const std::int64_t* index, T* dinput,
+                                           Pool g, Index items) {
+  for (Index i = first_index<Index>(); i < items; i += index_stride<Index>()) {
+    const Position<Index> at = position_of<width>(i, g.H, g.W, g.C);
+    const Span rows = window_rows_over(g, at.row), columns = window_columns_over(g, at.column);
+    const int own = at.row * g.W + at.column;
+    Compute<T> sum[width] = {};
+    for (int p = rows.begin; p < rows.end; ++p) {
+      for (int q = columns.begin; q < columns.end; ++q) {
+        const auto from = offset_of(at.n, p, q, at.channel, g.out_height, g.out_width, g.C);
+        const auto dy = load_vector<width>(doutput + from);
+#pragma unroll
+        for (int k = 0; k < width; ++k)
+          if (index[from + k] == own) sum[k] += dy[k];
+      }
+    }
+    store_rounded(dinput + static_cast<std::int64_t>(i) * width, sum);
+  }
+}
+
+// input [N, H, W, C], output [N, out_height, out_width, C]; items = output / width.
+template <int width, class Index, class T>
+__global__ void avg_pool2d_kernel(const T* input, T* output, Pool g, Index items) {
+  for (Index i = first_index<Index>(); i < items; i += index_stride<Index>()) {
+    const Position<Index> at = position_of<width>(i, g.out_height, g.out_width, g.C);
+    const Span rows = rows_of(g, at.row), columns = columns_of(g, at.column);
+    Compute<T> sum[width] = {};
+    for (int h = rows.begin; h < rows.end; ++h) {
+      for (int w = columns.begin; w < columns.end; ++w) {
+        const auto x = load_vector<width>(input + offset_of(at.n, h, w, at.channel, g.H, g.W, g.C));
+#pragma unroll
+        for (int k = 0; k < width; ++k) sum[k] += x[k];
+      }
+    }
+    const auto scale = window_scale<Compute<T>>(g, at.row, at.column);
+#pragma unroll
+    for (int k = 0; k < width; ++k) sum[k] *= scale;
+    store_rounded(output + static_cast<std::int64_t>(i) * width, sum);
+  }
+}
+
+// doutput [N, out_height, out_width, C], dinput [N, H, W, C]; items = dinput / width.
+template <int width, class Index, class T>
+__global__ void avg_pool2d_backward_kernel(const T* doutput, T* dinput, Pool g, Index items) {
+  for (Index i = first_index<Index>(); i < items; i += index_stride<Index>()) {
+    const Position<Index> at = position_of<width>(i, g.H, g.W, g.C);
+    const Span rows = window_rows_over(g, at.row), columns = window_columns_over(g, at.column);
+    Compute<T> sum[width] = {};
+    for (int p = rows.begin; p < rows.end; ++p) {
+      for (int q = columns.begin; q < columns.end; ++q) {
+        const auto scale = window_scale<Compute<T>>(g, p, q);
+        const auto dy = load_vector<width>(
+            doutput + offset_of(at.n, p, q, at.channel, g.out_height, g.out_width, g.C));
+#pragma unroll
+        for (int k = 0; k < width; ++k) sum[k] += dy[k] * scale;
+      }
+    }
+    store_rounded(dinput + static_cast<std::int64_t>(i) * width, sum);
+  }
+}
+
+Pool in_32_bits(const Pool2dGeometry& g) {
+  const auto narrow = [](std::int64_t x) { return static_cast<int>(x); };
+  return {narrow(g.H),
+          narrow(g.W),
+          narrow(g.C),
+          narrow(g.out_height),
+          narrow(g.out_width),
+          narrow(g.kernel.height),
+          narrow(g.kernel.width),
+          narrow(g.stride.height),
+          narrow(g.stride.width),
+          narrow(g.padding.height),
+          narrow(g.padding.width),
+          g.count_include_pad};
+}
+
+/// Elements of the input and of the output.
+std::int64_t input_elements(const Pool2dGeometry& g) { return g.N * g.H * g.W * g.C; }
+std::int64_t output_elements(const Pool2dGeometry& g) {
+  return g.N * g.out_height * g.out_width * g.C;
+}
+
+/// What a pooling of elements of T must move and add, and 8 bytes an output for indices.
+template <class T>
+Work pool_work(const Pool2dGeometry& g, bool with_index) {
+  const double x = static_cast<double>(input_elements(g));
+  const double y = static_cast<double>(output_elements(g));
+  return {.bytes = (x + y) * sizeof(T) + (with_index ? 8 * y : 0),
+          .flops = y * static_cast<double>(g.kernel.height * g.kernel.width)};
+}
+
+/// Calls function(width, Index{}), the width as a constant: the channels that a thread of a kernel
+/// with `elements` results takes, given whether all arrays are aligned.
+template <class T, class Function>
+void with_width_and_index(bool aligned, const Pool2dGeometry& g, std::int64_t elements,
+                          const Function& function) {
+  constexpr int width = vector_size<T>;
+  with_index(elements, [&]<class Index>(Index index) {
+    if (aligned && g.C % width == 0) {
+      function(std::integral_constant<int, width>{}, index);
+    } else {
+      function(std::integral_constant<int, 1>{}, index);
+    }
+  });
+}
+
+}  // namespace
+
+template <class T>
+void max_pool2d(const T* input, T* output, std::int64_t* index, const Pool2dGeometry& g) {
+  const std::int64_t n = output_elements(g);
+  if (n == 0) return;
+  const bool aligned = is_aligned(input, vector_size<T>) && is_aligned(output, vector_size<T>) &&
+                       is_aligned(index, 2);
+  with_width_and_index<T>(aligned, g, n, [&]<class Index>(auto width, Index) {
+    launch("max_pool2d", max_pool2d_kernel<width, Index, T>, one_thread_each(n / width),
+           pool_work<T>(g, true), input, output, index, in_32_bits(g), n / width);
+  });
+}
+
+template <class T>
+void max_pool2d_backward(const T* doutput, const std::int64_t* index, T* dinput,
+                         const Pool2dGeometry& g) {
+  const std::int64_t n = input_elements(g);
+  if (n == 0) return;
+  const bool aligned = is_aligned(doutput, vector_size<T>) && is_aligned(dinput, vector_size<T>);
+  with_width_and_index<T>(aligned, g, n, [&]<class Index>(auto width, Index) {
+    launch("max_pool2d_backward", max_pool2d_backward_kernel<width, Index, T>,
+           one_thread_each(n / width), pool_work<T>(g, true), doutput, index, dinput, in_32_bits(g),
+           n / width);
+  });
+}
+
+template <class T>
+void avg_pool2d(const T* input, T* output, const Pool2dGeometry& g) {
+  const std::int64_t n = output_elements(g);
+  if (n == 0) return;
+  const bool aligned = is_aligned(input, vector_size<T>) && is_aligned(output, vector_size<T>);
+  with_width_and_index<T>(aligned, g, n, [&]<class Index>(auto width, Index) {
+    launch("avg_pool2d", avg_pool2d_kernel<width, Index, T>, one_thread_each(n / width),
+           pool_work<T>(g, false), input, output, in_32_bits(g), n / width);
+  });
+}
+
+template <class T>
+void avg_pool2d_backward(const T* doutput, T* dinput, const Pool2dGeometry& g) {
+  const std::int64_t n = input_elements(g);
+  if (n == 0) return;
+  const bool aligned = is_aligned(doutput, vector_size<T>) && is_aligned(dinput, vector_size<T>);
+  with_width_and_index<T>(aligned, g, n, [&]<class Index>(auto width, Index) {
+    launch("avg_pool2d_backward", avg_pool2d_backward_kernel<width, Index, T>,
+           one_thread_each(n / width), pool_work<T>(g, false), doutput, dinput, in_32_bits(g),
+           n / width);
+  });
+}
+
+#define GRADUS_INSTANTIATE(T)                                                                     \
+  template void max_pool2d<T>(const T*, T*, std::int64_t*, const Pool2dGeometry&);                \
+  template void max_pool2d_backward<T>(const T*, const std::int64_t*, T*, const Pool2dGeometry&); \
+  template void avg_pool2d<T>(const T*, T*, const Pool2dGeometry&);                               \
+  template void avg_pool2d_backward<T>(const T*, T*, const Pool2dGeometry&);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
+#undef GRADUS_INSTANTIATE
+
+}  // namespace gradus::cuda

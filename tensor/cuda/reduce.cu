@@ -1,0 +1,436 @@
+// Reductions of [outer, reduce, inner] to [outer, inner] in fixed trees.
+//
+// Where inner is 1, the elements of a result are neighbours, and a warp or a block takes them; else
+// the threads of a block lie along inner and along reduce. Where there are few results, `reduce` is
+// split among blocks, whose partial sums a second launch adds.
+#include <algorithm>
+
+#include "tensor/cuda/index.h"
+#include "tensor/cuda/launch.h"
+#include "tensor/cuda/map.h"
+#include "tensor/cuda/warp.h"
+#include "tensor/kernels.h"
+
+namespace gradus::cuda {
+namespace {
+
+constexpr int block_threads = 256;
+constexpr int serial_terms = 32;              // added up before they join a thread's total
+constexpr std::int64_t enough_blocks = 1024;  // to fill a GPU
+
+// Terms: add<width>(i, k, sums) adds what elements i .. i + width - 1 of x contribute. The sums are
+// those of result k for all of them (stride 0), or of results k, k + 1, ... (stride 1).
+
+template <class T>
+struct SumTerm {
+  using Number = Compute<T>;
+  static constexpr int sums = 1;
+  static constexpr int vector_width = vector_size<T>;
+  const T* x;
+  bool aligned() const { return is_aligned(x, vector_width); }
+
+  template <int width, int results>
+  __device__ void add(std::int64_t i, std::int64_t, Number (&s)[results][1]) const {
+    const auto v = load_vector<width>(x + i);
+#pragma unroll
+    for (int j = 0; j < width; ++j) s[results == 1 ? 0 : j][0] += v[j];
+  }
+};
+
+/// x - mean and its square.
+template <class T>
+struct DeviationTerm {
+  using Number = Compute<T>;
+  static constexpr int sums = 2;
+  static constexpr int vector_width = vector_size<T>;
+  const T* x;
+  const Number* mean;
+  bool aligned() const { return is_aligned(x, vector_width); }
+
+  template <int width, int results>
+  __device__ void add(std::int64_t i, std::int64_t k, Number (&s)[results][2]) const {
+    const auto v = load_vector<width>(x + i);
+#pragma unroll
+    for (int j = 0; j < width; ++j) {
+      const int result = results == 1 ? 0 : j;
+      const Number d = v[j] - mean[k + result];
+      s[result][0] += d;
+      s[result][1] += d * d;
+    }
+  }
+};
+
+/// Partial sums [count, sums] of an earlier launch, one after another.
+template <class C, int count>
+struct PartialTerm {
+  using Number = C;
+  static constexpr int sums = count;
+  static constexpr int vector_width = 1;
+  const C* partial;
+  bool aligned() const { return true; }
+
+  template <int width, int results>
+  __device__ void add(std::int64_t i, std::int64_t, C (&s)[results][count]) const {
+#pragma unroll
+    for (int j = 0; j < count; ++j) s[0][j] += partial[i * count + j];
+  }
+};
+
+// Finishes: what becomes of the sums of result k.
+
+template <class C>
+struct StoreSum {
+  C* y;
+  __device__ void operator()(std::int64_t k, const C (&s)[1]) const { y[k] = s[0]; }
+};
+
+template <class C>
+struct StoreSquaredDeviations {
+  C* y;
+  C n;
+  __device__ void operator()(std::int64_t k, const C (&s)[2]) const {
+    const C corrected = s[1] - s[0] * (s[0] / n);
+    y[k] = corrected < 0 ? C{0} : corrected;
+  }
+};
+
+template <class C, int count>
+struct StorePartial {
+  C* partial;  // [outer, splits, inner, count]
+  __device__ void operator()(std::int64_t k, const C (&s)[count]) const {
+#pragma unroll
+    for (int j = 0; j < count; ++j) partial[k * count + j] = s[j];
+  }
+};
+
+/// The sums of one thread, at most serial_terms terms at a time.
+template <int width, int results, class Term>
+struct ThreadSums {
+  using C = typename Term::Number;
+  C total[results][Term::sums] = {};
+
+  /// Terms at i, i + step, ... below end.
+  __device__ void add(const Term& term, std::int64_t i, std::int64_t end, std::int64_t step,
+                      std::int64_t k) {
+    while (i < end) {
+      C part[results][Term::sums] = {};
+#pragma unroll 4
+      for (int t = 0; t < serial_terms && i < end; ++t, i += step)
+        term.template add<width>(i, k, part);
+#pragma unroll
+      for (int r = 0; r < results; ++r)
+#pragma unroll
+        for (int j = 0; j < Term::sums; ++j) total[r][j] += part[r][j];
+    }
+  }
+};
+
+// x [outer, reduce]: each row of `threads` threads sums the piece [outer, split] of `piece`
+// elements; blockDim = (threads, rows).
+template <int threads, int width, class Term, class Finish>
+__global__ void sum_neighbours_kernel(Term term, Finish finish, std::int64_t outer,
+                                      std::int64_t reduce, std::int64_t splits,
+                                      std::int64_t piece) {
+  using C = typename Term::Number;
+  __shared__ SharedArray<C, warp> scratch;
+  const std::int64_t stride = std::int64_t{gridDim.x} * blockDim.y;
+  for (std::int64_t item = blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y;
+       item < outer * splits; item += stride) {
+    const std::int64_t o = item / splits, begin = (item - o * splits) * piece;
+    const std::int64_t end = o * reduce + std::min(begin + piece, reduce);
+    const std::int64_t vectors_end = end - (width - 1);
+    std::int64_t i = o * reduce + begin + threadIdx.x * width;
+    ThreadSums<width, 1, Term> sums;
+    sums.add(term, i, vectors_end, threads * width, o);
+    if constexpr (width > 1) {  // the last elements, fewer than a vector
+      ThreadSums<1, 1, Term> rest;
+      const std::int64_t vectors = (end - (o * reduce + begin)) / width * width;
+      rest.add(term, o * reduce + begin + vectors + threadIdx.x, end, threads, o);
+#pragma unroll
+      for (int j = 0; j < Term::sums; ++j) sums.total[0][j] += rest.total[0][j];
+    }
+    C result[Term::sums];
+#pragma unroll
+    for (int j = 0; j < Term::sums; ++j)
+      result[j] = row_combine<threads>(AddBoth{}, sums.total[0][j], scratch);
+    if (threadIdx.x == 0) finish(item, result);
+  }
+}
+
+// x [outer, reduce, inner]: a block sums `piece` rows of blockDim.x * width columns.
+template <int width, class Term, class Finish>
+__global__ void sum_columns_kernel(Term term, Finish finish, std::int64_t outer,
+                                   std::int64_t reduce, std::int64_t inner, std::int64_t splits,
+                                   std::int64_t piece) {
+  using C = typename Term::Number;
+  __shared__ SharedArray<C, block_threads> scratch;
+  const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
+  const int columns = static_cast<int>(blockDim.x), own = y * columns + x;
+  const std::int64_t tile_columns = std::int64_t{blockDim.x} * width;
+  const std::int64_t tiles = (inner + tile_columns - 1) / tile_columns;
+  for (std::int64_t item = blockIdx.x; item < outer * splits * tiles; item += gridDim.x) {
+    const std::int64_t group = item / tiles;  // o * splits + split
+    const std::int64_t column = (item - group * tiles) * tile_columns + x * width;
+    const std::int64_t o = group / splits, begin = (group - o * splits) * piece;
+    const std::int64_t end = std::min(begin + piece, reduce);
+    ThreadSums<width, width, Term> sums;
+    if (column < inner) {
+      const std::int64_t base = o * reduce * inner + column;
+      sums.add(term, base + (begin + y) * inner, base + end * inner, blockDim.y * inner,
+               o * inner + column);
+    }
+    // A tree over the rows of threads, one number at a time.
+#pragma unroll
+    for (int r = 0; r < width; ++r) {
+#pragma unroll
+      for (int j = 0; j < Term::sums; ++j) {
+        __syncthreads();
+        scratch[own] = sums.total[r][j];
+        for (int rows = static_cast<int>(blockDim.y) / 2; rows > 0; rows /= 2) {
+          __syncthreads();
+          if (y < rows) {
+            const C other = scratch[own + rows * columns];
+            scratch[own] += other;
+          }
+        }
+        if (y == 0) sums.total[r][j] = scratch[own];
+      }
+    }
+    if (y == 0 && column < inner) {
+#pragma unroll
+      for (int r = 0; r < width; ++r) finish(group * inner + column + r, sums.total[r]);
+    }
+  }
+}
+
+dim3 clamped_grid(std::int64_t blocks) {
+  return dim3(static_cast<unsigned>(std::clamp<std::int64_t>(blocks, 1, 1 << 16)));
+}
+
+/// A launch over pieces of `reduce`.
+struct Splits {
+  std::int64_t count, piece;
+};
+
+/// Pieces of at least `least` elements, a multiple of 64, so that there are enough blocks.
+Splits split_reduce(std::int64_t reduce, std::int64_t blocks, std::int64_t least) {
+  const std::int64_t wanted =
+      std::max<std::int64_t>(enough_blocks / std::max<std::int64_t>(blocks, 1), 1);
+  const std::int64_t count = std::clamp<std::int64_t>(reduce / least, 1, wanted);
+  const std::int64_t piece = std::max<std::int64_t>(divide_up(reduce, count * 64), 1) * 64;
+  return {std::max<std::int64_t>(divide_up(reduce, piece), 1), piece};
+}
+
+template <class Term, class Finish>
+void sum_neighbours(const char* name, const Term& term, const Finish& finish,
+                    const ReduceGeometry& g, const Splits& splits, const Work& work) {
+  const std::int64_t items = g.outer * splits.count;
+  constexpr int width = Term::vector_width;
+  const bool vectors = term.aligned() && (g.outer == 1 || g.reduce % width == 0);
+  const auto start = [&](auto kernel, const LaunchShape& shape) {
+    launch(name, kernel, shape, work, term, finish, g.outer, g.reduce, splits.count, splits.piece);
+  };
+  if (std::min(splits.piece, g.reduce) <= 1024) {
+    constexpr int rows = block_threads / warp;
+    const LaunchShape shape{clamped_grid(divide_up(items, rows)), dim3(warp, rows)};
+    if (vectors) {
+      start(sum_neighbours_kernel<warp, width, Term, Finish>, shape);
+    } else {
+      start(sum_neighbours_kernel<warp, 1, Term, Finish>, shape);
+    }
+  } else {
+    const LaunchShape shape{clamped_grid(items), dim3(block_threads)};
+    if (vectors) {
+      start(sum_neighbours_kernel<block_threads, width, Term, Finish>, shape);
+    } else {
+      start(sum_neighbours_kernel<block_threads, 1, Term, Finish>, shape);
+    }
+  }
+}
+
+/// Threads of a block along inner: a power of two of at most a warp that covers it.
+int column_threads(std::int64_t vectors) {
+  int threads = 1;
+  while (threads < warp && threads < vectors) threads *= 2;
+  return threads;
+}
+
+template <int width, class Term, class Finish>
+void sum_columns(const char* name, const Term& term, const Finish& finish, const ReduceGeometry& g,
+                 const Splits& splits, const Work& work) {
+  const int threads = column_threads(divide_up(g.inner, width));
+  const std::int64_t tiles = divide_up(g.inner, std::int64_t{threads} * width);
+  const LaunchShape shape{
+      clamped_grid(g.outer * splits.count * tiles),
+      dim3(static_cast<unsigned>(threads), static_cast<unsigned>(block_threads / threads))};
+  launch(name, sum_columns_kernel<width, Term, Finish>, shape, work, term, finish, g.outer,
+         g.reduce, g.inner, splits.count, splits.piece);
+}
+
+/// One launch of the kernel that fits the geometry.
+template <class Term, class Finish>
+void sum_pieces(const char* name, const Term& term, const Finish& finish, const ReduceGeometry& g,
+                const Splits& splits, const Work& work) {
+  constexpr int width = Term::vector_width;
+  if (g.inner == 1) {
+    sum_neighbours(name, term, finish, g, splits, work);
+  } else if (term.aligned() && g.inner % width == 0) {
+    sum_columns<width>(name, term, finish, g, splits, work);
+  } else {
+    sum_columns<1>(name, term, finish, g, splits, work);
+  }
+}
+
+/// Sums the terms of x [outer, reduce, inner] and finishes each of the [outer, inner] results.
+template <class Term, class Finish>
+void reduce_sums(const char* name, const Term& term, const Finish& finish, const ReduceGeometry& g,
+                 const Work& work) {
+  using C = typename Term::Number;
+  constexpr int sums = Term::sums;
+  const std::int64_t results = g.outer * g.inner;
+  if (results == 0) return;
+  const bool neighbours = g.inner == 1;
+  const std::int64_t blocks = neighbours ? g.outer : g.outer * divide_up(g.inner, 64);
+  const Splits splits = split_reduce(g.reduce, blocks, neighbours ? 4096 : 256);
+  if (splits.count == 1) {
+    sum_pieces(name, term, finish, g, splits, work);
+    return;
+  }
+  const Scratch<C> partial(results * splits.count * sums);
+  sum_pieces(name, term, StorePartial<C, sums>{partial.data()}, g, splits, work);
+  const double partial_bytes = static_cast<double>(results * splits.count * sums) * sizeof(C);
+  sum_pieces(name, PartialTerm<C, sums>{partial.data()}, finish, {g.outer, splits.count, g.inner},
+             {1, splits.count},
+             {.bytes = static_cast<double>(results) * sizeof(C), .cached_bytes = partial_bytes});
+}
+
+/// Reading x once and writing the results.
+template <class T>
+Work reduce_work(const ReduceGeometry& g, double result_bytes, double flops) {
+  const double results = static_cast<double>(g.outer) * static_cast<double>(g.inner);
+  const double n = results * static_cast<double>(g.reduce);
+  return {.bytes = n * sizeof(T) + results * result_bytes, .flops = n * flops};
+}
+
+/// A value and where it lies; `beats` orders by value, NaN being largest, then by place.
+template <class C>
+struct Candidate {
+  C value;
+  std::int64_t place;
+
+  __device__ bool beats(const Candidate& other) const {
+    const bool nan = value != value, other_nan = other.value != other.value;
+    if (nan != other_nan) return nan;
+    if (value == other.value || nan) return place < other.place;
+    return value > other.value;
+  }
+};
+
+// x [outer, reduce]; a warp takes a result; blockDim = (32, rows).
+template <class T>
+__global__ void max_neighbours_kernel(const T* x, T* y, std::int64_t* index, std::int64_t outer,
+                                      std::int64_t reduce) {
+  using C = Compute<T>;
+  const std::int64_t stride = std::int64_t{gridDim.x} * blockDim.y;
+  for (std::int64_t o = blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y; o < outer;
+       o += stride) {
+    Candidate<C> best{x[o * reduce], 0};
+    for (std::int64_t r = threadIdx.x; r < reduce; r += warp) {
+      const Candidate<C> candidate{x[o * reduce + r], r};
+      if (candidate.beats(best)) best = candidate;
+    }
+    for (int distance = warp / 2; distance > 0; distance /= 2) {
+      const Candidate<C> other{__shfl_xor_sync(all_lanes, best.value, distance),
+                               __shfl_xor_sync(all_lanes, best.place, distance)};
+      if (other.beats(best)) best = other;
+    }
+    if (threadIdx.x == 0) {
+      y[o] = static_cast<T>(best.value);
+      index[o] = best.place;
+    }
+  }
+}
+
+// x [outer, reduce, inner]; a thread takes a result.
+template <class T>
+__global__ void max_columns_kernel(const T* x, T* y, std::int64_t* index, std::int64_t outer,
+                                   std::int64_t reduce, std::int64_t inner) {
+  using C = Compute<T>;
+  for (auto k = first_index<std::int64_t>(); k < outer * inner; k += index_stride<std::int64_t>()) {
+    const T* from = x + k / inner * reduce * inner + k % inner;
+    Candidate<C> best{from[0], 0};
+    for (std::int64_t r = 1; r < reduce; ++r) {
+      const Candidate<C> candidate{from[r * inner], r};
+      if (candidate.beats(best)) best = candidate;
+    }
+    y[k] = static_cast<T>(best.value);
+    index[k] = best.place;
+  }
+}
+
+// dx [outer, reduce, inner], dy and index [outer, inner].
+template <class T, class Index>
+__global__ void max_backward_kernel(const T* dy, const std::int64_t* index, T* dx, Index items,
+                                    Index reduce, Index inner) {
+  for (Index i = first_index<Index>(); i < items; i += index_stride<Index>()) {
+    const Index row = i / inner;  // o * reduce + r
+    const Index o = row / reduce;
+    const Index k = o * inner + (i - row * inner);
+    const bool here = index[k] == static_cast<std::int64_t>(row - o * reduce);
+    dx[i] = here ? dy[k] : static_cast<T>(0);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void sum(const T* x, Compute<T>* y, const ReduceGeometry& g) {
+  reduce_sums("sum", SumTerm<T>{x}, StoreSum<Compute<T>>{y}, g,
+              reduce_work<T>(g, sizeof(Compute<T>), 1));
+}
+
+template <class T>
+void sum_squared_deviations(const T* x, const Compute<T>* mean, Compute<T>* y,
+                            const ReduceGeometry& g) {
+  using C = Compute<T>;
+  reduce_sums("sum_squared_deviations", DeviationTerm<T>{x, mean},
+              StoreSquaredDeviations<C>{y, static_cast<C>(g.reduce)}, g,
+              reduce_work<T>(g, 2 * sizeof(C), 4));
+}
+
+template <class T>
+void max(const T* x, T* y, std::int64_t* index, const ReduceGeometry& g) {
+  const std::int64_t results = g.outer * g.inner;
+  if (results == 0) return;
+  const Work work = reduce_work<T>(g, sizeof(T) + 8, 1);
+  if (g.inner == 1) {
+    constexpr int rows = block_threads / warp;
+    const LaunchShape shape{clamped_grid(divide_up(g.outer, rows)), dim3(warp, rows)};
+    launch("max", max_neighbours_kernel<T>, shape, work, x, y, index, g.outer, g.reduce);
+  } else {
+    launch("max", max_columns_kernel<T>, one_thread_each(results), work, x, y, index, g.outer,
+           g.reduce, g.inner);
+  }
+}
+
+template <class T>
+void max_backward(const T* dy, const std::int64_t* index, T* dx, const ReduceGeometry& g) {
+  const std::int64_t n = g.outer * g.reduce * g.inner;
+  if (n == 0) return;
+  with_index(n, [&]<class Index>(Index) {
+    launch("max_backward", max_backward_kernel<T, Index>, one_thread_each(n),
+           reduce_work<T>(g, sizeof(T) + 8, 0), dy, index, dx, n, g.reduce, g.inner);
+  });
+}
+
+#define GRADUS_INSTANTIATE(T)                                                    \
+  template void sum(const T*, Compute<T>*, const ReduceGeometry&);               \
+  template void sum_squared_deviations(const T*, const Compute<T>*, Compute<T>*, \
+                                       const ReduceGeometry&);                   \
+  template void max(const T*, T*, std::int64_t*, const ReduceGeometry&);         \
+  template void max_backward(const T*, const std::int64_t*, T*, const ReduceGeometry&);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
+
+}  // namespace gradus::cuda

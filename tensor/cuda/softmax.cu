@@ -1,0 +1,154 @@
+// Softmax over the last axis. A row belongs to one warp, or to a block where it is long; its
+// elements are read again for each pass, from the caches.
+#include <cmath>
+
+#include "tensor/cuda/device.h"
+#include "tensor/cuda/launch.h"
+#include "tensor/cuda/warp.h"
+#include "tensor/kernels.h"
+
+namespace gradus::cuda {
+namespace {
+
+constexpr int block_threads = 256;
+constexpr std::int64_t longest_warp_row = 1024;
+
+/// Largest element of a row x [columns] and the sum of exp(x - largest), in each of its threads.
+template <class C>
+struct SoftmaxSums {
+  C largest, sum;
+};
+
+template <int threads, class T>
+__device__ SoftmaxSums<Compute<T>> softmax_sums(const T* x, std::int64_t columns,
+                                                SharedArray<Compute<T>, warp>& scratch) {
+  using C = Compute<T>;
+  C largest = x[0];
+  for (std::int64_t c = threadIdx.x; c < columns; c += threads) {
+    const C value = x[c];
+    largest = value > largest ? value : largest;
+  }
+  largest = row_combine<threads>(TakeLarger{}, largest, scratch);
+  C sum = 0;
+  for (std::int64_t c = threadIdx.x; c < columns; c += threads) sum += std::exp(x[c] - largest);
+  return {largest, row_combine<threads>(AddBoth{}, sum, scratch)};
+}
+
+/// The first row of this row of threads, and the step to its next: blockDim = (threads, rows).
+__device__ std::int64_t first_row() { return blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y; }
+__device__ std::int64_t row_stride() { return std::int64_t{gridDim.x} * blockDim.y; }
+
+// x, y [rows, columns]
+template <int threads, class T>
+__global__ void softmax_kernel(const T* x, T* y, std::int64_t rows, std::int64_t columns) {
+  using C = Compute<T>;
+  __shared__ SharedArray<C, warp> scratch;
+  for (std::int64_t row = first_row(); row < rows; row += row_stride()) {
+    const T* from = x + row * columns;
+    const SoftmaxSums<C> sums = softmax_sums<threads>(from, columns, scratch);
+    const C scale = 1 / sums.sum;
+    for (std::int64_t c = threadIdx.x; c < columns; c += threads)
+      y[row * columns + c] = static_cast<T>(std::exp(from[c] - sums.largest) * scale);
+  }
+}
+
+// dy, y, dx [rows, columns]
+template <int threads, class T>
+__global__ void softmax_backward_kernel(const T* dy, const T* y, T* dx, std::int64_t rows,
+                                        std::int64_t columns) {
+  using C = Compute<T>;
+  __shared__ SharedArray<C, warp> scratch;
+  for (std::int64_t row = first_row(); row < rows; row += row_stride()) {
+    const std::int64_t begin = row * columns;
+    C sum = 0;
+    for (std::int64_t c = threadIdx.x; c < columns; c += threads)
+      sum += dy[begin + c] * y[begin + c];
+    sum = row_combine<threads>(AddBoth{}, sum, scratch);
+    for (std::int64_t c = threadIdx.x; c < columns; c += threads)
+      dx[begin + c] = static_cast<T>(y[begin + c] * (dy[begin + c] - sum));
+  }
+}
+
+// x, y [rows, columns]
+template <int threads, class T>
+__global__ void log_softmax_kernel(const T* x, T* y, std::int64_t rows, std::int64_t columns) {
+  using C = Compute<T>;
+  __shared__ SharedArray<C, warp> scratch;
+  for (std::int64_t row = first_row(); row < rows; row += row_stride()) {
+    const T* from = x + row * columns;
+    const SoftmaxSums<C> sums = softmax_sums<threads>(from, columns, scratch);
+    const C log_sum = std::log(sums.sum);
+    for (std::int64_t c = threadIdx.x; c < columns; c += threads)
+      y[row * columns + c] = static_cast<T>(from[c] - sums.largest - log_sum);
+  }
+}
+
+// dy, y, dx [rows, columns]
+template <int threads, class T>
+__global__ void log_softmax_backward_kernel(const T* dy, const T* y, T* dx, std::int64_t rows,
+                                            std::int64_t columns) {
+  using C = Compute<T>;
+  __shared__ SharedArray<C, warp> scratch;
+  for (std::int64_t row = first_row(); row < rows; row += row_stride()) {
+    const std::int64_t begin = row * columns;
+    C sum = 0;
+    for (std::int64_t c = threadIdx.x; c < columns; c += threads) sum += dy[begin + c];
+    sum = row_combine<threads>(AddBoth{}, sum, scratch);
+    for (std::int64_t c = threadIdx.x; c < columns; c += threads)
+      dx[begin + c] = static_cast<T>(dy[begin + c] - std::exp(Compute<T>{y[begin + c]}) * sum);
+  }
+}
+
+/// Launches the kernel for warps or the one for blocks. `arrays` are moved, each once.
+template <class T, class... Parameters, class... Arguments>
+void launch_rows(const char* name, void (*warp_kernel)(Parameters...),
+                 void (*block_kernel)(Parameters...), int arrays, std::int64_t rows,
+                 std::int64_t columns, Arguments... pointers) {
+  if (rows * columns == 0) return;
+  const bool short_rows = columns <= longest_warp_row;
+  const int rows_per_block = short_rows ? block_threads / warp : 1;
+  const std::int64_t blocks = std::min<std::int64_t>(divide_up(rows, rows_per_block), 1 << 16);
+  const LaunchShape shape{dim3(static_cast<unsigned>(blocks)),
+                          short_rows ? dim3(warp, block_threads / warp) : dim3(block_threads)};
+  const double n = static_cast<double>(rows) * static_cast<double>(columns);
+  launch(name, short_rows ? warp_kernel : block_kernel, shape,
+         {.bytes = arrays * n * sizeof(T), .flops = 5 * n}, pointers..., rows, columns);
+}
+
+}  // namespace
+
+template <class T>
+void softmax(const T* x, T* y, std::int64_t rows, std::int64_t columns) {
+  launch_rows<T>("softmax", softmax_kernel<warp, T>, softmax_kernel<block_threads, T>, 2, rows,
+                 columns, x, y);
+}
+
+template <class T>
+void softmax_backward(const T* dy, const T* y, T* dx, std::int64_t rows, std::int64_t columns) {
+  launch_rows<T>("softmax_backward", softmax_backward_kernel<warp, T>,
+                 softmax_backward_kernel<block_threads, T>, 3, rows, columns, dy, y, dx);
+}
+
+template <class T>
+void log_softmax(const T* x, T* y, std::int64_t rows, std::int64_t columns) {
+  launch_rows<T>("log_softmax", log_softmax_kernel<warp, T>, log_softmax_kernel<block_threads, T>,
+                 2, rows, columns, x, y);
+}
+
+template <class T>
+void log_softmax_backward(const T* dy, const T* y, T* dx, std::int64_t rows, std::int64_t columns) {
+  launch_rows<T>("log_softmax_backward", log_softmax_backward_kernel<warp, T>,
+                 log_softmax_backward_kernel<block_threads, T>, 3, rows, columns, dy, y, dx);
+}
+
+#define GRADUS_INSTANTIATE(T)                                                            \
+  template void softmax<T>(const T*, T*, std::int64_t, std::int64_t);                    \
+  template void softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t); \
+  template void log_softmax<T>(const T*, T*, std::int64_t, std::int64_t);                \
+  template void log_softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
+#undef GRADUS_INSTANTIATE
+
+}  // namespace gradus::cuda
