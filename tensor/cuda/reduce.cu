@@ -1,11 +1,10 @@
-// Reductions of [outer, reduce, inner] to [outer, inner] in fixed trees.
+// Sums over [outer, reduce, inner] to [outer, inner] in fixed trees.
 //
 // Where inner is 1, the elements of a result are neighbours, and a warp or a block takes them; else
 // the threads of a block lie along inner and along reduce. Where there are few results, `reduce` is
 // split among blocks, whose partial sums a second launch adds.
 #include <algorithm>
 
-#include "tensor/cuda/index.h"
 #include "tensor/cuda/launch.h"
 #include "tensor/cuda/map.h"
 #include "tensor/cuda/warp.h"
@@ -87,9 +86,9 @@ struct StoreSum {
 template <class C>
 struct StoreSquaredDeviations {
   C* y;
-  C n;
+  std::int64_t reduce;
   __device__ void operator()(std::int64_t k, const C (&s)[2]) const {
-    const C corrected = s[1] - s[0] * (s[0] / n);
+    const C corrected = s[1] - s[0] * (s[0] / static_cast<C>(reduce));
     y[k] = corrected < 0 ? C{0} : corrected;
   }
 };
@@ -312,75 +311,6 @@ Work reduce_work(const ReduceGeometry& g, double result_bytes, double flops) {
   return {.bytes = n * sizeof(T) + results * result_bytes, .flops = n * flops};
 }
 
-/// A value and where it lies; `beats` orders by value, NaN being largest, then by place.
-template <class C>
-struct Candidate {
-  C value;
-  std::int64_t place;
-
-  __device__ bool beats(const Candidate& other) const {
-    const bool nan = value != value, other_nan = other.value != other.value;
-    if (nan != other_nan) return nan;
-    if (value == other.value || nan) return place < other.place;
-    return value > other.value;
-  }
-};
-
-// x [outer, reduce]; a warp takes a result; blockDim = (32, rows).
-template <class T>
-__global__ void max_neighbours_kernel(const T* x, T* y, std::int64_t* index, std::int64_t outer,
-                                      std::int64_t reduce) {
-  using C = Compute<T>;
-  const std::int64_t stride = std::int64_t{gridDim.x} * blockDim.y;
-  for (std::int64_t o = blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y; o < outer;
-       o += stride) {
-    Candidate<C> best{x[o * reduce], 0};
-    for (std::int64_t r = threadIdx.x; r < reduce; r += warp) {
-      const Candidate<C> candidate{x[o * reduce + r], r};
-      if (candidate.beats(best)) best = candidate;
-    }
-    for (int distance = warp / 2; distance > 0; distance /= 2) {
-      const Candidate<C> other{__shfl_xor_sync(all_lanes, best.value, distance),
-                               __shfl_xor_sync(all_lanes, best.place, distance)};
-      if (other.beats(best)) best = other;
-    }
-    if (threadIdx.x == 0) {
-      y[o] = static_cast<T>(best.value);
-      index[o] = best.place;
-    }
-  }
-}
-
-// x [outer, reduce, inner]; a thread takes a result.
-template <class T>
-__global__ void max_columns_kernel(const T* x, T* y, std::int64_t* index, std::int64_t outer,
-                                   std::int64_t reduce, std::int64_t inner) {
-  using C = Compute<T>;
-  for (auto k = first_index<std::int64_t>(); k < outer * inner; k += index_stride<std::int64_t>()) {
-    const T* from = x + k / inner * reduce * inner + k % inner;
-    Candidate<C> best{from[0], 0};
-    for (std::int64_t r = 1; r < reduce; ++r) {
-      const Candidate<C> candidate{from[r * inner], r};
-      if (candidate.beats(best)) best = candidate;
-    }
-    y[k] = static_cast<T>(best.value);
-    index[k] = best.place;
-  }
-}
-
-// dx [outer, reduce, inner], dy and index [outer, inner].
-template <class T, class Index>
-__global__ void max_backward_kernel(const T* dy, const std::int64_t* index, T* dx, Index items,
-                                    Index reduce, Index inner) {
-  for (Index i = first_index<Index>(); i < items; i += index_stride<Index>()) {
-    const Index row = i / inner;  // o * reduce + r
-    const Index o = row / reduce;
-    const Index k = o * inner + (i - row * inner);
-    const bool here = index[k] == static_cast<std::int64_t>(row - o * reduce);
-    dx[i] = here ? dy[k] : static_cast<T>(0);
-  }
-}
-
 }  // namespace
 
 template <class T>
@@ -394,41 +324,13 @@ void sum_squared_deviations(const T* x, const Compute<T>* mean, Compute<T>* y,
                             const ReduceGeometry& g) {
   using C = Compute<T>;
   reduce_sums("sum_squared_deviations", DeviationTerm<T>{x, mean},
-              StoreSquaredDeviations<C>{y, static_cast<C>(g.reduce)}, g,
-              reduce_work<T>(g, 2 * sizeof(C), 4));
-}
-
-template <class T>
-void max(const T* x, T* y, std::int64_t* index, const ReduceGeometry& g) {
-  const std::int64_t results = g.outer * g.inner;
-  if (results == 0) return;
-  const Work work = reduce_work<T>(g, sizeof(T) + 8, 1);
-  if (g.inner == 1) {
-    constexpr int rows = block_threads / warp;
-    const LaunchShape shape{clamped_grid(divide_up(g.outer, rows)), dim3(warp, rows)};
-    launch("max", max_neighbours_kernel<T>, shape, work, x, y, index, g.outer, g.reduce);
-  } else {
-    launch("max", max_columns_kernel<T>, one_thread_each(results), work, x, y, index, g.outer,
-           g.reduce, g.inner);
-  }
-}
-
-template <class T>
-void max_backward(const T* dy, const std::int64_t* index, T* dx, const ReduceGeometry& g) {
-  const std::int64_t n = g.outer * g.reduce * g.inner;
-  if (n == 0) return;
-  with_index(n, [&]<class Index>(Index) {
-    launch("max_backward", max_backward_kernel<T, Index>, one_thread_each(n),
-           reduce_work<T>(g, sizeof(T) + 8, 0), dy, index, dx, n, g.reduce, g.inner);
-  });
+              StoreSquaredDeviations<C>{y, g.reduce}, g, reduce_work<T>(g, 2 * sizeof(C), 4));
 }
 
 #define GRADUS_INSTANTIATE(T)                                                    \
   template void sum(const T*, Compute<T>*, const ReduceGeometry&);               \
   template void sum_squared_deviations(const T*, const Compute<T>*, Compute<T>*, \
-                                       const ReduceGeometry&);                   \
-  template void max(const T*, T*, std::int64_t*, const ReduceGeometry&);         \
-  template void max_backward(const T*, const std::int64_t*, T*, const ReduceGeometry&);
+                                       const ReduceGeometry&);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
 GRADUS_INSTANTIATE(BFloat16)
