@@ -29,7 +29,7 @@ float mean_grey(const float* planes, int pixels) {
 
 void adjust_brightness(float* planes, int pixels, float factor) {
 #pragma omp simd
-  for (int i = 0; i < 3 * pixels; ++i) planes[i] = clamp_unit(factor * planes[i]);
+  for (int i = 0; i < 3 * pixels; ++i) planes[i] = brighten(planes[i], factor);
 }
 
 void adjust_contrast(float* planes, int pixels, float factor) {
@@ -87,9 +87,9 @@ void normalize(const float* planes, int pixels, const float mean[3], const float
   const float std_r = std[0], std_g = std[1], std_b = std[2];
 #pragma omp simd
   for (int i = 0; i < pixels; ++i) {
-    output[3 * i + 0] = (r[i] - mean_r) / std_r;
-    output[3 * i + 1] = (g[i] - mean_g) / std_g;
-    output[3 * i + 2] = (b[i] - mean_b) / std_b;
+    output[3 * i + 0] = normalize(r[i], mean_r, std_r);
+    output[3 * i + 1] = normalize(g[i], mean_g, std_g);
+    output[3 * i + 2] = normalize(b[i], mean_b, std_b);
   }
 }
 

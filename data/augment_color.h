@@ -13,6 +13,9 @@ GRADUS_HOST_DEVICE inline float clamp_unit(float x) {
   return low < 1.0f ? low : 1.0f;
 }
 
+/// clamp(factor x, 0, 1).
+GRADUS_HOST_DEVICE inline float brighten(float x, float factor) { return clamp_unit(factor * x); }
+
 /// Luma with the weights of ITU-R BT.601.
 GRADUS_HOST_DEVICE inline float grey(float r, float g, float b) {
   return 0.2989f * r + 0.587f * g + 0.114f * b;
@@ -26,6 +29,11 @@ GRADUS_HOST_DEVICE inline float blend(float a, float b, float factor) {
 /// 1 - x where x >= threshold.
 GRADUS_HOST_DEVICE inline float solarize(float x, float threshold) {
   return x >= threshold ? 1.0f - x : x;
+}
+
+/// (x - mean) / std.
+GRADUS_HOST_DEVICE inline float normalize(float x, float mean, float std) {
+  return (x - mean) / std;
 }
 
 /// One channel of a colour with value `value` (its maximum), chroma `chroma` (maximum - minimum)
@@ -69,7 +77,7 @@ void adjust_hue(float* planes, int pixels, float shift);
 void grayscale(float* planes, int pixels);
 /// Inverts the values that reach `threshold`.
 void solarize(float* planes, int pixels, float threshold);
-/// (x - mean) / std, from planes [3, pixels] to interleaved [pixels, 3].
+/// Normalises, from planes [3, pixels] to interleaved [pixels, 3].
 void normalize(const float* planes, int pixels, const float mean[3], const float std[3],
                float* output);
 

@@ -1,6 +1,5 @@
 #include "data/augment_geometry.h"
 
-#include <algorithm>
 #include <cstddef>
 
 namespace gradus::data {
@@ -90,13 +89,11 @@ void resized_crop(const std::uint8_t* image, int image_width, const CropBox& box
 }
 
 void gaussian_blur(float* planes, int size, float sigma, GeometryScratch& scratch) {
-  const float e = std::exp(-0.5f / (sigma * sigma));
-  const float centre = 1.0f / (1.0f + 2.0f * e);
-  const float side = e * centre;
+  const auto [centre, side] = blur_weights(sigma);
   scratch.blurred.resize(count(size, size));
   float* temporary = scratch.blurred.data();
-  const int second = std::min(1, size - 1);  // what lies beyond the first pixel, reflected
-  const int last_but_one = std::max(0, size - 2);
+  const int second = reflect_index(-1, size);  // what lies beyond the first pixel
+  const int last_but_one = reflect_index(size, size);
   for (int c = 0; c < 3; ++c) {
     float* plane = planes + c * size * size;
     for (int y = 0; y < size; ++y) {

@@ -60,6 +60,26 @@ GRADUS_HOST_DEVICE inline ResizeTaps resize_taps(Interpolation interpolation, in
   return taps;
 }
 
+/// The pixel that stands for `index` in [-1, size] when the border reflects without repeating the
+/// edge pixel: 1 for -1, size - 2 for size.
+GRADUS_HOST_DEVICE inline int reflect_index(int index, int size) {
+  const int reflected = index < 0 ? -index : (index < size ? index : 2 * size - 2 - index);
+  return clamp_index(reflected, size);
+}
+
+/// A blur's weights along one axis: [side, centre, side].
+struct BlurWeights {
+  float centre;
+  float side;
+};
+
+/// [e, 1, e] / (1 + 2e), e = exp(-1 / (2 sigma^2)).
+GRADUS_HOST_DEVICE inline BlurWeights blur_weights(float sigma) {
+  const float e = std::exp(-0.5f / (sigma * sigma));
+  const float centre = 1.0f / (1.0f + 2.0f * e);
+  return {centre, e * centre};
+}
+
 /// A rectangle of the source image, in pixels.
 struct CropBox {
   int top;
@@ -84,8 +104,8 @@ void resized_crop(const std::uint8_t* image, int image_width, const CropBox& box
                   GeometryScratch& scratch);
 
 /// Gaussian blur with a 3x3 kernel of standard deviation `sigma` (pixels), in place on planes
-/// [3, size, size]: along each axis [e, 1, e] / (1 + 2e), e = exp(-1 / (2 sigma^2)); the border
-/// reflects without repeating the edge pixel.
+/// [3, size, size], with blur_weights along each axis; the border reflects without repeating the
+/// edge pixel.
 void gaussian_blur(float* planes, int size, float sigma, GeometryScratch& scratch);
 
 }  // namespace gradus::data

@@ -4,13 +4,10 @@
 
 #include <filesystem>
 
+#include "data/cifar10_statistics.h"
 #include "data/dataset.h"
 
 namespace gradus::data {
-
-/// Mean and standard deviation of the training pixels in [0, 1], by channel (R, G, B).
-inline constexpr float cifar10_mean[3] = {0.4914f, 0.4822f, 0.4465f};
-inline constexpr float cifar10_std[3] = {0.2470f, 0.2435f, 0.2616f};
 
 /// Reads 50,000 training images (data_batch_1.bin .. data_batch_5.bin) or 10,000 test images
 /// (test_batch.bin) as uint8 [N, 32, 32, 3].

@@ -16,10 +16,10 @@ enum class Split : std::uint8_t { train, test };
 /// "train" or "test".
 constexpr std::string_view name(Split split) { return split == Split::train ? "train" : "test"; }
 
-/// Images with their class labels, on the CPU. Copies share the elements.
+/// Images with their class labels. Copies share the elements.
 struct Dataset {
-  Tensor images;                         ///< uint8 [N, H, W, 3]
-  Tensor labels;                         ///< int64 [N], each in [0, class_names.size())
+  Tensor images;                         ///< uint8 [N, H, W, 3], on any device
+  Tensor labels;                         ///< int64 [N] on the CPU, in [0, class_names.size())
   std::vector<std::string> class_names;  ///< one a class
 
   std::int64_t size() const { return images.defined() ? images.size(0) : 0; }
@@ -32,6 +32,9 @@ struct Dataset {
     const std::int64_t kept = count < size() ? count : size();
     return {images.slice(0, kept), labels.slice(0, kept), class_names};
   }
+
+  /// This set with its images on `device`, for several loaders that share them there.
+  Dataset to(Device device) const { return {images.to(device), labels, class_names}; }
 };
 
 }  // namespace gradus::data

@@ -23,9 +23,14 @@ void validate(const Dataset& dataset) {
   check(dataset.labels.dtype() == DType::int64 && dataset.labels.shape() == Shape{images[0]},
         "loader", "labels must be int64 [N]; got {} {} beside images {}",
         name(dataset.labels.dtype()), dataset.labels.shape(), images);
+  check(dataset.labels.device() == Device::cpu, "loader", "labels must lie on the CPU");
 }
 
-void validate(const LoaderOptions& options, std::int64_t samples) {
+void validate(const LoaderOptions& options, std::int64_t samples, Device images) {
+  check(options.device == Device::cpu || cuda_available(), "loader", "{} cannot be used: {}",
+        name(options.device), cuda_unavailable_reason());
+  check(images == Device::cpu || images == options.device, "loader",
+        "the data set lies on {}, the batches would lie on {}", name(images), name(options.device));
   check(options.batch_size >= 1, "loader", "batch size must be at least 1; got {}",
         options.batch_size);
   check(options.views >= 1 && options.views <= 16, "loader", "views must lie in [1, 16]; got {}",
@@ -46,7 +51,8 @@ void validate(const LoaderOptions& options, std::int64_t samples) {
 Loader::Loader(Dataset dataset, const LoaderOptions& options)
     : dataset_(std::move(dataset)), options_(options) {
   validate(dataset_);
-  validate(options_, dataset_.size());
+  validate(options_, dataset_.size(), dataset_.images.device());
+  images_ = dataset_.images.to(options_.device);
 }
 
 std::int64_t Loader::batches_per_epoch() const {
@@ -59,53 +65,93 @@ void Loader::start_epoch(std::int64_t epoch, std::int64_t first_batch) {
         "first batch must lie in [0, {}]; got {}", batches_per_epoch(), first_batch);
   prefetcher_.reset();
   const Tensor order = epoch_order(dataset_.size(), options_.shuffle, options_.seed, epoch);
-  prefetcher_ = std::make_unique<Prefetcher<Batch>>(
-      [this, order, epoch](std::int64_t index) { return make_batch(order, epoch, index); },
+  prefetcher_ = std::make_unique<Prefetcher<Prepared>>(
+      [this, order, epoch](std::int64_t index) { return prepare(order, epoch, index); },
       first_batch, batches_per_epoch(), options_.workers, options_.prefetch);
 }
 
-std::optional<Batch> Loader::next() {
-  check(prefetcher_ != nullptr, "loader", "start_epoch must be called before next");
-  const auto start = std::chrono::steady_clock::now();
-  std::optional<Batch> batch = prefetcher_->next();
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  seconds_waited_ += elapsed.count();
-  return batch;
+std::optional<Batch> Loader::next() { return take(nullptr); }
+
+std::optional<Batch> Loader::next_into(Tensor& images) {
+  check(
+      images.defined() && images.dtype() == DType::float32 && images.device() == options_.device &&
+          images.shape() == images_shape(options_.batch_size),
+      "loader", "images must be written into float32 {} on {}; got {}",
+      images_shape(options_.batch_size), name(options_.device),
+      images.defined()
+          ? fmt::format("{} {} on {}", name(images.dtype()), images.shape(), name(images.device()))
+          : "an undefined tensor");
+  return take(&images);
 }
 
-Batch Loader::make_batch(const Tensor& order, std::int64_t epoch, std::int64_t index) const {
-  const std::int64_t first = index * options_.batch_size;
-  const std::int64_t count = std::min(options_.batch_size, dataset_.size() - first);
-  const std::int64_t size = options_.augment.size;
-  Batch batch;
-  batch.epoch = epoch;
-  batch.index = index;
-  batch.samples = empty({count}, {DType::int64});
-  batch.labels = empty({count}, {DType::int64});
-  batch.images = empty({options_.views * count, size, size, 3});
+std::optional<Batch> Loader::take(Tensor* destination) {
+  check(prefetcher_ != nullptr, "loader", "start_epoch must be called before next");
+  const auto start = std::chrono::steady_clock::now();
+  std::optional<Prepared> prepared = prefetcher_->next();
+  if (prepared) finish(*prepared, destination);
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  seconds_waited_ += elapsed.count();
+  if (!prepared) return std::nullopt;
+  return std::move(prepared->batch);
+}
 
-  const auto height = static_cast<int>(dataset_.height());
-  const auto width = static_cast<int>(dataset_.width());
-  auto* samples = batch.samples.data<std::int64_t>();
-  std::copy_n(order.data<std::int64_t>() + first, count, samples);
-  const std::int64_t* all_labels = dataset_.labels.data<std::int64_t>();
-  const std::uint8_t* all_images = dataset_.images.data<std::uint8_t>();
-  auto* labels = batch.labels.data<std::int64_t>();
-  auto* output = batch.images.data<float>();
-  AugmentScratch scratch;
-  for (int view = 0; view < options_.views; ++view) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      const AugmentParameters parameters = draw_parameters(
-          options_.augment, height, width,
-          {.seed = options_.seed, .epoch = epoch, .sample = samples[i], .view = view});
-      apply(options_.augment, parameters, all_images + samples[i] * height * width * 3, width,
-            output, scratch);
-      output += size * size * 3;
-    }
+void Loader::finish(Prepared& prepared, Tensor* destination) const {
+  Batch& batch = prepared.batch;
+  const std::int64_t count = batch.size();
+  const Tensor made = batch.images;  // by a worker, on the CPU
+  if (destination) {
+    batch.images = destination->slice(0, options_.views * count);
+    if (made) batch.images.copy_from(made);
+  } else if (!made) {
+    batch.images = empty(images_shape(count), {DType::float32, options_.device});
+  }
+  if (!made) augment(options_.augment, prepared.plan, images_, batch.images);
+  for (std::int64_t view = 0; view < options_.views; ++view) {
     batch.views.push_back(batch.images.slice(view * count, (view + 1) * count));
   }
+}
+
+Shape Loader::images_shape(std::int64_t samples) const {
+  return {options_.views * samples, options_.augment.size, options_.augment.size, 3};
+}
+
+Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
+                                 std::int64_t index) const {
+  const std::int64_t first = index * options_.batch_size;
+  const std::int64_t count = std::min(options_.batch_size, dataset_.size() - first);
+  Prepared prepared;
+  Batch& batch = prepared.batch;
+  batch.epoch = epoch;
+  batch.index = index;
+  batch.samples = order.slice(first, first + count).clone();
+  batch.labels = empty({count}, {DType::int64});
+  const auto* samples = batch.samples.data<std::int64_t>();
+  const auto* all_labels = dataset_.labels.data<std::int64_t>();
+  auto* labels = batch.labels.data<std::int64_t>();
   for (std::int64_t i = 0; i < count; ++i) labels[i] = all_labels[samples[i]];
-  return batch;
+
+  prepared.plan = draw_views(batch);
+  if (options_.device == Device::cpu) {
+    batch.images = empty(images_shape(count));
+    augment(options_.augment, prepared.plan, images_, batch.images);
+  }
+  return prepared;
+}
+
+std::vector<AugmentedView> Loader::draw_views(const Batch& batch) const {
+  const auto height = static_cast<int>(dataset_.height());
+  const auto width = static_cast<int>(dataset_.width());
+  const std::int64_t* samples = batch.samples.data<std::int64_t>();
+  std::vector<AugmentedView> views;
+  views.reserve(static_cast<std::size_t>(options_.views * batch.size()));
+  for (int view = 0; view < options_.views; ++view) {
+    for (std::int64_t i = 0; i < batch.size(); ++i) {
+      const ViewId id{
+          .seed = options_.seed, .epoch = batch.epoch, .sample = samples[i], .view = view};
+      views.push_back({samples[i], draw_parameters(options_.augment, height, width, id)});
+    }
+  }
+  return views;
 }
 
 }  // namespace gradus::data

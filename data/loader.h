@@ -20,15 +20,16 @@ struct LoaderOptions {
   int workers = 2;         ///< threads; 0: batches are made on the calling thread
   int prefetch = 4;        ///< batches in the making or waiting, at most
   std::uint64_t seed = 0;
+  Device device = Device::cpu;  ///< where the images are made and lie
   AugmentOptions augment = {};
 };
 
-/// One batch of B samples, on the CPU.
+/// One batch of B samples. The images lie on the loader's device, the rest on the CPU.
 struct Batch {
   Tensor images;  ///< float32 [views * B, size, size, 3]: all first views, then all second
   std::vector<Tensor> views;  ///< slices of `images`, each [B, size, size, 3]
-  Tensor labels;              ///< int64 [B]
-  Tensor samples;             ///< int64 [B]: indices in the data set
+  Tensor labels;              ///< int64 [B], on the CPU
+  Tensor samples;             ///< int64 [B], on the CPU: indices in the data set
   std::int64_t epoch = 0;
   std::int64_t index = 0;  ///< position in the epoch
 
@@ -36,13 +37,18 @@ struct Batch {
 };
 
 /// Yields an epoch's batches in order. A batch depends only on the data set, the options, the epoch
-/// and its index, never on the number of workers or on where the epoch was started.
+/// and its index, never on the number of workers or on where the epoch was started; and on the
+/// device only by rounding.
 ///
 ///     loader.start_epoch(epoch);
 ///     while (auto batch = loader.next()) { ... }
 ///
+/// On the CPU the workers make whole batches. On the GPU they draw the random choices; the pixels
+/// stay on the GPU from the start (unless the data set lies there already, the loader copies its
+/// images there once), and `next` starts the kernel that makes the views of them.
+///
 /// Used from one thread. The constructor throws Error if an option is out of range, the data set is
-/// malformed, or `drop_last` leaves no batch.
+/// malformed or lies on another device, the device cannot be used, or `drop_last` leaves no batch.
 class Loader {
  public:
   Loader(Dataset dataset, const LoaderOptions& options);
@@ -57,17 +63,33 @@ class Loader {
   void start_epoch(std::int64_t epoch, std::int64_t first_batch = 0);
   /// The next batch, or nothing at the end of the epoch. Rethrows what failed in a worker.
   std::optional<Batch> next();
+  /// The same, with the images written into `images`: float32 [views * batch size, size, size, 3]
+  /// on the loader's device, an address that stays, as a captured graph needs it. The batch's
+  /// images are a slice of it: its first views * B rows.
+  std::optional<Batch> next_into(Tensor& images);
 
-  /// Seconds that `next` has taken so far, in all epochs: the time the consumer stood still.
+  /// Seconds that `next` and `next_into` have taken so far, in all epochs: the time the consumer
+  /// stood still.
   double seconds_waited() const { return seconds_waited_; }
 
  private:
-  Batch make_batch(const Tensor& order, std::int64_t epoch, std::int64_t index) const;
+  /// What workers make: on the CPU a whole batch, on the GPU all but its images.
+  struct Prepared {
+    Batch batch;
+    std::vector<AugmentedView> plan;  // [views * B], for the images
+  };
+
+  Prepared prepare(const Tensor& order, std::int64_t epoch, std::int64_t index) const;
+  std::vector<AugmentedView> draw_views(const Batch& batch) const;
+  Shape images_shape(std::int64_t samples) const;
+  std::optional<Batch> take(Tensor* destination);
+  void finish(Prepared& prepared, Tensor* destination) const;  // the images, and the slices of them
 
   Dataset dataset_;
   LoaderOptions options_;
+  Tensor images_;  // the data set's, on the loader's device
   double seconds_waited_ = 0.0;
-  std::unique_ptr<Prefetcher<Batch>> prefetcher_;  // last: its threads use the members above
+  std::unique_ptr<Prefetcher<Prepared>> prefetcher_;  // last: its threads use the members above
 };
 
 }  // namespace gradus::data

@@ -1,0 +1,83 @@
+// What an augmentation does: its options, the random choices of one view, and which image a view is
+// made of. Plain structs that a kernel can be handed; no fmt here: nvcc reads this header.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "data/augment_geometry.h"
+#include "data/cifar10_statistics.h"
+
+namespace gradus::data {
+
+/// Colour jitter: factors are uniform on [max(0, 1 - v), 1 + v], the hue shift on [-hue, hue] of a
+/// full turn; the four come in random order. A strength of 0 leaves that one out.
+struct JitterOptions {
+  float brightness = 0.4f;
+  float contrast = 0.4f;
+  float saturation = 0.2f;
+  float hue = 0.1f;
+};
+
+/// The whole augmentation. The steps come in this order: random resized crop, flip, colour jitter,
+/// grayscale, blur, solarize, normalise. (A flip commutes with all steps after the crop, so recipes
+/// that flip last are covered too.) The defaults do nothing but normalise with CIFAR-10's
+/// statistics.
+struct AugmentOptions {
+  int size = 32;             ///< output height and width
+  bool random_crop = false;  ///< otherwise the whole image is resized to `size` (a copy if equal)
+  std::array<float, 2> crop_scale = {0.2f, 1.0f};          ///< area of the crop, of the image's
+  std::array<float, 2> crop_ratio = {0.75f, 4.0f / 3.0f};  ///< width / height of the crop
+  Interpolation interpolation = Interpolation::bilinear;
+  float flip_probability = 0.0f;
+  float jitter_probability = 0.0f;
+  JitterOptions jitter = {};
+  float grayscale_probability = 0.0f;
+  float blur_probability = 0.0f;
+  std::array<float, 2> blur_sigma = {0.1f, 2.0f};
+  float solarize_probability = 0.0f;
+  float solarize_threshold = 0.5f;
+  std::array<float, 3> mean = {cifar10_mean[0], cifar10_mean[1], cifar10_mean[2]};
+  std::array<float, 3> std = {cifar10_std[0], cifar10_std[1], cifar10_std[2]};
+};
+
+/// Throws Error if a value is out of range.
+void validate(const AugmentOptions& options);
+
+/// VICReg's (Bardes et al., ICLR 2022) for CIFAR-10: crop of 20 to 100 %, bilinear; flip 0.5;
+/// jitter (0.4, 0.4, 0.2, 0.1) with probability 0.8; grayscale 0.2; blur 0.5; solarize 0.2.
+AugmentOptions vicreg_augmentation();
+/// solo-learn's VICReg recipe for CIFAR-10: bicubic crop, no blur, solarize 0.1; the rest as above.
+AugmentOptions solo_learn_augmentation();
+/// For training a linear classifier: random resized crop and flip. `minimum_scale` 0.08 gives
+/// torchvision's default, which solo-learn's offline evaluation uses.
+AugmentOptions linear_eval_train_augmentation(float minimum_scale = 0.2f);
+/// For test images.
+AugmentOptions normalize_only();
+
+/// The four operations of the colour jitter.
+enum class JitterStep : std::uint8_t { brightness, contrast, saturation, hue };
+
+/// Every random choice for one view of one image: a plain struct that a kernel can be handed.
+struct AugmentParameters {
+  CropBox crop;
+  bool flip;
+  bool jitter;
+  JitterStep jitter_order[4];
+  float brightness;
+  float contrast;
+  float saturation;
+  float hue;
+  bool grayscale;
+  bool blur;
+  float blur_sigma;
+  bool solarize;
+};
+
+/// A view to make: of which image, and with which random choices.
+struct AugmentedView {
+  std::int64_t sample;  ///< index in the data set
+  AugmentParameters parameters;
+};
+
+}  // namespace gradus::data

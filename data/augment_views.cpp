@@ -1,0 +1,53 @@
+// Many views at once, on the device of the images.
+#include "data/augment.h"
+#include "data/kernels.h"
+#include "tensor/check.h"
+#include "tensor/dispatch.h"
+
+namespace gradus::data {
+namespace {
+
+void check_views(std::span<const AugmentedView> views, const Shape& images) {
+  for (const AugmentedView& view : views) {
+    check(view.sample >= 0 && view.sample < images[0], "augment",
+          "sample {} does not lie in images {}", view.sample, images);
+    const CropBox& box = view.parameters.crop;
+    check(box.top >= 0 && box.left >= 0 && box.height >= 1 && box.width >= 1 &&
+              box.height <= images[1] - box.top && box.width <= images[2] - box.left,
+          "augment", "the crop (top {}, left {}, height {}, width {}) does not lie in images {}",
+          box.top, box.left, box.height, box.width, images);
+  }
+}
+
+}  // namespace
+
+void augment(const AugmentOptions& options, std::span<const AugmentedView> views,
+             const Tensor& images, Tensor& output) {
+  check(images.defined() && output.defined(), "augment", "images and output must be defined");
+  const Shape& shape = images.shape();
+  check(images.dtype() == DType::uint8 && shape.rank() == 4 && shape[3] == 3, "augment",
+        "images must be uint8 [N, H, W, 3]; got {} {}", name(images.dtype()), shape);
+  const auto count = static_cast<std::int64_t>(views.size());
+  const Shape expected = {count, options.size, options.size, 3};
+  check(output.dtype() == DType::float32 && output.shape() == expected &&
+            output.device() == images.device(),
+        "augment", "output must be float32 {} on {}, where the images lie; got {} {} on {}",
+        expected, name(images.device()), name(output.dtype()), output.shape(),
+        name(output.device()));
+  check_views(views, shape);
+  if (count == 0) return;
+
+  const Device device = images.device();
+  const AugmentedView* on_device = views.data();
+  Tensor copy;  // of the views, on the GPU
+  if (device != Device::cpu) {
+    copy = empty({static_cast<std::int64_t>(views.size_bytes())}, {DType::uint8, device});
+    copy_bytes(copy.raw(), device, views.data(), Device::cpu, views.size_bytes());
+    on_device = static_cast<const AugmentedView*>(copy.raw());
+  }
+  GRADUS_KERNEL(device, augment(options, on_device, count, images.data<std::uint8_t>(),
+                                static_cast<int>(shape[1]), static_cast<int>(shape[2]),
+                                output.data<float>()));
+}
+
+}  // namespace gradus::data
