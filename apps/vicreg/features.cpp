@@ -1,7 +1,5 @@
 #include "apps/vicreg/features.h"
 
-#include <cstring>
-
 #include "autograd/variable.h"
 #include "data/loader.h"
 
@@ -15,8 +13,10 @@ Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
                                 .views = 1,
                                 .shuffle = false,
                                 .workers = 1,
+                                .device = encoder.device(),
                                 .augment = data::normalize_only()});
-  Tensor features = empty({dataset.size(), encoder.feature_count()});
+  Tensor features =
+      empty({dataset.size(), encoder.feature_count()}, {DType::float32, encoder.device()});
   std::int64_t done = 0;
   loader.start_epoch(0);
   while (const auto batch = loader.next()) {

@@ -38,7 +38,8 @@ Tensor knn_scores(const Tensor& train_features, const Tensor& train_labels,
   constexpr std::int64_t block = 256;  // test images at a time: similarity [256, N]
   for (std::int64_t begin = 0; begin < test_count; begin += block) {
     const std::int64_t end = std::min(test_count, begin + block);
-    const Tensor similarity = matmul(test.slice(begin, end), train, {.transpose_b = true});
+    const Tensor similarity =
+        matmul(test.slice(begin, end), train, {.transpose_b = true}).to(Device::cpu);
     const float* values = similarity.data<float>();
     float* output = scores.data<float>() + begin * classes;
 #pragma omp parallel for

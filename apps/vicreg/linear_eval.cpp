@@ -27,6 +27,7 @@ struct EvalOptions {
   bool linear = true;
   KnnOptions knn_options;
   std::string device = "auto";
+  bool tf32 = false;
   int threads = 0;
   int workers = 2;
   std::uint64_t seed = 0;
@@ -77,8 +78,11 @@ void add_options(CLI::App& app, EvalOptions& o) {
       ->group("Data");
   add_protocol_options(app, o.protocol);
   add_architecture_options(app, o.model, "Encoder (with --untrained)");
-  app.add_option("--device", o.device, "auto, cpu or cuda")
+  app.add_option("--device", o.device, "auto (the GPU if one works), cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->group("Run");
+  add_switch(app, "--tf32,!--no-tf32", o.tf32,
+             "On a GPU, round the inputs of float32 products to TF32")
       ->group("Run");
   app.add_option("--threads", o.threads, "Threads of the computation; 0: all cores")
       ->check(CLI::Range(0, 4096))
@@ -112,17 +116,18 @@ Evaluation run_linear(nn::ResNet& encoder, const EvalOptions& o, const data::Dat
                                          return true;
                                        });
   const NoGrad no_grad;
-  return evaluate((*head)(Variable(test_features)).value(), test.labels);
+  return evaluate((*head)(Variable(test_features)).value().to(Device::cpu), test.labels);
 }
 
 int run(const EvalOptions& o) {
   check(o.untrained != !o.file.empty(), "linear_eval",
         "name one file of weights, or give --untrained (--help lists the options)");
   check(o.linear || o.knn, "linear_eval", "--no-linear without --knn leaves nothing to do");
-  choose_device(o.device);
   set_threads(o.threads);
+  const Device device = choose_device(o.device, o.tf32);
   LoadedEncoder loaded =
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
+  loaded.encoder->to(device);
   const data::Dataset train = load_dataset(o.data, data::Split::train, o.data.limit);
   const data::Dataset test = load_dataset(o.data, data::Split::test, o.test_limit);
   fmt::print("encoder: {} ({}, {} features), {}; test images are normalised\n",

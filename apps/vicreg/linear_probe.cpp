@@ -38,6 +38,7 @@ class FeatureSource {
                                                    .views = 1,
                                                    .workers = workers,
                                                    .seed = seed,
+                                                   .device = encoder.device(),
                                                    .augment = data::linear_eval_train_augmentation(
                                                        protocol.minimum_crop)});
     }
@@ -128,20 +129,23 @@ std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::
           ? optim::cosine({.lr = protocol.lr, .total_steps = protocol.epochs})
           : optim::step_decay({.lr = protocol.lr, .milestones = protocol.milestones});
 
+  head->to(encoder.device());
+
   const EvalMode eval_mode(encoder);
   FeatureSource source(encoder, train, train_features, protocol, workers, seed);
   for (std::int64_t epoch = 0; epoch < protocol.epochs; ++epoch) {
     source.start_epoch(epoch);
-    double total = 0;
+    // Summed on the device and read once, so that no batch waits for the one before.
+    Tensor total = zeros({}, {DType::float64, encoder.device()});
     while (const auto batch = source.next()) {
       const Variable loss = nn::cross_entropy((*head)(Variable(batch->features)), batch->labels);
       optimizer.zero_grad();
       loss.backward();
       optimizer.step(schedule(epoch));
-      total += static_cast<double>(loss.value().item<float>()) *
-               static_cast<double>(batch->labels.size(0));
+      add_scaled(total, loss.value().to(DType::float64),
+                 static_cast<double>(batch->labels.size(0)));
     }
-    if (!on_epoch(epoch + 1, total / static_cast<double>(train.size()))) break;
+    if (!on_epoch(epoch + 1, total.item<double>() / static_cast<double>(train.size()))) break;
   }
   return head;
 }

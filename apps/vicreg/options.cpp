@@ -121,8 +121,15 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
                  "epochs as published)")
       ->check(CLI::IsMember({"default", "solo-learn"}))
       ->group(group);
-  app.add_option("--device", o.device, "auto, cpu or cuda")
+  app.add_option("--device", o.device, "auto (the GPU if one works), cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->group(group);
+  add_switch(app, "--bf16,!--no-bf16", o.bf16,
+             "Mixed precision: activations and products of bfloat16; weights, sums, statistics and "
+             "loss of float32")
+      ->group(group);
+  add_switch(app, "--tf32,!--no-tf32", o.tf32,
+             "On a GPU, round the inputs of float32 products to TF32")
       ->group(group);
   app.add_option("--threads", o.threads, "Threads of the computation; 0: all cores")
       ->check(CLI::Range(0, 4096))
@@ -244,6 +251,8 @@ nlohmann::json identity(const TrainOptions& o) {
           {"schedule", o.schedule},
           {"warmup-epochs", o.warmup_epochs},
           {"milestones", o.milestones},
+          {"bf16", o.bf16},
+          {"tf32", o.tf32},
           {"seed", o.seed}};
 }
 
@@ -289,9 +298,20 @@ data::AugmentOptions augment_options(const std::string& name) {
   return data::normalize_only();
 }
 
-Device choose_device(const std::string& name) {
-  check(name != "cuda", "device", "this build has no CUDA back end; use --device cpu");
+Device choose_device(const std::string& name, bool tf32) {
+  if (name == "cpu") return Device::cpu;
+  if (cuda_available()) {
+    allow_tf32(tf32);
+    return Device::cuda;
+  }
+  check(name != "cuda", "device", "--device cuda: {}", cuda_unavailable_reason());
+  fmt::print("on the CPU: {}\n", cuda_unavailable_reason());
   return Device::cpu;
+}
+
+std::string device_text(Device device) {
+  return device == Device::cuda ? cuda_device_description()
+                                : fmt::format("{} threads", omp_get_max_threads());
 }
 
 int set_threads(int threads) {

@@ -62,6 +62,8 @@ struct TrainOptions {
   std::vector<std::int64_t> milestones{60, 80};  ///< epochs of the schedule "step"
 
   std::string device = "auto";
+  bool bf16 = false;
+  bool tf32 = false;
   int threads = 0;  ///< 0: all cores
   int workers = 2;
   std::uint64_t seed = 0;
@@ -96,8 +98,11 @@ ModelOptions model_options_from_json(const nlohmann::json& json);
 nn::VICRegModelOptions model_options(const ModelOptions& options);
 data::AugmentOptions augment_options(const std::string& name);
 
-/// The device to use: "auto" and "cpu" are the CPU where there is no CUDA back end.
-Device choose_device(const std::string& name);
+/// The device that "cpu", "cuda" or "auto" names: auto is the GPU if one works, and otherwise the
+/// CPU, after a line that says why. Throws Error if "cuda" does not work. `tf32`: see allow_tf32.
+Device choose_device(const std::string& name, bool tf32 = false);
+/// The device in words: "8 threads", or the GPU's name.
+std::string device_text(Device device);
 /// Sets the number of OpenMP threads (0: all cores) and returns it.
 int set_threads(int threads);
 

@@ -8,8 +8,8 @@ int main(int argc, char** argv) {
     TrainOptions options;
     std::string config;
     if (!parse_train_options(argc, argv, options, config)) return 0;
-    choose_device(options.device);
     set_threads(options.threads);
-    return Trainer(options, config).run();
+    const gradus::Device device = choose_device(options.device, options.tf32);
+    return Trainer(options, config, device).run();
   });
 }

@@ -14,7 +14,7 @@
 #include "apps/vicreg/knn.h"
 #include "apps/vicreg/pictures.h"
 #include "apps/vicreg/weights.h"
-#include "autograd/ops.h"
+#include "autograd/variable.h"
 #include "data/cifar10.h"
 #include "nn/losses.h"
 #include "optim/adam.h"
@@ -63,13 +63,16 @@ optim::Schedule make_schedule(const TrainOptions& o, std::int64_t steps_per_epoc
   return optim::step_decay({.lr = lr, .milestones = milestones});
 }
 
-Trainer::Trainer(const TrainOptions& options, std::string config)
+Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
     : options_(options),
       config_(std::move(config)),
+      device_(device),
       folder_(options.out),
       generator_(options.seed),
       model_(model_options(options.model), generator_),
-      optimizer_(make_optimizer(options, model_)) {}
+      optimizer_(make_optimizer(options, model_)) {
+  model_.to(device);
+}
 
 std::int64_t Trainer::total_steps() const {
   const std::int64_t all = options_.epochs * steps_per_epoch_;
@@ -109,6 +112,7 @@ void Trainer::load_data() {
                                     .drop_last = options_.drop_last,
                                     .workers = options_.workers,
                                     .seed = options_.seed,
+                                    .device = device_,
                                     .augment = augment_options(options_.augment)});
   steps_per_epoch_ = loader_->batches_per_epoch();
 }
@@ -118,10 +122,11 @@ int Trainer::run() {
   if (options_.steps != 0) {  // without steps only the initial weights are wanted
     load_data();
     schedule_ = make_schedule(options_, steps_per_epoch_);
+    train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_);
     metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
-    fmt::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {} threads\n",
+    fmt::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {}\n",
                dataset_.size(), options_.data.dataset, steps_per_epoch_, total_steps(),
-               model_.parameter_count(), set_threads(options_.threads));
+               model_.parameter_count(), device_text(device_));
     draw_augmentations();
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
@@ -141,61 +146,66 @@ int Trainer::run() {
 }
 
 void Trainer::train_to(std::int64_t last_step, Progress& progress) {
+  // On a GPU the loss of a step is read while the next one runs.
+  const std::size_t steps_ahead = device_ == Device::cpu ? 0 : 1;
   if (step_ < last_step) loader_->start_epoch(step_ / steps_per_epoch_, step_ % steps_per_epoch_);
   while (step_ < last_step && interrupt_signal() == 0) {
-    const double begin = seconds_now();
-    const double waited_before = loader_->seconds_waited();
-    auto batch = loader_->next();
-    if (!batch) {
-      loader_->start_epoch(step_ / steps_per_epoch_);
-      batch = loader_->next();
-    }
-    StepRecord record = train_step(*batch);
-    ++step_;
-    record.images_per_second = static_cast<double>(batch->size()) / (seconds_now() - begin);
-    record.data_wait_seconds = loader_->seconds_waited() - waited_before;
-    metrics_->write(record);
-    progress.update({.step = step_,
-                     .loss = record.loss,
-                     .invariance = record.invariance,
-                     .variance = record.variance,
-                     .covariance = record.covariance,
-                     .images_per_second = record.images_per_second});
+    start_step();
     const bool epoch_ends = step_ % steps_per_epoch_ == 0;
+    const bool save_now =
+        options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ends;
+    while (pending_.size() > (epoch_ends || save_now ? 0 : steps_ahead)) finish_step(progress);
     if (epoch_ends) end_epoch(progress);
-    if (options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ends) save();
+    if (save_now) save();
   }
+  while (!pending_.empty()) finish_step(progress);
 }
 
-Variable Trainer::embed(const data::Batch& batch) {
-  if (!options_.separate_views) return model_(Variable(batch.images));
-  std::vector<Variable> embeddings;
-  for (const Tensor& view : batch.views) embeddings.push_back(model_(Variable(view)));
-  return concat(embeddings);
-}
-
-StepRecord Trainer::train_step(const data::Batch& batch) {
+void Trainer::start_step() {
+  const double begin = seconds_now();
+  const double waited_before = loader_->seconds_waited();
+  auto batch = loader_->next();
+  if (!batch) {
+    loader_->start_epoch(step_ / steps_per_epoch_);
+    batch = loader_->next();
+  }
   const double lr = schedule_(step_);
-  const Variable z = embed(batch);  // [2 B, D]
-  const nn::VICRegLoss loss = nn::vicreg_loss(
-      slice(z, 0, 0, batch.size()), slice(z, 0, batch.size(), 2 * batch.size()), options_.loss);
-  const auto value = [](const Variable& x) { return static_cast<double>(x.value().item<float>()); };
-  if (!std::isfinite(value(loss.total))) fail_not_finite(batch, value(loss.total));
-  optimizer_->zero_grad();
-  loss.total.backward();
-  if (options_.clip_norm > 0) optim::clip_grad_norm(model_.named_parameters(), options_.clip_norm);
-  optimizer_->step(lr);
-  embeddings_ = z.value();
-  return {.step = step_ + 1,
-          .epoch = step_ / steps_per_epoch_ + 1,
-          .learning_rate = lr,
-          .loss = value(loss.total),
-          .invariance = value(loss.invariance),
-          .variance = value(loss.variance),
-          .covariance = value(loss.covariance)};
+  train_step_->run(batch->images, lr);
+  pending_.push_back({.record = {.step = step_ + 1,
+                                 .epoch = step_ / steps_per_epoch_ + 1,
+                                 .learning_rate = lr,
+                                 .data_wait_seconds = loader_->seconds_waited() - waited_before},
+                      .loss = train_step_->loss(),
+                      .images = batch->size(),
+                      .begin = begin});
+  ++step_;
 }
 
-void Trainer::fail_not_finite(const data::Batch& batch, double loss) {
+void Trainer::finish_step(Progress& progress) {
+  PendingStep pending = std::move(pending_.front());
+  pending_.pop_front();
+  const StepLoss loss = TrainStep::to_loss(pending.loss);
+  StepRecord& record = pending.record;
+  if (!std::isfinite(loss.total)) fail_not_finite(record, loss.total);
+  record.loss = loss.total;
+  record.invariance = loss.invariance;
+  record.variance = loss.variance;
+  record.covariance = loss.covariance;
+  const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
+  record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
+  metrics_->write(record);
+  progress.update({.step = record.step,
+                   .loss = record.loss,
+                   .invariance = record.invariance,
+                   .variance = record.variance,
+                   .covariance = record.covariance,
+                   .images_per_second = record.images_per_second});
+}
+
+void Trainer::fail_not_finite(const StepRecord& record, double loss) {
+  const std::int64_t step = record.step - 1;  // from 0
+  loader_->start_epoch(step / steps_per_epoch_, step % steps_per_epoch_);
+  const data::Batch batch = *loader_->next();
   std::string culprit = "the loss itself";
   {
     const NoGrad no_grad;
@@ -205,7 +215,7 @@ void Trainer::fail_not_finite(const data::Batch& batch, double loss) {
       found = true;
       culprit = path;
     });
-    embed(batch);
+    train_step_->embed(batch.images);
   }
   const std::string kept = saved_step_ < 0
                                ? "no checkpoint was written yet"
@@ -214,13 +224,13 @@ void Trainer::fail_not_finite(const data::Batch& batch, double loss) {
   fail("train",
        "step {} (epoch {}): the loss is {}; the first output that is not finite is that of {}; {}; "
        "a lower --lr or --clip-norm may help; images of the batch: {}",
-       step_ + 1, step_ / steps_per_epoch_ + 1, loss, culprit, kept,
+       record.step, record.epoch, loss, culprit, kept,
        fmt::join(batch.samples.to_vector<std::int64_t>(), " "));
 }
 
 void Trainer::end_epoch(Progress& progress) {
   const std::int64_t epoch = step_ / steps_per_epoch_;
-  const EmbeddingHealth health = measure(embeddings_);
+  const EmbeddingHealth health = measure(train_step_->embeddings().to(Device::cpu));
   EpochRecord record{.step = step_,
                      .epoch = epoch,
                      .std_mean = health.std_mean,
@@ -233,7 +243,7 @@ void Trainer::end_epoch(Progress& progress) {
       "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
       health.std_mean, health.std_min, health.effective_rank,
       record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : ""));
-  if (const auto warning = collapse_warning(health, embeddings_.size(1)))
+  if (const auto warning = collapse_warning(health, train_step_->embeddings().size(1)))
     progress.message("warning: " + *warning);
   write_curves(file("curves.svg"), read_metrics(file(metrics_name)));
   draw_augmentations();

@@ -1,6 +1,7 @@
 // The training run: steps, checkpoints, metrics and pictures.
 #pragma once
 
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -8,6 +9,7 @@
 #include "apps/vicreg/metrics.h"
 #include "apps/vicreg/options.h"
 #include "apps/vicreg/progress.h"
+#include "apps/vicreg/train_step.h"
 #include "data/loader.h"
 #include "nn/vicreg_model.h"
 #include "optim/optimizer.h"
@@ -30,7 +32,7 @@ optim::Schedule make_schedule(const TrainOptions& options, std::int64_t steps_pe
 /// so a run is a function of the options and the number of steps, wherever it was interrupted.
 class Trainer {
  public:
-  Trainer(const TrainOptions& options, std::string config);
+  Trainer(const TrainOptions& options, std::string config, Device device = Device::cpu);
 
   /// Trains to the end, or until an interrupt; returns the exit code: 0, or 128 + signal.
   int run();
@@ -39,20 +41,31 @@ class Trainer {
   void open_run_folder();
   void load_data();
   void train_to(std::int64_t last_step, Progress& progress);
-  /// One update; `embeddings_` is left for the epoch's health.
-  StepRecord train_step(const data::Batch& batch);
-  [[noreturn]] void fail_not_finite(const data::Batch& batch, double loss);
+  /// Fetches the next batch and starts the update with it; its loss is read by finish_step.
+  void start_step();
+  /// Waits for the loss of the oldest step under way and records it; stops the run if it is not
+  /// finite.
+  void finish_step(Progress& progress);
+  [[noreturn]] void fail_not_finite(const StepRecord& record, double loss);
   void end_epoch(Progress& progress);
   std::optional<double> knn_accuracy();
   void draw_augmentations();
   void save();
 
-  Variable embed(const data::Batch& batch);
   std::int64_t total_steps() const;
   std::filesystem::path file(const char* name) const { return folder_ / name; }
 
+  /// A step that was started, and what will be recorded of it.
+  struct PendingStep {
+    StepRecord record;
+    Readback loss;
+    std::int64_t images;
+    double begin;  ///< when its batch was asked for, in seconds
+  };
+
   TrainOptions options_;
   std::string config_;
+  Device device_;
   std::filesystem::path folder_;
   Generator generator_;
   nn::VICRegModel model_;
@@ -63,9 +76,10 @@ class Trainer {
   std::unique_ptr<MetricsWriter> metrics_;
   std::int64_t steps_per_epoch_ = 1;
   optim::Schedule schedule_;
-  std::int64_t step_ = 0;  ///< steps done
+  std::unique_ptr<TrainStep> train_step_;
+  std::deque<PendingStep> pending_;
+  std::int64_t step_ = 0;  ///< steps started
   std::int64_t saved_step_ = -1;
-  Tensor embeddings_;  ///< of the last step, both views: [2 B, D]
 };
 
 }  // namespace gradus::vicreg

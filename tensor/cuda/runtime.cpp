@@ -7,6 +7,9 @@
 #include "tensor/check.h"
 #include "tensor/cuda/graph.h"
 #include "tensor/kernels.h"
+#if defined(GRADUS_CUDA_EMULATOR)
+#include "tensor/cuda/emulator/emulator.h"
+#endif
 
 namespace gradus::cuda {
 namespace {
@@ -161,6 +164,7 @@ void refuse_while_capturing(std::string_view what) {
 
 thread_local Profile* active_profile = nullptr;
 bool tf32 = false;
+std::size_t assumed_l2_bytes = 0;  // 0: the device's own
 
 }  // namespace
 
@@ -180,10 +184,13 @@ void check_launch(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
                   std::size_t shared_bytes) {
   if (status == cudaSuccess) return;
   cudaGetLastError();
+  std::string reason = cudaGetErrorString(status);
+#if defined(GRADUS_CUDA_EMULATOR)
+  reason += ": " + emulator::refusal();
+#endif
   fail("cuda",
        "kernel {} with grid {} x {} x {}, block {} x {} x {}, {} bytes of shared memory: {}",
-       kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes,
-       cudaGetErrorString(status));
+       kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes, reason);
 }
 
 const std::string& unavailable_reason() {
@@ -200,7 +207,11 @@ std::string device_description() {
 
 cudaStream_t stream() { return context().stream(); }
 cublasHandle_t blas() { return context().blas(); }
-std::size_t l2_bytes() { return static_cast<std::size_t>(context().properties().l2CacheSize); }
+std::size_t l2_bytes() {
+  return assumed_l2_bytes > 0 ? assumed_l2_bytes
+                              : static_cast<std::size_t>(context().properties().l2CacheSize);
+}
+void assume_l2_bytes(std::size_t bytes) { assumed_l2_bytes = bytes; }
 int multiprocessor_count() { return context().properties().multiProcessorCount; }
 
 void synchronize() {

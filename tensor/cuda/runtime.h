@@ -35,6 +35,8 @@ cudaStream_t stream();
 cublasHandle_t blas();
 /// The second-level cache's size in bytes: what chunked algorithms cut their scratch to.
 std::size_t l2_bytes();
+/// Makes l2_bytes() that of another GPU, whose step is to be modelled.
+void assume_l2_bytes(std::size_t bytes);
 int multiprocessor_count();
 /// Waits until all work on stream() is done.
 void synchronize();

@@ -27,7 +27,10 @@ if(CCACHE)
 endif()
 enable_language(CUDA)
 set(CMAKE_CUDA_STANDARD 20)
-set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26 does not know it
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
 find_package(CUDAToolkit REQUIRED)
 message(STATUS "CUDA ${CMAKE_CUDA_COMPILER_VERSION}, for ${CMAKE_CUDA_ARCHITECTURES}")
 
@@ -45,4 +48,14 @@ function(gradus_add_cuda)
     target_compile_definitions(gradus_${folder} PUBLIC GRADUS_CUDA=1)
   endforeach()
   target_link_libraries(gradus_tensor PUBLIC CUDA::cudart CUDA::cublas CUDA::curand)
+
+  # cmake --build build --target cuda_resources: registers, shared memory and spills of each kernel.
+  set(GRADUS_CUDA_RESOURCES "75 80 86 89 90 100 120" CACHE STRING
+      "Compute capabilities that the target cuda_resources looks at")
+  set(kernels ${ARGN})
+  list(FILTER kernels INCLUDE REGEX "\\.cu$")
+  add_custom_target(cuda_resources
+    COMMAND ${PROJECT_SOURCE_DIR}/tensor/cuda/kernel_resources.sh ${CMAKE_CUDA_COMPILER}
+            ${PROJECT_SOURCE_DIR} ${GRADUS_CUDA_RESOURCES} ${kernels}
+    VERBATIM USES_TERMINAL)
 endfunction()

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -24,8 +25,15 @@ inline const Arguments tiny{"--dataset",   "synthetic", "--limit",   "24",      
                             "8",           "--width",   "4",         "--workers", "1",
                             "--projector", "16,16",     "--threads", "1"};
 
+/// The program of that name; the one with the emulated GPU where the environment says so
+/// (GRADUS_TEST_PROGRAMS=_emulated, as ctest sets it).
+inline std::string program(const std::string& name) {
+  const char* suffix = std::getenv("GRADUS_TEST_PROGRAMS");
+  return GRADUS_BINARY_DIR "/apps/vicreg/" + name + (suffix ? suffix : "");
+}
+
 inline CommandResult run_train(const Arguments& arguments, const CommandOptions& options = {}) {
-  return run_command(GRADUS_BINARY_DIR "/apps/vicreg/train", arguments, options);
+  return run_command(program("train"), arguments, options);
 }
 
 /// `train` with the tiny settings, then `arguments`, in the run folder `out`.
@@ -36,7 +44,7 @@ inline CommandResult train_tiny(const std::filesystem::path& out, const Argument
 
 inline CommandResult run_linear_eval(const Arguments& arguments,
                                      const CommandOptions& options = {}) {
-  return run_command(GRADUS_BINARY_DIR "/apps/vicreg/linear_eval", arguments, options);
+  return run_command(program("linear_eval"), arguments, options);
 }
 
 /// The bytes of a run's checkpoint; never empty.

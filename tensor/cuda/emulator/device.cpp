@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <string_view>
 
 #include "tensor/check.h"
 #include "tensor/cuda/emulator/memory.h"
@@ -19,6 +20,13 @@ constexpr int cuda_version = 13000;
 constexpr int multiprocessors = 4;
 constexpr int l2_bytes = 1 << 20;  // small, so that chunked algorithms take several chunks
 constexpr int capability_major = 8, capability_minor = 0;
+
+/// What is wrong with the machine, for tests of what a user is told then: the environment has
+/// GRADUS_EMULATOR_DEVICE = no-driver, old-driver, no-gpu or old-gpu.
+bool pretends(std::string_view fault) {
+  const char* text = std::getenv("GRADUS_EMULATOR_DEVICE");
+  return text != nullptr && text == fault;
+}
 
 /// Faults unless both ends lie where `kind` says.
 void check_copy(const void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
@@ -65,6 +73,7 @@ const char* cudaGetErrorString(cudaError_t error) {
 
 // --- the device ----------------------------------------------------------------------------------
 cudaError_t cudaGetDeviceCount(int* count) {
+  if (pretends("no-gpu")) return set_last_error(cudaErrorNoDevice);
   *count = 1;
   return cudaSuccess;
 }
@@ -82,8 +91,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   p.totalGlobalMem = DeviceMemory::instance().limit();
   p.sharedMemPerBlock = default_shared_bytes;
   p.sharedMemPerBlockOptin = p.sharedMemPerMultiprocessor = most_shared_bytes;
-  p.major = capability_major;
-  p.minor = capability_minor;
+  p.major = pretends("old-gpu") ? 6 : capability_major;
+  p.minor = pretends("old-gpu") ? 1 : capability_minor;
   p.multiProcessorCount = multiprocessors;
   p.l2CacheSize = l2_bytes;
   p.warpSize = warpSize;
@@ -111,10 +120,13 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
+  *version = pretends("no-driver") ? 0 : pretends("old-driver") ? 12040 : cuda_version;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
   *version = cuda_version;
   return cudaSuccess;
 }
-cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;

@@ -46,6 +46,9 @@ const std::string& refusal();
 void set_order_check(bool on);
 bool order_check();
 
+/// Whether fresh and freed memory is filled with 0xFF bytes (on at first).
+void set_poison(bool on);
+
 /// Device memory in bytes; at first GRADUS_EMULATOR_MEMORY MiB, or 4 GiB.
 void set_memory_limit(std::size_t bytes);
 

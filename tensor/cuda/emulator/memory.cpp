@@ -112,7 +112,12 @@ void* DeviceMemory::allocate(std::size_t bytes) {
     set_access(true);
   }
   ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void*>(begin - alignment), extent + alignment);
-  std::memset(reinterpret_cast<void*>(begin - alignment), unwritten, extent + alignment);
+  const auto mark = [](std::uintptr_t at, std::size_t count) {
+    std::memset(reinterpret_cast<void*>(at), unwritten, count);
+  };
+  mark(begin - alignment, alignment);
+  mark(begin + bytes, extent - bytes);
+  if (poison_) mark(begin, bytes);
   ASAN_POISON_MEMORY_REGION(reinterpret_cast<void*>(begin - alignment), alignment);
   ASAN_POISON_MEMORY_REGION(reinterpret_cast<void*>(begin + bytes), extent - bytes);
   live_.emplace(begin, bytes);
@@ -128,7 +133,7 @@ bool DeviceMemory::free(void* memory) {
   used_ -= allocation.size;
   live_.erase(found);
   check_surroundings(allocation);
-  std::memset(memory, unwritten, allocation.size);
+  if (poison_) std::memset(memory, unwritten, allocation.size);
   ASAN_POISON_MEMORY_REGION(memory, allocation.size);
   return true;
 }
@@ -140,6 +145,8 @@ Allocation DeviceMemory::find(const void* address) const {
   const auto& [begin, size] = *std::prev(next);
   return at <= begin + size ? Allocation{begin, size} : Allocation{};
 }
+
+void set_poison(bool on) { DeviceMemory::instance().set_poison(on); }
 
 void DeviceMemory::require(const void* address, std::size_t bytes, const char* what) const {
   if (bytes == 0) return;

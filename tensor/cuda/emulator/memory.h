@@ -46,6 +46,7 @@ class DeviceMemory {
   std::size_t used() const { return used_; }
   std::size_t limit() const { return limit_; }
   void set_limit(std::size_t bytes) { limit_ = bytes; }
+  void set_poison(bool on) { poison_ = on; }
 
  private:
   friend class DeviceAccess;
@@ -59,6 +60,7 @@ class DeviceMemory {
   std::uintptr_t base_ = 0;
   std::uintptr_t end_ = 0;  // of what was ever allocated
   std::size_t used_ = 0, limit_ = 0;
+  bool poison_ = true;
   std::map<std::uintptr_t, std::size_t> live_;
 };
 

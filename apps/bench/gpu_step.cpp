@@ -1,0 +1,214 @@
+// Where the time of a training step on a GPU goes. Counts, for each kernel of one VICReg step
+// (ResNet-18 for 32x32, projector 1024x4, Adam), the bytes that it must move and the operations
+// that it must do, and prints the least time that a chosen GPU needs for them: gpu_step --help. On
+// a GPU, with --measure, the measured time stands beside it.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "autograd/ops.h"
+#include "data/loader.h"
+#include "nn/vicreg_loss.h"
+#include "nn/vicreg_model.h"
+#include "optim/adam.h"
+#include "tensor/check.h"
+#include "tensor/cuda/runtime.h"
+#if defined(GRADUS_CUDA_EMULATOR)
+#include "tensor/cuda/emulator/emulator.h"
+#endif
+
+namespace {
+
+using namespace gradus;
+using cuda::ProfileEntry;
+using cuda::Unit;
+
+/// Peak rates: the makers' figures, dense; the second-level cache's bandwidth is what published
+/// micro-benchmarks found, to about a fifth.
+struct Gpu {
+  std::string name;
+  double memory;  // bytes a second
+  double cache;   // bytes a second
+  double cache_bytes;
+  double fp32, tf32, bf16;  // operations a second
+
+  double rate(Unit unit) const {
+    switch (unit) {
+      case Unit::tf32: return tf32;
+      case Unit::bf16: return bf16;
+      case Unit::fp64: return fp32 / 2;
+      case Unit::fp32: break;
+    }
+    return fp32;
+  }
+};
+
+const std::vector<Gpu> gpus = {
+    {"h100", 3.35e12, 5.5e12, 50e6, 67e12, 495e12, 989e12},
+    {"a100", 2.04e12, 4.0e12, 40e6, 19.5e12, 156e12, 312e12},
+    {"rtx4090", 1.008e12, 5.0e12, 72e6, 82.6e12, 82.6e12, 165e12},
+    {"rtx3090", 0.936e12, 2.0e12, 6e6, 35.6e12, 35.6e12, 71e12},
+    {"t4", 0.32e12, 1.2e12, 4e6, 8.1e12, 8.1e12, 8.1e12},
+};
+
+/// Between two kernels of a graph, at least; and what good kernels reach of the peak rates.
+constexpr double gap_seconds = 1e-6;
+constexpr double usual_memory = 0.80, usual_math = 0.60;
+
+struct Options {
+  std::int64_t batch = 256;
+  std::string gpu = "h100";
+  bool bf16 = false, tf32 = false, measure = false;
+};
+
+/// The least time of one launch if memory and arithmetic reach the given shares of their peaks.
+struct Bound {
+  double memory, cache, math;
+  Bound(const ProfileEntry& entry, const Gpu& gpu, double memory_share, double math_share)
+      : memory(entry.work.bytes / (gpu.memory * memory_share)),
+        cache((entry.work.bytes + entry.work.cached_bytes) / (gpu.cache * memory_share)),
+        math(entry.work.flops / (gpu.rate(entry.work.unit) * math_share)) {}
+  double seconds() const { return std::max({memory, cache, math}); }
+  const char* by() const {
+    return math >= std::max(memory, cache) ? "arithmetic" : cache > memory ? "cache" : "memory";
+  }
+};
+
+/// All launches of one name.
+struct Group {
+  std::string name, bound_by;
+  std::int64_t launches = 0;
+  double bytes = 0, cached_bytes = 0, flops = 0, least = 0, usual = 0, measured = 0, largest = 0;
+
+  void add(const ProfileEntry& entry, const Gpu& gpu) {
+    const Bound bound(entry, gpu, 1, 1);
+    ++launches;
+    bytes += entry.work.bytes;
+    cached_bytes += entry.work.cached_bytes;
+    flops += entry.work.flops;
+    least += bound.seconds();
+    usual += Bound(entry, gpu, usual_memory, usual_math).seconds();
+    measured += entry.seconds;
+    if (bound.seconds() >= largest) bound_by = bound.by();
+    largest = std::max(largest, bound.seconds());
+  }
+};
+
+/// The launches of the second of two steps: the first one makes the optimiser's state.
+std::vector<ProfileEntry> profile_step(const Options& options) {
+  constexpr DType full = DType::float32;
+  Generator generator(0);
+  nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, generator);
+  model.to(Device::cuda);
+  optim::Adam adam(optim::one_group(model.named_parameters(), 1e-6));
+  const std::int64_t images = 2 * options.batch;
+  const data::Dataset dataset{
+      zeros({images, 32, 32, 3}, {DType::uint8}), zeros({images}, {DType::int64}), {"none"}};
+  data::Loader loader(dataset, {.batch_size = options.batch,
+                                .workers = 0,
+                                .device = Device::cuda,
+                                .augment = data::vicreg_augmentation()});
+  loader.start_epoch(0);
+  const auto step = [&] {
+    const data::Batch batch = *loader.next();
+    const Tensor x = options.bf16 ? batch.images.to(DType::bfloat16) : batch.images;
+    const Variable z = cast(model(Variable(x)), full);
+    const auto loss = nn::vicreg_loss(slice(z, 0, 0, options.batch),
+                                      slice(z, 0, options.batch, 2 * options.batch));
+    adam.prepare(2e-4);
+    adam.zero_grad();
+    loss.total.backward();
+    adam.apply(loss.total.value());
+  };
+  std::size_t first_launches = 0;
+  cuda::Profile profile(options.measure);
+  step();
+  first_launches = profile.entries().size();
+  step();
+  return {profile.entries().begin() + static_cast<std::ptrdiff_t>(first_launches),
+          profile.entries().end()};
+}
+
+void print_table(const std::vector<ProfileEntry>& entries, const Gpu& gpu, const Options& options) {
+  std::map<std::string, Group> by_name;
+  Group total;
+  for (const ProfileEntry& entry : entries) {
+    by_name[entry.name].add(entry, gpu);
+    by_name[entry.name].name = entry.name;
+    total.add(entry, gpu);
+  }
+  std::vector<Group> groups;
+  for (auto& [name, group] : by_name) groups.push_back(group);
+  std::sort(groups.begin(), groups.end(),
+            [](const Group& a, const Group& b) { return a.least > b.least; });
+  fmt::print("{:<34} {:>7} {:>8} {:>8} {:>8} {:>9} {:>6}  {}{}\n", "kernel", "calls", "GB",
+             "cache GB", "TFLOP", "least ms", "share", "bound by",
+             options.measure ? "   measured ms  reached" : "");
+  for (const Group& g : groups) {
+    fmt::print("{:<34} {:>7} {:>8.3f} {:>8.3f} {:>8.4f} {:>9.4f} {:>5.1f}%  {:<10}", g.name,
+               g.launches, g.bytes / 1e9, g.cached_bytes / 1e9, g.flops / 1e12, 1e3 * g.least,
+               100 * g.least / total.least, g.bound_by);
+    if (options.measure)
+      fmt::print(" {:>11.4f} {:>7.1f}%", 1e3 * g.measured, 100 * g.least / g.measured);
+    fmt::print("\n");
+  }
+  const double gaps = gap_seconds * static_cast<double>(total.launches);
+  fmt::print("{:<34} {:>7} {:>8.3f} {:>8.3f} {:>8.4f} {:>9.4f}\n", "sum", total.launches,
+             total.bytes / 1e9, total.cached_bytes / 1e9, total.flops / 1e12, 1e3 * total.least);
+  fmt::print(
+      "step of batch {} on {}, {}: at least {:.2f} ms at the peak rates and {:.2f} ms between {} "
+      "kernels: {:.2f} ms\nat {:.0f} % of the bandwidths and {:.0f} % of the arithmetic: {:.2f} "
+      "ms, with the gaps {:.2f} ms\n",
+      options.batch, gpu.name,
+      options.bf16   ? "bf16"
+      : options.tf32 ? "TF32"
+                     : "fp32",
+      1e3 * total.least, 1e3 * gaps, total.launches, 1e3 * (total.least + gaps), 100 * usual_memory,
+      100 * usual_math, 1e3 * total.usual, 1e3 * (total.usual + gaps));
+  if (options.measure)
+    fmt::print("measured, each kernel by itself: {:.2f} ms on {}\n", 1e3 * total.measured,
+               cuda_device_description());
+}
+
+void run(const Options& options) {
+  check(cuda_available(), "gpu_step", "{}", cuda_unavailable_reason());
+  const Gpu gpu =
+      *std::find_if(gpus.begin(), gpus.end(), [&](const Gpu& g) { return g.name == options.gpu; });
+#if defined(GRADUS_CUDA_EMULATOR)
+  check(!options.measure, "gpu_step", "--measure needs a real GPU; this one is emulated");
+  cuda::emulator::set_memory_limit(std::size_t{48} << 30);  // address space: nothing is written
+  cuda::emulator::set_poison(false);
+#endif
+  if (!options.measure) cuda::assume_l2_bytes(static_cast<std::size_t>(gpu.cache_bytes));
+  allow_tf32(options.tf32);
+  print_table(profile_step(options), gpu, options);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app("The least time of a training step on a GPU, kernel by kernel.", "gpu_step");
+  app.add_option("--batch-size", options.batch, "Images a step (each in two views)")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16))
+      ->capture_default_str();
+  std::vector<std::string> names;
+  for (const Gpu& gpu : gpus) names.push_back(gpu.name);
+  app.add_option("--gpu", options.gpu, "The GPU whose peak rates are taken")
+      ->check(CLI::IsMember(names))
+      ->capture_default_str();
+  app.add_flag("--bf16", options.bf16, "Mixed precision with bfloat16");
+  app.add_flag("--tf32", options.tf32, "TF32 products");
+  app.add_flag("--measure", options.measure, "Also run the step and time each kernel");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "gpu_step: {}\n", error.what());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,163 @@
+// Whole runs on the device under test: the CPU's losses, exact resume, mixed precision, and what a
+// user is told where there is no GPU to use.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "apps/vicreg/metrics.h"
+#include "tests/apps/programs.h"
+#include "tests/support/device.h"
+
+namespace {
+
+using namespace gradus::test;
+using gradus::vicreg::StepRecord;
+namespace fs = std::filesystem;
+
+/// The emulated GPU without the comparison of thread orders, which other tests make.
+const CommandOptions quick{.environment = {"GRADUS_EMULATOR_ORDERS=0"}};
+
+Arguments on_test_device() { return {"--device", std::string(gradus::name(test_device()))}; }
+
+/// Trains with the tiny settings and returns the records of all steps.
+std::vector<StepRecord> train(const fs::path& out, const Arguments& arguments) {
+  const CommandResult result = train_tiny(out, arguments, quick);
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  return gradus::vicreg::read_metrics(out / "metrics.jsonl").steps;
+}
+
+double mean_loss(const std::vector<StepRecord>& steps, std::size_t begin, std::size_t end) {
+  double sum = 0;
+  for (std::size_t i = begin; i < end; ++i) sum += steps[i].loss;
+  return sum / static_cast<double>(end - begin);
+}
+
+}  // namespace
+
+TEST_SUITE("device") {
+  TEST_CASE("a run has the CPU's losses") {
+    const TempFolder folder;
+    // Two ordinary steps, then replays of a captured one; a partial batch runs in between.
+    const std::vector<Arguments> settings{
+        {"--steps", "7"},
+        {"--steps", "5", "--keep-last", "--limit", "20", "--clip-norm", "1", "--optimizer", "lars",
+         "--lr", "0.1", "--separate-views"},
+    };
+    for (const Arguments& setting : settings) {
+      CAPTURE(setting);
+      const auto expected = train(folder / "cpu", setting + Arguments{"--device", "cpu"});
+      const auto steps = train(folder / "device", setting + on_test_device());
+      REQUIRE(steps.size() == expected.size());
+      for (std::size_t i = 0; i < steps.size(); ++i) {
+        CAPTURE(i);
+        CHECK(steps[i].loss == doctest::Approx(expected[i].loss).epsilon(2e-3));
+        CHECK(steps[i].variance == doctest::Approx(expected[i].variance).epsilon(2e-3));
+        CHECK(steps[i].covariance == doctest::Approx(expected[i].covariance).epsilon(1e-2));
+      }
+      fs::remove_all(folder / "cpu");
+      fs::remove_all(folder / "device");
+    }
+  }
+
+  TEST_CASE("a resumed run on the device is the uninterrupted one") {
+    const TempFolder folder;
+    train(folder / "whole", on_test_device() + Arguments{"--steps", "6"});
+    for (const char* steps : {"2", "6"})
+      train(folder / "parts", on_test_device() + Arguments{"--steps", steps, "--resume"});
+    CHECK(checkpoint_bytes(folder / "parts") == checkpoint_bytes(folder / "whole"));
+  }
+
+  TEST_CASE("--bf16 learns as float32 does") {
+    const TempFolder folder;
+    const bool is_cpu = test_device() == gradus::Device::cpu;
+    const std::size_t count = is_cpu ? 60 : 15;
+    const Arguments setting =
+        on_test_device() +
+        Arguments{"--steps", std::to_string(count), "--lr", "0.003", "--epochs", "100"};
+    const auto full = train(folder / "full", setting);
+    const auto mixed = train(folder / "mixed", setting + Arguments{"--bf16"});
+    REQUIRE(mixed.size() == count);
+    const std::size_t part = count / 5;
+    const double first = mean_loss(full, 0, part);
+    const double full_last = mean_loss(full, count - part, count);
+    const double mixed_last = mean_loss(mixed, count - part, count);
+    MESSAGE("loss from ", first, " to ", full_last, " in float32, ", mixed_last, " in bfloat16");
+    CHECK(mixed[0].loss == doctest::Approx(full[0].loss).epsilon(0.05));
+    CHECK(mixed[0].loss != full[0].loss);
+    REQUIRE(full_last < 0.95 * first);
+    CHECK(std::abs(mixed_last - full_last) < 0.3 * (first - full_last));
+  }
+
+  TEST_CASE("linear evaluation and kNN on the device") {
+    const TempFolder folder;
+    train(folder / "run", on_test_device() + Arguments{"--steps", "1"});
+    std::vector<std::string> results;
+    for (const std::string device : {"cpu", std::string(gradus::name(test_device()))}) {
+      const CommandResult result = run_linear_eval(
+          {(folder / "run" / "checkpoint.safetensors").string(), "--dataset", "synthetic",
+           "--limit", "40", "--test-limit", "30", "--epochs", "3", "--batch-size", "16", "--knn",
+           "--k", "5", "--cached", "--device", device, "--json", (folder / device).string()},
+          quick);
+      INFO("output: ", result.output);
+      REQUIRE(result.exit_code == 0);
+      const std::size_t accuracy = result.output.find("top-1");
+      REQUIRE(accuracy != std::string::npos);
+      results.push_back(result.output.substr(accuracy, 12));
+    }
+    CHECK(results[0] == results[1]);
+  }
+
+  TEST_CASE("a loss that is not finite stops the run and leaves the last good weights") {
+    const TempFolder folder;
+    train(folder / "run", on_test_device() + Arguments{"--steps", "3"});
+    const std::string before = checkpoint_bytes(folder / "run");
+    check_refused(train_tiny(folder / "run",
+                             on_test_device() + Arguments{"--init", "/nonexistent", "--overwrite"}),
+                  {"/nonexistent"});
+    CHECK(checkpoint_bytes(folder / "run") == before);
+    const CommandResult result =
+        train_tiny(folder / "wild",
+                   on_test_device() + Arguments{"--optimizer", "sgd", "--lr", "1e30", "--steps",
+                                                "8", "--checkpoint-every", "1"},
+                   quick);
+    check_refused(result,
+                  {"the loss is", "first output that is not finite", "images of the batch"});
+  }
+}
+
+TEST_SUITE("emulated device") {
+  TEST_CASE("why the GPU cannot be used") {
+    const TempFolder folder;
+    struct Fault {
+      std::string environment, reason;
+    };
+    const std::vector<Fault> faults{
+        {"GRADUS_EMULATOR_DEVICE=no-driver", "no NVIDIA driver"},
+        {"GRADUS_EMULATOR_DEVICE=old-driver", "driver is too old: it supports CUDA 12.4"},
+        {"GRADUS_EMULATOR_DEVICE=no-gpu", "no GPU was found"},
+        {"GRADUS_EMULATOR_DEVICE=old-gpu", "compute capability 6.1, and 7.5 or newer is needed"},
+        {"GRADUS_EMULATOR_MEMORY=1", "out of memory"},
+    };
+    for (const auto& [environment, reason] : faults) {
+      CAPTURE(environment);
+      const CommandOptions options{.environment = {environment}};
+      check_refused(train_tiny(folder / "cuda", {"--device", "cuda", "--steps", "1"}, options),
+                    {"--device cuda", reason});
+      const CommandResult automatic =
+          train_tiny(folder / "auto", {"--device", "auto", "--steps", "1", "--overwrite"}, options);
+      INFO("output: ", automatic.output);
+      CHECK(automatic.exit_code == 0);
+      CHECK(contains(automatic.output, "on the CPU: "));
+      CHECK(contains(automatic.output, reason));
+    }
+  }
+
+  TEST_CASE("out of memory is one line with the sizes and what helps") {
+    const TempFolder folder;
+    const CommandOptions options{
+        .environment = {"GRADUS_EMULATOR_MEMORY=40", "GRADUS_EMULATOR_ORDERS=0"}};
+    check_refused(train_tiny(folder / "run", {"--device", "cuda", "--width", "16"}, options),
+                  {"out of GPU memory", "MiB asked for", "free", "--batch-size"});
+  }
+}
