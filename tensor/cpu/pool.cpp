@@ -85,6 +85,11 @@ class ChannelSums {
   T* y_ = nullptr;
 };
 
+template <class T>
+bool is_nan(T x) {
+  return std::isnan(static_cast<Compute<T>>(x));
+}
+
 /// What an average divides by.
 template <class T>
 T window_size(const Pool2dGeometry& g, const Span& rows, const Span& columns) {
@@ -110,8 +115,7 @@ void max_pool2d(const T* input, T* output, std::int64_t* index, const Pool2dGeom
         for (std::int64_t w = columns.begin; w < columns.end; ++w) {
           const T* x = input + ((n * g.H + h) * g.W + w) * g.C;
           for (std::int64_t c = 0; c < g.C; ++c) {
-            const Compute<T> value = x[c], best = y[c];
-            const bool better = value > best || (std::isnan(value) && !std::isnan(best));
+            const bool better = x[c] > y[c] || (is_nan(x[c]) && !is_nan(y[c]));
             y[c] = better ? x[c] : y[c];
             arg[c] = better ? h * g.W + w : arg[c];
           }
