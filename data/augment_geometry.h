@@ -38,7 +38,8 @@ GRADUS_HOST_DEVICE inline int clamp_index(int index, int size) {
 GRADUS_HOST_DEVICE inline ResizeTaps resize_taps(Interpolation interpolation, int target,
                                                  int source_size, int target_size) {
   const float scale = static_cast<float>(source_size) / static_cast<float>(target_size);
-  float position = (static_cast<float>(target) + 0.5f) * scale - 0.5f;
+  // One rounding, asked for: a compiler's choice would move the pixel by the position's last digit.
+  float position = std::fma(static_cast<float>(target) + 0.5f, scale, -0.5f);
   if (interpolation == Interpolation::bilinear) {
     position = position > 0.0f ? position : 0.0f;
     const int first = static_cast<int>(position);
