@@ -97,7 +97,7 @@ ContextOrReason make_context() {
     result.context = std::make_unique<Context>();
   } catch (const Error& error) {
     result.context.reset();
-    result.reason = error.message();
+    result.reason = error.message().substr(std::string_view("[cuda] ").size());
   }
   return result;
 }
@@ -120,7 +120,8 @@ std::string try_kernel() {
     fill(memory.data(), 0.0f, 1);
     synchronize();
   } catch (const Error& error) {
-    return error.message();
+    return fmt::format("no kernel runs on it: {}; build for it: -DCMAKE_CUDA_ARCHITECTURES=native",
+                       error.message());
   }
   return "";
 }

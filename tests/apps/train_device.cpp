@@ -93,7 +93,7 @@ TEST_SUITE("device") {
     const TempFolder folder;
     train(folder / "run", on_test_device() + Arguments{"--steps", "1"});
     std::vector<std::string> results;
-    for (const std::string device : {"cpu", std::string(gradus::name(test_device()))}) {
+    for (const std::string& device : Arguments{"cpu", std::string(gradus::name(test_device()))}) {
       const CommandResult result = run_linear_eval(
           {(folder / "run" / "checkpoint.safetensors").string(), "--dataset", "synthetic",
            "--limit", "40", "--test-limit", "30", "--epochs", "3", "--batch-size", "16", "--knn",

@@ -141,7 +141,7 @@ TEST_CASE_TEMPLATE("clipping over a list", T, float, double) {
   for (const auto& list : make_lists<T>(1)) {
     gradients.push_back(list[0]);
     before.push_back(list[0].clone());
-    for (const T x : list[0].to_vector<T>()) squares += static_cast<double>(x) * x;
+    for (const T x : list[0].template to_vector<T>()) squares += static_cast<double>(x) * x;
   }
   const double norm = std::sqrt(squares);
   SUBCASE("above") {
