@@ -11,6 +11,7 @@ source "$root/apps/vicreg/setup.sh"
 install_packages "${packages_to_build[@]}"
 build_gradus
 cd "$build"
+export OMP_WAIT_POLICY=passive  # two tests at a time: waiting threads must not spin
 exclude=long
 nvidia-smi -L >/dev/null 2>&1 || exclude='long|gpu'  # the real GPU's tests need one
 ctest --output-on-failure --label-exclude "$exclude" -j "$(nproc)" "$@"

@@ -304,7 +304,8 @@ Device choose_device(const std::string& name, bool tf32) {
     allow_tf32(tf32);
     return Device::cuda;
   }
-  check(name != "cuda", "device", "--device cuda: {}", cuda_unavailable_reason());
+  check(name != "cuda", "device", "--device cuda: {}; on the CPU: --device cpu",
+        cuda_unavailable_reason());
   fmt::print("on the CPU: {}\n", cuda_unavailable_reason());
   return Device::cpu;
 }

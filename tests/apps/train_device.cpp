@@ -39,21 +39,27 @@ TEST_SUITE("device") {
   TEST_CASE("a run has the CPU's losses") {
     const TempFolder folder;
     // Two ordinary steps, then replays of a captured one; a partial batch runs in between.
-    const std::vector<Arguments> settings{
-        {"--steps", "7"},
-        {"--steps", "5", "--keep-last", "--limit", "20", "--clip-norm", "1", "--optimizer", "lars",
-         "--lr", "0.1", "--separate-views"},
+    struct Setting {
+      Arguments arguments;
+      double tolerance;  // large steps enlarge the differences of rounding
     };
-    for (const Arguments& setting : settings) {
-      CAPTURE(setting);
-      const auto expected = train(folder / "cpu", setting + Arguments{"--device", "cpu"});
-      const auto steps = train(folder / "device", setting + on_test_device());
+    const std::vector<Setting> settings{
+        {{"--steps", "7"}, 2e-3},
+        {{"--steps", "5", "--keep-last", "--limit", "20", "--clip-norm", "1", "--optimizer", "lars",
+          "--lr", "0.1", "--separate-views"},
+         1e-2},
+    };
+    for (const auto& [arguments, tolerance] : settings) {
+      CAPTURE(arguments);
+      const auto expected = train(folder / "cpu", arguments + Arguments{"--device", "cpu"});
+      const auto steps = train(folder / "device", arguments + on_test_device());
       REQUIRE(steps.size() == expected.size());
       for (std::size_t i = 0; i < steps.size(); ++i) {
         CAPTURE(i);
-        CHECK(steps[i].loss == doctest::Approx(expected[i].loss).epsilon(2e-3));
-        CHECK(steps[i].variance == doctest::Approx(expected[i].variance).epsilon(2e-3));
-        CHECK(steps[i].covariance == doctest::Approx(expected[i].covariance).epsilon(1e-2));
+        CHECK(steps[i].loss == doctest::Approx(expected[i].loss).epsilon(tolerance));
+        CHECK(steps[i].variance == doctest::Approx(expected[i].variance).epsilon(tolerance));
+        CHECK(steps[i].covariance ==
+              doctest::Approx(expected[i].covariance).epsilon(5 * tolerance));
       }
       fs::remove_all(folder / "cpu");
       fs::remove_all(folder / "device");

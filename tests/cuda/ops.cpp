@@ -12,8 +12,8 @@
 namespace gradus::test {
 namespace {
 
-/// Ops without bfloat16, by the first part of their cases' names.
-const std::set<std::string> full_precision_only = {};
+/// What has no bfloat16, by the first part of the cases' names: losses stay in float32.
+const std::set<std::string> full_precision_only = {"vicreg_loss"};
 
 std::string family(const OpCase& op_case) { return op_case.name.substr(0, op_case.name.find('.')); }
 

@@ -66,7 +66,11 @@ void collect_words(int argument, const T& value, std::vector<ArgumentWord>& word
     constexpr bool read_only = std::is_const_v<Target> && is_number;
     words.push_back({argument, value, true, read_only});
   } else if constexpr (std::is_class_v<T>) {
-    const auto* bytes = reinterpret_cast<const unsigned char*>(&value);
+    T clean = value;
+#if __has_builtin(__builtin_clear_padding)
+    __builtin_clear_padding(&clean);  // what lies between members may look like a pointer
+#endif
+    const auto* bytes = reinterpret_cast<const unsigned char*>(&clean);
     for (std::size_t at = 0; at + sizeof(void*) <= sizeof(T); at += sizeof(void*)) {
       const void* word = nullptr;
       std::copy_n(bytes + at, sizeof(void*), reinterpret_cast<unsigned char*>(&word));
