@@ -157,6 +157,7 @@ struct Tolerances {
 /// One forward and backward pass in training mode.
 void check_first_step(const Variant& variant, DType dtype, const Tolerances& tolerances) {
   CAPTURE(variant.name);
+  const OneOrder one_order;
   Setup setup(variant, dtype);
   const Variable z = setup.model(setup.images);
   const nn::VICRegLoss loss = setup.loss(z);
@@ -199,6 +200,7 @@ TEST_CASE("loss, gradients and running statistics are PyTorch's in float32") {
 
 /// Losses before and after each of 10 steps of Adam, each against the reference.
 void check_training(DType dtype, const std::string& name, double tolerance) {
+  const OneOrder one_order;
   Setup setup(cifar(), dtype);
   optim::Adam optimizer(optim::one_group(setup.model.named_parameters(), 1e-6));
   const auto losses = expected("cifar/losses." + name).to(DType::float64).to_vector<double>();
