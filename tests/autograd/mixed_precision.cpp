@@ -19,7 +19,7 @@ constexpr double half_ulp = 0x1p-8;  // of bfloat16, with room for a sum's round
 
 /// Random numbers that bfloat16 holds exactly, as float32.
 Tensor rounded(const Shape& shape, unsigned seed) {
-  return random_tensor<float>(shape, seed).to(DType::bfloat16).to(DType::float32);
+  return on_device(random_tensor<float>(shape, seed)).to(DType::bfloat16).to(DType::float32);
 }
 
 double relative_difference(const Tensor& actual, const Tensor& expected) {
@@ -61,7 +61,7 @@ void check_mixed(Function function, const Shape& x_shape, const Shape& weight_sh
 }  // namespace
 
 TEST_CASE("cast converts values forward and gradients back") {
-  const Variable x(random_tensor<float>({3, 5}, 1), true);
+  const Variable x(on_device(random_tensor<float>({3, 5}, 1)), true);
   const Variable y = cast(x, DType::bfloat16);
   CHECK(y.dtype() == DType::bfloat16);
   CHECK(same_bits(y.value(), x.value().to(DType::bfloat16)));
@@ -84,18 +84,28 @@ TEST_CASE("conv2d of bfloat16 with float32 parameters") {
   check_mixed(convolve({.padding = 1, .groups = 2}), {2, 5, 6, 8}, {6, 3, 3, 4});
 }
 
-TEST_CASE("conv2d of bfloat16 sums dweight over more images than are converted at once") {
+TEST_CASE("conv2d of bfloat16 sums dweight over more images than are converted at once" *
+          cpu_only()) {
   const auto function = [](const Variable& x, const Variable& weight, const Variable& bias) {
     return conv2d(x, weight, bias);
   };
   check_mixed(function, {5, 512, 512, 4}, {4, 1, 1, 4});  // 2^20 elements an image, 4 at once
 }
 
+TEST_CASE("linear of bfloat16 with float32 parameters") {
+  const auto function = [](const Variable& x, const Variable& weight, const Variable& bias) {
+    return linear(x, weight, bias);
+  };
+  check_mixed(function, {7, 33}, {17, 33});
+  check_mixed(function, {2, 3, 16}, {8, 16});
+}
+
 TEST_CASE("parameters of another type than the activations need are refused") {
-  const Variable x(zeros({2, 4, 4, 3}, {DType::bfloat16}));
+  const Variable x(zeros({2, 4, 4, 3}, device_options(DType::bfloat16)));
   const auto conv_error = [&](DType weight, DType bias) {
     return error_of([&] {
-      conv2d(x, Variable(zeros({5, 3, 3, 3}, {weight})), Variable(zeros({5}, {bias})));
+      conv2d(x, Variable(zeros({5, 3, 3, 3}, device_options(weight))),
+             Variable(zeros({5}, device_options(bias))));
     });
   };
   CHECK(conv_error(DType::float32, DType::float32).empty());
@@ -104,7 +114,7 @@ TEST_CASE("parameters of another type than the activations need are refused") {
   CHECK(conv_error(DType::float32, DType::float64) ==
         "[conv2d] bias must be float32 where input is bfloat16; got float64");
   CHECK(error_of([&] {
-          linear(x, Variable(zeros({5, 3}, {DType::float64})));
+          linear(x, Variable(zeros({5, 3}, device_options(DType::float64))));
         }) == "[linear] weight and bias must be float32 where x is bfloat16; got float64");
 }
 
