@@ -133,6 +133,8 @@ int Trainer::run() {
     catch_interrupts();
     train_to(total_steps(), progress);
     progress.finish();
+    if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
+      fmt::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
     write_curves(file("curves.svg"), read_metrics(file(metrics_name)));
   }
   save();

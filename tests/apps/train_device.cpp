@@ -24,6 +24,7 @@ std::vector<StepRecord> train(const fs::path& out, const Arguments& arguments) {
   const CommandResult result = train_tiny(out, arguments, quick);
   INFO("output: ", result.output);
   REQUIRE(result.exit_code == 0);
+  CHECK_FALSE(contains(result.output, "not as a graph"));
   return gradus::vicreg::read_metrics(out / "metrics.jsonl").steps;
 }
 
