@@ -1,12 +1,15 @@
 // Convolution as matrix products over blocks of output pixels: the column matrix (im2col.h) exists
 // only one cache-sized block a thread. Blocks depend on the shapes alone and partial sums are added
-// in order, so that results do not depend on the number of threads.
+// in order, so that results do not depend on the number of threads. Where Winograd's algorithm is
+// faster (winograd.h), float32 takes that.
 #include <omp.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "tensor/cpu/gemm.h"
 #include "tensor/cpu/im2col.h"
+#include "tensor/cpu/winograd.h"
 #include "tensor/kernels.h"
 #include "tensor/tensor.h"
 
@@ -128,6 +131,9 @@ void accumulate_weight_tile(const T* input, const T* doutput, T* dweight, T* scr
 template <class T>
 void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T* output,
             const Conv2dGeometry& g) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (winograd::suits(g)) return winograd::conv2d(input, weight, bias, output, g);
+  }
   const std::int64_t pixels = output_pixels(g);
   const std::int64_t columns = columns_of(g, all_kernel_rows(g));
   const std::int64_t outputs = g.O / g.groups;
@@ -150,6 +156,9 @@ void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T*
 template <class T>
 void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput,
                            const Conv2dGeometry& g) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (winograd::suits(g)) return winograd::conv2d_backward_input(doutput, weight, dinput, g);
+  }
   // Windows overlap only within an image, so a task takes whole images.
   const std::int64_t image_pixels = g.out_height * g.out_width;
   const std::int64_t columns = columns_of(g, all_kernel_rows(g));
@@ -184,6 +193,9 @@ void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput
 template <class T>
 void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweight,
                             const Conv2dGeometry& g) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (winograd::suits(g)) return winograd::conv2d_backward_weight(input, doutput, dweight, g);
+  }
   const WeightTasks tasks(g);
   const std::int64_t count = tasks.count(g);
   const std::int64_t columns = columns_of(g, all_kernel_rows(g));

@@ -6,15 +6,10 @@
 #include <cstdint>
 #include <cstring>
 
+#include "tensor/cpu/range.h"
 #include "tensor/geometry.h"
 
 namespace gradus::cpu {
-
-/// A half-open range of indices.
-struct Range {
-  std::int64_t begin, end;
-  std::int64_t size() const { return end - begin; }
-};
 
 /// A block of the column matrix of one channel group: some output pixels, and the taps of some
 /// kernel rows.

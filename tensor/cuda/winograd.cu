@@ -5,10 +5,13 @@
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/gemm.h"
 #include "tensor/cuda/launch.h"
-#include "tensor/cuda/winograd_matrices.h"
 #include "tensor/kernels.h"
+#include "tensor/winograd_matrices.h"
 
 namespace gradus::cuda::winograd {
+
+using namespace gradus::winograd;
+
 namespace {
 
 // --- Y = L X L^T, in registers --------------------------------------------------------------

@@ -11,8 +11,8 @@
 #include "tensor/cuda/gemm.h"
 #include "tensor/cuda/runtime.h"
 #include "tensor/cuda/winograd.h"
-#include "tensor/cuda/winograd_matrices.h"
 #include "tensor/ops.h"
+#include "tensor/winograd_matrices.h"
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/numbers.h"
@@ -165,7 +165,7 @@ std::vector<double> both_sides(const std::vector<double>& x) {
 }  // namespace
 
 TEST_CASE("Winograd's matrices make a convolution of a product") {
-  namespace w = cuda::winograd;
+  namespace w = gradus::winograd;
   const auto d = random_tensor<double>({w::tile_side, w::tile_side}, 1).to_vector<double>();
   const auto g = random_tensor<double>({w::taps, w::taps}, 2).to_vector<double>();
   std::vector<double> product = both_sides<w::InputMatrix>(d);

@@ -66,11 +66,13 @@ Conv2dReference run_ops(const Inputs& in, const Conv2dOptions& options) {
 TEST_CASE("conv2d and its gradients match nested loops") {
   for (const DType dtype : {DType::float32, DType::float64}) {
     CAPTURE(name(dtype));
-    // Of the largest element; Winograd's transforms, on the GPU, lose a digit.
-    const double tolerance =
-        (dtype == DType::float32 ? 2e-6 : 4e-15) * (test_device() == Device::cuda ? 4 : 1);
     for (const Case& c : cases) {
       CAPTURE(c.name);
+      // Of the largest element. Winograd's transforms lose a digit: on the GPU, and in float32 with
+      // many channels on the CPU.
+      const bool wide = dtype == DType::float64, gpu = test_device() == Device::cuda;
+      const double factor = gpu ? 4 : !wide && c.input[3] >= 16 ? 2 : 1;
+      const double tolerance = factor * (wide ? 4e-15 : 2e-6);
       const Inputs in = random_inputs(c, dtype);
       const Conv2dReference expected =
           conv2d_reference(in.input, in.weight, in.bias, in.doutput, c.options);

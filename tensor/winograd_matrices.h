@@ -20,7 +20,7 @@
 
 #include <array>
 
-namespace gradus::cuda::winograd {
+namespace gradus::winograd {
 
 inline constexpr int output_side = 4;                      // of a tile of outputs
 inline constexpr int taps = 3;                             // of the filter
@@ -101,4 +101,4 @@ constexpr int nonzeros() {
   return count;
 }
 
-}  // namespace gradus::cuda::winograd
+}  // namespace gradus::winograd
