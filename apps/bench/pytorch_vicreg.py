@@ -98,21 +98,37 @@ def linear(model, train, test, args):
 
 
 def step_time(args):
-    model = VICReg()
-    images = torch.randn(2 * args.batch_size, 3, 32, 32)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
+    torch.backends.cudnn.benchmark = True
+    model = VICReg().to(args.device)
+    images = torch.randn(2 * args.batch_size, 3, 32, 32, device=args.device)
     if args.channels_last:
         model, images = (v.to(memory_format=torch.channels_last) for v in (model, images))
-    optimizer = torch.optim.Adam(model.parameters(), 2e-4, weight_decay=1e-6)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-4, weight_decay=1e-6,
+                                 **({"fused": True} if args.device == "cuda" else {}))
+
+    def forward():
+        with torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
+            z = model(images)
+        z = z.float()
+        return vicreg_loss(z[: args.batch_size], z[args.batch_size:])[0]
+
+    if args.compile:
+        forward = torch.compile(forward, mode=args.compile)
     times = []
-    for _ in range(args.steps):
+    for _ in range(args.steps + 5 * bool(args.device == "cuda")):
         begin = time.perf_counter()
-        z = model(images)
         optimizer.zero_grad()
-        vicreg_loss(z[: args.batch_size], z[args.batch_size:])[0].backward()
+        forward().backward()
         optimizer.step()
+        if args.device == "cuda":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - begin)
-    print(f"torch {torch.__version__}, batch {args.batch_size}, {torch.get_num_threads()} threads, "
-          f"channels_last {args.channels_last}: median step {np.median(times[1:]):.3f} s")
+    times = times[-args.steps:][1:]
+    where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"torch {torch.__version__}, batch {args.batch_size}, {where}, "
+          f"channels_last {args.channels_last}, bf16 {args.bf16}, tf32 {args.tf32}, compile "
+          f"{args.compile}: median step {np.median(times):.4f} s (least {min(times):.4f})")
 
 
 def main():
@@ -131,6 +147,10 @@ def main():
     parser.add_argument("--step-time", action="store_true")
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--device", default="cpu", help="of --step-time: cpu or cuda")
+    parser.add_argument("--bf16", action="store_true", help="of --step-time: autocast")
+    parser.add_argument("--tf32", action="store_true", help="of --step-time")
+    parser.add_argument("--compile", help="of --step-time: torch.compile's mode")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

@@ -1,48 +1,112 @@
-// Times whole VICReg training steps on random images: forward, loss, backward, Adam.
-// usage: step [batch size, default 64] [steps, default 6] [threads, default all]
+// Times whole VICReg training steps on random images: forward, loss, backward, Adam (ResNet-18 for
+// 32x32, projector 1024x4), on the CPU or on a GPU: step --help.
 #include <omp.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <vector>
 
 #include "autograd/ops.h"
 #include "nn/vicreg_loss.h"
 #include "nn/vicreg_model.h"
 #include "optim/adam.h"
+#include "tensor/repeated_work.h"
 
-int main(int argc, char** argv) {
-  using namespace gradus;
-  const std::int64_t batch = argc > 1 ? std::atoll(argv[1]) : 64;
-  const int steps = argc > 2 ? std::atoi(argv[2]) : 6;
-  if (argc > 3) omp_set_num_threads(std::atoi(argv[3]));
-  if (batch < 2 || steps < 2) {
-    fmt::print(stderr, "usage: step [batch size >= 2] [steps >= 2] [threads]\n");
-    return 2;
-  }
+namespace {
+
+using namespace gradus;
+
+struct Options {
+  std::int64_t batch = 64;
+  int steps = 6;
+  int threads = 0;
+  std::string device = "cpu";
+  bool bf16 = false, tf32 = false, eager = false;
+};
+
+void run(const Options& options) {
+  const Device device = options.device == "cuda" ? Device::cuda : Device::cpu;
+  check(device == Device::cpu || cuda_available(), "step", "{}", cuda_unavailable_reason());
+  if (options.threads > 0) omp_set_num_threads(options.threads);
+  allow_tf32(options.tf32);
   Generator generator(0);
   nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, generator);
+  model.to(device);
   optim::Adam adam(optim::one_group(model.named_parameters(), 1e-6));
-  const Variable images(normal({2 * batch, 32, 32, 3}, 0, 1, generator));
-  std::vector<double> seconds;
-  std::uint64_t allocations_before_last = 0;
-  for (int i = 0; i < steps; ++i) {
-    allocations_before_last = memory_stats().system_allocations;
-    const auto begin = std::chrono::steady_clock::now();
-    const Variable z = model(images);
-    const auto loss = nn::vicreg_loss(slice(z, 0, 0, batch), slice(z, 0, batch, 2 * batch));
+  const Variable images(normal({2 * options.batch, 32, 32, 3}, 0, 1, generator)
+                            .to(options.bf16 ? DType::bfloat16 : DType::float32)
+                            .to(device));
+  Tensor last_loss = zeros({}, {DType::float32, device});
+  const auto compute = [&] {
+    const Variable z = cast(model(images), DType::float32);
+    const auto loss = nn::vicreg_loss(slice(z, 0, 0, options.batch),
+                                      slice(z, 0, options.batch, 2 * options.batch));
     adam.zero_grad();
     loss.total.backward();
-    adam.step(2e-4);
+    adam.apply(loss.total.value());
+    last_loss.copy_from(loss.total.value());
+  };
+  RepeatedWork work(options.eager ? Device::cpu : device, compute);
+  std::vector<double> seconds;
+  std::uint64_t allocations_before_last = 0;
+  constexpr int warm_up = 4;  // a GPU's step is captured in the third
+  for (int i = 0; i < options.steps + (device == Device::cuda ? warm_up : 1); ++i) {
+    allocations_before_last = memory_stats(device).system_allocations;
+    const auto begin = std::chrono::steady_clock::now();
+    adam.prepare(2e-4);
+    work.run();
+    synchronize(device);
     seconds.push_back(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
-  std::sort(seconds.begin() + 1, seconds.end());  // the first step warms up
+  seconds.erase(seconds.begin(), seconds.end() - options.steps);
+  std::sort(seconds.begin(), seconds.end());
+  const MemoryStats memory = memory_stats(device);
   fmt::print(
-      "batch {}, {} threads: median step {:.3f} s, peak memory {:.0f} MiB, {} blocks taken "
-      "from the system in the last step\n",
-      batch, omp_get_max_threads(), seconds[1 + (seconds.size() - 1) / 2],
-      static_cast<double>(memory_stats().peak_in_use) / 0x1p20,
-      memory_stats().system_allocations - allocations_before_last);
+      "batch {}, {}{}: median step {:.4f} s (least {:.4f}), peak memory {:.0f} MiB, loss {:.4f}",
+      options.batch,
+      device == Device::cpu ? fmt::format("{} threads", omp_get_max_threads())
+                            : cuda_device_description(),
+      options.bf16   ? ", bf16"
+      : options.tf32 ? ", TF32"
+                     : ", fp32",
+      seconds[seconds.size() / 2], seconds.front(),
+      static_cast<double>(memory.peak_in_use) / 0x1p20, last_loss.item<float>());
+  if (device == Device::cpu)
+    fmt::print(", {} blocks taken from the system in the last step",
+               memory.system_allocations - allocations_before_last);
+  if (device == Device::cuda)
+    fmt::print(", {}", work.replays() ? "replayed as a graph" : "kernel by kernel");
+  fmt::print("{}{}\n", work.failure().empty() ? "" : ": ", work.failure());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app("Times training steps on random images.", "step");
+  app.add_option("batch", options.batch, "Images a step (each in two views)")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16))
+      ->capture_default_str();
+  app.add_option("steps", options.steps, "Steps timed, after the first ones")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  app.add_option("threads", options.threads, "Threads; 0: all cores")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  app.add_option("--device", options.device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_flag("--bf16", options.bf16, "Mixed precision with bfloat16");
+  app.add_flag("--tf32", options.tf32, "TF32 products");
+  app.add_flag("--eager", options.eager, "On a GPU, without capturing the step as a graph");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "step: {}\n", error.what());
+    return 1;
+  }
+  return 0;
 }
