@@ -12,14 +12,14 @@ if(NOT CMAKE_CUDA_COMPILER)
 endif()
 set(GRADUS_CUDA ON)
 
-# The GPU of this machine, or every generation since Turing (7.5): machine code for each, and PTX
-# that a driver translates for later ones.
+# The GPU of this machine, or every generation since Turing (7.5): machine code for each (8.6 and 8.9
+# run that of 8.0), and PTX that a driver translates for later ones.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   execute_process(COMMAND nvidia-smi -L OUTPUT_VARIABLE gpus RESULT_VARIABLE failed ERROR_QUIET)
   if(failed EQUAL 0 AND gpus MATCHES "GPU 0" AND CMAKE_VERSION VERSION_GREATER_EQUAL 3.24)
     set(CMAKE_CUDA_ARCHITECTURES native)
   else()
-    set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 86-real 89-real 90-real 100-real 120)
+    set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 90-real 100-real 120)
   endif()
 endif()
 if(CCACHE)
