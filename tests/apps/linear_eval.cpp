@@ -143,7 +143,9 @@ TEST_CASE("linear_eval refuses what it cannot evaluate, in one line") {
   refused({file, "--k", "0"}, {"--k"});
   refused({file, "--temperature", "0"}, {"--temperature"});
   refused({file, file}, {file});
-  refused({file, "--device", "cuda"}, {"--device cpu"});
+  check_refused(
+      run_linear_eval({file, "--device", "cuda"}, {.environment = {"CUDA_VISIBLE_DEVICES="}}),
+      {"--device cuda: ", "--device cpu"});
   refused({file, "--dataset", "cifar10", "--data", trained.folder / "nothing"}, {"nothing"});
   refused({file, "--json", trained.folder / "no" / "folder.json", "--cached", "--epochs", "1"},
           {"folder.json"});

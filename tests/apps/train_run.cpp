@@ -151,7 +151,8 @@ TEST_CASE("every optimiser and every schedule runs") {
 
 TEST_CASE("a short run lowers the loss") {
   const TempFolder folder;
-  train_well(folder / "run", {"--epochs", "12", "--lr", "0.01"});
+  train_well(folder / "run",
+             {"--limit", "96", "--batch-size", "32", "--epochs", "12", "--lr", "0.01"});
   const std::vector<double> values = losses(folder / "run");
   REQUIRE(values.size() == 36);
   double first = 0, last = 0;
@@ -159,5 +160,5 @@ TEST_CASE("a short run lowers the loss") {
     first += values[i];
     last += values[values.size() - 1 - i];
   }
-  CHECK(last < 0.9 * first);
+  CHECK(last < 0.93 * first);
 }
