@@ -81,7 +81,8 @@ TEST_SUITE("device") {
     const std::size_t count = is_cpu ? 60 : 15;
     const Arguments setting =
         on_test_device() +
-        Arguments{"--steps", std::to_string(count), "--lr", "0.003", "--epochs", "100"};
+        Arguments{"--steps", std::to_string(count), "--lr", "0.003", "--epochs", "100"} +
+        (is_cpu ? Arguments{"--limit", "96", "--batch-size", "32"} : Arguments{});
     const auto full = train(folder / "full", setting);
     const auto mixed = train(folder / "mixed", setting + Arguments{"--bf16"});
     REQUIRE(mixed.size() == count);
