@@ -113,8 +113,9 @@ __global__ void __launch_bounds__(block_size)
 
 // images [?, H, W, C] = A^T X A + bias of each tile X of transformed [36, count, C]; what lies
 // outside of the images is dropped. bias [C] or null. A thread takes one tile and `size` channels.
+// (Doubles need more registers than the compiler grants for more than one block.)
 template <class T, int size>
-__global__ void __launch_bounds__(block_size)
+__global__ void __launch_bounds__(block_size, std::is_same_v<T, double> ? 1 : 0)
     restore_tiles_kernel(const T* transformed, const T* bias, T* images, Tiles tiles) {
   const auto vectors = static_cast<unsigned>(tiles.C / size);
   const unsigned items = tiles.count * vectors;
