@@ -7,6 +7,7 @@
 #include "data/kernels.h"
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/launch.h"
+#include "tensor/cuda/warp.h"
 
 namespace gradus::cuda {
 namespace {
@@ -19,8 +20,7 @@ using data::Interpolation;
 using data::JitterStep;
 
 constexpr int block_size = 256;
-constexpr int warps = block_size / 32;
-using Partial = SharedArray<float, warps>;
+using Partial = SharedArray<float, warp>;  // of a sum over the block
 
 struct Color {
   float r, g, b;
@@ -99,16 +99,6 @@ __device__ Color color_steps(const AugmentParameters& p, int begin, int end, flo
   return color;
 }
 
-/// Sum over the block's threads in a fixed order, for every thread.
-__device__ float block_sum(float x, Partial& partial) {
-  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(~0u, x, distance);
-  if (threadIdx.x % 32 == 0) partial[static_cast<int>(threadIdx.x / 32)] = x;
-  __syncthreads();
-  float sum = 0.0f;
-  for (int warp = 0; warp < warps; ++warp) sum += partial[warp];
-  return sum;
-}
-
 /// Channel c of pixel (y, x), blurred along rows, then along columns. image: [size, size, 3].
 template <class Image>
 __device__ float blurred(const Image& image, int size, data::BlurWeights weights, int y, int x,
@@ -149,7 +139,8 @@ __device__ void make_view(const AugmentOptions& options, const AugmentParameters
     store(i, color);
   }
   if (contrast < step_end) {
-    const float mean = block_sum(grey_sum, partial) / static_cast<float>(pixels);
+    const float mean =
+        row_combine<block_size>(AddBoth{}, grey_sum, partial) / static_cast<float>(pixels);
     for (int i = thread; i < pixels; i += block_size) {  // each thread its own pixels again
       const Color color = {work[3 * i], work[3 * i + 1], work[3 * i + 2]};
       store(i, color_steps(p, contrast, step_end, mean, color));
@@ -215,7 +206,7 @@ void launch_augment(const AugmentOptions& options, const AugmentedView* views,
   constexpr std::size_t default_shared_bytes = std::size_t{48} << 10;
   const std::size_t view_bytes = sizeof(float) * 3 * options.size * options.size;
   Work work = augment_work(options, view_count);
-  if (view_bytes + sizeof(float) * warps <= default_shared_bytes) {  // up to 63 x 63
+  if (view_bytes + sizeof(Partial) <= default_shared_bytes) {  // up to 63 x 63
     const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(view_count, 1 << 20));
     launch("augment", augment_kernel<interpolation, true>,
            {dim3(blocks), dim3(block_size), view_bytes}, work, options, views, view_count, images,

@@ -8,6 +8,7 @@
 
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/launch.h"
+#include "tensor/cuda/warp.h"
 #include "tensor/kernels.h"
 
 namespace gradus::cuda {
@@ -69,19 +70,10 @@ __device__ void for_each_piece(const Chunk& chunk, bool aligned, const Visit& vi
     visit.template operator()<1>(i);
 }
 
-/// The sum over the block's threads, in a fixed order, in thread 0.
+/// The sum over the block's threads, in a fixed order, in each of them.
 __device__ double block_sum(double sum) {
-  __shared__ SharedArray<double, threads / 32> partial;
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  for (int distance = 16; distance > 0; distance /= 2)
-    sum += __shfl_down_sync(0xffffffffu, sum, distance);
-  __syncthreads();  // a sum before this one may still be read
-  if (lane == 0) partial[warp] = sum;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    for (int w = 1; w < threads / 32; ++w) sum += partial[w];
-  }
-  return sum;
+  __shared__ SharedArray<double, warp> scratch;
+  return row_combine<threads>(AddBoth{}, sum, scratch);
 }
 
 // --- updates: parameter, gradient and state [n] of each tensor; steps [tensors] ---
