@@ -10,6 +10,18 @@
 
 namespace gradus {
 
+namespace {
+int winograd_side = 4;
+}
+
+void use_winograd(int output_side) {
+  check(output_side == 0 || output_side == 2 || output_side == 4, "use_winograd",
+        "tiles must have 4 or 2 outputs a side, or 0 for none; got {}", output_side);
+  winograd_side = output_side;
+}
+
+int winograd_output_side() { return winograd_side; }
+
 #if defined(GRADUS_CUDA)
 
 const std::string& cuda_unavailable_reason() { return cuda::unavailable_reason(); }

@@ -33,4 +33,11 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
 /// bits of significand) to use its tensor cores. Off at first; the CPU never does.
 void allow_tf32(bool on);
 
+/// By which of Winograd's algorithms F(m x m, 3x3) float32 and bfloat16 are convolved where the
+/// kernel is 3x3, the stride 1 and the size pays: m = 4 (at first; a quarter of the
+/// multiplications), 2 (1/2.25 of them, with rounding errors near those of plain sums; on the CPU
+/// alone) or 0 (none).
+void use_winograd(int output_side);
+int winograd_output_side();
+
 }  // namespace gradus

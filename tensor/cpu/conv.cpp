@@ -1,129 +1,84 @@
-// Convolution as matrix products over blocks of output pixels: the column matrix (im2col.h) exists
-// only one cache-sized block a thread. Blocks depend on the shapes alone and partial sums are added
-// in order, so that results do not depend on the number of threads. Where Winograd's algorithm is
-// faster (winograd.h), float32 takes that.
-#include <omp.h>
-
+// Chooses the way of each convolution. float and bfloat16: Winograd's algorithm where that is
+// faster (winograd.h), otherwise register-blocked products (direct_conv.h). double, groups and
+// dilation: the column matrix (column_conv.h).
 #include <algorithm>
 #include <type_traits>
 
-#include "tensor/cpu/gemm.h"
-#include "tensor/cpu/im2col.h"
+#include "tensor/cpu/column_conv.h"
+#include "tensor/cpu/direct_conv.h"
 #include "tensor/cpu/winograd.h"
+#include "tensor/device.h"
 #include "tensor/kernels.h"
 #include "tensor/tensor.h"
 
 namespace gradus::cpu {
 namespace {
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-/// Part `i` of [0, size) cut into `parts` of nearly equal length.
-Range part_of(std::int64_t size, std::int64_t parts, std::int64_t i) {
-  return {size * i / parts, size * (i + 1) / parts};
+/// Of the tiles to take, 0 for none.
+int winograd_side(const Conv2dGeometry& g) {
+  const int side = winograd_output_side();
+  return side != 0 && winograd::suits(g, side) ? side : 0;
 }
 
-std::int64_t output_pixels(const Conv2dGeometry& g) { return g.N * g.out_height * g.out_width; }
-Range all_kernel_rows(const Conv2dGeometry& g) { return {0, g.kernel.height}; }
+// --- bfloat16 by the column matrix: a few images at a time, converted to float
+// --------------------
 
-/// Whether the column matrix is the input itself: kernel 1x1, stride 1, no padding.
-bool is_pointwise(const Conv2dGeometry& g) {
-  return g.kernel == Size2(1) && g.stride == Size2(1) && g.padding == Size2(0);
-}
+std::int64_t input_size(const Conv2dGeometry& g) { return g.H * g.W * g.C; }
+std::int64_t output_size(const Conv2dGeometry& g) { return g.out_height * g.out_width * g.O; }
 
-/// Output pixels a block: its columns fill about half of a second-level cache (512 KiB of float),
-/// yet a product has enough rows to pay for the packing of the weights.
-std::int64_t pixels_per_block(std::int64_t columns) {
-  constexpr std::int64_t elements = 128 * 1024, fewest = 128, most = 1024;
-  return std::clamp(elements / std::max<std::int64_t>(columns, 1), fewest, most);
-}
-
-/// Scratch memory for each thread of a parallel region over `tasks` tasks.
-template <class T>
-class ThreadScratch {
- public:
-  ThreadScratch(std::int64_t tasks, std::int64_t elements)
-      : threads_(static_cast<int>(std::clamp<std::int64_t>(tasks, 1, omp_get_max_threads()))),
-        elements_(elements),
-        memory_({threads_, elements}, dtype_of<T>, Device::cpu),
-        data_(memory_.data<T>()) {}
-
-  int threads() const { return threads_; }
-  /// The calling thread's part.
-  T* get() const { return data_ + omp_get_thread_num() * elements_; }
-
- private:
-  int threads_;
-  std::int64_t elements_;
-  Tensor memory_;
-  T* data_;
-};
-
-/// A matrix in memory: rows of some width, `stride` elements apart.
-template <class T>
-struct Rows {
-  const T* data;
-  std::int64_t stride;
-};
-
-/// A block of the column matrix: in place where it is the input itself, otherwise in `scratch`.
-template <class T>
-Rows<T> gather_columns(const T* input, T* scratch, const Conv2dGeometry& g,
-                       const ColumnBlock& block) {
-  if (is_pointwise(g)) {
-    return {input + block.pixels.begin * g.C + block.group * (g.C / g.groups), g.C};
-  }
-  im2col(input, scratch, g, block);
-  return {scratch, columns_of(g, block.kernel_rows)};
-}
-
-template <class T>
-void add_bias(const T* bias, T* output, std::int64_t pixels, std::int64_t O) {
-  for (std::int64_t i = 0; i < pixels; ++i) {
-    for (std::int64_t o = 0; o < O; ++o) output[i * O + o] += bias[o];
+/// Calls function(first image, geometry of the part) for consecutive groups of images, whose float
+/// copies take at most some 16 MiB.
+template <class Function>
+void for_each_part(const Conv2dGeometry& g, const Function& function) {
+  constexpr std::int64_t elements = std::int64_t{4} << 20;
+  const std::int64_t images =
+      std::max<std::int64_t>(elements / std::max(input_size(g), output_size(g)), 1);
+  for (std::int64_t n = 0; n < g.N; n += images) {
+    Conv2dGeometry part = g;
+    part.N = std::min(images, g.N - n);
+    function(n, part);
   }
 }
 
-/// How the weight gradient [O, kH, kW, C / groups] is shared out: tiles of it (a range of output
-/// channels of one group, a range of kernel rows), and sums over parts of the output pixels.
-struct WeightTasks {
-  std::int64_t channel_tiles, kernel_row_tiles, pixel_parts;
+Tensor empty_float(std::int64_t n) { return Tensor({n}, DType::float32, Device::cpu); }
 
-  explicit WeightTasks(const Conv2dGeometry& g) {
-    constexpr std::int64_t widest = 256, longest = 1024, enough_tasks = 16;
-    channel_tiles = divide_up(g.O / g.groups, widest);
-    kernel_row_tiles = columns_of(g, all_kernel_rows(g)) > longest ? g.kernel.height : 1;
-    constexpr std::int64_t fewest_pixels = 256;
-    const std::int64_t tiles = g.groups * channel_tiles * kernel_row_tiles;
-    pixel_parts = std::clamp<std::int64_t>(
-        enough_tasks / tiles, 1, std::max<std::int64_t>(output_pixels(g) / fewest_pixels, 1));
-  }
+Tensor to_float(const BFloat16* x, std::int64_t n) {
+  Tensor y = empty_float(n);
+  cast(x, y.data<float>(), n);
+  return y;
+}
 
-  std::int64_t count(const Conv2dGeometry& g) const {
-    return g.groups * channel_tiles * kernel_row_tiles * pixel_parts;
-  }
-};
+void convert_and_convolve(const BFloat16* input, const float* weight, const float* bias,
+                          BFloat16* output, const Conv2dGeometry& g) {
+  for_each_part(g, [&](std::int64_t n, const Conv2dGeometry& part) {
+    const Tensor x = to_float(input + n * input_size(g), part.N * input_size(g));
+    Tensor y = empty_float(part.N * output_size(g));
+    columns::conv2d(x.data<float>(), weight, bias, y.data<float>(), part);
+    cast(y.data<float>(), output + n * output_size(g), y.numel());
+  });
+}
 
-/// dweight's tile = doutput^T columns, summed over `pixels` block by block. `channels` are counted
-/// within the group; dweight points to the whole weight.
-template <class T>
-void accumulate_weight_tile(const T* input, const T* doutput, T* dweight, T* scratch,
-                            const Conv2dGeometry& g, std::int64_t group, Range channels,
-                            Range kernel_rows, Range pixels) {
-  const std::int64_t columns = columns_of(g, kernel_rows);
-  const std::int64_t weight_stride = columns_of(g, all_kernel_rows(g));
-  const std::int64_t first_channel = group * (g.O / g.groups) + channels.begin;
-  T* tile = dweight + first_channel * weight_stride + columns_of(g, {0, kernel_rows.begin});
-  const std::int64_t block_size = pixels_per_block(columns);
-  std::int64_t begin = pixels.begin;
-  do {  // at least once: the sum over no pixels is zero
-    const Range block{begin, std::min(begin + block_size, pixels.end)};
-    const Rows<T> x = gather_columns(input, scratch, g, {block, kernel_rows, group});
-    gemm_serial<T>(true, false, channels.size(), columns, block.size(), 1,
-                   doutput + block.begin * g.O + first_channel, g.O, x.data, x.stride,
-                   begin == pixels.begin ? 0 : 1, tile, weight_stride);
-    begin = block.end;
-  } while (begin < pixels.end);
+void convert_and_convolve_back(const BFloat16* doutput, const float* weight, BFloat16* dinput,
+                               const Conv2dGeometry& g) {
+  for_each_part(g, [&](std::int64_t n, const Conv2dGeometry& part) {
+    const Tensor dy = to_float(doutput + n * output_size(g), part.N * output_size(g));
+    Tensor dx = empty_float(part.N * input_size(g));
+    columns::conv2d_backward_input(dy.data<float>(), weight, dx.data<float>(), part);
+    cast(dx.data<float>(), dinput + n * input_size(g), dx.numel());
+  });
+}
+
+void convert_and_sum_weight(const BFloat16* input, const BFloat16* doutput, float* dweight,
+                            const Conv2dGeometry& g) {
+  const std::int64_t weights = g.O * g.kernel.height * g.kernel.width * (g.C / g.groups);
+  Tensor partial = empty_float(weights);
+  fill(dweight, 0.0f, weights);
+  for_each_part(g, [&](std::int64_t n, const Conv2dGeometry& part) {
+    const Tensor x = to_float(input + n * input_size(g), part.N * input_size(g));
+    const Tensor dy = to_float(doutput + n * output_size(g), part.N * output_size(g));
+    columns::conv2d_backward_weight(x.data<float>(), dy.data<float>(), partial.data<float>(), part);
+    add_scaled(1.0f, partial.data<float>(), dweight, weights);
+  });
 }
 
 }  // namespace
@@ -131,114 +86,59 @@ void accumulate_weight_tile(const T* input, const T* doutput, T* dweight, T* scr
 template <class T>
 void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T* output,
             const Conv2dGeometry& g) {
-  if constexpr (std::is_same_v<T, float>) {
-    if (winograd::suits(g)) return winograd::conv2d(input, weight, bias, output, g);
-  }
-  const std::int64_t pixels = output_pixels(g);
-  const std::int64_t columns = columns_of(g, all_kernel_rows(g));
-  const std::int64_t outputs = g.O / g.groups;
-  const std::int64_t block_size = pixels_per_block(columns);
-  const std::int64_t blocks = divide_up(pixels, block_size);
-  const ThreadScratch<T> scratch(blocks, is_pointwise(g) ? 0 : block_size * columns);
-#pragma omp parallel for schedule(dynamic) num_threads(scratch.threads())
-  for (std::int64_t i = 0; i < blocks; ++i) {
-    const Range block{i * block_size, std::min((i + 1) * block_size, pixels)};
-    T* y = output + block.begin * g.O;
-    for (std::int64_t group = 0; group < g.groups; ++group) {
-      const Rows<T> x = gather_columns(input, scratch.get(), g, {block, all_kernel_rows(g), group});
-      gemm_serial<T>(false, true, block.size(), outputs, columns, 1, x.data, x.stride,
-                     weight + group * outputs * columns, columns, 0, y + group * outputs, g.O);
+  if constexpr (!std::is_same_v<T, double>) {
+    if (const int side = winograd_side(g)) {
+      return winograd::conv2d(input, nullptr, weight, bias, output, g, side);
     }
-    if (bias) add_bias(bias, y, block.size(), g.O);
+    if (direct::supports(g)) return direct::conv2d(input, weight, bias, output, g);
+  }
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    convert_and_convolve(input, weight, bias, output, g);
+  } else {
+    columns::conv2d(input, weight, bias, output, g);
   }
 }
 
 template <class T>
 void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput,
                            const Conv2dGeometry& g) {
-  if constexpr (std::is_same_v<T, float>) {
-    if (winograd::suits(g)) return winograd::conv2d_backward_input(doutput, weight, dinput, g);
+  if constexpr (!std::is_same_v<T, double>) {
+    if (const int side = winograd_side(g)) {
+      return winograd::conv2d_backward_input(doutput, weight, dinput, g, side);
+    }
+    if (direct::supports(g)) return direct::conv2d_backward_input(doutput, weight, dinput, g);
   }
-  // Windows overlap only within an image, so a task takes whole images.
-  const std::int64_t image_pixels = g.out_height * g.out_width;
-  const std::int64_t columns = columns_of(g, all_kernel_rows(g));
-  const std::int64_t outputs = g.O / g.groups, channels = g.C / g.groups;
-  const std::int64_t block_size = pixels_per_block(columns);
-  const std::int64_t images_per_task = std::max<std::int64_t>(block_size / image_pixels, 1);
-  const std::int64_t tasks = divide_up(g.N, images_per_task);
-  const bool pointwise = is_pointwise(g);
-  const ThreadScratch<T> scratch(tasks, pointwise ? 0 : block_size * columns);
-#pragma omp parallel for schedule(dynamic) num_threads(scratch.threads())
-  for (std::int64_t task = 0; task < tasks; ++task) {
-    const Range images{task * images_per_task, std::min((task + 1) * images_per_task, g.N)};
-    if (!pointwise) {
-      std::fill(dinput + images.begin * g.H * g.W * g.C, dinput + images.end * g.H * g.W * g.C,
-                T(0));
-    }
-    for (std::int64_t begin = images.begin * image_pixels; begin < images.end * image_pixels;
-         begin += block_size) {
-      const Range block{begin, std::min(begin + block_size, images.end * image_pixels)};
-      for (std::int64_t group = 0; group < g.groups; ++group) {
-        T* dx = pointwise ? dinput + block.begin * g.C + group * channels : scratch.get();
-        gemm_serial<T>(false, false, block.size(), columns, outputs, 1,
-                       doutput + block.begin * g.O + group * outputs, g.O,
-                       weight + group * outputs * columns, columns, 0, dx,
-                       pointwise ? g.C : columns);
-        if (!pointwise) add_col2im(dx, dinput, g, {block, all_kernel_rows(g), group});
-      }
-    }
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    convert_and_convolve_back(doutput, weight, dinput, g);
+  } else {
+    columns::conv2d_backward_input(doutput, weight, dinput, g);
   }
 }
 
 template <class T>
 void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweight,
                             const Conv2dGeometry& g) {
-  if constexpr (std::is_same_v<T, float>) {
-    if (winograd::suits(g)) return winograd::conv2d_backward_weight(input, doutput, dweight, g);
-  }
-  const WeightTasks tasks(g);
-  const std::int64_t count = tasks.count(g);
-  const std::int64_t columns = columns_of(g, all_kernel_rows(g));
-  const std::int64_t tile_columns = columns / tasks.kernel_row_tiles;
-  const std::int64_t weights = g.O * columns;
-  const ThreadScratch<T> scratch(
-      count, is_pointwise(g) ? 0 : pixels_per_block(tile_columns) * tile_columns);
-  // The first part of the pixels is summed in dweight, the others in arrays of their own.
-  Tensor partial({tasks.pixel_parts - 1, weights}, dtype_of<T>, Device::cpu);
-  T* partial_data = partial.data<T>();
-#pragma omp parallel for schedule(dynamic) num_threads(scratch.threads())
-  for (std::int64_t task = 0; task < count; ++task) {
-    std::int64_t rest = task;
-    const auto next = [&rest](std::int64_t size) {
-      const std::int64_t index = rest % size;
-      rest /= size;
-      return index;
-    };
-    const Range kernel_rows =
-        part_of(g.kernel.height, tasks.kernel_row_tiles, next(tasks.kernel_row_tiles));
-    const Range channels = part_of(g.O / g.groups, tasks.channel_tiles, next(tasks.channel_tiles));
-    const std::int64_t group = next(g.groups);
-    const std::int64_t part = rest;
-    T* into = part == 0 ? dweight : partial_data + (part - 1) * weights;
-    accumulate_weight_tile(input, doutput, into, scratch.get(), g, group, channels, kernel_rows,
-                           part_of(output_pixels(g), tasks.pixel_parts, part));
-  }
-#pragma omp parallel for schedule(static) if (weights > 16384)
-  for (std::int64_t i = 0; i < weights; ++i) {
-    T sum = dweight[i];
-    for (std::int64_t part = 1; part < tasks.pixel_parts; ++part) {
-      sum += partial_data[(part - 1) * weights + i];
+  if constexpr (!std::is_same_v<T, double>) {
+    if (const int side = winograd_side(g)) {
+      return winograd::conv2d_backward_weight(input, nullptr, doutput, dweight, g, side);
     }
-    dweight[i] = sum;
+    if (direct::supports(g)) return direct::conv2d_backward_weight(input, doutput, dweight, g);
+  }
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    convert_and_sum_weight(input, doutput, dweight, g);
+  } else {
+    columns::conv2d_backward_weight(input, doutput, dweight, g);
   }
 }
 
-#define GRADUS_INSTANTIATE(T)                                                            \
-  template void conv2d<T>(const T*, const T*, const T*, T*, const Conv2dGeometry&);      \
-  template void conv2d_backward_input<T>(const T*, const T*, T*, const Conv2dGeometry&); \
-  template void conv2d_backward_weight<T>(const T*, const T*, T*, const Conv2dGeometry&);
+#define GRADUS_INSTANTIATE(T)                                                                     \
+  template void conv2d<T>(const T*, const Compute<T>*, const Compute<T>*, T*,                     \
+                          const Conv2dGeometry&);                                                 \
+  template void conv2d_backward_input<T>(const T*, const Compute<T>*, T*, const Conv2dGeometry&); \
+  template void conv2d_backward_weight<T>(const T*, const T*, Compute<T>*, const Conv2dGeometry&);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE(BFloat16)
 #undef GRADUS_INSTANTIATE
 
 }  // namespace gradus::cpu

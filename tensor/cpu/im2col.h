@@ -24,11 +24,12 @@ inline std::int64_t columns_of(const Conv2dGeometry& g, const Range& kernel_rows
   return kernel_rows.size() * g.kernel.width * (g.C / g.groups);
 }
 
-/// Calls run(column, input, length) for each contiguous piece of the block: `length` elements at
-/// offset `column` of the block are those at offset `input` of the images, or padding where
-/// `input` is negative. The pieces cover the block once, in order.
+/// Calls run(column, input, length) for each contiguous piece of the block, whose rows begin
+/// `stride` elements apart: `length` elements at offset `column` of the block are those at offset
+/// `input` of the images, or padding where `input` is negative. The pieces cover the block once, in
+/// order.
 template <class Run>
-void for_each_run(const Conv2dGeometry& g, const ColumnBlock& block, Run run) {
+void for_each_run(const Conv2dGeometry& g, const ColumnBlock& block, std::int64_t stride, Run run) {
   constexpr std::int64_t padding = -1;
   const std::int64_t taps = g.kernel.width;
   const std::int64_t channels = g.C / g.groups;
@@ -43,6 +44,7 @@ void for_each_run(const Conv2dGeometry& g, const ColumnBlock& block, Run run) {
     const std::int64_t p = pixel / g.out_width % g.out_height;
     const std::int64_t q = pixel % g.out_width;
     const std::int64_t w0 = q * g.stride.width - g.padding.width;
+    column = (pixel - block.pixels.begin) * stride;
     for (std::int64_t r = block.kernel_rows.begin; r < block.kernel_rows.end; ++r) {
       const std::int64_t h = p * g.stride.height - g.padding.height + r * g.dilation.height;
       const std::int64_t row = (n * g.H + h) * g.W;  // of pixels in the images
@@ -65,12 +67,14 @@ void for_each_run(const Conv2dGeometry& g, const ColumnBlock& block, Run run) {
   }
 }
 
-/// Copies a block of columns out of the images; columns [pixels, kernel_rows kW C/groups].
+/// Copies a block of columns out of the images; columns [pixels, kernel_rows kW C/groups], rows
+/// `stride` elements apart.
 template <class T>
-void im2col(const T* input, T* columns, const Conv2dGeometry& g, const ColumnBlock& block) {
-  for_each_run(g, block, [&](std::int64_t column, std::int64_t from, std::int64_t length) {
+void im2col(const T* input, T* columns, const Conv2dGeometry& g, const ColumnBlock& block,
+            std::int64_t stride) {
+  for_each_run(g, block, stride, [&](std::int64_t column, std::int64_t from, std::int64_t length) {
     if (from < 0) {
-      std::fill_n(columns + column, length, T(0));
+      std::fill_n(columns + column, length, T(0.0f));
     } else {
       std::memcpy(columns + column, input + from, static_cast<std::size_t>(length) * sizeof(T));
     }
@@ -80,7 +84,8 @@ void im2col(const T* input, T* columns, const Conv2dGeometry& g, const ColumnBlo
 /// The adjoint of im2col: adds a block of columns to the images.
 template <class T>
 void add_col2im(const T* columns, T* dinput, const Conv2dGeometry& g, const ColumnBlock& block) {
-  for_each_run(g, block, [&](std::int64_t column, std::int64_t to, std::int64_t length) {
+  const std::int64_t stride = columns_of(g, block.kernel_rows);
+  for_each_run(g, block, stride, [&](std::int64_t column, std::int64_t to, std::int64_t length) {
     if (to < 0) return;
     for (std::int64_t i = 0; i < length; ++i) dinput[to + i] += columns[column + i];
   });

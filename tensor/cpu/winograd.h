@@ -1,7 +1,9 @@
-// Stride-1 3x3 convolution by Winograd's F(4x4, 3x3): a quarter of the multiplications of the
-// column matrix (conv.cpp), which stays its reference.
+// Stride-1 3x3 convolution by Winograd's F(4x4, 3x3) or F(2x2, 3x3): 1/4 or 1/2.25 of the
+// multiplications of the column matrix (conv.cpp), which stays its reference. T is float or
+// BFloat16.
 #pragma once
 
+#include "tensor/cpu/simd/kernels.h"
 #include "tensor/geometry.h"
 
 namespace gradus::cpu::winograd {
@@ -9,17 +11,21 @@ namespace gradus::cpu::winograd {
 /// What the functions below compute: kernel 3x3, stride 1, dilation 1, one group, padding up to 2.
 bool supports(const Conv2dGeometry& g);
 
-/// Whether they are faster than the column matrix, too: enough channels and tiles, and images
-/// that 4x4 tiles cover without much waste.
-bool suits(const Conv2dGeometry& g);
+/// Whether they are faster than the column matrix, too, with tiles of `output_side` outputs (2 or
+/// 4): enough channels and tiles, and images that the tiles cover without much waste.
+bool suits(const Conv2dGeometry& g, int output_side);
 
-/// As the contract's functions (tensor/kernels.inc), for float. The results do not depend on the
-/// number of threads.
-void conv2d(const float* input, const float* weight, const float* bias, float* output,
-            const Conv2dGeometry& g);
-void conv2d_backward_input(const float* doutput, const float* weight, float* dinput,
-                           const Conv2dGeometry& g);
-void conv2d_backward_weight(const float* input, const float* doutput, float* dweight,
-                            const Conv2dGeometry& g);
+/// As the contract's functions (tensor/kernels.inc), with tiles of `output_side` (2 or 4) outputs a
+/// side. Of inputs, max(scale x + shift, 0) is convolved where `activation` is given. The results
+/// do not depend on the number of threads.
+template <class T>
+void conv2d(const T* input, const simd::ScaledRelu* activation, const float* weight,
+            const float* bias, T* output, const Conv2dGeometry& g, int output_side);
+template <class T>
+void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
+                           const Conv2dGeometry& g, int output_side);
+template <class T>
+void conv2d_backward_weight(const T* input, const simd::ScaledRelu* activation, const T* doutput,
+                            float* dweight, const Conv2dGeometry& g, int output_side);
 
 }  // namespace gradus::cpu::winograd

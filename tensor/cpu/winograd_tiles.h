@@ -2,53 +2,47 @@
 // share. Internal to cpu/winograd*.cpp.
 #pragma once
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstdint>
 
-#include "tensor/cpu/range.h"
-#include "tensor/cpu/winograd_kernels.h"
-#include "tensor/geometry.h"
-#include "tensor/tensor.h"
+#include "tensor/cpu/packing.h"
+#include "tensor/cpu/winograd.h"
 
 namespace gradus::cpu::winograd {
 
-inline std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-inline std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
+inline constexpr int taps = 3;
 
-/// A distance between rows of at least `elements` floats: an odd number of cache lines, since rows
-/// at powers of two would compete for the same places in a cache.
-inline std::int64_t spread(std::int64_t elements) {
-  constexpr std::int64_t line = 16;
-  return (divide_up(elements, line) | 1) * line;
-}
+/// F(m x m, 3x3) with the kernels of the level in use.
+template <class T>
+struct Algorithm {
+  static constexpr int per_word = simd::Packing<T>::per_word;
 
-inline Tensor scratch_floats(const Shape& shape) { return {shape, DType::float32, Device::cpu}; }
+  const simd::WinogradKernels<T>& transforms;
+  simd::MultiplyPanel<T> multiply;
+  int panel, width, rows;  // of products
+  int output_side, tile_side, frequencies;
 
-/// Floats for each thread of a parallel region.
-class ThreadScratch {
- public:
-  explicit ThreadScratch(std::int64_t elements)
-      : elements_(spread(elements)),
-        memory_(scratch_floats({omp_get_max_threads(), elements_})),
-        data_(memory_.data<float>()) {}
-
-  /// The calling thread's part.
-  float* get() const { return data_ + omp_get_thread_num() * elements_; }
-
- private:
-  std::int64_t elements_;
-  Tensor memory_;
-  float* data_;
+  Algorithm(const simd::Kernels& kernels, int m)
+      : transforms(kernels.winograd<T>(m)),
+        multiply(kernels.multiply<T>()),
+        panel(kernels.panel),
+        width(kernels.width),
+        rows(kernels.rows),
+        output_side(m),
+        tile_side(m + taps - 1),
+        frequencies(tile_side * tile_side) {}
 };
 
+/// Sizes of arrays on the stack, for any level and algorithm.
+inline constexpr int most_panel = 32, most_tile_side = 6, most_per_word = 2;
+
 /// The tiles of images [N, H, W, C], numbered image by image and row by row. Tile (row, column)
-/// begins at pixel (4 row - padding.height, 4 column - padding.width).
+/// begins at pixel (m row - padding.height, m column - padding.width).
 struct TileGrid {
   std::int64_t N, H, W, C;
   std::int64_t rows, columns;
   Size2 padding;
+  int output_side;
 
   std::int64_t count() const { return N * rows * columns; }
 };
@@ -60,95 +54,58 @@ struct Place {
 
 inline Place place_of(const TileGrid& grid, std::int64_t tile) {
   const std::int64_t row = tile / grid.columns;
-  return {row / grid.rows, row % grid.rows * output_side - grid.padding.height,
-          tile % grid.columns * output_side - grid.padding.width};
+  return {row / grid.rows, row % grid.rows * grid.output_side - grid.padding.height,
+          tile % grid.columns * grid.output_side - grid.padding.width};
 }
 
 /// Grids of one convolution's inputs and outputs: the same tiles, seen from both sides.
 struct Grids {
   TileGrid input, output;
 
-  explicit Grids(const Conv2dGeometry& g)
-      : input{g.N,
-              g.H,
-              g.W,
-              g.C,
-              divide_up(g.out_height, output_side),
-              divide_up(g.out_width, output_side),
-              g.padding},
-        output{g.N, g.out_height, g.out_width, g.O, input.rows, input.columns, 0} {}
+  Grids(const Conv2dGeometry& g, int m)
+      : input{g.N,       g.H, g.W, g.C, divide_up(g.out_height, m), divide_up(g.out_width, m),
+              g.padding, m},
+        output{g.N, g.out_height, g.out_width, g.O, input.rows, input.columns, 0, m} {}
 };
 
-/// Matrices [tiles, channels], one a frequency, in memory.
+/// Matrices [rows, words], one a frequency, in memory of 32-bit words.
+template <class Word>
 struct Frequencies {
-  float* data;
-  std::int64_t stride, tile_stride;  // between frequencies, between tiles
+  Word* data;
+  std::int64_t stride, row_stride;  // between frequencies, between rows
 
-  Frequencies(float* memory, std::int64_t tiles, std::int64_t channels)
-      : data(memory), stride(spread(tiles * between(channels))), tile_stride(between(channels)) {}
+  Frequencies(float* memory, std::int64_t rows, std::int64_t words)
+      : data(reinterpret_cast<Word*>(memory)),
+        stride(spread(rows * between(words))),
+        row_stride(between(words)) {}
 
-  static std::int64_t size(std::int64_t tiles, std::int64_t channels) {
-    return frequencies * spread(tiles * between(channels));
+  /// Words for `count` frequencies.
+  static std::int64_t size(int count, std::int64_t rows, std::int64_t words) {
+    return count * spread(rows * between(words));
+  }
+
+  Word* at(int frequency, std::int64_t row) const {
+    return data + frequency * stride + row * row_stride;
   }
 
  private:
-  static std::int64_t between(std::int64_t channels) {
-    return channels <= panel ? panel : spread(channels);
+  /// Whole cache lines, so that vectors may be written at the end.
+  static std::int64_t between(std::int64_t words) {
+    return words <= most_panel ? round_up(words, 16) : spread(words);
   }
 };
 
-/// transformed[frequency][to_tile][C] = L X L^T of a tile X of images, zero outside of them. L is
-/// B^T for inputs (tiles of 6x6) and A for gradients of outputs (4x4). `zeros` [C].
-template <class L>
-void transform_tile(const float* images, const TileGrid& grid, std::int64_t tile,
-                    const float* zeros, const Frequencies& transformed, std::int64_t to_tile) {
+/// Pointers to the pixels of a tile of side x side, null outside of the images.
+template <class T>
+void find_pixels(const T* images, const TileGrid& grid, std::int64_t tile, int side,
+                 const T** pixels) {
   const auto [n, h0, w0] = place_of(grid, tile);
-  const float* pixels[L::columns][L::columns];
-  for (int i = 0; i < L::columns; ++i) {
-    for (int j = 0; j < L::columns; ++j) {
+  for (int i = 0; i < side; ++i) {
+    for (int j = 0; j < side; ++j) {
       const std::int64_t h = h0 + i, w = w0 + j;
       const bool inside = h >= 0 && h < grid.H && w >= 0 && w < grid.W;
-      pixels[i][j] = inside ? images + ((n * grid.H + h) * grid.W + w) * grid.C : zeros;
+      *pixels++ = inside ? images + ((n * grid.H + h) * grid.W + w) * grid.C : nullptr;
     }
-  }
-  float* to = transformed.data + to_tile * transformed.tile_stride;
-  const std::int64_t stride = transformed.stride;
-  const auto transform_channels = [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
-    transform<L>(
-        [&](int i, int j) __attribute__((always_inline)) { return load(pixels[i][j] + c, lanes); },
-        [&](int i, int j, const Vector& y)
-            __attribute__((always_inline)) { store(to + (i * tile_side + j) * stride + c, y); });
-  };
-  std::int64_t c = 0;
-  for (; c + width <= grid.C; c += width) {
-    transform_channels(c, std::integral_constant<std::int64_t, width>{});
-  }
-  if (c < grid.C) transform_channels(c, grid.C - c);
-}
-
-/// Outputs [first_channel, + panel) of a tile = A^T X A + bias, for X[frequency][from_tile][panel];
-/// what lies outside of the images is dropped. bias [C] or null.
-inline void restore_tile(const Frequencies& transformed, std::int64_t from_tile, const float* bias,
-                         float* images, const TileGrid& grid, std::int64_t tile,
-                         std::int64_t first_channel) {
-  const auto [n, h0, w0] = place_of(grid, tile);
-  float* corner = images + ((n * grid.H + h0) * grid.W + w0) * grid.C;
-  const std::int64_t rows = grid.H - h0, columns = grid.W - w0;
-  const std::int64_t last = std::min<std::int64_t>(first_channel + panel, grid.C);
-  for (std::int64_t c = first_channel; c < last; c += width) {
-    const std::int64_t lanes = last - c;
-    const float* from =
-        transformed.data + from_tile * transformed.tile_stride + (c - first_channel);
-    const Vector shift = bias ? load(bias + c, lanes) : Vector{};
-    transform<OutputMatrix>(
-        [&](int i, int j) __attribute__((always_inline)) {
-          return load(from + (i * tile_side + j) * transformed.stride);
-        },
-        [&](int i, int j, const Vector& y) __attribute__((always_inline)) {
-          if (i < rows && j < columns) {
-            store(corner + (i * grid.W + j) * grid.C + c, y + shift, lanes);
-          }
-        });
   }
 }
 

@@ -1,7 +1,6 @@
 // Winograd's gradient of the weights: one matrix product over the tiles for each frequency.
 #include <algorithm>
 #include <bit>
-#include <vector>
 
 #include "tensor/cpu/winograd.h"
 #include "tensor/cpu/winograd_tiles.h"
@@ -11,37 +10,45 @@ namespace {
 
 /// dweight = G^T dU G, where dU[frequency][o][c] is a product over the tiles, dM^T V, of what the
 /// output's gradients and the inputs are transformed to. Sums are taken in an order that depends on
-/// the shapes alone.
+/// the shapes alone. Rows of V and dM are words of `per_word` tiles.
+template <class T>
 class WeightGradient {
  public:
-  WeightGradient(const float* input, const float* doutput, const Conv2dGeometry& g)
-      : input_(input),
+  WeightGradient(const T* input, const simd::ScaledRelu* activation, const T* doutput,
+                 const Conv2dGeometry& g, int output_side)
+      : algorithm_(simd::kernels(), output_side),
+        input_(input),
+        activation_(activation),
         doutput_(doutput),
         C_(g.C),
         O_(g.O),
-        padded_C_(round_up(g.C, panel)),  // the columns from C on are computed, but never read
-        grids_(g),
-        zeros_(static_cast<std::size_t>(std::max(g.C, g.O))) {}
+        padded_C_(round_up(g.C, algorithm_.panel)),  // columns from C on are computed, never read
+        grids_(g, output_side) {}
 
-  std::int64_t tiles() const { return grids_.input.count(); }
-  std::int64_t du_size() const { return Frequencies::size(O_, padded_C_); }
+  /// Rows that the products sum over.
+  std::int64_t rows() const { return divide_up(grids_.input.count(), per_word); }
+  std::int64_t du_size() const {
+    return Frequencies<float>::size(algorithm_.frequencies, O_, padded_C_);
+  }
 
   /// For few weights: a thread sums over a part of the tiles, chunk by chunk in its cache.
   void by_tiles(std::int64_t parts, float* dweight) const {
-    constexpr std::int64_t most_tiles = 64;  // of a chunk
-    const std::int64_t most = divide_up(tiles(), parts), chunks = divide_up(most, most_tiles);
+    constexpr std::int64_t most_rows = 64;  // of a chunk
+    const std::int64_t most = divide_up(rows(), parts), chunks = divide_up(most, most_rows);
     const std::int64_t chunk = divide_up(most, chunks);
-    Tensor sums = scratch_floats({parts, du_size()});
+    Tensor sums = scratch_words({parts, du_size()});
     float* du = sums.data<float>();
-    const ThreadScratch scratch(Frequencies::size(chunk, padded_C_) + Frequencies::size(chunk, O_));
+    const ThreadScratch scratch(chunk_size(chunk));
 #pragma omp parallel for schedule(dynamic)
     for (std::int64_t part = 0; part < parts; ++part) {
       const Chunk memory = chunk_in(scratch.get(), chunk);
-      const Range range{tiles() * part / parts, tiles() * (part + 1) / parts};
+      const Range range{rows() * part / parts, rows() * (part + 1) / parts};
       for (std::int64_t first = range.begin; first < range.end; first += chunk) {
         const Range now{first, std::min(first + chunk, range.end)};
-        for (std::int64_t t = now.begin; t < now.end; ++t) transform(t, t - now.begin, memory);
-        for (int f = 0; f < frequencies; ++f) {
+        for (std::int64_t row = now.begin; row < now.end; ++row) {
+          transform(row, row - now.begin, memory);
+        }
+        for (int f = 0; f < algorithm_.frequencies; ++f) {
           multiply(memory, now.size(), f, {0, O_}, du + part * du_size(), first > range.begin);
         }
       }
@@ -51,25 +58,26 @@ class WeightGradient {
 
   /// For many weights: all threads transform a chunk of the tiles, then share out the products.
   void by_frequencies(float* dweight) const {
-    constexpr std::int64_t elements = 6 << 20;  // a last-level cache's worth of floats
-    const std::int64_t chunk = std::clamp<std::int64_t>(elements / (frequencies * (padded_C_ + O_)),
-                                                        1, std::max<std::int64_t>(tiles(), 1));
-    Tensor scratch =
-        scratch_floats({Frequencies::size(chunk, padded_C_) + Frequencies::size(chunk, O_)});
+    constexpr std::int64_t words = 6 << 20;  // a last-level cache's worth
+    const std::int64_t chunk = std::clamp<std::int64_t>(
+        words / (algorithm_.frequencies * (padded_C_ + O_)), 1, std::max<std::int64_t>(rows(), 1));
+    Tensor scratch = scratch_words({chunk_size(chunk)});
     const Chunk memory = chunk_in(scratch.data<float>(), chunk);
-    Tensor sums = scratch_floats({du_size()});
+    Tensor sums = scratch_words({du_size()});
     float* du = sums.data<float>();
-    constexpr std::int64_t outputs = 4 * most_rows;  // a task
+    const std::int64_t outputs = 4 * algorithm_.rows;  // a task
     const std::int64_t groups = divide_up(O_, outputs);
     std::int64_t first = 0;
     do {
-      const Range now{first, std::min(first + chunk, tiles())};
+      const Range now{first, std::min(first + chunk, rows())};
 #pragma omp parallel
       {
 #pragma omp for schedule(dynamic)
-        for (std::int64_t t = now.begin; t < now.end; ++t) transform(t, t - now.begin, memory);
+        for (std::int64_t row = now.begin; row < now.end; ++row) {
+          transform(row, row - now.begin, memory);
+        }
 #pragma omp for collapse(2) schedule(dynamic)
-        for (int f = 0; f < frequencies; ++f) {
+        for (int f = 0; f < algorithm_.frequencies; ++f) {
           for (std::int64_t i = 0; i < groups; ++i) {
             multiply(memory, now.size(), f, {O_ * i / groups, O_ * (i + 1) / groups}, du,
                      now.begin > 0);
@@ -77,82 +85,95 @@ class WeightGradient {
         }
       }
       first = now.end;
-    } while (first < tiles());
+    } while (first < rows());
     restore(du, 1, dweight);
   }
 
  private:
+  using Transformed = Frequencies<simd::Word<T>>;
+  static constexpr int per_word = simd::Packing<T>::per_word;
+
   /// Some transformed tiles.
   struct Chunk {
-    Frequencies v, dm;
+    Transformed v, dm;
   };
 
-  Chunk chunk_in(float* memory, std::int64_t tiles) const {
-    return {{memory, tiles, padded_C_}, {memory + Frequencies::size(tiles, padded_C_), tiles, O_}};
+  std::int64_t chunk_size(std::int64_t rows) const {
+    return Transformed::size(algorithm_.frequencies, rows, padded_C_) +
+           Transformed::size(algorithm_.frequencies, rows, O_);
+  }
+  Chunk chunk_in(float* memory, std::int64_t rows) const {
+    return {{memory, rows, padded_C_},
+            {memory + Transformed::size(algorithm_.frequencies, rows, padded_C_), rows, O_}};
   }
 
-  void transform(std::int64_t tile, std::int64_t to_tile, const Chunk& to) const {
-    transform_tile<InputMatrix>(input_, grids_.input, tile, zeros_.data(), to.v, to_tile);
-    transform_tile<Transposed<OutputMatrix>>(doutput_, grids_.output, tile, zeros_.data(), to.dm,
-                                             to_tile);
+  /// Pointers to the pixels of the tiles of a row, null beyond the last tile.
+  void find_row(const T* images, const TileGrid& grid, std::int64_t row, int side,
+                const T** pixels) const {
+    for (int i = 0; i < per_word; ++i, pixels += side * side) {
+      const std::int64_t tile = row * per_word + i;
+      if (tile < grid.count()) {
+        find_pixels(images, grid, tile, side, pixels);
+      } else {
+        std::fill_n(pixels, side * side, nullptr);
+      }
+    }
   }
 
-  /// du[f][outputs][C] = (add ? du : 0) + dM^T V over a chunk's first `tiles` tiles.
-  void multiply(const Chunk& chunk, std::int64_t tiles, int f, Range outputs, float* sums,
+  void transform(std::int64_t row, std::int64_t to_row, const Chunk& to) const {
+    const T* pixels[most_per_word * most_tile_side * most_tile_side];
+    find_row(input_, grids_.input, row, algorithm_.tile_side, pixels);
+    algorithm_.transforms.transform_input_tiles(pixels, activation_, C_, to.v.at(0, to_row),
+                                                to.v.stride);
+    find_row(doutput_, grids_.output, row, algorithm_.output_side, pixels);
+    algorithm_.transforms.transform_doutput_tiles(pixels, O_, to.dm.at(0, to_row), to.dm.stride);
+  }
+
+  /// du[f][outputs][C] = (add ? du : 0) + dM^T V over a chunk's first `rows` rows.
+  void multiply(const Chunk& chunk, std::int64_t rows, int f, Range outputs, float* sums,
                 bool add) const {
-    constexpr std::int64_t depth = 128;  // tiles whose panel of V stays in a first-level cache
-    const Frequencies du(sums, O_, padded_C_);
-    const float* v = chunk.v.data + f * chunk.v.stride;
-    const float* dm = chunk.dm.data + f * chunk.dm.stride + outputs.begin;
-    float* to = du.data + f * du.stride + outputs.begin * du.tile_stride;
-    for (std::int64_t c = 0; c < padded_C_; c += panel) {
-      std::int64_t t = 0;
+    constexpr std::int64_t depth = 128;  // rows whose panel of V stays in a first-level cache
+    const Frequencies<float> du(sums, O_, padded_C_);
+    float* to = du.at(f, outputs.begin);
+    for (std::int64_t c = 0; c < padded_C_; c += algorithm_.panel) {
+      std::int64_t row = 0;
       do {
-        multiply_panel({dm + t * chunk.dm.tile_stride, 1, chunk.dm.tile_stride}, outputs.size(),
-                       v + t * chunk.v.tile_stride + c, chunk.v.tile_stride,
-                       std::min(depth, tiles - t), to + c, du.tile_stride, add || t > 0);
-        t += depth;
-      } while (t < tiles);
+        algorithm_.multiply({chunk.dm.at(f, row) + outputs.begin, 1, chunk.dm.row_stride},
+                            outputs.size(), chunk.v.at(f, row) + c, chunk.v.row_stride,
+                            std::min(depth, rows - row), to + c, du.row_stride, add || row > 0);
+        row += depth;
+      } while (row < rows);
     }
   }
 
   /// dweight = G^T dU G, dU the sum of the parts.
   void restore(const float* sums, std::int64_t parts, float* dweight) const {
-    const Frequencies du(const_cast<float*>(sums), O_, padded_C_);
+    const Frequencies<float> du(const_cast<float*>(sums), O_, padded_C_);
 #pragma omp parallel for schedule(dynamic)
     for (std::int64_t o = 0; o < O_; ++o) {
-      for (std::int64_t c = 0; c < C_; c += width) {
-        const float* from = sums + o * du.tile_stride + c;
-        winograd::transform<Transposed<WeightMatrix>>(
-            [&](int i, int j) __attribute__((always_inline)) {
-              const float* x = from + (i * tile_side + j) * du.stride;
-              Vector sum = load(x);
-              for (std::int64_t part = 1; part < parts; ++part) sum += load(x + part * du_size());
-              return sum;
-            },
-            [&](int r, int s, const Vector& y) __attribute__((always_inline)) {
-              store(dweight + ((o * taps + r) * taps + s) * C_ + c, y, C_ - c);
-            });
-      }
+      algorithm_.transforms.restore_weight(du.at(0, o), du.stride, parts, du_size(), C_,
+                                           dweight + o * taps * taps * C_);
     }
   }
 
-  const float* input_;
-  const float* doutput_;
+  Algorithm<T> algorithm_;
+  const T* input_;
+  const simd::ScaledRelu* activation_;
+  const T* doutput_;
   std::int64_t C_, O_, padded_C_;
   Grids grids_;
-  std::vector<float> zeros_;
 };
 
 }  // namespace
 
-void conv2d_backward_weight(const float* input, const float* doutput, float* dweight,
-                            const Conv2dGeometry& g) {
-  const WeightGradient gradient(input, doutput, g);
+template <class T>
+void conv2d_backward_weight(const T* input, const simd::ScaledRelu* activation, const T* doutput,
+                            float* dweight, const Conv2dGeometry& g, int output_side) {
+  const WeightGradient<T> gradient(input, activation, doutput, g, output_side);
   // Parts of the tiles: enough to keep many threads busy, as long as their sums take little memory.
-  constexpr std::int64_t enough = 16, fewest = 4, elements = 6 << 20, fewest_tiles = 64;
+  constexpr std::int64_t enough = 16, fewest = 4, words = 6 << 20, fewest_rows = 64;
   const std::int64_t most =
-      std::min({elements / gradient.du_size(), gradient.tiles() / fewest_tiles, enough});
+      std::min({words / gradient.du_size(), gradient.rows() / fewest_rows, enough});
   const auto parts = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(most)));
   if (parts >= fewest) {
     gradient.by_tiles(parts, dweight);
@@ -160,5 +181,10 @@ void conv2d_backward_weight(const float* input, const float* doutput, float* dwe
     gradient.by_frequencies(dweight);
   }
 }
+
+template void conv2d_backward_weight(const float*, const simd::ScaledRelu*, const float*, float*,
+                                     const Conv2dGeometry&, int);
+template void conv2d_backward_weight(const BFloat16*, const simd::ScaledRelu*, const BFloat16*,
+                                     float*, const Conv2dGeometry&, int);
 
 }  // namespace gradus::cpu::winograd

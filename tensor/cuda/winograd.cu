@@ -5,12 +5,20 @@
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/gemm.h"
 #include "tensor/cuda/launch.h"
+#include "tensor/device.h"
 #include "tensor/kernels.h"
 #include "tensor/winograd_matrices.h"
 
 namespace gradus::cuda::winograd {
 
-using namespace gradus::winograd;
+using gradus::winograd::nonzeros;
+using gradus::winograd::Transposed;
+using F = gradus::winograd::Filtering<4>;
+using InputMatrix = F::InputMatrix;
+using OutputMatrix = F::OutputMatrix;
+using WeightMatrix = F::WeightMatrix;
+constexpr int output_side = F::output_side, taps = F::taps, tile_side = F::tile_side;
+constexpr int frequencies = F::frequencies;
 
 namespace {
 
@@ -364,7 +372,7 @@ void convolve(const T* input, const T* weight, bool transposed, const T* bias, T
 
 bool suits(const Conv2dGeometry& g) {
   constexpr std::int64_t fewest_channels = 16, widest_image = 1 << 16, most_channels = 1 << 14;
-  return g.kernel == Size2(taps) && g.stride == Size2(1) && g.dilation == Size2(1) &&
+  return winograd_output_side() == output_side && g.kernel == Size2(taps) && g.stride == Size2(1) && g.dilation == Size2(1) &&
          g.groups == 1 && g.padding.height < taps && g.padding.width < taps &&
          std::min(g.C, g.O) >= fewest_channels && std::max(g.C, g.O) <= most_channels &&
          std::max(g.H, g.W) <= widest_image;

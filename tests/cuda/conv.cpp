@@ -164,14 +164,14 @@ std::vector<double> both_sides(const std::vector<double>& x) {
 
 }  // namespace
 
-TEST_CASE("Winograd's matrices make a convolution of a product") {
-  namespace w = gradus::winograd;
+TEST_CASE_TEMPLATE("Winograd's matrices make a convolution of a product", w,
+                   gradus::winograd::Filtering<2>, gradus::winograd::Filtering<4>) {
   const auto d = random_tensor<double>({w::tile_side, w::tile_side}, 1).to_vector<double>();
   const auto g = random_tensor<double>({w::taps, w::taps}, 2).to_vector<double>();
-  std::vector<double> product = both_sides<w::InputMatrix>(d);
-  const std::vector<double> filter = both_sides<w::WeightMatrix>(g);
+  std::vector<double> product = both_sides<typename w::InputMatrix>(d);
+  const std::vector<double> filter = both_sides<typename w::WeightMatrix>(g);
   for (int f = 0; f < w::frequencies; ++f) product[f] *= filter[f];
-  const std::vector<double> y = both_sides<w::OutputMatrix>(product);
+  const std::vector<double> y = both_sides<typename w::OutputMatrix>(product);
   for (int p = 0; p < w::output_side; ++p) {
     for (int q = 0; q < w::output_side; ++q) {
       double expected = 0;

@@ -67,7 +67,8 @@ TEST_CASE("conv2d and its gradients match nested loops") {
   for (const DType dtype : {DType::float32, DType::float64}) {
     CAPTURE(name(dtype));
     for (const Case& c : cases) {
-      CAPTURE(c.name);
+      const std::string case_name = c.name;
+    CAPTURE(case_name);
       // Of the largest element. Winograd's transforms lose a digit: on the GPU, and in float32 with
       // many channels on the CPU.
       const bool wide = dtype == DType::float64, gpu = test_device() == Device::cuda;
@@ -115,7 +116,8 @@ TEST_CASE("conv2d gives the same bits for any number of threads" * cpu_only()) {
       {"many weights", {9, 8, 8, 160}, {300, 3, 3, 160}, {.padding = 1}},
   };
   for (const Case& c : large) {
-    CAPTURE(c.name);
+    const std::string case_name = c.name;
+    CAPTURE(case_name);
     const Inputs in = random_inputs(c, DType::float32);
     const auto one = with_threads(1, [&] { return run_ops(in, c.options); });
     for (const int threads : {2, 3}) {

@@ -1,0 +1,150 @@
+// The gradient of the weights: products doutput^T columns, summed over blocks of output pixels.
+#include <algorithm>
+#include <type_traits>
+
+#include "tensor/cpu/direct_conv.h"
+#include "tensor/cpu/im2col.h"
+#include "tensor/cpu/packing.h"
+
+namespace gradus::cpu::direct {
+namespace {
+
+/// Part `i` of [0, size) cut into `parts` of nearly equal length.
+Range part_of(std::int64_t size, std::int64_t parts, std::int64_t i) {
+  return {size * i / parts, size * (i + 1) / parts};
+}
+
+/// dweight [O][columns], shared out as tasks: a part of the kernel's rows and a part of the output
+/// pixels, whose sums are added in order. Rows of the factors are words of `per_word` pixels.
+template <class T>
+class WeightGradient {
+ public:
+  WeightGradient(const T* input, const T* doutput, const Conv2dGeometry& g)
+      : kernels_(simd::kernels()), input_(input), doutput_(doutput), g_(g) {
+    constexpr std::int64_t longest = 1024, enough_tasks = 16, fewest_pixels = 256;
+    kernel_parts_ = kernel_columns() > longest ? g.kernel.height : 1;
+    pixel_parts_ = std::clamp<std::int64_t>(enough_tasks / kernel_parts_, 1,
+                                            std::max<std::int64_t>(pixels() / fewest_pixels, 1));
+    widest_ = 0;
+    for (std::int64_t i = 0; i < kernel_parts_; ++i) {
+      widest_ = std::max(widest_, columns_of(g_, part_of(g_.kernel.height, kernel_parts_, i)));
+    }
+    stride_ = spread(round_up(widest_, kernels_.panel));
+  }
+
+  void run(float* dweight) const {
+    const std::int64_t tasks = kernel_parts_ * pixel_parts_;
+    Tensor sums = scratch_words({tasks, g_.O * stride_});
+    const ThreadScratch scratch(block_rows * (2 * stride_ + spread(g_.O)));
+#pragma omp parallel for schedule(dynamic)
+    for (std::int64_t task = 0; task < tasks; ++task) {
+      accumulate(part_of(g_.kernel.height, kernel_parts_, task / pixel_parts_),
+                 part_of(pixels(), pixel_parts_, task % pixel_parts_), scratch.get(),
+                 sums.data<float>() + task * g_.O * stride_);
+    }
+    add_parts(sums.data<float>(), dweight);
+  }
+
+ private:
+  using Word = simd::Word<T>;
+  static constexpr int per_word = simd::Packing<T>::per_word;
+  static constexpr std::int64_t block_rows = 128;  // words of pixels: a panel's fit a cache
+
+  std::int64_t pixels() const { return g_.N * g_.out_height * g_.out_width; }
+  std::int64_t kernel_columns() const { return columns_of(g_, {0, g_.kernel.height}); }
+
+  /// sums [O][stride_] = doutput^T columns over a range of pixels and of the kernel's rows.
+  void accumulate(const Range& kernel_rows, const Range& range, float* memory, float* sums) const {
+    const std::int64_t columns = columns_of(g_, kernel_rows);
+    std::int64_t begin = range.begin;
+    do {  // at least once: the sum over no pixels is zero
+      const Range block{begin, std::min(begin + block_rows * per_word, range.end)};
+      const std::int64_t rows = divide_up(block.size(), per_word);
+      Word* const right = gather_columns({block, kernel_rows}, memory);
+      const simd::LeftMatrix<T> left = transpose_doutput(block, memory + 2 * block_rows * stride_);
+      for (std::int64_t c = 0; c < columns; c += kernels_.panel) {
+        kernels_.multiply<T>()(left, g_.O, right + c, stride_, rows, sums + c, stride_,
+                               begin > range.begin);
+      }
+      begin = block.end;
+    } while (begin < range.end);
+  }
+
+  /// [word][column]; what lies beyond the columns is multiplied, but never read.
+  Word* gather_columns(const ColumnBlock& block, float* memory) const {
+    if constexpr (per_word == 1) {
+      im2col(input_, memory, g_, block, stride_);
+      return memory;
+    } else {
+      T* const rows = reinterpret_cast<T*>(memory + block_rows * stride_);
+      im2col(input_, rows, g_, block, stride_);
+      Word* const words = reinterpret_cast<Word*>(memory);
+      interleave_rows(rows, stride_, block.pixels.size(), columns_of(g_, block.kernel_rows), words,
+                      stride_);
+      return words;
+    }
+  }
+
+  /// doutput^T [O, words of a block's pixels].
+  simd::LeftMatrix<T> transpose_doutput(const Range& block, float* memory) const {
+    const T* dy = doutput_ + block.begin * g_.O;
+    if constexpr (per_word == 1) {
+      return {dy, 1, g_.O};
+    } else {
+      Word* const words = reinterpret_cast<Word*>(memory);
+      interleave_rows(dy, g_.O, block.size(), g_.O, words, spread(g_.O));
+      return {words, 1, spread(g_.O)};
+    }
+  }
+
+  /// Words of each two rows of `columns` elements; a row without a second one is paired with zeros.
+  static void interleave_rows(const T* from, std::int64_t stride, std::int64_t rows,
+                              std::int64_t columns, Word* to, std::int64_t to_stride) {
+    std::int64_t i = 0;
+    for (; i + 1 < rows; i += 2, to += to_stride) {
+      interleave(from + i * stride, from + (i + 1) * stride, columns, to);
+    }
+    if (i < rows) {
+      for (std::int64_t c = 0; c < columns; ++c) to[c] = {from[i * stride + c], T(0.0f)};
+    }
+  }
+
+  void add_parts(const float* sums, float* dweight) const {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t o = 0; o < g_.O; ++o) {
+      float* to = dweight + o * kernel_columns();
+      for (std::int64_t i = 0; i < kernel_parts_; ++i) {
+        const std::int64_t columns = columns_of(g_, part_of(g_.kernel.height, kernel_parts_, i));
+        const float* from = sums + (i * pixel_parts_ * g_.O + o) * stride_;
+        for (std::int64_t c = 0; c < columns; ++c) to[c] = from[c];
+        for (std::int64_t part = 1; part < pixel_parts_; ++part) {
+          from += g_.O * stride_;
+          for (std::int64_t c = 0; c < columns; ++c) to[c] += from[c];
+        }
+        to += columns;
+      }
+    }
+  }
+
+  const simd::Kernels& kernels_;
+  const T* input_;
+  const T* doutput_;
+  Conv2dGeometry g_;
+  std::int64_t kernel_parts_, pixel_parts_;
+  std::int64_t widest_;  // columns of a task
+  std::int64_t stride_;  // between rows of columns and of sums
+};
+
+}  // namespace
+
+template <class T>
+void conv2d_backward_weight(const T* input, const T* doutput, float* dweight,
+                            const Conv2dGeometry& g) {
+  WeightGradient<T>(input, doutput, g).run(dweight);
+}
+
+template void conv2d_backward_weight(const float*, const float*, float*, const Conv2dGeometry&);
+template void conv2d_backward_weight(const BFloat16*, const BFloat16*, float*,
+                                     const Conv2dGeometry&);
+
+}  // namespace gradus::cpu::direct

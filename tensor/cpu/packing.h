@@ -1,0 +1,53 @@
+// Memory for register-blocked products (simd/kernels.h): scratch of 32-bit words, rows spread over
+// the cache. Internal to the CPU's convolutions and products.
+#pragma once
+
+#include <omp.h>
+
+#include <cstdint>
+
+#include "tensor/cpu/range.h"
+#include "tensor/cpu/simd/kernels.h"
+#include "tensor/geometry.h"
+#include "tensor/kernels.h"
+#include "tensor/tensor.h"
+
+namespace gradus::cpu {
+
+inline std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+inline std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
+
+/// A distance between rows of at least `words` words of 32 bits: an odd number of cache lines,
+/// since rows at powers of two would compete for the same places in a cache.
+inline std::int64_t spread(std::int64_t words) {
+  constexpr std::int64_t line = 16;
+  return (divide_up(words, line) | 1) * line;
+}
+
+inline Tensor scratch_words(const Shape& shape) { return {shape, DType::float32, Device::cpu}; }
+
+/// Words of 32 bits for each thread of a parallel region.
+class ThreadScratch {
+ public:
+  explicit ThreadScratch(std::int64_t words)
+      : words_(spread(words)),
+        memory_(scratch_words({omp_get_max_threads(), words_})),
+        data_(memory_.data<float>()) {}
+
+  /// The calling thread's part.
+  float* get() const { return data_ + omp_get_thread_num() * words_; }
+
+ private:
+  std::int64_t words_;
+  Tensor memory_;
+  float* data_;
+};
+
+/// Words of two rows' elements: to[i] = (first[i], second[i]).
+inline void interleave(const BFloat16* first, const BFloat16* second, std::int64_t n,
+                       simd::BFloat16Pair* to) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) to[i] = {first[i], second[i]};
+}
+
+}  // namespace gradus::cpu

@@ -1,0 +1,25 @@
+// One level's kernels. This is compiled once for each level, with that level's instructions, and
+// GRADUS_SIMD_LEVEL and GRADUS_SIMD_WIDTH defined (tensor/cpu/simd/levels.cmake). Whatever it
+// defines lies in the level's namespace: an inline function that other files share would be kept
+// once for the whole program, perhaps with instructions that the processor lacks.
+#include "tensor/cpu/simd/product.h"
+#include "tensor/cpu/simd/transforms.h"
+
+namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
+
+using F2 = gradus::winograd::Filtering<2>;
+using F4 = gradus::winograd::Filtering<4>;
+
+extern constexpr Kernels kernels = {
+    width,
+    panel,
+    FloatProduct::most_rows,
+    &multiply_panel<float>,
+    &multiply_panel<BFloat16>,
+    winograd_kernels<F2, float>(),
+    winograd_kernels<F4, float>(),
+    winograd_kernels<F2, BFloat16>(),
+    winograd_kernels<F4, BFloat16>(),
+};
+
+}  // namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL

@@ -1,0 +1,119 @@
+// The innermost kernels of convolutions and matrix products, compiled once for each level of vector
+// instructions (level.h): a register-blocked matrix product, and Winograd's transforms of tiles.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/bfloat16.h"
+#include "tensor/cpu/simd/level.h"
+
+namespace gradus::cpu::simd {
+
+/// Two neighbours along the depth of a matrix product, which the processor multiplies and adds at a
+/// time.
+struct BFloat16Pair {
+  BFloat16 first, second;
+};
+
+/// How elements of type T enter a matrix product: in words of 32 bits, `per_word` of them along the
+/// depth.
+template <class T>
+struct Packing {
+  using Word = float;
+  static constexpr int per_word = 1;
+};
+template <>
+struct Packing<BFloat16> {
+  using Word = BFloat16Pair;
+  static constexpr int per_word = 2;
+};
+template <class T>
+using Word = typename Packing<T>::Word;
+
+/// A matrix [rows, depth] with any strides, in words, to be multiplied from the left.
+template <class T>
+struct LeftMatrix {
+  const Word<T>* data;
+  std::int64_t row_stride, step;  ///< between rows; along the depth
+};
+
+/// c [rows, panel] = (add ? c : 0) + a [rows, depth] b [depth, panel], with sums in float; depth
+/// counts words, and the strides of b and c are those between their rows.
+template <class T>
+using MultiplyPanel = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
+                               std::int64_t b_stride, std::int64_t depth, float* c,
+                               std::int64_t c_stride, bool add);
+
+/// max(scale x + shift, 0), by channel.
+struct ScaledRelu {
+  const float *scale, *shift;  ///< [C]
+};
+
+/// The transforms of F(m x m, 3x3) (tensor/winograd_matrices.h), vectorised over channels. Tiles
+/// come as pointers to the channels of each of their pixels, row by row, null for zeros. A
+/// frequency f of a result begins at f * stride. Results are written in whole vectors: memory must
+/// have room for the channels rounded up to Kernels::width words.
+template <class T>
+struct WinogradKernels {
+  int output_side = 0;
+
+  /// to[f][c / per_word] = B^T x B of a tile x, after `activation` unless that is null.
+  void (*transform_input)(const T* const* pixels, const ScaledRelu* activation, std::int64_t C,
+                          Word<T>* to, std::int64_t stride);
+  /// The same of `per_word` tiles, whose elements make one word: to[f][c].
+  void (*transform_input_tiles)(const T* const* pixels, const ScaledRelu* activation,
+                                std::int64_t C, Word<T>* to, std::int64_t stride);
+  /// A dy A^T of `per_word` tiles of output gradients, likewise.
+  void (*transform_doutput_tiles)(const T* const* pixels, std::int64_t C, Word<T>* to,
+                                  std::int64_t stride);
+  /// to[f][j / per_word][k] = G g G^T of filters [count][9][panel], count a multiple of per_word.
+  void (*transform_weight)(const float* filters, std::int64_t count, Word<T>* to,
+                           std::int64_t stride);
+  /// to[i][j] = A^T y A + bias for from[f][c], where i < rows and j < columns; bias [C] or null.
+  void (*restore_output)(const float* from, std::int64_t stride, const float* bias, std::int64_t C,
+                         T* to, std::int64_t row_stride, std::int64_t column_stride,
+                         std::int64_t rows, std::int64_t columns);
+  /// to[tap][C] = G^T (sum over parts of from[f][c]) G
+  void (*restore_weight)(const float* from, std::int64_t stride, std::int64_t parts,
+                         std::int64_t part_stride, std::int64_t C, float* to);
+};
+
+/// One level's kernels.
+struct Kernels {
+  int width;  ///< floats in a vector
+  int panel;  ///< columns that a product computes together
+  int rows;   ///< rows that a product of float computes together
+
+  MultiplyPanel<float> multiply_float;
+  MultiplyPanel<BFloat16> multiply_bfloat16;
+  WinogradKernels<float> winograd2_float, winograd4_float;
+  WinogradKernels<BFloat16> winograd2_bfloat16, winograd4_bfloat16;
+
+  template <class T>
+  MultiplyPanel<T> multiply() const;
+  /// Those for tiles of `output_side` (2 or 4) outputs.
+  template <class T>
+  const WinogradKernels<T>& winograd(int output_side) const;
+};
+
+template <>
+inline MultiplyPanel<float> Kernels::multiply() const {
+  return multiply_float;
+}
+template <>
+inline MultiplyPanel<BFloat16> Kernels::multiply() const {
+  return multiply_bfloat16;
+}
+template <>
+inline const WinogradKernels<float>& Kernels::winograd(int output_side) const {
+  return output_side == 2 ? winograd2_float : winograd4_float;
+}
+template <>
+inline const WinogradKernels<BFloat16>& Kernels::winograd(int output_side) const {
+  return output_side == 2 ? winograd2_bfloat16 : winograd4_bfloat16;
+}
+
+/// Those of level().
+const Kernels& kernels();
+
+}  // namespace gradus::cpu::simd

@@ -1,0 +1,22 @@
+# The innermost kernels (kernels.cpp), once for each level of vector instructions (level.h).
+# Compiler vector extensions rather than a library such as Highway: the kernels need +, *, load and
+# store, which the compiler gives for any width and processor, and one instruction for bfloat16.
+set(simd_levels generic:4:)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  list(APPEND simd_levels "avx2:8:-march=x86-64-v3" "avx512:16:-march=x86-64-v4"
+                          "avx512_bf16:16:-march=x86-64-v4 -mavx512bf16")
+endif()
+
+set(simd_sources "")
+foreach(entry ${simd_levels})
+  string(REGEX MATCH "^([^:]*):([^:]*):(.*)$" entry "${entry}")
+  set(source ${PROJECT_BINARY_DIR}/simd/kernels_${CMAKE_MATCH_1}.cpp)
+  file(CONFIGURE OUTPUT ${source} CONTENT
+"#define GRADUS_SIMD_LEVEL ${CMAKE_MATCH_1}
+#define GRADUS_SIMD_WIDTH ${CMAKE_MATCH_2}
+#include \"tensor/cpu/simd/kernels.cpp\"
+")
+  separate_arguments(flags UNIX_COMMAND "${CMAKE_MATCH_3}")
+  set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
+  list(APPEND simd_sources ${source})
+endforeach()

@@ -1,0 +1,289 @@
+// Winograd's transforms of tiles at the level that is compiled: Y = L X L^T for the matrices L of
+// tensor/winograd_matrices.h, each element of X and Y a vector of channels.
+#pragma once
+
+#include "tensor/cpu/simd/product.h"
+#include "tensor/winograd_matrices.h"
+
+namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
+
+// --- Y = L X L^T -------------------------------------------------------------------------------
+
+// The finite points are 0 and the pairs +-p at places 1, 2 and 3, 4, ..., and what belongs to -p
+// differs from what belongs to p only in the sign of odd powers: each pair shares its products.
+
+/// y = L x for a matrix with a row for each point.
+template <class F, class L>
+[[gnu::always_inline]] inline void to_points(const Vector (&x)[L::columns], Vector (&y)[L::rows]) {
+  const auto row_product = [&](auto row, int parity) __attribute__((always_inline)) {
+    Vector sum{};
+    unroll<L::columns>([&](auto j) __attribute__((always_inline)) {
+      constexpr float factor = static_cast<float>(L::at(row, j));
+      if constexpr (factor != 0) {
+        if (parity < 0 || j % 2 == parity) sum += factor * x[j];
+      }
+    });
+    return sum;
+  };
+  constexpr int all = -1;
+  y[0] = row_product(std::integral_constant<int, 0>{}, all);
+  unroll<F::finite_points / 2>([&](auto pair) __attribute__((always_inline)) {
+    constexpr std::integral_constant<int, 1 + 2 * pair> row;
+    const Vector even = row_product(row, 0), odd = row_product(row, 1);
+    y[row] = even + odd;
+    y[row + 1] = even - odd;
+  });
+  y[F::finite_points] = row_product(std::integral_constant<int, F::finite_points>{}, all);
+}
+
+/// y = L x for a matrix with a column for each point.
+template <class F, class L>
+[[gnu::always_inline]] inline void from_points(const Vector (&x)[L::columns],
+                                               Vector (&y)[L::rows]) {
+  constexpr int infinity = F::finite_points;
+  Vector even[infinity], odd[infinity];
+  unroll<infinity / 2>([&](auto pair) __attribute__((always_inline)) {
+    constexpr int i = 1 + 2 * pair;
+    even[i] = x[i] + x[i + 1];
+    odd[i] = x[i] - x[i + 1];
+  });
+  unroll<L::rows>([&](auto k) __attribute__((always_inline)) {
+    Vector sum{};
+    unroll<L::columns>([&](auto i) __attribute__((always_inline)) {
+      constexpr float factor = static_cast<float>(L::at(k, i));
+      if constexpr (factor != 0) {
+        if constexpr (i == 0 || i == infinity) {
+          sum += factor * x[i];
+        } else if constexpr (i % 2 == 1) {
+          sum += factor * (k % 2 == 0 ? even[i] : odd[i]);
+        }
+      }
+    });
+    y[k] = sum;
+  });
+}
+
+template <class F, class L>
+[[gnu::always_inline]] inline void apply(const Vector (&x)[L::columns], Vector (&y)[L::rows]) {
+  if constexpr (L::rows == F::tile_side) {
+    to_points<F, L>(x, y);
+  } else {
+    from_points<F, L>(x, y);
+  }
+}
+
+/// load_element(i, j) gives X's elements, store_element(i, j, y) takes Y's.
+template <class F, class L, class Load, class Store>
+[[gnu::always_inline]] inline void transform(const Load& load_element, const Store& store_element) {
+  Vector half[L::rows][L::columns];  // L X
+  for (int j = 0; j < L::columns; ++j) {
+    Vector x[L::columns], y[L::rows];
+    unroll<L::columns>([&](auto i) __attribute__((always_inline)) { x[i] = load_element(i, j); });
+    apply<F, L>(x, y);
+    unroll<L::rows>([&](auto i) __attribute__((always_inline)) { half[i][j] = y[i]; });
+  }
+  for (int i = 0; i < L::rows; ++i) {
+    Vector x[L::columns], y[L::rows];
+    unroll<L::columns>([&](auto j) __attribute__((always_inline)) { x[j] = half[i][j]; });
+    apply<F, L>(x, y);
+    unroll<L::rows>([&](auto j) __attribute__((always_inline)) { store_element(i, j, y[j]); });
+  }
+}
+
+// --- tiles of images -> frequencies ------------------------------------------------------------
+
+/// function(c, lanes) for the vectors of C channels: lanes is a constant where it is `width`.
+template <class Function>
+[[gnu::always_inline]] inline void for_each_vector(std::int64_t C, const Function& function) {
+  std::int64_t c = 0;
+  for (; c + width <= C; c += width) function(c, std::integral_constant<std::int64_t, width>{});
+  if (c < C) function(c, C - c);
+}
+
+/// Channels [c, c + lanes) of pixels, zero for null, otherwise activated.
+template <class T>
+struct Pixels {
+  const T* const* pixels;
+  const ScaledRelu* activation;
+
+  template <bool activated, class Lanes>
+  [[gnu::always_inline]] Vector load_channels(int i, std::int64_t c, Lanes lanes) const {
+    const T* pixel = pixels[i];
+    if (pixel == nullptr) return Vector{};
+    const Vector x = load(pixel + c, lanes);
+    if constexpr (!activated) return x;
+    const Vector y = x * load(activation->scale + c, lanes) + load(activation->shift + c, lanes);
+    return y < 0 ? Vector{} : y;  // NaN stays NaN
+  }
+};
+
+/// Y's elements of each vector of channels of a tile, L X L^T: store_element(i, j, c, y).
+template <class F, class L, bool activated, class T, class Store>
+[[gnu::always_inline]] inline void transform_pixels(const Pixels<T>& tile, std::int64_t C,
+                                                    const Store& store_element) {
+  for_each_vector(
+      C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
+        transform<F, L>(
+            [&](int i, int j) __attribute__((always_inline)) {
+              return tile.template load_channels<activated>(i * L::columns + j, c, lanes);
+            },
+            [&](int i, int j, const Vector& y)
+                __attribute__((always_inline)) { store_element(i * L::rows + j, c, y); });
+      });
+}
+
+/// Words along the channels.
+template <class F, class L, bool activated, class T>
+[[gnu::always_inline]] inline void transform_tile(const Pixels<T>& tile, std::int64_t C,
+                                                  Word<T>* to, std::int64_t stride) {
+  transform_pixels<F, L, activated>(
+      tile, C, [&](int f, std::int64_t c, const Vector& y) __attribute__((always_inline)) {
+        store(reinterpret_cast<T*>(to + f * stride) + c, y, width);
+      });
+}
+
+/// Words of one element of each of `per_word` tiles.
+template <class F, class L, bool activated, class T>
+[[gnu::always_inline]] inline void transform_tiles(const Pixels<T>& first, std::int64_t C,
+                                                   Word<T>* to, std::int64_t stride) {
+  if constexpr (Packing<T>::per_word == 1) {
+    transform_tile<F, L, activated>(first, C, to, stride);
+  } else {
+    const Pixels<T> second{first.pixels + L::columns * L::columns, first.activation};
+    Vector of_first[F::frequencies];
+    for_each_vector(
+        C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
+          const auto load_from = [&](const Pixels<T>& tile) __attribute__((always_inline)) {
+            return [&](int i, int j) __attribute__((always_inline)) {
+              return tile.template load_channels<activated>(i * L::columns + j, c, lanes);
+            };
+          };
+          transform<F, L>(
+              load_from(first), [&](int i, int j, const Vector& y) __attribute__((always_inline)) {
+                of_first[i * L::rows + j] = y;
+              });
+          transform<F, L>(
+              load_from(second), [&](int i, int j, const Vector& y) __attribute__((always_inline)) {
+                const int f = i * L::rows + j;
+                const Bits words = to_pairs(of_first[f], y);
+                std::memcpy(to + f * stride + c, &words, sizeof(words));
+              });
+        });
+  }
+}
+
+// --- the functions of WinogradKernels ------------------------------------------------------------
+
+template <class F, class T>
+void transform_input(const T* const* pixels, const ScaledRelu* activation, std::int64_t C,
+                     Word<T>* to, std::int64_t stride) {
+  using L = typename F::InputMatrix;
+  const Pixels<T> tile{pixels, activation};
+  if (activation) {
+    transform_tile<F, L, true>(tile, C, to, stride);
+  } else {
+    transform_tile<F, L, false>(tile, C, to, stride);
+  }
+}
+
+template <class F, class T>
+void transform_input_tiles(const T* const* pixels, const ScaledRelu* activation, std::int64_t C,
+                           Word<T>* to, std::int64_t stride) {
+  using L = typename F::InputMatrix;
+  const Pixels<T> first{pixels, activation};
+  if (activation) {
+    transform_tiles<F, L, true>(first, C, to, stride);
+  } else {
+    transform_tiles<F, L, false>(first, C, to, stride);
+  }
+}
+
+template <class F, class T>
+void transform_doutput_tiles(const T* const* pixels, std::int64_t C, Word<T>* to,
+                             std::int64_t stride) {
+  using L = gradus::winograd::Transposed<typename F::OutputMatrix>;
+  transform_tiles<F, L, false>(Pixels<T>{pixels, nullptr}, C, to, stride);
+}
+
+template <class F, class T>
+void transform_weight(const float* filters, std::int64_t count, Word<T>* to, std::int64_t stride) {
+  using L = typename F::WeightMatrix;
+  constexpr int per_word = Packing<T>::per_word, taps = F::taps;
+  for (std::int64_t j = 0; j < count; j += per_word) {
+    for (int k = 0; k < panel; k += width) {
+      const float* from = filters + j * taps * taps * panel + k;
+      Word<T>* into = to + j / per_word * panel + k;
+      const auto load_tap = [&](int r, int s) __attribute__((always_inline)) {
+        return load(from + (r * taps + s) * panel);
+      };
+      if constexpr (per_word == 1) {
+        transform<F, L>(
+            load_tap, [&](int r, int s, const Vector& y) __attribute__((always_inline)) {
+              store(into + (r * F::tile_side + s) * stride, y);
+            });
+      } else {
+        Vector of_first[F::frequencies];
+        transform<F, L>(
+            load_tap, [&](int r, int s, const Vector& y)
+                          __attribute__((always_inline)) { of_first[r * F::tile_side + s] = y; });
+        from += taps * taps * panel;
+        transform<F, L>(
+            load_tap, [&](int r, int s, const Vector& y) __attribute__((always_inline)) {
+              const int f = r * F::tile_side + s;
+              const Bits words = to_pairs(of_first[f], y);
+              std::memcpy(into + f * stride, &words, sizeof(words));
+            });
+      }
+    }
+  }
+}
+
+template <class F, class T>
+void restore_output(const float* from, std::int64_t stride, const float* bias, std::int64_t C,
+                    T* to, std::int64_t row_stride, std::int64_t column_stride, std::int64_t rows,
+                    std::int64_t columns) {
+  for_each_vector(
+      C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
+        const Vector shift = bias ? load(bias + c, lanes) : Vector{};
+        transform<F, typename F::OutputMatrix>(
+            [&](int i, int j) __attribute__((always_inline)) {
+              return load(from + (i * F::tile_side + j) * stride + c);
+            },
+            [&](int i, int j, const Vector& y) __attribute__((always_inline)) {
+              if (i < rows && j < columns) {
+                store(to + i * row_stride + j * column_stride + c, y + shift, lanes);
+              }
+            });
+      });
+}
+
+template <class F>
+void restore_weight(const float* from, std::int64_t stride, std::int64_t parts,
+                    std::int64_t part_stride, std::int64_t C, float* to) {
+  for_each_vector(
+      C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
+        transform<F, gradus::winograd::Transposed<typename F::WeightMatrix>>(
+            [&](int i, int j) __attribute__((always_inline)) {
+              const float* x = from + (i * F::tile_side + j) * stride + c;
+              Vector sum = load(x);
+              for (std::int64_t part = 1; part < parts; ++part) sum += load(x + part * part_stride);
+              return sum;
+            },
+            [&](int r, int s, const Vector& y) __attribute__((always_inline)) {
+              store(to + (r * F::taps + s) * C + c, y, lanes);
+            });
+      });
+}
+
+template <class F, class T>
+constexpr WinogradKernels<T> winograd_kernels() {
+  return {F::output_side,
+          &transform_input<F, T>,
+          &transform_input_tiles<F, T>,
+          &transform_doutput_tiles<F, T>,
+          &transform_weight<F, T>,
+          &restore_output<F, T>,
+          &restore_weight<F>};
+}
+
+}  // namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL
