@@ -86,6 +86,13 @@ struct BatchNormResult {
 BatchNormResult batch_norm_train(const Variable& x, const Variable& gamma, const Variable& beta,
                                  const BatchNormOptions& options = {},
                                  const Variable& residual = {});
+/// conv2d(relu(batch_norm(x)), weight) with the batch's own statistics: the values and gradients of
+/// batch_norm_train with relu and of conv2d, to the bit. The activation between the two is not kept
+/// for backward but computed again there.
+BatchNormResult batch_norm_relu_conv2d_train(const Variable& x, const Variable& gamma,
+                                             const Variable& beta, double eps,
+                                             const Variable& weight,
+                                             const Conv2dOptions& options = {});
 /// With given, constant statistics.
 Variable batch_norm_eval(const Variable& x, const BatchStatistics& statistics,
                          const Variable& gamma, const Variable& beta,

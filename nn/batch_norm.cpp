@@ -28,25 +28,50 @@ Variable BatchNorm::add_relu(const Variable& x, const Variable& residual) {
   return run([&] { return normalise(x, true, residual); });
 }
 
+// On a GPU the pass over memory that it takes to compute the activation again costs more than its
+// memory is worth.
+Variable BatchNorm::relu_conv(const Variable& x, Conv2d& conv) {
+  const bool as_one = training() && grad_enabled() && x.device() == Device::cpu && !conv.bias &&
+                      !ForwardObserver::watching();
+  if (!as_one) return conv(relu(x));
+  return run([&] {
+    const std::int64_t rows = checked_rows(x);
+    auto [output, statistics] = batch_norm_relu_conv2d_train(x, gamma(), beta(), options_.eps,
+                                                             conv.weight, conv.op_options());
+    track(statistics, rows);
+    return output;
+  });
+}
+
 Variable BatchNorm::normalise(const Variable& x, bool relu, const Variable& residual) {
+  const std::int64_t rows = checked_rows(x);
+  const gradus::BatchNormOptions op_options{.eps = options_.eps, .relu = relu};
+  if (!training()) {
+    return batch_norm_eval(x, {running_mean, running_var}, gamma(), beta(), op_options, residual);
+  }
+  auto [output, statistics] = batch_norm_train(x, gamma(), beta(), op_options, residual);
+  track(statistics, rows);
+  return output;
+}
+
+std::int64_t BatchNorm::checked_rows(const Variable& x) const {
   const std::int64_t channels = options_.channels;
   check(x.shape().rank() >= 2 && x.size(-1) == channels, "batch_norm",
         "the input must be [..., channels = {}]; got input {}", channels, x.shape());
-  const Shape shape{channels};
-  const Variable gamma = weight ? weight : Variable(ones(shape, options_of(running_mean)));
-  const Variable beta = bias ? bias : Variable(zeros(shape, options_of(running_mean)));
-  const gradus::BatchNormOptions op_options{.eps = options_.eps, .relu = relu};
-  if (!training()) {
-    return batch_norm_eval(x, {running_mean, running_var}, gamma, beta, op_options, residual);
-  }
   const std::int64_t rows = x.numel() / channels;
-  check(rows > 1, "batch_norm",
+  check(!training() || rows > 1, "batch_norm",
         "training needs more than one value per channel; got input {}: use a larger batch, or "
         "eval()",
         x.shape());
-  auto [output, statistics] = batch_norm_train(x, gamma, beta, op_options, residual);
-  track(statistics, rows);
-  return output;
+  return rows;
+}
+
+Variable BatchNorm::gamma() const {
+  return weight ? weight : Variable(ones({options_.channels}, options_of(running_mean)));
+}
+
+Variable BatchNorm::beta() const {
+  return bias ? bias : Variable(zeros({options_.channels}, options_of(running_mean)));
 }
 
 void BatchNorm::track(const BatchStatistics& statistics, std::int64_t rows) {

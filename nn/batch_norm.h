@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/ops.h"
+#include "nn/conv2d.h"
 #include "nn/module.h"
 
 namespace gradus::nn {
@@ -28,6 +29,10 @@ class BatchNorm : public Module {
   /// max(y + residual, 0) in one pass over memory, likewise; residual has the shape of x.
   Variable add_relu(const Variable& x, const Variable& residual);
 
+  /// conv(relu(x)). In training on the CPU the two run as one, and the activation between them,
+  /// which backward computes again, is not kept; errors then carry this layer's name.
+  Variable relu_conv(const Variable& x, Conv2d& conv);
+
   const BatchNormOptions& options() const { return options_; }
   Variable weight, bias;             ///< [channels]; undefined unless affine
   Tensor running_mean, running_var;  ///< [channels]
@@ -38,6 +43,10 @@ class BatchNorm : public Module {
 
  private:
   Variable normalise(const Variable& x, bool relu, const Variable& residual = {});
+  /// Values per channel of x, which must be [..., channels], and in training more than one.
+  std::int64_t checked_rows(const Variable& x) const;
+  Variable gamma() const;
+  Variable beta() const;
   void track(const BatchStatistics& statistics, std::int64_t rows);
 
   BatchNormOptions options_;

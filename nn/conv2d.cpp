@@ -30,11 +30,14 @@ Variable Conv2d::forward(const Variable& x) {
   check(x.shape().rank() == 4 && x.size(-1) == options_.in_channels, "conv2d",
         "the input must be [N, H, W, in_channels = {}]; got input {}", options_.in_channels,
         x.shape());
-  return conv2d(x, weight, bias,
-                {.stride = options_.stride,
-                 .padding = options_.padding,
-                 .dilation = options_.dilation,
-                 .groups = options_.groups});
+  return conv2d(x, weight, bias, op_options());
+}
+
+gradus::Conv2dOptions Conv2d::op_options() const {
+  return {.stride = options_.stride,
+          .padding = options_.padding,
+          .dilation = options_.dilation,
+          .groups = options_.groups};
 }
 
 }  // namespace gradus::nn

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "nn/module.h"
-#include "tensor/geometry.h"
+#include "tensor/ops.h"
 
 namespace gradus::nn {
 
@@ -31,6 +31,8 @@ class Conv2d : public Module {
   Conv2d(const Conv2dOptions& options, Generator& generator);
 
   const Conv2dOptions& options() const { return options_; }
+  /// The part of the options that gradus::conv2d takes.
+  gradus::Conv2dOptions op_options() const;
   Variable weight, bias;
 
  protected:

@@ -50,6 +50,8 @@ ForwardObserver::ForwardObserver(Callback callback)
 
 ForwardObserver::~ForwardObserver() { observer = previous_; }
 
+bool ForwardObserver::watching() { return observer != nullptr; }
+
 Variable Module::run(const std::function<Variable()>& body) {
   const RunningScope scope(*this);
   try {

@@ -154,6 +154,9 @@ class ForwardObserver {
   ForwardObserver(const ForwardObserver&) = delete;
   ForwardObserver& operator=(const ForwardObserver&) = delete;
 
+  /// Whether this thread has one: then layers that could run as one must run one by one.
+  static bool watching();
+
  private:
   friend class Module;
   Callback callback_;

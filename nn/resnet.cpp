@@ -65,7 +65,7 @@ BasicBlock::BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std:
 }
 
 Variable BasicBlock::forward(const Variable& x) {
-  const Variable y = conv2(bn1.relu(conv1(x)));
+  const Variable y = bn1.relu_conv(conv1(x), conv2);
   return bn2.add_relu(y, downsample != nullptr ? (*downsample)(x) : x);
 }
 

@@ -177,6 +177,12 @@ Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tens
                   const Tensor& beta, const BatchNormOptions& options = {},
                   const Tensor& residual = {});
 
+/// conv2d(relu(batch_norm(x)), weight): x [N, H, W, C], weight [O, kH, kW, C / groups] -> [N, H',
+/// W', O].
+Tensor batch_norm_relu_conv2d(const Tensor& x, const BatchStatistics& statistics,
+                              const Tensor& gamma, const Tensor& beta, double eps,
+                              const Tensor& weight, const Conv2dOptions& options = {});
+
 struct BatchNormGradients {
   Tensor dx, dgamma, dbeta, dresidual;
 };

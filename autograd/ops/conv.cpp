@@ -22,4 +22,32 @@ Variable conv2d(const Variable& input, const Variable& weight, const Variable& b
                        });
 }
 
+BatchNormResult batch_norm_relu_conv2d_train(const Variable& x, const Variable& gamma,
+                                             const Variable& beta, double eps,
+                                             const Variable& weight, const Conv2dOptions& options) {
+  const BatchStatistics statistics = batch_norm_statistics(x.value());
+  Tensor y = batch_norm_relu_conv2d(x.value(), statistics, gamma.value(), beta.value(), eps,
+                                    weight.value(), options);
+  const bool norm_grad = x.requires_grad() || gamma.requires_grad() || beta.requires_grad();
+  const bool weight_grad = weight.requires_grad();
+  const auto backward = [x = x.value(), statistics, gamma = gamma.value(), beta = beta.value(), eps,
+                         w = weight.value(), options, norm_grad, weight_grad](const Tensor& dy) {
+    std::vector<Tensor> gradients(4);  // of x, gamma, beta, weight
+    const Tensor activation = batch_norm(x, statistics, gamma, beta, {.eps = eps, .relu = true});
+    if (weight_grad) gradients[3] = conv2d_backward_weight(activation, dy, w.shape(), options);
+    if (norm_grad) {
+      const Tensor dactivation = conv2d_backward_input(dy, w, x.shape(), options);
+      auto [dx, dgamma, dbeta, dresidual] =
+          batch_norm_backward(dactivation, x, activation, statistics, gamma, {.eps = eps});
+      gradients[0] = dx;
+      gradients[1] = dgamma;
+      gradients[2] = dbeta;
+    }
+    return gradients;
+  };
+  return {
+      make_variable("batch_norm_relu_conv2d", std::move(y), {&x, &gamma, &beta, &weight}, backward),
+      statistics};
+}
+
 }  // namespace gradus

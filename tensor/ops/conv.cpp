@@ -80,6 +80,13 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
   return output;
 }
 
+Tensor batch_norm_relu_conv2d(const Tensor& x, const BatchStatistics& statistics,
+                              const Tensor& gamma, const Tensor& beta, double eps,
+                              const Tensor& weight, const Conv2dOptions& options) {
+  const Tensor activation = batch_norm(x, statistics, gamma, beta, {.eps = eps, .relu = true});
+  return conv2d(activation, weight, {}, options);
+}
+
 Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const Shape& input_shape,
                              const Conv2dOptions& options) {
   constexpr std::string_view op = "conv2d_backward_input";

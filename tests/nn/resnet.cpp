@@ -4,9 +4,11 @@
 
 #include <set>
 
+#include "autograd/ops.h"
 #include "nn/state_dict.h"
 #include "nn/vicreg_model.h"
 #include "tensor/ops.h"
+#include "tests/support/compare.h"
 #include "tests/support/module_gradcheck.h"
 
 using namespace gradus;
@@ -134,6 +136,60 @@ TEST_CASE("gradients of a tiny ResNet") {
     const auto result = testing::gradcheck_module(net, images({1, 8, 8, 3}), tolerances);
     CHECK_MESSAGE(result, result.message);
   }
+}
+
+TEST_CASE("a ResNet whose layers are watched, and run one by one, trains to the same bits") {
+  const auto run = [](ResNet& net, const Variable& x) {
+    const Variable y = net(x);
+    sum(square(y)).backward();
+    return y.value();
+  };
+  Generator a(2), b(2);
+  ResNet watched(tiny(), a), plain(tiny(), b);
+  watched.to(test_device());
+  plain.to(test_device());
+  const Tensor x = images({3, 9, 8, 3}, DType::float32);
+  std::set<std::string> seen;
+  Tensor expected;
+  {
+    const ForwardObserver observer(
+        [&](const std::string& path, const Tensor&) { seen.insert(path); });
+    CHECK(ForwardObserver::watching());
+    expected = run(watched, Variable(x));
+  }
+  CHECK_FALSE(ForwardObserver::watching());
+  CHECK(seen.contains("layer1.0.bn1"));
+  CHECK(seen.contains("layer4.0.conv2"));
+  CHECK(same_bits(run(plain, Variable(x)), expected));
+  const auto of_watched = watched.named_parameters(), of_plain = plain.named_parameters();
+  for (std::size_t i = 0; i < of_plain.size(); ++i) {
+    CAPTURE(of_plain[i].name);
+    CHECK(same_bits(of_plain[i].variable->grad(), of_watched[i].variable->grad()));
+  }
+  const auto buffers = plain.named_buffers(), expected_buffers = watched.named_buffers();
+  for (std::size_t i = 0; i < buffers.size(); ++i) {
+    CAPTURE(buffers[i].name);
+    CHECK(same_bits(*buffers[i].tensor, *expected_buffers[i].tensor));
+  }
+}
+
+TEST_CASE("a residual block in training keeps three activations on the CPU" * cpu_only()) {
+  Generator generator(2);
+  BasicBlock block(16, 16, 1, generator);
+  const Variable x(images({4, 32, 32, 16}, DType::float32), true);
+  const std::size_t bytes = x.value().bytes(), start = memory_stats().in_use;
+  const auto kept = [&] {
+    const Variable y = block(x);
+    return static_cast<double>(memory_stats().in_use - start) / static_cast<double>(bytes);
+  };
+  // Of conv1, conv2 and the block itself; x is there anyway.
+  CHECK(kept() == doctest::Approx(3).epsilon(0.05));
+  {
+    const ForwardObserver observer([](const std::string&, const Tensor&) {});
+    CHECK(kept() == doctest::Approx(4).epsilon(0.05));
+  }
+  const NoGrad no_grad;
+  CHECK(kept() == doctest::Approx(1).epsilon(0.05));
 }
 
 TEST_CASE("zero_init_residual makes each block start as its shortcut") {

@@ -1,0 +1,113 @@
+// batch_norm_relu_conv2d_train against batch_norm_train and conv2d one after the other.
+#include <doctest/doctest.h>
+
+#include "autograd/ops.h"
+#include "tests/support/compare.h"
+#include "tests/support/device.h"
+#include "tests/support/numbers.h"
+
+using namespace gradus;
+using namespace gradus::test;
+
+namespace {
+
+constexpr double eps = 1e-3;
+
+struct Sizes {
+  Shape x, weight;
+  Conv2dOptions options;
+};
+
+/// x, gamma, beta, weight as leaves, or as constants where `needs` says no.
+std::vector<Variable> make_inputs(const Sizes& sizes, DType dtype, const std::vector<bool>& needs) {
+  const std::int64_t C = sizes.x[-1];
+  const Shape shapes[] = {sizes.x, {C}, {C}, sizes.weight};
+  std::vector<Variable> inputs;
+  for (unsigned i = 0; i < 4; ++i) {
+    const DType own = i == 0 ? dtype : compute_dtype(dtype);
+    inputs.emplace_back(random_tensor<double>(shapes[i], 7 + i).to(own), needs[i]);
+  }
+  return inputs;
+}
+
+BatchNormResult one_by_one(const std::vector<Variable>& in, const Conv2dOptions& options) {
+  const auto [y, statistics] = batch_norm_train(in[0], in[1], in[2], {.eps = eps, .relu = true});
+  return {conv2d(y, in[3], {}, options), statistics};
+}
+
+BatchNormResult as_one(const std::vector<Variable>& in, const Conv2dOptions& options) {
+  return batch_norm_relu_conv2d_train(in[0], in[1], in[2], eps, in[3], options);
+}
+
+}  // namespace
+
+TEST_CASE("batch norm, ReLU and convolution as one have the bits of the three") {
+  const std::vector<Sizes> all = {
+      {{2, 8, 8, 16}, {24, 3, 3, 16}, {.padding = 1}},  // Winograd's algorithm in float32
+      {{3, 7, 5, 3}, {5, 3, 3, 3}, {.stride = 2, .padding = 1}},
+      {{1, 2, 1, 1}, {1, 1, 1, 1}, {}},
+      {{2, 4, 4, 6}, {4, 3, 3, 3}, {.padding = 1, .groups = 2}},
+  };
+  for (const Sizes& sizes : all) {
+    CAPTURE(sizes.x);
+    for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
+      CAPTURE(name(dtype));
+      const auto a = make_inputs(sizes, dtype, {true, true, true, true});
+      const auto b = make_inputs(sizes, dtype, {true, true, true, true});
+      const BatchNormResult expected = one_by_one(a, sizes.options);
+      const BatchNormResult actual = as_one(b, sizes.options);
+      CHECK(same_bits(actual.output.value(), expected.output.value()));
+      CHECK(same_bits(actual.statistics.mean, expected.statistics.mean));
+      CHECK(same_bits(actual.statistics.variance, expected.statistics.variance));
+      const Tensor dy = random_tensor<double>(expected.output.shape(), 3).to(dtype);
+      expected.output.backward(dy);
+      actual.output.backward(dy);
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        CAPTURE(i);
+        CHECK(same_bits(b[i].grad(), a[i].grad()));
+      }
+    }
+  }
+}
+
+TEST_CASE("batch norm, ReLU and convolution as one: any of the inputs may be a constant") {
+  const Sizes sizes{{2, 5, 4, 3}, {4, 3, 3, 3}, {.padding = 1}};
+  for (unsigned mask = 0; mask < 16; ++mask) {
+    CAPTURE(mask);
+    const std::vector<bool> needs{(mask & 1) != 0, (mask & 2) != 0, (mask & 4) != 0,
+                                  (mask & 8) != 0};
+    const auto a = make_inputs(sizes, DType::float64, needs);
+    const auto b = make_inputs(sizes, DType::float64, needs);
+    const Variable expected = one_by_one(a, sizes.options).output;
+    const Variable actual = as_one(b, sizes.options).output;
+    CHECK(actual.requires_grad() == (mask != 0));
+    CHECK(same_bits(actual.value(), expected.value()));
+    if (mask == 0) continue;
+    const Tensor dy = random_tensor<double>(expected.shape(), 3);
+    expected.backward(dy);
+    actual.backward(dy);
+    for (std::size_t i = 0; i < a.size(); ++i)
+      if (needs[i]) CHECK(same_bits(b[i].grad(), a[i].grad()));
+  }
+}
+
+TEST_CASE("batch norm, ReLU and convolution as one keep no activation but the input") {
+  const Sizes sizes{{2, 32, 32, 16}, {16, 3, 3, 16}, {.padding = 1}};
+  const auto in = make_inputs(sizes, DType::float32, {true, true, true, true});
+  const std::size_t start = memory_stats(test_device()).in_use;
+  const Variable y = as_one(in, sizes.options).output;
+  const std::size_t kept = memory_stats(test_device()).in_use - start;
+  CHECK(kept >= y.value().bytes());
+  CHECK(kept < y.value().bytes() + 4096);  // the output and the statistics
+  CHECK(y.value().unique());
+}
+
+TEST_CASE("batch norm, ReLU and convolution as one: errors are those of the parts") {
+  const auto in =
+      make_inputs({{2, 5, 4, 3}, {4, 3, 3, 3}, {}}, DType::float32, {true, true, true, true});
+  const Variable wide(ones({4, 3, 3, 5}, device_options()), true);
+  CHECK_THROWS_WITH_AS(batch_norm_relu_conv2d_train(in[0], in[1], in[2], eps, wide),
+                       doctest::Contains("[conv2d] weight's input channels must match"), Error);
+  CHECK_THROWS_WITH_AS(batch_norm_relu_conv2d_train(in[0], in[1], in[2], -1, in[3]),
+                       "[batch_norm] eps must not be negative; got -1", Error);
+}
