@@ -29,12 +29,13 @@ class Storage {
 };
 
 /// What the allocator has handed out and holds, in bytes. Blocks are rounded up to size classes
-/// (the next 64 bytes up to 1 KiB, at most 1/8 larger above); the figures count the rounded sizes.
+/// (the next 64 bytes up to 1 KiB, at most 1/8 larger up to 1 MiB, the next 64 KiB above); the
+/// figures count the rounded sizes.
 struct MemoryStats {
   std::size_t in_use = 0;       ///< held by live tensors
   std::size_t peak_in_use = 0;  ///< highest in_use since the start or the last reset
   std::size_t reserved = 0;     ///< taken from the system: in use, or cached for the next request
-  std::uint64_t system_allocations = 0;  ///< CPU: blocks ever taken from the system
+  std::uint64_t system_allocations = 0;  ///< CPU: how often memory was taken from the system
 };
 
 MemoryStats memory_stats(Device device = Device::cpu);

@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -71,6 +74,87 @@ TEST_CASE("a freed block is handed out again") {
   CHECK(memory_stats().system_allocations == before.system_allocations + 1);
 }
 
+TEST_CASE("the place of a freed large block serves smaller ones, and theirs a larger one") {
+  if (!caching) return;
+  constexpr std::size_t MiB = 1 << 20;
+  release_cached_memory();
+  std::vector<std::unique_ptr<Storage>> blocks;
+  const auto allocate = [&](std::size_t bytes) {
+    blocks.push_back(std::make_unique<Storage>(bytes, Device::cpu));
+    return static_cast<std::byte*>(blocks.back()->data());
+  };
+  std::byte* const first = allocate(24 * MiB);
+  allocate(MiB);  // what follows is not free
+  blocks[0].reset();
+  const MemoryStats before = memory_stats();
+  CHECK(allocate(4 * MiB) == first);
+  CHECK(allocate(12 * MiB) == first + 4 * MiB);
+  CHECK(allocate(8 * MiB) == first + 16 * MiB);
+  // The last one to be freed joins a neighbour on each side.
+  blocks[2].reset();
+  blocks[4].reset();
+  blocks[3].reset();
+  CHECK(allocate(24 * MiB) == first);
+  CHECK(memory_stats().system_allocations == before.system_allocations);
+  CHECK(memory_stats().reserved == before.reserved);
+  CHECK(memory_stats().in_use == before.in_use + 24 * MiB);
+}
+
+TEST_CASE("large blocks do not overlap, whatever the order of their coming and going") {
+  std::mt19937 engine(3);
+  struct Block {
+    std::unique_ptr<Storage> storage;
+    std::size_t bytes;
+    unsigned char value;
+  };
+  std::vector<Block> blocks;
+  int wrong = 0;
+  const auto check_and_free = [&](std::size_t i) {
+    const auto* data = static_cast<const unsigned char*>(blocks[i].storage->data());
+    for (std::size_t at = 0; at < blocks[i].bytes; at += 4096) wrong += data[at] != blocks[i].value;
+    wrong += data[blocks[i].bytes - 1] != blocks[i].value;
+    blocks.erase(blocks.begin() + static_cast<std::ptrdiff_t>(i));
+  };
+  const std::size_t start = memory_stats().in_use;
+  for (int round = 0; round < 400; ++round) {
+    if (round % 50 == 49) release_cached_memory();
+    if (blocks.size() > 12 || (!blocks.empty() && engine() % 3 == 0)) {
+      check_and_free(engine() % blocks.size());
+      continue;
+    }
+    const std::size_t bytes = (std::size_t{1} << 19) + engine() % (std::size_t{3} << 20);
+    const auto value = static_cast<unsigned char>(engine());
+    blocks.push_back({std::make_unique<Storage>(bytes, Device::cpu), bytes, value});
+    std::memset(blocks.back().storage->data(), value, bytes);
+    CHECK(reinterpret_cast<std::uintptr_t>(blocks.back().storage->data()) % 64 == 0);
+    CHECK(memory_stats().reserved >= memory_stats().in_use);
+  }
+  while (!blocks.empty()) check_and_free(blocks.size() - 1);
+  CHECK(wrong == 0);
+  CHECK(memory_stats().in_use == start);
+}
+
+TEST_CASE("memory that went back to the system is taken again, and is zero") {
+  if (!caching) return;
+  constexpr std::size_t bytes = std::size_t{8} << 20;
+  release_cached_memory();
+  const MemoryStats start = memory_stats();
+  const void* place = nullptr;
+  {
+    const Storage storage(bytes, Device::cpu);
+    place = storage.data();
+    std::memset(storage.data(), 7, bytes);
+  }
+  CHECK(memory_stats().reserved == start.reserved + bytes);
+  release_cached_memory();
+  CHECK(memory_stats().reserved == start.reserved);
+  const Storage storage(bytes, Device::cpu);
+  CHECK(storage.data() == place);
+  CHECK(memory_stats().system_allocations == start.system_allocations + 2);
+  const auto* data = static_cast<const unsigned char*>(storage.data());
+  CHECK(std::all_of(data, data + bytes, [](unsigned char x) { return x == 0; }));
+}
+
 TEST_CASE("a repeated pattern of allocations asks the system for nothing new") {
   if (!caching) return;
   const auto step = [] {
@@ -130,7 +214,7 @@ TEST_CASE("threads may allocate at the same time") {
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([t, &wrong] {
       for (int i = 0; i < 300; ++i) {
-        const Tensor x = full({1 + i % 7 * 100}, t);
+        const Tensor x = full({1 + (i % 50 == 0 ? 300'000 : i % 7 * 100)}, t);
         for (float value : x.to_vector<float>()) wrong[t] += value != static_cast<float>(t);
       }
     });
