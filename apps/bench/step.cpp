@@ -39,10 +39,10 @@ void run(const Options& options) {
                             .to(device));
   Tensor last_loss = zeros({}, {DType::float32, device});
   const auto compute = [&] {
+    adam.zero_grad();  // first: the memory of the gradients serves the activations
     const Variable z = cast(model(images), DType::float32);
     const auto loss = nn::vicreg_loss(slice(z, 0, 0, options.batch),
                                       slice(z, 0, options.batch, 2 * options.batch));
-    adam.zero_grad();
     loss.total.backward();
     adam.apply(loss.total.value());
     last_loss.copy_from(loss.total.value());

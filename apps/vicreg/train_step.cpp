@@ -36,6 +36,7 @@ Variable TrainStep::embed(const Tensor& images) {
 }
 
 void TrainStep::compute(const Tensor& images) {
+  optimizer_.zero_grad();  // first: the memory of the gradients serves the activations
   const std::int64_t batch = images.size(0) / 2;
   const Variable z = embed(images);  // [2 B, D]
   const nn::VICRegLoss loss =
@@ -43,7 +44,6 @@ void TrainStep::compute(const Tensor& images) {
   const Variable* terms[] = {&loss.total, &loss.invariance, &loss.variance, &loss.covariance};
   for (std::int64_t i = 0; i < 4; ++i)
     terms_.slice(i, i + 1).copy_from(terms[i]->value().reshape({1}));
-  optimizer_.zero_grad();
   loss.total.backward();
   if (options_.clip_norm > 0) optim::clip_grad_norm(model_.named_parameters(), options_.clip_norm);
   optimizer_.apply(loss.total.value());
