@@ -182,6 +182,11 @@ Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tens
 Tensor batch_norm_relu_conv2d(const Tensor& x, const BatchStatistics& statistics,
                               const Tensor& gamma, const Tensor& beta, double eps,
                               const Tensor& weight, const Conv2dOptions& options = {});
+/// Its gradient of a weight of the given shape.
+Tensor batch_norm_relu_conv2d_backward_weight(const Tensor& x, const BatchStatistics& statistics,
+                                              const Tensor& gamma, const Tensor& beta, double eps,
+                                              const Tensor& doutput, const Shape& weight_shape,
+                                              const Conv2dOptions& options = {});
 
 struct BatchNormGradients {
   Tensor dx, dgamma, dbeta, dresidual;
@@ -189,11 +194,14 @@ struct BatchNormGradients {
 struct BatchNormBackwardOptions {
   double eps = 1e-5;
   bool training = true;   ///< the statistics are x's own and depend on it; otherwise constants
+  bool relu = false;      ///< batch_norm had it
   bool residual = false;  ///< whether dresidual is wanted
 };
-/// y is batch_norm's result if that had `relu`, otherwise undefined.
+/// y is batch_norm's result; it is read only where that had `relu` and a residual, and may be
+/// undefined otherwise: relu's mask is then computed from x again.
 BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
                                        const BatchStatistics& statistics, const Tensor& gamma,
+                                       const Tensor& beta,
                                        const BatchNormBackwardOptions& options = {});
 /// Moves running statistics towards those of a batch of `rows` >= 2 values a channel, in place, and
 /// counts the batch in num_batches (int64, []):

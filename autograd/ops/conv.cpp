@@ -33,12 +33,14 @@ BatchNormResult batch_norm_relu_conv2d_train(const Variable& x, const Variable& 
   const auto backward = [x = x.value(), statistics, gamma = gamma.value(), beta = beta.value(), eps,
                          w = weight.value(), options, norm_grad, weight_grad](const Tensor& dy) {
     std::vector<Tensor> gradients(4);  // of x, gamma, beta, weight
-    const Tensor activation = batch_norm(x, statistics, gamma, beta, {.eps = eps, .relu = true});
-    if (weight_grad) gradients[3] = conv2d_backward_weight(activation, dy, w.shape(), options);
+    if (weight_grad) {
+      gradients[3] = batch_norm_relu_conv2d_backward_weight(x, statistics, gamma, beta, eps, dy,
+                                                            w.shape(), options);
+    }
     if (norm_grad) {
       const Tensor dactivation = conv2d_backward_input(dy, w, x.shape(), options);
-      auto [dx, dgamma, dbeta, dresidual] =
-          batch_norm_backward(dactivation, x, activation, statistics, gamma, {.eps = eps});
+      auto [dx, dgamma, dbeta, dresidual] = batch_norm_backward(
+          dactivation, x, {}, statistics, gamma, beta, {.eps = eps, .relu = true});
       gradients[0] = dx;
       gradients[1] = dgamma;
       gradients[2] = dbeta;

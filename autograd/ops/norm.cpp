@@ -8,14 +8,16 @@ Variable batch_norm(std::string_view op, const Variable& x, const BatchStatistic
                     const Variable& residual, bool training) {
   Tensor y =
       batch_norm(x.value(), statistics, gamma.value(), beta.value(), options, residual.value());
-  const Tensor saved_y = options.relu ? y : Tensor();
-  const BatchNormBackwardOptions backward{
-      .eps = options.eps, .training = training, .residual = residual.requires_grad()};
+  const Tensor saved_y = options.relu && residual.defined() ? y : Tensor();
+  const BatchNormBackwardOptions backward{.eps = options.eps,
+                                          .training = training,
+                                          .relu = options.relu,
+                                          .residual = residual.requires_grad()};
   return make_variable(op, std::move(y), {&x, &gamma, &beta, &residual},
                        [x = x.value(), y = saved_y, statistics, gamma = gamma.value(),
-                        backward](const Tensor& dy) -> std::vector<Tensor> {
+                        beta = beta.value(), backward](const Tensor& dy) -> std::vector<Tensor> {
                          auto [dx, dgamma, dbeta, dresidual] =
-                             batch_norm_backward(dy, x, y, statistics, gamma, backward);
+                             batch_norm_backward(dy, x, y, statistics, gamma, beta, backward);
                          return {dx, dgamma, dbeta, dresidual};
                        });
 }

@@ -7,18 +7,11 @@
 #include "tensor/cpu/column_conv.h"
 #include "tensor/cpu/direct_conv.h"
 #include "tensor/cpu/winograd.h"
-#include "tensor/device.h"
 #include "tensor/kernels.h"
 #include "tensor/tensor.h"
 
 namespace gradus::cpu {
 namespace {
-
-/// Of the tiles to take, 0 for none.
-int winograd_side(const Conv2dGeometry& g) {
-  const int side = winograd_output_side();
-  return side != 0 && winograd::suits(g, side) ? side : 0;
-}
 
 // --- bfloat16 by the column matrix: a few images at a time, converted to float
 // --------------------
@@ -87,7 +80,7 @@ template <class T>
 void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T* output,
             const Conv2dGeometry& g) {
   if constexpr (!std::is_same_v<T, double>) {
-    if (const int side = winograd_side(g)) {
+    if (const int side = winograd::side_for(g)) {
       return winograd::conv2d(input, nullptr, weight, bias, output, g, side);
     }
     if (direct::supports(g)) return direct::conv2d(input, weight, bias, output, g);
@@ -103,7 +96,7 @@ template <class T>
 void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput,
                            const Conv2dGeometry& g) {
   if constexpr (!std::is_same_v<T, double>) {
-    if (const int side = winograd_side(g)) {
+    if (const int side = winograd::side_for(g)) {
       return winograd::conv2d_backward_input(doutput, weight, dinput, g, side);
     }
     if (direct::supports(g)) return direct::conv2d_backward_input(doutput, weight, dinput, g);
@@ -119,7 +112,7 @@ template <class T>
 void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweight,
                             const Conv2dGeometry& g) {
   if constexpr (!std::is_same_v<T, double>) {
-    if (const int side = winograd_side(g)) {
+    if (const int side = winograd::side_for(g)) {
       return winograd::conv2d_backward_weight(input, nullptr, doutput, dweight, g, side);
     }
     if (direct::supports(g)) return direct::conv2d_backward_weight(input, doutput, dweight, g);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "tensor/cpu/winograd_tiles.h"
+#include "tensor/device.h"
 
 namespace gradus::cpu::winograd {
 namespace {
@@ -47,11 +48,11 @@ void gather_filters(const WeightView& w, std::int64_t p, int panel, std::int64_t
 template <class T>
 class Convolution {
  public:
-  Convolution(const T* x, const simd::ScaledRelu* activation, const WeightView& weight,
+  Convolution(const T* x, const simd::Normalisation<float>* norm, const WeightView& weight,
               const float* bias, T* y, const Conv2dGeometry& g, int output_side)
       : algorithm_(simd::kernels(), output_side),
         x_(x),
-        activation_(activation),
+        norm_(norm),
         weight_(weight),
         bias_(bias),
         y_(y),
@@ -98,8 +99,7 @@ class Convolution {
   void transform_input(std::int64_t tile, const Transformed& v, std::int64_t to_tile) const {
     const T* pixels[most_tile_side * most_tile_side];
     find_pixels(x_, grids_.input, tile, algorithm_.tile_side, pixels);
-    algorithm_.transforms.transform_input(pixels, activation_, weight_.J, v.at(0, to_tile),
-                                          v.stride);
+    algorithm_.transforms.transform_input(pixels, norm_, weight_.J, v.at(0, to_tile), v.stride);
   }
 
   /// Output channels of panel `p`, tiles [first, + count): products of V's tiles from `v_tile` on
@@ -177,7 +177,7 @@ class Convolution {
 
   Algorithm<T> algorithm_;
   const T* x_;
-  const simd::ScaledRelu* activation_;
+  const simd::Normalisation<float>* norm_;
   WeightView weight_;
   const float* bias_;
   T* y_;
@@ -204,11 +204,16 @@ bool suits(const Conv2dGeometry& g, int output_side) {
                                       static_cast<double>(taps * taps * pixels);
 }
 
+int side_for(const Conv2dGeometry& g) {
+  const int side = winograd_output_side();
+  return side != 0 && suits(g, side) ? side : 0;
+}
+
 template <class T>
-void conv2d(const T* input, const simd::ScaledRelu* activation, const float* weight,
+void conv2d(const T* input, const simd::Normalisation<float>* norm, const float* weight,
             const float* bias, T* output, const Conv2dGeometry& g, int output_side) {
   const WeightView view{weight, g.C, g.O, 1, taps * taps * g.C, g.C, false};
-  Convolution<T>(input, activation, view, bias, output, g, output_side).run();
+  Convolution<T>(input, norm, view, bias, output, g, output_side).run();
 }
 
 template <class T>
@@ -224,9 +229,9 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
   Convolution<T>(doutput, nullptr, view, nullptr, dinput, back, output_side).run();
 }
 
-#define GRADUS_INSTANTIATE(T)                                                             \
-  template void conv2d(const T*, const simd::ScaledRelu*, const float*, const float*, T*, \
-                       const Conv2dGeometry&, int);                                       \
+#define GRADUS_INSTANTIATE(T)                                                                   \
+  template void conv2d(const T*, const simd::Normalisation<float>*, const float*, const float*, \
+                       T*, const Conv2dGeometry&, int);                                         \
   template void conv2d_backward_input(const T*, const float*, T*, const Conv2dGeometry&, int);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(BFloat16)

@@ -15,17 +15,22 @@ bool supports(const Conv2dGeometry& g);
 /// 4): enough channels and tiles, and images that the tiles cover without much waste.
 bool suits(const Conv2dGeometry& g, int output_side);
 
+/// The size of tiles to convolve g with (use_winograd() in tensor/device.h), 0 if that does not
+/// suit.
+int side_for(const Conv2dGeometry& g);
+
 /// As the contract's functions (tensor/kernels.inc), with tiles of `output_side` (2 or 4) outputs a
-/// side. Of inputs, max(scale x + shift, 0) is convolved where `activation` is given. The results
+/// side. Of inputs, max(normalised x, 0) is convolved where `norm` is given. The results
 /// do not depend on the number of threads.
 template <class T>
-void conv2d(const T* input, const simd::ScaledRelu* activation, const float* weight,
+void conv2d(const T* input, const simd::Normalisation<float>* norm, const float* weight,
             const float* bias, T* output, const Conv2dGeometry& g, int output_side);
 template <class T>
 void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
                            const Conv2dGeometry& g, int output_side);
 template <class T>
-void conv2d_backward_weight(const T* input, const simd::ScaledRelu* activation, const T* doutput,
-                            float* dweight, const Conv2dGeometry& g, int output_side);
+void conv2d_backward_weight(const T* input, const simd::Normalisation<float>* norm,
+                            const T* doutput, float* dweight, const Conv2dGeometry& g,
+                            int output_side);
 
 }  // namespace gradus::cpu::winograd

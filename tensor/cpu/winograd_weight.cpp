@@ -14,11 +14,11 @@ namespace {
 template <class T>
 class WeightGradient {
  public:
-  WeightGradient(const T* input, const simd::ScaledRelu* activation, const T* doutput,
+  WeightGradient(const T* input, const simd::Normalisation<float>* norm, const T* doutput,
                  const Conv2dGeometry& g, int output_side)
       : algorithm_(simd::kernels(), output_side),
         input_(input),
-        activation_(activation),
+        norm_(norm),
         doutput_(doutput),
         C_(g.C),
         O_(g.O),
@@ -123,8 +123,7 @@ class WeightGradient {
   void transform(std::int64_t row, std::int64_t to_row, const Chunk& to) const {
     const T* pixels[most_per_word * most_tile_side * most_tile_side];
     find_row(input_, grids_.input, row, algorithm_.tile_side, pixels);
-    algorithm_.transforms.transform_input_tiles(pixels, activation_, C_, to.v.at(0, to_row),
-                                                to.v.stride);
+    algorithm_.transforms.transform_input_tiles(pixels, norm_, C_, to.v.at(0, to_row), to.v.stride);
     find_row(doutput_, grids_.output, row, algorithm_.output_side, pixels);
     algorithm_.transforms.transform_doutput_tiles(pixels, O_, to.dm.at(0, to_row), to.dm.stride);
   }
@@ -158,7 +157,7 @@ class WeightGradient {
 
   Algorithm<T> algorithm_;
   const T* input_;
-  const simd::ScaledRelu* activation_;
+  const simd::Normalisation<float>* norm_;
   const T* doutput_;
   std::int64_t C_, O_, padded_C_;
   Grids grids_;
@@ -167,9 +166,10 @@ class WeightGradient {
 }  // namespace
 
 template <class T>
-void conv2d_backward_weight(const T* input, const simd::ScaledRelu* activation, const T* doutput,
-                            float* dweight, const Conv2dGeometry& g, int output_side) {
-  const WeightGradient<T> gradient(input, activation, doutput, g, output_side);
+void conv2d_backward_weight(const T* input, const simd::Normalisation<float>* norm,
+                            const T* doutput, float* dweight, const Conv2dGeometry& g,
+                            int output_side) {
+  const WeightGradient<T> gradient(input, norm, doutput, g, output_side);
   // Parts of the tiles: enough to keep many threads busy, as long as their sums take little memory.
   constexpr std::int64_t enough = 16, fewest = 4, words = 6 << 20, fewest_rows = 64;
   const std::int64_t most =
@@ -182,9 +182,9 @@ void conv2d_backward_weight(const T* input, const simd::ScaledRelu* activation, 
   }
 }
 
-template void conv2d_backward_weight(const float*, const simd::ScaledRelu*, const float*, float*,
-                                     const Conv2dGeometry&, int);
-template void conv2d_backward_weight(const BFloat16*, const simd::ScaledRelu*, const BFloat16*,
+template void conv2d_backward_weight(const float*, const simd::Normalisation<float>*, const float*,
                                      float*, const Conv2dGeometry&, int);
+template void conv2d_backward_weight(const BFloat16*, const simd::Normalisation<float>*,
+                                     const BFloat16*, float*, const Conv2dGeometry&, int);
 
 }  // namespace gradus::cpu::winograd

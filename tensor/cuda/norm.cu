@@ -133,19 +133,29 @@ __global__ void normalise_kernel(const T* x, const Compute<T>* mean, const Compu
   }
 }
 
-// dy, x, y [rows, C] -> partial [chunks, C]. With ReLU (y not null) masked [rows, C] becomes
-// g = (y > 0) dy; otherwise g is dy.
-template <class T, int width>
+// dy, x [rows, C] -> partial [chunks, C], where g = dy; with ReLU masked [rows, C] becomes
+// g = (y > 0) dy, y [rows, C] or, where that is null, (x - mean) scale + beta, scale = gamma /
+// sqrt(variance + eps).
+template <class T, int width, bool relu>
 __global__ void gradient_sums_kernel(const T* dy, const T* x, const T* y, const Compute<T>* mean,
-                                     T* masked, GradientSums<Compute<T>>* partial,
+                                     const Compute<T>* variance, const Compute<T>* gamma,
+                                     const Compute<T>* beta, T* masked,
+                                     GradientSums<Compute<T>>* partial, double eps,
                                      std::int64_t rows, std::int64_t C,
                                      std::int64_t rows_per_chunk) {
   using A = Compute<T>;
   constexpr int unroll = 2;
   const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
-  A centre[width] = {};
+  A centre[width] = {}, scale[width] = {}, shift[width] = {};
   GradientSums<A> state[width] = {};
   if (channel < C) load_channels(mean + channel, centre);
+  if (relu && y == nullptr && channel < C) {
+    A spread[width];
+    load_channels(variance + channel, spread);
+    load_channels(gamma + channel, scale);
+    load_channels(beta + channel, shift);
+    for (int i = 0; i < width; ++i) scale[i] *= inverse_deviation(spread[i], eps);
+  }
   for (std::int64_t row = begin; row < end && channel < C; row += unroll * step) {
     Vector<T, width> g[unroll] = {}, values[unroll] = {}, results[unroll] = {};
     for (int u = 0; u < unroll; ++u) {
@@ -153,17 +163,22 @@ __global__ void gradient_sums_kernel(const T* dy, const T* x, const T* y, const 
       const std::int64_t offset = (row + u * step) * C + channel;
       g[u] = load_vector<width>(dy + offset);
       values[u] = load_vector<width>(x + offset);
-      if (y != nullptr) results[u] = load_vector<width>(y + offset);
+      if (relu && y != nullptr) results[u] = load_vector<width>(y + offset);
     }
     for (int u = 0; u < unroll; ++u) {
       if (row + u * step >= end) continue;
       for (int i = 0; i < width; ++i) {
-        if (y != nullptr && !(static_cast<A>(results[u][i]) > 0)) g[u][i] = static_cast<T>(A{0});
+        if constexpr (relu) {
+          const A result = y != nullptr
+                               ? static_cast<A>(results[u][i])
+                               : (static_cast<A>(values[u][i]) - centre[i]) * scale[i] + shift[i];
+          if (!(result > 0)) g[u][i] = static_cast<T>(A{0});
+        }
         const A gradient = static_cast<A>(g[u][i]);
         state[i].g += gradient;
         state[i].g_x += gradient * (static_cast<A>(values[u][i]) - centre[i]);
       }
-      if (y != nullptr) store_vector(masked + (row + u * step) * C + channel, g[u]);
+      if (relu) store_vector(masked + (row + u * step) * C + channel, g[u]);
     }
   }
   store_partial(state, channel, C, partial);
@@ -306,23 +321,30 @@ void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
 }
 
 template <class T>
-void batch_norm_backward(const T* dy, const T* x, const T* y, const Compute<T>* mean,
-                         const Compute<T>* variance, const Compute<T>* gamma, T* dx, T* dresidual,
-                         Compute<T>* dgamma, Compute<T>* dbeta, double eps, bool training,
-                         std::int64_t rows, std::int64_t C) {
+void batch_norm_backward(const T* dy, const T* x, const T* y, bool relu, const Compute<T>* mean,
+                         const Compute<T>* variance, const Compute<T>* gamma,
+                         const Compute<T>* beta, T* dx, T* dresidual, Compute<T>* dgamma,
+                         Compute<T>* dbeta, double eps, bool training, std::int64_t rows,
+                         std::int64_t C) {
   using State = GradientSums<Compute<T>>;
   if (C == 0) return;
   T* masked = dresidual != nullptr ? dresidual : dx;
-  const T* g = y != nullptr ? masked : dy;
+  const T* g = relu ? masked : dy;
   with_width<T>(
       C,
       [&]<int width>() {
         const Tiling sums = tile(rows, C, width, 4);
         const double cached = partial_bytes<State>(sums.chunks(), C);
         Scratch<State> partial(sums.chunks() * C);
-        launch("batch_norm_backward sums", gradient_sums_kernel<T, width>, sums.shape,
-               work_of<T>(y != nullptr ? 4 : 2, 1, rows, C, 4, cached), dy, x, y, mean, masked,
-               partial.data(), rows, C, sums.rows_per_chunk);
+        launch("batch_norm_backward sums",
+               relu ? gradient_sums_kernel<T, width, true> : gradient_sums_kernel<T, width, false>,
+               sums.shape,
+               work_of<T>(!relu          ? 2
+                          : y == nullptr ? 3
+                                         : 4,
+                          relu ? 4 : 1, rows, C, 4, cached),
+               dy, x, y, mean, variance, gamma, beta, masked, partial.data(), eps, rows, C,
+               sums.rows_per_chunk);
         launch("batch_norm_backward finish", finish_gradients_kernel<Compute<T>>, finish_shape(C),
                work_of<T>(0, 3, rows, C, 0, cached), partial.data(), variance, dgamma, dbeta, eps,
                sums.chunks(), C);
@@ -334,7 +356,7 @@ void batch_norm_backward(const T* dy, const T* x, const T* y, const Compute<T>* 
                t.shape, work_of<T>(training ? 3 : 2, training ? 5 : 2, rows, C, training ? 5 : 1),
                g, x, mean, variance, gamma, dgamma, dbeta, dx, eps, rows, C, t.rows_per_chunk);
       },
-      dy, x, y, dx, dresidual, mean, variance, gamma, dgamma, dbeta);
+      dy, x, y, dx, dresidual, mean, variance, gamma, beta, dgamma, dbeta);
 }
 
 template <class T>
@@ -345,15 +367,16 @@ void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, cons
          static_cast<T>(momentum), static_cast<T>(momentum * unbiased), C);
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                     \
-  template void batch_norm_statistics<T>(const T*, Compute<T>*, Compute<T>*, std::int64_t,        \
-                                         std::int64_t);                                           \
-  template void batch_norm<T>(const T*, const Compute<T>*, const Compute<T>*, const Compute<T>*,  \
-                              const Compute<T>*, const T*, bool, T*, double, std::int64_t,        \
-                              std::int64_t);                                                      \
-  template void batch_norm_backward<T>(const T*, const T*, const T*, const Compute<T>*,           \
-                                       const Compute<T>*, const Compute<T>*, T*, T*, Compute<T>*, \
-                                       Compute<T>*, double, bool, std::int64_t, std::int64_t);
+#define GRADUS_INSTANTIATE(T)                                                                    \
+  template void batch_norm_statistics<T>(const T*, Compute<T>*, Compute<T>*, std::int64_t,       \
+                                         std::int64_t);                                          \
+  template void batch_norm<T>(const T*, const Compute<T>*, const Compute<T>*, const Compute<T>*, \
+                              const Compute<T>*, const T*, bool, T*, double, std::int64_t,       \
+                              std::int64_t);                                                     \
+  template void batch_norm_backward<T>(const T*, const T*, const T*, bool, const Compute<T>*,    \
+                                       const Compute<T>*, const Compute<T>*, const Compute<T>*,  \
+                                       T*, T*, Compute<T>*, Compute<T>*, double, bool,           \
+                                       std::int64_t, std::int64_t);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
 GRADUS_INSTANTIATE(BFloat16)

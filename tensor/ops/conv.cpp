@@ -83,8 +83,38 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
 Tensor batch_norm_relu_conv2d(const Tensor& x, const BatchStatistics& statistics,
                               const Tensor& gamma, const Tensor& beta, double eps,
                               const Tensor& weight, const Conv2dOptions& options) {
-  const Tensor activation = batch_norm(x, statistics, gamma, beta, {.eps = eps, .relu = true});
-  return conv2d(activation, weight, {}, options);
+  check_norm("batch_norm", x, statistics, gamma, beta, eps);
+  check_parameter("conv2d", "input", x, "weight", weight);
+  const Conv2dGeometry g = conv2d_geometry("conv2d", x.shape(), weight.shape(), options);
+  Tensor output = empty(output_shape(g), options_of(x));
+  dispatch_floating("conv2d", x.dtype(), [&]<class T>() {
+    using A = Compute<T>;
+    GRADUS_KERNEL(x.device(), batch_norm_relu_conv2d(x.data<T>(), statistics.mean.data<A>(),
+                                                     statistics.variance.data<A>(), gamma.data<A>(),
+                                                     beta.data<A>(), eps, weight.data<A>(),
+                                                     output.data<T>(), g));
+  });
+  return output;
+}
+
+Tensor batch_norm_relu_conv2d_backward_weight(const Tensor& x, const BatchStatistics& statistics,
+                                              const Tensor& gamma, const Tensor& beta, double eps,
+                                              const Tensor& doutput, const Shape& weight_shape,
+                                              const Conv2dOptions& options) {
+  constexpr std::string_view op = "conv2d_backward_weight";
+  check_norm("batch_norm", x, statistics, gamma, beta, eps);
+  check_same_kind(op, "input", x, "doutput", doutput);
+  const Conv2dGeometry g = conv2d_geometry(op, x.shape(), weight_shape, options);
+  check_shape(op, "doutput", doutput, output_shape(g));
+  Tensor dweight = empty(weight_shape, {compute_dtype(x.dtype()), x.device()});
+  dispatch_floating(op, x.dtype(), [&]<class T>() {
+    using A = Compute<T>;
+    GRADUS_KERNEL(x.device(), batch_norm_relu_conv2d_backward_weight(
+                                  x.data<T>(), statistics.mean.data<A>(),
+                                  statistics.variance.data<A>(), gamma.data<A>(), beta.data<A>(),
+                                  eps, doutput.data<T>(), dweight.data<A>(), g));
+  });
+  return dweight;
 }
 
 Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const Shape& input_shape,

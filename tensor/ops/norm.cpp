@@ -23,22 +23,6 @@ void check_like(std::string_view op, std::string_view argument, const Tensor& va
   check_shape(op, argument, value, x.shape());
 }
 
-/// One number a channel, of the type that parameters have beside x.
-void check_channels(std::string_view op, std::string_view argument, const Tensor& value,
-                    const Tensor& x) {
-  check_parameter(op, "x", x, argument, value);
-  check_shape(op, argument, value, {x.size(-1)});
-}
-
-void check_statistics(std::string_view op, const BatchStatistics& statistics, const Tensor& x) {
-  check_channels(op, "mean", statistics.mean, x);
-  check_channels(op, "variance", statistics.variance, x);
-}
-
-void check_eps(std::string_view op, double eps) {
-  check(eps >= 0, op, "eps must not be negative; got {}", eps);
-}
-
 /// One number a channel of x.
 Tensor empty_channels(const Tensor& x) {
   return empty({x.size(-1)}, {compute_dtype(x.dtype()), x.device()});
@@ -69,11 +53,8 @@ Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tens
                   const Tensor& beta, const BatchNormOptions& options, const Tensor& residual) {
   constexpr std::string_view op = "batch_norm";
   const auto [rows, C] = as_rows(op, x);
-  check_statistics(op, statistics, x);
-  check_channels(op, "gamma", gamma, x);
-  check_channels(op, "beta", beta, x);
+  check_norm(op, x, statistics, gamma, beta, options.eps);
   if (residual.defined()) check_like(op, "residual", residual, x);
-  check_eps(op, options.eps);
   Tensor y = empty(x.shape(), options_of(x));
   dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
     using A = Compute<T>;
@@ -87,30 +68,31 @@ Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tens
 
 BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
                                        const BatchStatistics& statistics, const Tensor& gamma,
+                                       const Tensor& beta,
                                        const BatchNormBackwardOptions& options) {
   constexpr std::string_view op = "batch_norm_backward";
   const auto [rows, C] = as_rows(op, x);
   check_like(op, "dy", dy, x);
-  if (y.defined()) check_like(op, "y", y, x);
-  check_statistics(op, statistics, x);
-  check_channels(op, "gamma", gamma, x);
-  check_eps(op, options.eps);
+  const bool relu = options.relu;
+  if (relu && y.defined()) check_like(op, "y", y, x);
+  check(!(relu && options.residual) || y.defined(), op,
+        "the gradient of a residual before relu needs batch_norm's result y");
+  check_norm(op, x, statistics, gamma, beta, options.eps);
   BatchNormGradients result{.dx = empty(x.shape(), options_of(x)),
                             .dgamma = empty_channels(x),
                             .dbeta = empty_channels(x),
                             .dresidual = {}};
-  const bool relu = y.defined();
   // Without relu the residual's gradient is dy itself.
   if (options.residual) result.dresidual = relu ? empty(x.shape(), options_of(x)) : dy;
   dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
     using A = Compute<T>;
     T* dresidual = options.residual && relu ? result.dresidual.data<T>() : nullptr;
     GRADUS_KERNEL(x.device(),
-                  batch_norm_backward(dy.data<T>(), x.data<T>(), data_or_null<T>(y),
+                  batch_norm_backward(dy.data<T>(), x.data<T>(), data_or_null<T>(y), relu,
                                       statistics.mean.data<A>(), statistics.variance.data<A>(),
-                                      gamma.data<A>(), result.dx.data<T>(), dresidual,
-                                      result.dgamma.data<A>(), result.dbeta.data<A>(), options.eps,
-                                      options.training, rows, C));
+                                      gamma.data<A>(), beta.data<A>(), result.dx.data<T>(),
+                                      dresidual, result.dgamma.data<A>(), result.dbeta.data<A>(),
+                                      options.eps, options.training, rows, C));
   });
   return result;
 }

@@ -5,6 +5,7 @@
 #include "tensor/ops.h"
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
+#include "tests/support/simd_levels.h"
 
 using namespace gradus;
 using namespace gradus::test;
@@ -71,9 +72,7 @@ const std::vector<Shape> shapes = {
     {1, 1},     {1, 5},    {2, 3},     {7, 1},     {3, 2, 5, 17}, {16, 8},        {5, 9, 7, 6},
     {1027, 33}, {5000, 3}, {3001, 64}, {70, 2048}, {9000, 1},     {2, 32, 32, 64}};
 
-}  // namespace
-
-TEST_CASE("batch norm and its gradients match their formulas") {
+void check_formulas() {
   for (const DType dtype : {DType::float32, DType::float64}) {
     CAPTURE(name(dtype));
     const double tolerance = dtype == DType::float32 ? 2e-6 : 1e-14;
@@ -92,12 +91,12 @@ TEST_CASE("batch norm and its gradients match their formulas") {
       // One row has no spread: gradients are differences of rounding errors times 1/sqrt(eps).
       if (x.numel() == shape[-1]) continue;
       compare(batch_norm(x, statistics, gamma, beta, {.eps = eps}), expected.y);
-      const auto training = batch_norm_backward(dy, x, {}, statistics, gamma, {.eps = eps});
+      const auto training = batch_norm_backward(dy, x, {}, statistics, gamma, beta, {.eps = eps});
       compare(training.dx, expected.dx);
       compare(training.dgamma, expected.dgamma);
       compare(training.dbeta, expected.dbeta);
       const auto frozen =
-          batch_norm_backward(dy, x, {}, statistics, gamma, {.eps = eps, .training = false});
+          batch_norm_backward(dy, x, {}, statistics, gamma, beta, {.eps = eps, .training = false});
       compare(frozen.dx, expected.frozen_dx);
       CHECK(same_bits(frozen.dgamma, training.dgamma));
       CHECK(same_bits(frozen.dbeta, training.dbeta));
@@ -105,7 +104,7 @@ TEST_CASE("batch norm and its gradients match their formulas") {
   }
 }
 
-TEST_CASE("fused ReLU and residual match the composed operations") {
+void check_fusion() {
   for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
     CAPTURE(name(dtype));
     const double tolerance = dtype == DType::float32   ? 1e-6
@@ -142,22 +141,37 @@ TEST_CASE("fused ReLU and residual match the composed operations") {
             masked = where(greater(y.to(compute), zero), masked, zero);
           }
           for (const bool training : {false, true}) {
-            const auto actual =
-                batch_norm_backward(doutput, input, with_relu ? y : Tensor(), statistics, gamma,
-                                    {.training = training, .residual = with_residual});
             const auto wanted = batch_norm_backward(masked, input.to(compute), {}, statistics,
-                                                    gamma, {.training = training});
-            close(actual.dx, wanted.dx);
-            close(actual.dgamma, wanted.dgamma);
-            close(actual.dbeta, wanted.dbeta);
-            CHECK(actual.dgamma.dtype() == compute);
-            CHECK(actual.dresidual.defined() == with_residual);
-            if (with_residual) CHECK(same_bits(actual.dresidual, masked.to(dtype)));
+                                                    gamma, beta, {.training = training});
+            for (const bool with_y : {false, true}) {
+              if (!with_y && with_relu && with_residual) continue;
+              const auto actual = batch_norm_backward(
+                  doutput, input, with_y ? y : Tensor(), statistics, gamma, beta,
+                  {.training = training, .relu = with_relu, .residual = with_residual});
+              close(actual.dx, wanted.dx);
+              close(actual.dgamma, wanted.dgamma);
+              close(actual.dbeta, wanted.dbeta);
+              CHECK(actual.dgamma.dtype() == compute);
+              CHECK(actual.dresidual.defined() == with_residual);
+              if (with_residual) CHECK(same_bits(actual.dresidual, masked.to(dtype)));
+            }
           }
         }
       }
     }
   }
+}
+
+}  // namespace
+
+TEST_CASE("batch norm and its gradients match their formulas") {
+  if (test_device() == Device::cuda) return check_formulas();
+  at_each_simd_level(check_formulas);
+}
+
+TEST_CASE("fused ReLU and residual match the composed operations") {
+  if (test_device() == Device::cuda) return check_fusion();
+  at_each_simd_level(check_fusion);
 }
 
 TEST_CASE("a fused ReLU lets NaN through") {
@@ -219,7 +233,8 @@ TEST_CASE("batch norm of an empty evaluation batch is empty, its parameter gradi
   const Tensor x = zeros({0, 4}, options), gamma = ones({4}, options), beta = zeros({4}, options);
   const BatchStatistics statistics{beta, gamma};
   CHECK(batch_norm(x, statistics, gamma, beta).shape() == Shape{0, 4});
-  const auto gradients = batch_norm_backward(x, x, {}, statistics, gamma, {.training = false});
+  const auto gradients =
+      batch_norm_backward(x, x, {}, statistics, gamma, beta, {.training = false});
   CHECK(same_bits(gradients.dgamma, zeros({4})));
   CHECK(same_bits(gradients.dbeta, zeros({4})));
 }
@@ -229,7 +244,7 @@ TEST_CASE("batch norm gives the same bits for any number of threads" * cpu_only(
   const auto run = [&, x = x, dy = dy, gamma = gamma, beta = beta] {
     const BatchStatistics statistics = batch_norm_statistics(x);
     const auto [dx, dgamma, dbeta, dresidual] =
-        batch_norm_backward(dy, x, {}, statistics, gamma, {.eps = eps});
+        batch_norm_backward(dy, x, {}, statistics, gamma, beta, {.eps = eps});
     return std::vector<Tensor>{statistics.mean,
                                statistics.variance,
                                batch_norm(x, statistics, gamma, beta, {.eps = eps}),
@@ -268,6 +283,10 @@ TEST_CASE("batch norm says what is wrong with its arguments") {
           batch_norm(x.to(DType::bfloat16), statistics, c.to(DType::bfloat16), c);
         }) == "[batch_norm] gamma must be float32 where x is bfloat16; got bfloat16");
   CHECK(error_of([&] {
-          batch_norm_backward(zeros({3, 3}), x, {}, statistics, c);
+          batch_norm_backward(zeros({3, 3}), x, {}, statistics, c, c);
         }) == "[batch_norm_backward] dy must have shape [4, 3]; got [3, 3]");
+  CHECK(error_of([&] {
+          batch_norm_backward(x, x, {}, statistics, c, c, {.relu = true, .residual = true});
+        }) ==
+        "[batch_norm_backward] the gradient of a residual before relu needs batch_norm's result y");
 }

@@ -37,12 +37,13 @@ struct Passes {
   Tensor output, dinput, dweight;
 };
 
-/// max(scale x + shift, 0) by channel.
+/// max((x - mean) scale + shift, 0) by channel.
 struct Activation {
-  Tensor scale, shift;
+  Tensor mean, scale, shift;
 
   Tensor apply(const Tensor& x) const {
-    return relu(add(mul(x, scale.to(x.dtype())), shift.to(x.dtype())));
+    const auto wide = [&](const Tensor& channels) { return channels.to(x.dtype()); };
+    return relu(add(mul(sub(x, wide(mean)), wide(scale)), wide(shift)));
   }
 };
 
@@ -58,7 +59,7 @@ struct Inputs {
     weight = draw({g.O, 3, 3, g.C});
     bias = draw({g.O});
     doutput = draw({g.N, g.out_height, g.out_width, g.O}).to(dtype);
-    activation = {draw({g.C}), draw({g.C})};
+    activation = {draw({g.C}), draw({g.C}), draw({g.C})};
   }
 
   /// Tensors full of NaN are overwritten, so that nothing is left out or added to.
@@ -70,9 +71,10 @@ struct Inputs {
     Passes result{poisoned(doutput), poisoned(input), poisoned(weight)};
     const T *x = input.data<T>(), *dy = doutput.data<T>();
     const float* w = weight.data<float>();
-    const cpu::simd::ScaledRelu relu{activation.scale.data<float>(),
-                                     activation.shift.data<float>()};
-    const cpu::simd::ScaledRelu* first = activated ? &relu : nullptr;
+    const cpu::simd::Normalisation<float> norm{activation.mean.data<float>(),
+                                               activation.scale.data<float>(),
+                                               activation.shift.data<float>()};
+    const cpu::simd::Normalisation<float>* first = activated ? &norm : nullptr;
     namespace winograd = cpu::winograd;
     winograd::conv2d<T>(x, first, w, bias.data<float>(), result.output.data<T>(), g, side);
     winograd::conv2d_backward_input<T>(dy, w, result.dinput.data<T>(), g, side);

@@ -2,6 +2,7 @@
 // GRADUS_SIMD_LEVEL and GRADUS_SIMD_WIDTH defined (tensor/cpu/simd/levels.cmake). Whatever it
 // defines lies in the level's namespace: an inline function that other files share would be kept
 // once for the whole program, perhaps with instructions that the processor lacks.
+#include "tensor/cpu/simd/norm.h"
 #include "tensor/cpu/simd/product.h"
 #include "tensor/cpu/simd/transforms.h"
 
@@ -20,6 +21,8 @@ extern constexpr Kernels kernels = {
     winograd_kernels<F4, float>(),
     winograd_kernels<F2, BFloat16>(),
     winograd_kernels<F4, BFloat16>(),
+    norm_kernels<float>(),
+    norm_kernels<BFloat16>(),
 };
 
 }  // namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL

@@ -44,9 +44,11 @@ using MultiplyPanel = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const 
                                std::int64_t b_stride, std::int64_t depth, float* c,
                                std::int64_t c_stride, bool add);
 
-/// max(scale x + shift, 0), by channel.
-struct ScaledRelu {
-  const float *scale, *shift;  ///< [C]
+/// (x - mean) scale + shift, by channel: batch norm with scale = gamma / sqrt(variance + eps) and
+/// shift = beta.
+template <class A>
+struct Normalisation {
+  const A *mean, *scale, *shift;  ///< [C]
 };
 
 /// The transforms of F(m x m, 3x3) (tensor/winograd_matrices.h), vectorised over channels. Tiles
@@ -57,11 +59,11 @@ template <class T>
 struct WinogradKernels {
   int output_side = 0;
 
-  /// to[f][c / per_word] = B^T x B of a tile x, after `activation` unless that is null.
-  void (*transform_input)(const T* const* pixels, const ScaledRelu* activation, std::int64_t C,
+  /// to[f][c / per_word] = B^T x B of a tile x, or of max(normalised x, 0) unless `norm` is null.
+  void (*transform_input)(const T* const* pixels, const Normalisation<float>* norm, std::int64_t C,
                           Word<T>* to, std::int64_t stride);
   /// The same of `per_word` tiles, whose elements make one word: to[f][c].
-  void (*transform_input_tiles)(const T* const* pixels, const ScaledRelu* activation,
+  void (*transform_input_tiles)(const T* const* pixels, const Normalisation<float>* norm,
                                 std::int64_t C, Word<T>* to, std::int64_t stride);
   /// A dy A^T of `per_word` tiles of output gradients, likewise.
   void (*transform_doutput_tiles)(const T* const* pixels, std::int64_t C, Word<T>* to,
@@ -78,6 +80,27 @@ struct WinogradKernels {
                          std::int64_t part_stride, std::int64_t C, float* to);
 };
 
+/// Passes of batch norm over a block of rows, x, y, dy and their like [rows, C], the others [C].
+template <class T>
+struct NormKernels {
+  using A = Compute<T>;
+
+  /// mean = average of x - origin, deviations = sum (x - origin - mean)^2; rows >= 1.
+  void (*moments)(const T* x, const A* origin, std::int64_t rows, std::int64_t C, A* mean,
+                  A* deviations);
+  /// y = normalised x, + residual unless that is null, then max(y, 0) if `relu`.
+  void (*apply)(const T* x, const Normalisation<A>& n, const T* residual, bool relu, T* y,
+                std::int64_t rows, std::int64_t C);
+  /// sum_dy = sum g and sum_dy_x = sum g (x - mean), where g = dy, with relu only where y > 0; if y
+  /// is null, where the normalised x > 0. `masked` becomes g unless it or y is null.
+  void (*gradient_sums)(const T* dy, const T* x, const T* y, bool relu, const Normalisation<A>& n,
+                        T* masked, std::int64_t rows, std::int64_t C, A* sum_dy, A* sum_dy_x);
+  /// dx = scale (g - dshift - (x - mean) slope), g = dy, with mask_of_x only where the normalised
+  /// x > 0.
+  void (*input_gradient)(const T* dy, const T* x, bool mask_of_x, const Normalisation<A>& n,
+                         const A* dshift, const A* slope, T* dx, std::int64_t rows, std::int64_t C);
+};
+
 /// One level's kernels.
 struct Kernels {
   int width;  ///< floats in a vector
@@ -88,12 +111,16 @@ struct Kernels {
   MultiplyPanel<BFloat16> multiply_bfloat16;
   WinogradKernels<float> winograd2_float, winograd4_float;
   WinogradKernels<BFloat16> winograd2_bfloat16, winograd4_bfloat16;
+  NormKernels<float> norm_float;
+  NormKernels<BFloat16> norm_bfloat16;
 
   template <class T>
   MultiplyPanel<T> multiply() const;
   /// Those for tiles of `output_side` (2 or 4) outputs.
   template <class T>
   const WinogradKernels<T>& winograd(int output_side) const;
+  template <class T>
+  const NormKernels<T>& norm() const;
 };
 
 template <>
@@ -111,6 +138,15 @@ inline const WinogradKernels<float>& Kernels::winograd(int output_side) const {
 template <>
 inline const WinogradKernels<BFloat16>& Kernels::winograd(int output_side) const {
   return output_side == 2 ? winograd2_bfloat16 : winograd4_bfloat16;
+}
+
+template <>
+inline const NormKernels<float>& Kernels::norm() const {
+  return norm_float;
+}
+template <>
+inline const NormKernels<BFloat16>& Kernels::norm() const {
+  return norm_bfloat16;
 }
 
 /// Those of level().

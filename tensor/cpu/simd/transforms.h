@@ -2,6 +2,7 @@
 // tensor/winograd_matrices.h, each element of X and Y a vector of channels.
 #pragma once
 
+#include "tensor/cpu/simd/norm.h"
 #include "tensor/cpu/simd/product.h"
 #include "tensor/winograd_matrices.h"
 
@@ -100,32 +101,31 @@ template <class Function>
   if (c < C) function(c, C - c);
 }
 
-/// Channels [c, c + lanes) of pixels, zero for null, otherwise activated.
+/// Channels [c, c + lanes) of pixels, zero for null, otherwise max(normalised, 0) if `normalised`.
 template <class T>
 struct Pixels {
   const T* const* pixels;
-  const ScaledRelu* activation;
+  const Normalisation<float>* norm;
 
-  template <bool activated, class Lanes>
+  template <bool normalised, class Lanes>
   [[gnu::always_inline]] Vector load_channels(int i, std::int64_t c, Lanes lanes) const {
     const T* pixel = pixels[i];
     if (pixel == nullptr) return Vector{};
     const Vector x = load(pixel + c, lanes);
-    if constexpr (!activated) return x;
-    const Vector y = x * load(activation->scale + c, lanes) + load(activation->shift + c, lanes);
-    return y < 0 ? Vector{} : y;  // NaN stays NaN
+    if constexpr (!normalised) return x;
+    return relu(Normaliser<1>(*norm, c, lanes)(0, x));
   }
 };
 
 /// Y's elements of each vector of channels of a tile, L X L^T: store_element(i, j, c, y).
-template <class F, class L, bool activated, class T, class Store>
+template <class F, class L, bool normalised, class T, class Store>
 [[gnu::always_inline]] inline void transform_pixels(const Pixels<T>& tile, std::int64_t C,
                                                     const Store& store_element) {
   for_each_vector(
       C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
         transform<F, L>(
             [&](int i, int j) __attribute__((always_inline)) {
-              return tile.template load_channels<activated>(i * L::columns + j, c, lanes);
+              return tile.template load_channels<normalised>(i * L::columns + j, c, lanes);
             },
             [&](int i, int j, const Vector& y)
                 __attribute__((always_inline)) { store_element(i * L::rows + j, c, y); });
@@ -133,29 +133,29 @@ template <class F, class L, bool activated, class T, class Store>
 }
 
 /// Words along the channels.
-template <class F, class L, bool activated, class T>
+template <class F, class L, bool normalised, class T>
 [[gnu::always_inline]] inline void transform_tile(const Pixels<T>& tile, std::int64_t C,
                                                   Word<T>* to, std::int64_t stride) {
-  transform_pixels<F, L, activated>(
+  transform_pixels<F, L, normalised>(
       tile, C, [&](int f, std::int64_t c, const Vector& y) __attribute__((always_inline)) {
         store(reinterpret_cast<T*>(to + f * stride) + c, y, width);
       });
 }
 
 /// Words of one element of each of `per_word` tiles.
-template <class F, class L, bool activated, class T>
+template <class F, class L, bool normalised, class T>
 [[gnu::always_inline]] inline void transform_tiles(const Pixels<T>& first, std::int64_t C,
                                                    Word<T>* to, std::int64_t stride) {
   if constexpr (Packing<T>::per_word == 1) {
-    transform_tile<F, L, activated>(first, C, to, stride);
+    transform_tile<F, L, normalised>(first, C, to, stride);
   } else {
-    const Pixels<T> second{first.pixels + L::columns * L::columns, first.activation};
+    const Pixels<T> second{first.pixels + L::columns * L::columns, first.norm};
     Vector of_first[F::frequencies];
     for_each_vector(
         C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
           const auto load_from = [&](const Pixels<T>& tile) __attribute__((always_inline)) {
             return [&](int i, int j) __attribute__((always_inline)) {
-              return tile.template load_channels<activated>(i * L::columns + j, c, lanes);
+              return tile.template load_channels<normalised>(i * L::columns + j, c, lanes);
             };
           };
           transform<F, L>(
@@ -175,11 +175,11 @@ template <class F, class L, bool activated, class T>
 // --- the functions of WinogradKernels ------------------------------------------------------------
 
 template <class F, class T>
-void transform_input(const T* const* pixels, const ScaledRelu* activation, std::int64_t C,
+void transform_input(const T* const* pixels, const Normalisation<float>* norm, std::int64_t C,
                      Word<T>* to, std::int64_t stride) {
   using L = typename F::InputMatrix;
-  const Pixels<T> tile{pixels, activation};
-  if (activation) {
+  const Pixels<T> tile{pixels, norm};
+  if (norm) {
     transform_tile<F, L, true>(tile, C, to, stride);
   } else {
     transform_tile<F, L, false>(tile, C, to, stride);
@@ -187,11 +187,11 @@ void transform_input(const T* const* pixels, const ScaledRelu* activation, std::
 }
 
 template <class F, class T>
-void transform_input_tiles(const T* const* pixels, const ScaledRelu* activation, std::int64_t C,
+void transform_input_tiles(const T* const* pixels, const Normalisation<float>* norm, std::int64_t C,
                            Word<T>* to, std::int64_t stride) {
   using L = typename F::InputMatrix;
-  const Pixels<T> first{pixels, activation};
-  if (activation) {
+  const Pixels<T> first{pixels, norm};
+  if (norm) {
     transform_tiles<F, L, true>(first, C, to, stride);
   } else {
     transform_tiles<F, L, false>(first, C, to, stride);
