@@ -9,6 +9,8 @@
 
 namespace gradus::cpu::simd {
 
+extern const bool requirements_checked;  // required.cpp
+
 namespace generic {
 extern const Kernels kernels;
 }
@@ -52,6 +54,7 @@ std::vector<Level> find_levels() {
 }
 
 Level first_level() {
+  check(requirements_checked, "simd", "the processor was not checked");
   const auto& levels = available_levels();
   const char* wanted = std::getenv("GRADUS_SIMD");
   if (wanted == nullptr || *wanted == '\0') return levels.back();

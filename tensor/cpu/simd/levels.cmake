@@ -7,7 +7,14 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
                           "avx512_bf16:16:-march=x86-64-v4 -mavx512bf16")
 endif()
 
-set(simd_sources "")
+# The check for AVX2 must run without it.
+if(GRADUS_X86_LEVEL STREQUAL "x86-64-v3")
+  set_source_files_properties(${PROJECT_SOURCE_DIR}/tensor/cpu/simd/required.cpp PROPERTIES
+                              COMPILE_OPTIONS "-march=x86-64;-DGRADUS_REQUIRE_AVX2")
+endif()
+
+add_library(gradus_simd OBJECT)
+target_link_libraries(gradus_simd PRIVATE gradus_options)
 foreach(entry ${simd_levels})
   string(REGEX MATCH "^([^:]*):([^:]*):(.*)$" entry "${entry}")
   set(source ${PROJECT_BINARY_DIR}/simd/kernels_${CMAKE_MATCH_1}.cpp)
@@ -18,5 +25,5 @@ foreach(entry ${simd_levels})
 ")
   separate_arguments(flags UNIX_COMMAND "${CMAKE_MATCH_3}")
   set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
-  list(APPEND simd_sources ${source})
+  target_sources(gradus_simd PRIVATE ${source})
 endforeach()

@@ -1,0 +1,189 @@
+// The innermost kernels at each level of vector instructions that this machine has.
+#include <doctest/doctest.h>
+
+#include <array>
+#include <cstdlib>
+#include <vector>
+
+#include "tensor/cpu/direct_conv.h"
+#include "tensor/cpu/plain_norm.h"
+#include "tensor/cpu/simd/kernels.h"
+#include "tensor/ops.h"
+#include "tests/support/compare.h"
+#include "tests/support/conv2d_reference.h"
+#include "tests/support/device.h"
+#include "tests/support/errors.h"
+#include "tests/support/simd_levels.h"
+
+using namespace gradus;
+using namespace gradus::test;
+namespace simd = gradus::cpu::simd;
+
+namespace {
+
+template <class T>
+std::vector<T> random_values(std::int64_t n, std::uint64_t seed) {
+  Generator generator(seed);
+  return uniform({n}, -1, 1, generator).to(dtype_of<T>).template to_vector<T>();
+}
+
+/// Element (row, k) of words [.., depth words] that begin at `data`, `at` words on.
+template <class T>
+double element(const simd::Word<T>* data, std::int64_t at, std::int64_t k) {
+  return static_cast<double>(reinterpret_cast<const T*>(data + at)[k % simd::Packing<T>::per_word]);
+}
+
+template <class T>
+void check_product(std::int64_t rows, std::int64_t depth, bool transposed, bool add) {
+  constexpr int per_word = simd::Packing<T>::per_word;
+  const simd::Kernels& kernels = simd::kernels();
+  const std::int64_t panel = kernels.panel, b_stride = panel + 16, c_stride = panel + 3;
+  const auto a = random_values<T>((rows + 5) * (depth + 5) * per_word, 1);
+  const auto b = random_values<T>(depth * b_stride * per_word, 2);
+  const auto before = random_values<float>(rows * c_stride, 3);
+  auto c = before;
+  const auto* a_words = reinterpret_cast<const simd::Word<T>*>(a.data());
+  const auto* b_words = reinterpret_cast<const simd::Word<T>*>(b.data());
+  const std::int64_t row_stride = transposed ? 1 : depth + 2, step = transposed ? rows + 2 : 1;
+  kernels.multiply<T>()({a_words, row_stride, step}, rows, b_words, b_stride, depth, c.data(),
+                        c_stride, add);
+  double largest = 0;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t j = 0; j < c_stride; ++j) {
+      const std::size_t at = static_cast<std::size_t>(r * c_stride + j);
+      double sum = add || j >= panel ? static_cast<double>(before[at]) : 0;
+      for (std::int64_t k = 0; k < depth * per_word && j < panel; ++k) {
+        sum += element<T>(a_words, r * row_stride + k / per_word * step, k) *
+               element<T>(b_words, k / per_word * b_stride + j, k);
+      }
+      largest = std::max(largest, std::abs(static_cast<double>(c[at]) - sum));
+    }
+  }
+  CHECK(largest <= 1e-6 * static_cast<double>(depth + 1));
+}
+
+/// A result beside the reference's: the largest difference, relative to the largest value.
+double relative_difference(const Tensor& a, const Tensor& b) {
+  return max_difference(a, b) / (1 + max_abs(b));
+}
+
+struct ConvCase {
+  Shape input, weight;
+  Conv2dOptions options;
+};
+
+template <class T>
+void check_direct(const ConvCase& c) {
+  Generator generator(5);
+  const auto draw = [&](const Shape& shape, DType dtype) {
+    return uniform(shape, -1, 1, generator).to(dtype);
+  };
+  const Tensor x = draw(c.input, dtype_of<T>), w = draw(c.weight, DType::float32);
+  const Tensor bias = draw({c.weight[0]}, DType::float32);
+  // Weights enter products in the type of x.
+  const Tensor rounded = w.to(dtype_of<T>).to(DType::float32);
+  const Tensor y = conv2d(x.to(DType::float32), w, {}, c.options);
+  const Tensor dy = draw(y.shape(), dtype_of<T>);
+  const Conv2dReference expected = conv2d_reference(x, rounded, bias, dy, c.options);
+  const Conv2dGeometry g{.N = c.input[0],
+                         .H = c.input[1],
+                         .W = c.input[2],
+                         .C = c.input[3],
+                         .O = c.weight[0],
+                         .out_height = y.size(1),
+                         .out_width = y.size(2),
+                         .kernel = {c.weight[1], c.weight[2]},
+                         .stride = c.options.stride,
+                         .padding = c.options.padding};
+  REQUIRE(cpu::direct::supports(g));
+  const auto poisoned = [](const Shape& shape, DType dtype) {
+    return full(shape, std::nan(""), {dtype});
+  };
+  Tensor output = poisoned(y.shape(), dtype_of<T>), dinput = poisoned(c.input, dtype_of<T>),
+         dweight = poisoned(c.weight, DType::float32);
+  cpu::direct::conv2d<T>(x.data<T>(), w.data<float>(), bias.data<float>(), output.data<T>(), g);
+  cpu::direct::conv2d_backward_input<T>(dy.data<T>(), w.data<float>(), dinput.data<T>(), g);
+  cpu::direct::conv2d_backward_weight<T>(x.data<T>(), dy.data<T>(), dweight.data<float>(), g);
+  const double stored = std::is_same_v<T, float> ? 5e-6 : 0x1p-8;  // a rounding of the result
+  CHECK(relative_difference(output, expected.output) <= stored);
+  CHECK(relative_difference(dinput, expected.dinput) <= stored);
+  CHECK(relative_difference(dweight, expected.dweight) <= 5e-6);
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("products of panels match sums in double at each level", T, float, BFloat16) {
+  at_each_simd_level([] {
+    for (const std::int64_t rows : {1, 2, 5, 6, 7, 13, 14, 15, 27, 28, 33}) {
+      for (const std::int64_t depth : {0, 1, 2, 9, 64}) {
+        CAPTURE(rows);
+        CAPTURE(depth);
+        for (const bool transposed : {false, true}) {
+          check_product<T>(rows, depth, transposed, false);
+          check_product<T>(rows, depth, transposed, true);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("direct convolution matches its definition at each level", T, float, BFloat16) {
+  const std::vector<ConvCase> cases = {
+      {{1, 1, 1, 1}, {1, 1, 1, 1}, {}},
+      {{2, 5, 7, 8}, {11, 1, 1, 8}, {}},
+      {{2, 5, 7, 9}, {11, 1, 1, 9}, {}},
+      {{3, 7, 6, 5}, {4, 1, 1, 5}, {.stride = 2}},
+      {{2, 3, 4, 5}, {6, 1, 1, 5}, {.padding = {1, 2}}},
+      {{2, 9, 8, 3}, {33, 3, 3, 3}, {.padding = 1}},
+      {{2, 9, 10, 17}, {35, 3, 3, 17}, {.stride = 2, .padding = 1}},
+      {{1, 8, 10, 4}, {3, 3, 3, 4}, {.stride = 3}},
+      {{2, 11, 12, 3}, {2, 3, 3, 3}, {.stride = {5, 4}}},
+      {{1, 4, 3, 2}, {3, 3, 3, 2}, {.padding = {4, 5}}},
+      {{2, 7, 9, 3}, {4, 5, 3, 3}, {.stride = {2, 1}, .padding = {2, 0}}},
+      {{2, 5, 4, 3}, {8, 7, 7, 3}, {.stride = 2, .padding = 3}},
+      {{0, 5, 5, 3}, {4, 3, 3, 3}, {.padding = 1}},
+      {{2, 16, 16, 130}, {64, 3, 3, 130}, {.stride = 2, .padding = 1}},
+  };
+  for (const ConvCase& c : cases) {
+    CAPTURE(to_string(c.input));
+    CAPTURE(to_string(c.weight));
+    at_each_simd_level([&] { check_direct<T>(c); });
+  }
+}
+
+TEST_CASE("direct convolution gives the same bits for any number of threads" * cpu_only()) {
+  Generator generator(3);
+  const Tensor x = uniform({6, 17, 15, 24}, -1, 1, generator);
+  const Tensor w = uniform({40, 3, 3, 24}, -1, 1, generator);
+  const Conv2dOptions options{.stride = 2, .padding = 1};
+  const Tensor dy = uniform({6, 9, 8, 40}, -1, 1, generator);
+  for (const DType dtype : {DType::float32, DType::bfloat16}) {
+    const auto run = [&] {
+      return std::array{conv2d(x.to(dtype), w, {}, options),
+                        conv2d_backward_input(dy.to(dtype), w, x.shape(), options),
+                        conv2d_backward_weight(x.to(dtype), dy.to(dtype), w.shape(), options)};
+    };
+    const auto one = with_threads(1, run);
+    for (const int threads : {2, 3, 20}) {
+      const auto several = with_threads(threads, run);
+      for (std::size_t i = 0; i < one.size(); ++i) CHECK(same_bits(one[i], several[i]));
+    }
+  }
+}
+
+TEST_CASE("levels: the best one is used unless another is set") {
+  const auto& levels = simd::available_levels();
+  REQUIRE(!levels.empty());
+  CHECK(levels.front() == simd::Level::generic);
+  if (std::getenv("GRADUS_SIMD") == nullptr) CHECK(simd::level() == levels.back());
+  at_each_simd_level([&] {
+    CHECK(simd::kernels().width == (simd::level() == simd::Level::generic ? 4
+                                    : simd::level() == simd::Level::avx2  ? 8
+                                                                          : 16));
+  });
+  if (levels.back() != simd::Level::avx512_bf16) {
+    CHECK(error_of([] {
+            simd::set_level(simd::Level::avx512_bf16);
+          }) == "[simd] this processor or build has no level avx512_bf16");
+  }
+}
