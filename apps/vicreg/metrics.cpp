@@ -49,7 +49,8 @@ StepRecord parse_step(const Json& record) {
           .variance = number(record, "variance"),
           .covariance = number(record, "covariance"),
           .images_per_second = number(record, "images_per_second"),
-          .data_wait_seconds = number(record, "data_wait_seconds")};
+          .data_wait_seconds = number(record, "data_wait_seconds"),
+          .data_wait_share = number(record, "data_wait_share")};
 }
 
 EpochRecord parse_epoch(const Json& record) {
@@ -57,7 +58,8 @@ EpochRecord parse_epoch(const Json& record) {
                     .epoch = record["epoch"].get<std::int64_t>(),
                     .std_mean = number(record, "std_mean"),
                     .std_min = number(record, "std_min"),
-                    .effective_rank = number(record, "effective_rank")};
+                    .effective_rank = number(record, "effective_rank"),
+                    .data_wait_seconds = number(record, "data_wait_seconds")};
   if (record.contains("knn_accuracy")) epoch.knn_accuracy = number(record, "knn_accuracy");
   return epoch;
 }
@@ -89,7 +91,8 @@ void MetricsWriter::write(const StepRecord& record) {
                   {"variance", record.variance},
                   {"covariance", record.covariance},
                   {"images_per_second", record.images_per_second},
-                  {"data_wait_seconds", record.data_wait_seconds}}
+                  {"data_wait_seconds", record.data_wait_seconds},
+                  {"data_wait_share", record.data_wait_share}}
                  .dump());
 }
 
@@ -98,7 +101,8 @@ void MetricsWriter::write(const EpochRecord& record) {
             {"epoch", record.epoch},
             {"std_mean", record.std_mean},
             {"std_min", record.std_min},
-            {"effective_rank", record.effective_rank}};
+            {"effective_rank", record.effective_rank},
+            {"data_wait_seconds", record.data_wait_seconds}};
   if (record.knn_accuracy) json["knn_accuracy"] = *record.knn_accuracy;
   write_line(json.dump());
 }

@@ -12,7 +12,7 @@ namespace gradus::vicreg {
 
 /// One training step. In the file:
 ///   {"step":1,"epoch":1,"lr":0.0002,"loss":31.6,"invariance":0.4,"variance":0.8,"covariance":1.6,
-///    "images_per_second":512.0,"data_wait_seconds":0.001}
+///    "images_per_second":512.0,"data_wait_seconds":0.001,"data_wait_share":0.002}
 /// A number that is not finite is null in the file and NaN here.
 struct StepRecord {
   std::int64_t step = 0;   ///< steps done, this one included: 1 for the first
@@ -24,16 +24,19 @@ struct StepRecord {
   double covariance = 0;
   double images_per_second = 0;  ///< images, not views
   double data_wait_seconds = 0;  ///< time that the step waited for its batch
+  double data_wait_share = 0;    ///< of the step's time, in [0, 1]
 };
 
 /// The embeddings' health after an epoch (embedding_health.h). In the file:
-///   {"step":195,"epoch":1,"std_mean":0.98,"std_min":0.7,"effective_rank":312.5,"knn_accuracy":0.61}
+///   {"step":195,"epoch":1,"std_mean":0.98,"std_min":0.7,"effective_rank":312.5,
+///    "data_wait_seconds":0.2,"knn_accuracy":0.61}
 struct EpochRecord {
   std::int64_t step = 0;   ///< steps done when it was measured
   std::int64_t epoch = 0;  ///< epochs done
   double std_mean = 0;
   double std_min = 0;
   double effective_rank = 0;
+  double data_wait_seconds = 0;                       ///< the sum over the epoch's steps
   std::optional<double> knn_accuracy = std::nullopt;  ///< in [0, 1]; absent when not measured
 };
 

@@ -195,6 +195,7 @@ void Trainer::finish_step(Progress& progress) {
   record.covariance = loss.covariance;
   const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
   record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
+  record.data_wait_share = record.data_wait_seconds / (end - pending.begin);
   metrics_->write(record);
   progress.update({.step = record.step,
                    .loss = record.loss,
@@ -233,21 +234,25 @@ void Trainer::fail_not_finite(const StepRecord& record, double loss) {
 void Trainer::end_epoch(Progress& progress) {
   const std::int64_t epoch = step_ / steps_per_epoch_;
   const EmbeddingHealth health = measure(train_step_->embeddings().to(Device::cpu));
+  Metrics metrics = read_metrics(file(metrics_name));  // with the steps before an interruption
   EpochRecord record{.step = step_,
                      .epoch = epoch,
                      .std_mean = health.std_mean,
                      .std_min = health.std_min,
                      .effective_rank = health.effective_rank};
+  for (const StepRecord& step : metrics.steps)
+    if (step.epoch == epoch) record.data_wait_seconds += step.data_wait_seconds;
   if (options_.knn_every > 0 && epoch % options_.knn_every == 0)
     record.knn_accuracy = knn_accuracy();
   metrics_->write(record);
+  metrics.epochs.push_back(record);
   progress.message(fmt::format(
       "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
       health.std_mean, health.std_min, health.effective_rank,
       record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : ""));
   if (const auto warning = collapse_warning(health, train_step_->embeddings().size(1)))
     progress.message("warning: " + *warning);
-  write_curves(file("curves.svg"), read_metrics(file(metrics_name)));
+  write_curves(file("curves.svg"), metrics);
   draw_augmentations();
 }
 

@@ -27,11 +27,17 @@ StepRecord step_record(std::int64_t step) {
           .variance = 0.2,
           .covariance = 0.3,
           .images_per_second = 512,
-          .data_wait_seconds = 0.001};
+          .data_wait_seconds = 0.001,
+          .data_wait_share = 0.25};
 }
 
 EpochRecord epoch_record(std::int64_t epoch) {
-  return {.step = epoch * 3, .epoch = epoch, .std_mean = 0.9, .std_min = 0.5, .effective_rank = 12};
+  return {.step = epoch * 3,
+          .epoch = epoch,
+          .std_mean = 0.9,
+          .std_min = 0.5,
+          .effective_rank = 12,
+          .data_wait_seconds = 0.003};
 }
 
 /// Steps 1..6 and epochs 1 and 2 of three steps.
@@ -51,7 +57,8 @@ TEST_CASE("metrics: a line a step, as documented") {
   writer.write(step_record(1));
   CHECK(read_text(folder / "metrics.jsonl") ==
         "{\"step\":1,\"epoch\":1,\"lr\":0.0002,\"loss\":30.0,\"invariance\":0.1,\"variance\":0.2,"
-        "\"covariance\":0.3,\"images_per_second\":512.0,\"data_wait_seconds\":0.001}\n");
+        "\"covariance\":0.3,\"images_per_second\":512.0,\"data_wait_seconds\":0.001,"
+        "\"data_wait_share\":0.25}\n");
 }
 
 TEST_CASE("metrics: kNN accuracy is there when it was measured") {
@@ -62,13 +69,15 @@ TEST_CASE("metrics: kNN accuracy is there when it was measured") {
   record.knn_accuracy = 0.625;
   writer.write(record);
   CHECK(read_text(folder / "m") ==
-        "{\"step\":3,\"epoch\":1,\"std_mean\":0.9,\"std_min\":0.5,\"effective_rank\":12.0}\n"
         "{\"step\":3,\"epoch\":1,\"std_mean\":0.9,\"std_min\":0.5,\"effective_rank\":12.0,"
-        "\"knn_accuracy\":0.625}\n");
+        "\"data_wait_seconds\":0.003}\n"
+        "{\"step\":3,\"epoch\":1,\"std_mean\":0.9,\"std_min\":0.5,\"effective_rank\":12.0,"
+        "\"data_wait_seconds\":0.003,\"knn_accuracy\":0.625}\n");
   const Metrics metrics = read_metrics(folder / "m");
   REQUIRE(metrics.epochs.size() == 2);
   CHECK(!metrics.epochs[0].knn_accuracy.has_value());
   CHECK(metrics.epochs[1].knn_accuracy == 0.625);
+  CHECK(metrics.epochs[1].data_wait_seconds == 0.003);
 }
 
 TEST_CASE("metrics: what is written is read back exactly") {
@@ -89,6 +98,7 @@ TEST_CASE("metrics: what is written is read back exactly") {
   CHECK(read.covariance == record.covariance);
   CHECK(read.images_per_second == record.images_per_second);
   CHECK(read.data_wait_seconds == record.data_wait_seconds);
+  CHECK(read.data_wait_share == record.data_wait_share);
 }
 
 TEST_CASE("metrics: NaN and infinity still give valid JSON") {

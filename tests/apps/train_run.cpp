@@ -69,6 +69,28 @@ TEST_CASE("the run folder holds the checkpoint, the metrics, the pictures and th
   }
 }
 
+TEST_CASE("the time that steps waited for data is consistent, over an interruption, too") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  train_well(out, {"--epochs", "2", "--steps", "4", "--workers", "0"});  // the second epoch is cut
+  train_well(out, {"--epochs", "2", "--steps", "6", "--workers", "0", "--resume"});
+  const auto metrics = gradus::vicreg::read_metrics(out / "metrics.jsonl");
+  REQUIRE(metrics.steps.size() == 6);
+  REQUIRE(metrics.epochs.size() == 2);
+  std::vector<double> waited(2);
+  for (const auto& step : metrics.steps) {
+    CAPTURE(step.step);
+    constexpr double images = 8;
+    const double step_seconds = images / step.images_per_second;
+    CHECK(step.data_wait_seconds > 0);  // without workers each batch is made while the step waits
+    CHECK(step.data_wait_share == doctest::Approx(step.data_wait_seconds / step_seconds));
+    CHECK(step.data_wait_share < 1);
+    waited.at(static_cast<std::size_t>(step.epoch - 1)) += step.data_wait_seconds;
+  }
+  for (std::size_t i = 0; i < 2; ++i)
+    CHECK(metrics.epochs[i].data_wait_seconds == doctest::Approx(waited[i]));
+}
+
 TEST_CASE("each epoch redraws the pictures") {
   const TempFolder folder;
   const fs::path out = folder / "run";
