@@ -1,10 +1,13 @@
-// Speed of conv2d and its gradients on the layers of a CIFAR ResNet-18, in GFLOP/s.
+// Speed of conv2d and its gradients on the layers of a CIFAR ResNet-18: the counterpart of
+// pytorch_layers.py.
 #include <fmt/format.h>
+#include <omp.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <chrono>
+#include <nlohmann/json.hpp>
+#include <optional>
 
+#include "apps/bench/timing.h"
 #include "tensor/ops.h"
 
 using namespace gradus;
@@ -14,68 +17,109 @@ namespace {
 struct Layer {
   const char* name;
   std::int64_t size, in, out, kernel, stride;
+  int count;  ///< in the network
 };
 
 constexpr Layer layers[] = {
-    {"stem 3x3", 32, 3, 64, 3, 1},          {"layer1 3x3", 32, 64, 64, 3, 1},
-    {"layer2 3x3 / 2", 32, 64, 128, 3, 2},  {"layer2 1x1 / 2", 32, 64, 128, 1, 2},
-    {"layer2 3x3", 16, 128, 128, 3, 1},     {"layer3 3x3 / 2", 16, 128, 256, 3, 2},
-    {"layer3 1x1 / 2", 16, 128, 256, 1, 2}, {"layer3 3x3", 8, 256, 256, 3, 1},
-    {"layer4 3x3 / 2", 8, 256, 512, 3, 2},  {"layer4 1x1 / 2", 8, 256, 512, 1, 2},
-    {"layer4 3x3", 4, 512, 512, 3, 1},
+    {"stem 3x3", 32, 3, 64, 3, 1, 1},          {"layer1 3x3", 32, 64, 64, 3, 1, 4},
+    {"layer2 3x3 / 2", 32, 64, 128, 3, 2, 1},  {"layer2 1x1 / 2", 32, 64, 128, 1, 2, 1},
+    {"layer2 3x3", 16, 128, 128, 3, 1, 3},     {"layer3 3x3 / 2", 16, 128, 256, 3, 2, 1},
+    {"layer3 1x1 / 2", 16, 128, 256, 1, 2, 1}, {"layer3 3x3", 8, 256, 256, 3, 1, 3},
+    {"layer4 3x3 / 2", 8, 256, 512, 3, 2, 1},  {"layer4 1x1 / 2", 8, 256, 512, 1, 2, 1},
+    {"layer4 3x3", 4, 512, 512, 3, 1, 3},
 };
 
-/// Seconds of the fastest of several calls; the first call only warms up.
-template <class Function>
-double fastest(int repeats, Function function) {
-  function();
-  double best = 1e30;
-  for (int i = 0; i < repeats; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    function();
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    best = std::min(best, seconds.count());
-  }
-  return best;
+struct Options {
+  std::int64_t batch = 128;
+  int repeats = 5, threads = 0;
+  bool bf16 = false, json = false;
+};
+
+struct Times {
+  double operations;                     ///< of one pass, as the definition counts them
+  double forward;                        ///< seconds
+  std::optional<double> backward_input;  ///< none for the stem: images need no gradient
+  double backward_weight;
+};
+
+Times measure(const Layer& layer, const Options& options) {
+  const Conv2dOptions conv{.stride = layer.stride, .padding = layer.kernel / 2};
+  const DType dtype = options.bf16 ? DType::bfloat16 : DType::float32;
+  Generator generator(1);
+  const Tensor x =
+      uniform({options.batch, layer.size, layer.size, layer.in}, -1, 1, generator).to(dtype);
+  const Tensor w = uniform({layer.out, layer.kernel, layer.kernel, layer.in}, -1, 1, generator);
+  const Tensor y = conv2d(x, w, {}, conv);
+  const auto seconds = [&](const auto& pass) {
+    return bench::median_seconds(options.repeats, pass);
+  };
+  Times times{.operations = 2 * static_cast<double>(y.numel() * (w.numel() / layer.out)),
+              .forward = seconds([&] { conv2d(x, w, {}, conv); }),
+              .backward_input = {},
+              .backward_weight = seconds([&] { conv2d_backward_weight(x, y, w.shape(), conv); })};
+  if (layer.in != 3)
+    times.backward_input = seconds([&] { conv2d_backward_input(y, w, x.shape(), conv); });
+  return times;
 }
 
-void run(const Layer& layer, std::int64_t batch, int repeats) {
-  const Conv2dOptions options{.stride = layer.stride, .padding = layer.kernel / 2};
+nlohmann::ordered_json to_json(const Layer& layer, const Times& times) {
+  nlohmann::ordered_json json{
+      {"layer", layer.name}, {"count", layer.count}, {"forward", times.forward}};
+  if (times.backward_input) json["backward_input"] = *times.backward_input;
+  json["backward_weight"] = times.backward_weight;
+  return json;
+}
+
+void print(const Layer& layer, const Times& times) {
+  const auto rate = [&](double seconds) {
+    return fmt::format("{:.1f}", times.operations / seconds * 1e-9);
+  };
+  fmt::print("{:16} {:>4} -> {:<4} {:>2}x{:<2}  {:8.2f} GFLOP {:>9} {:>9} {:>9}\n", layer.name,
+             layer.in, layer.out, layer.size, layer.size, times.operations * 1e-9,
+             rate(times.forward), times.backward_input ? rate(*times.backward_input) : "-",
+             rate(times.backward_weight));
+}
+
+void run(const Options& options) {
+  if (options.threads > 0) omp_set_num_threads(options.threads);
+  if (options.json) {
+    nlohmann::ordered_json records = nlohmann::ordered_json::array();
+    for (const Layer& layer : layers) records.push_back(to_json(layer, measure(layer, options)));
+    fmt::print("{}\n", nlohmann::ordered_json{{"layers", records}}.dump());
+    return;
+  }
   Generator generator(1);
-  const Tensor x = uniform({batch, layer.size, layer.size, layer.in}, -1, 1, generator);
-  const Tensor w = uniform({layer.out, layer.kernel, layer.kernel, layer.in}, -1, 1, generator);
-  const Tensor y = conv2d(x, w, {}, options);
-  const double operations =
-      2 * static_cast<double>(y.numel()) * static_cast<double>(w.numel() / layer.out);
-  const double forward = fastest(repeats, [&] { conv2d(x, w, {}, options); });
-  const double backward_input =
-      fastest(repeats, [&] { conv2d_backward_input(y, w, x.shape(), options); });
-  const double backward_weight =
-      fastest(repeats, [&] { conv2d_backward_weight(x, y, w.shape(), options); });
-  const auto rate = [&](double seconds) { return operations / seconds * 1e-9; };
-  fmt::print("{:16} {:>4} -> {:<4} {:>2}x{:<2}  {:8.2f} GFLOP {:9.1f} {:9.1f} {:9.1f}\n",
-             layer.name, layer.in, layer.out, layer.size, layer.size, operations * 1e-9,
-             rate(forward), rate(backward_input), rate(backward_weight));
+  const Tensor a = uniform({2048, 2048}, -1, 1, generator);
+  const double seconds = bench::median_seconds(options.repeats, [&] { matmul(a, a); });
+  fmt::print("matmul of 2048 x 2048: {:.1f} GFLOP/s\n\n",
+             2 * 2048.0 * 2048 * 2048 / seconds * 1e-9);
+  fmt::print("{:16} {:30}  {:>9} {:>9} {:>9}  GFLOP/s\n", "layer", "", "forward", "dinput",
+             "dweight");
+  for (const Layer& layer : layers) print(layer, measure(layer, options));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::int64_t batch = 128;
-  int repeats = 5;
+  Options options;
   CLI::App app{"Speed of conv2d on the layers of a CIFAR ResNet-18"};
-  app.add_option("--batch", batch, "Images")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--repeats", repeats, "The fastest counts")
+  app.add_option("--batch", options.batch, "Images")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 16));
+  app.add_option("--repeats", options.repeats, "Calls timed, after a first one; the median counts")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--threads", options.threads, "Threads; 0: all cores")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
+  app.add_flag("--json", options.json, "Seconds of each layer as JSON, not a table");
   CLI11_PARSE(app, argc, argv);
-
-  Generator generator(1);
-  const Tensor a = uniform({2048, 2048}, -1, 1, generator);
-  const double seconds = fastest(repeats, [&] { matmul(a, a); });
-  fmt::print("matmul of 2048 x 2048: {:.1f} GFLOP/s\n\n",
-             2 * 2048.0 * 2048 * 2048 / seconds * 1e-9);
-  fmt::print("{:16} {:30}  {:>9} {:>9} {:>9}  GFLOP/s\n", "layer", "", "forward", "dinput",
-             "dweight");
-  for (const Layer& layer : layers) run(layer, batch, repeats);
+  try {
+    run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "conv: {}\n", error.what());
+    return 1;
+  }
+  return 0;
 }

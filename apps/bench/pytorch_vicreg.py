@@ -4,8 +4,11 @@ classifier on cached features. Needs torch, torchvision and numpy; nothing in th
 
   pytorch_vicreg.py --data DIR --limit 5000 --epochs 2     trains, then evaluates
   pytorch_vicreg.py --step-time --batch-size 64            times training steps on random images
+  pytorch_vicreg.py --step-time --forward --batch-size 256      the encoder's evaluation alone
 """
 import argparse
+import json
+import resource
 import time
 
 import numpy as np
@@ -101,7 +104,8 @@ def step_time(args):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
     torch.backends.cudnn.benchmark = True
     model = VICReg().to(args.device)
-    images = torch.randn(2 * args.batch_size, 3, 32, 32, device=args.device)
+    views = 1 if args.forward else 2
+    images = torch.randn(views * args.batch_size, 3, 32, 32, device=args.device)
     if args.channels_last:
         model, images = (v.to(memory_format=torch.channels_last) for v in (model, images))
     optimizer = torch.optim.Adam(model.parameters(), 2e-4, weight_decay=1e-6,
@@ -113,22 +117,36 @@ def step_time(args):
         z = z.float()
         return vicreg_loss(z[: args.batch_size], z[args.batch_size:])[0]
 
-    if args.compile:
-        forward = torch.compile(forward, mode=args.compile)
-    times = []
-    for _ in range(args.steps + 5 * bool(args.device == "cuda")):
-        begin = time.perf_counter()
+    def train():
         optimizer.zero_grad()
         forward().backward()
         optimizer.step()
+
+    @torch.inference_mode()
+    def evaluate():
+        with torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
+            model.encoder(images)
+
+    model.train(not args.forward)
+    if args.compile:
+        forward = torch.compile(forward, mode=args.compile)
+    times, warm_up = [], 5 if args.device == "cuda" else 1
+    for _ in range(warm_up + args.steps):
+        begin = time.perf_counter()
+        evaluate() if args.forward else train()
         if args.device == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - begin)
-    times = times[-args.steps:][1:]
+    times = times[warm_up:]
+    if args.json:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return print(json.dumps({"seconds": np.median(times), "least_seconds": min(times),
+                                 "peak_resident": peak}))
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"torch {torch.__version__}, batch {args.batch_size}, {where}, "
           f"channels_last {args.channels_last}, bf16 {args.bf16}, tf32 {args.tf32}, compile "
-          f"{args.compile}: median step {np.median(times):.4f} s (least {min(times):.4f})")
+          f"{args.compile}: median {'evaluation' if args.forward else 'step'} "
+          f"{np.median(times):.4f} s (least {min(times):.4f})")
 
 
 def main():
@@ -146,7 +164,10 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--step-time", action="store_true")
     parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=5, help="of --step-time, after the first")
+    parser.add_argument("--forward", action="store_true",
+                        help="of --step-time: the encoder's evaluation, one view of each image")
+    parser.add_argument("--json", action="store_true", help="of --step-time: the figures as JSON")
     parser.add_argument("--device", default="cpu", help="of --step-time: cpu or cuda")
     parser.add_argument("--bf16", action="store_true", help="of --step-time: autocast")
     parser.add_argument("--tf32", action="store_true", help="of --step-time")

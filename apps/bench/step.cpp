@@ -1,12 +1,17 @@
 // Times whole VICReg training steps on random images: forward, loss, backward, Adam (ResNet-18 for
-// 32x32, projector 1024x4), on the CPU or on a GPU: step --help.
+// 32x32, projector 1024x4), or the encoder's evaluation alone, on the CPU or on a GPU: step --help.
 #include <omp.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <numeric>
 #include <vector>
 
+#include "apps/bench/timing.h"
 #include "autograd/ops.h"
 #include "nn/vicreg_loss.h"
 #include "nn/vicreg_model.h"
@@ -22,8 +27,27 @@ struct Options {
   int steps = 6;
   int threads = 0;
   std::string device = "cpu";
-  bool bf16 = false, tf32 = false, eager = false;
+  bool bf16 = false, tf32 = false, eager = false, forward = false, json = false;
 };
+
+/// The most memory that the process has had in use, in bytes (Linux counts KiB).
+std::int64_t peak_resident() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;
+}
+
+/// What compare.py reads. `seconds` of each step timed, `cpu_seconds` of all threads in all of
+/// them.
+nlohmann::ordered_json to_json(const std::vector<double>& seconds, double cpu_seconds,
+                               const MemoryStats& memory) {
+  const double sum = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+  return {{"seconds", bench::median(seconds)},
+          {"least_seconds", *std::min_element(seconds.begin(), seconds.end())},
+          {"busy_threads", cpu_seconds / sum},  // the mean number of threads at work
+          {"peak_resident", peak_resident()},
+          {"peak_tensors", memory.peak_in_use}};
+}
 
 void run(const Options& options) {
   const Device device = options.device == "cuda" ? Device::cuda : Device::cpu;
@@ -34,11 +58,12 @@ void run(const Options& options) {
   nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, generator);
   model.to(device);
   optim::Adam adam(optim::one_group(model.named_parameters(), 1e-6));
-  const Variable images(normal({2 * options.batch, 32, 32, 3}, 0, 1, generator)
+  const std::int64_t views = options.forward ? 1 : 2;
+  const Variable images(normal({views * options.batch, 32, 32, 3}, 0, 1, generator)
                             .to(options.bf16 ? DType::bfloat16 : DType::float32)
                             .to(device));
   Tensor last_loss = zeros({}, {DType::float32, device});
-  const auto compute = [&] {
+  const auto train = [&] {
     adam.zero_grad();  // first: the memory of the gradients serves the activations
     const Variable z = cast(model(images), DType::float32);
     const auto loss = nn::vicreg_loss(slice(z, 0, 0, options.batch),
@@ -47,31 +72,44 @@ void run(const Options& options) {
     adam.apply(loss.total.value());
     last_loss.copy_from(loss.total.value());
   };
-  RepeatedWork work(options.eager ? Device::cpu : device, compute);
+  const auto evaluate = [&] {
+    const NoGrad no_grad;
+    model.encoder(images);
+  };
+  model.train(!options.forward);
+  RepeatedWork work(options.eager ? Device::cpu : device,
+                    options.forward ? std::function<void()>(evaluate) : train);
   std::vector<double> seconds;
+  std::clock_t cpu_begin = 0;
   std::uint64_t allocations_before_last = 0;
-  constexpr int warm_up = 4;  // a GPU's step is captured in the third
-  for (int i = 0; i < options.steps + (device == Device::cuda ? warm_up : 1); ++i) {
+  const int warm_up = device == Device::cuda ? 4 : 1;  // a GPU's step is captured in the third
+  for (int i = 0; i < warm_up + options.steps; ++i) {
+    if (i == warm_up) cpu_begin = std::clock();
     allocations_before_last = memory_stats(device).system_allocations;
     const auto begin = std::chrono::steady_clock::now();
-    adam.prepare(2e-4);
+    if (!options.forward) adam.prepare(2e-4);
     work.run();
     synchronize(device);
     seconds.push_back(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
-  seconds.erase(seconds.begin(), seconds.end() - options.steps);
-  std::sort(seconds.begin(), seconds.end());
+  const double cpu_seconds = static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC;
+  seconds.erase(seconds.begin(), seconds.begin() + warm_up);
   const MemoryStats memory = memory_stats(device);
+  if (options.json) {
+    fmt::print("{}\n", to_json(seconds, cpu_seconds, memory).dump());
+    return;
+  }
   fmt::print(
-      "batch {}, {}{}: median step {:.4f} s (least {:.4f}), peak memory {:.0f} MiB, loss {:.4f}",
+      "batch {}, {}{}: median {} {:.4f} s (least {:.4f}), peak memory {:.0f} MiB, loss {:.4f}",
       options.batch,
       device == Device::cpu ? fmt::format("{} threads", omp_get_max_threads())
                             : cuda_device_description(),
       options.bf16   ? ", bf16"
       : options.tf32 ? ", TF32"
                      : ", fp32",
-      seconds[seconds.size() / 2], seconds.front(),
+      options.forward ? "evaluation" : "step", bench::median(seconds),
+      *std::min_element(seconds.begin(), seconds.end()),
       static_cast<double>(memory.peak_in_use) / 0x1p20, last_loss.item<float>());
   if (device == Device::cpu)
     fmt::print(", {} blocks taken from the system in the last step",
@@ -100,6 +138,9 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--bf16", options.bf16, "Mixed precision with bfloat16");
   app.add_flag("--tf32", options.tf32, "TF32 products");
+  app.add_flag("--forward", options.forward,
+               "The encoder in evaluation mode, without a graph, on one view of each image");
+  app.add_flag("--json", options.json, "The figures as JSON");
   app.add_flag("--eager", options.eager, "On a GPU, without capturing the step as a graph");
   CLI11_PARSE(app, argc, argv);
   try {

@@ -1,0 +1,155 @@
+// What the processor can do at best: arithmetic on registers, and streams through memory.
+#pragma once
+
+#include <omp.h>
+
+#include <cstdint>
+#include <memory>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "apps/bench/timing.h"
+
+namespace gradus::bench {
+
+// Each of the functions below runs `iterations` of `chains` sums that do not wait for each other:
+// two units with a latency of four or five cycles need eight or ten. The chains start from
+// different values, or the compiler would compute only one; every loop over them is unrolled, or
+// GCC would keep them in memory; and the sum of all is returned, or nothing would be computed at
+// all.
+inline constexpr int chains = 12;
+
+/// Vectors as wide as those the compiler was told to use (-march).
+#if defined(__AVX512F__)
+inline constexpr int vector_bytes = 64;
+#elif defined(__AVX__)
+inline constexpr int vector_bytes = 32;
+#else
+inline constexpr int vector_bytes = 16;
+#endif
+using FloatVector [[gnu::vector_size(vector_bytes)]] = float;
+inline constexpr int lanes = vector_bytes / static_cast<int>(sizeof(float));
+
+/// x = x factor + term: 2 operations for each lane of each chain.
+[[gnu::noinline]] inline float fused_multiply_adds(std::int64_t iterations, float factor,
+                                                   float term) {
+  FloatVector sums[chains];
+#pragma GCC unroll 12
+  for (int i = 0; i < chains; ++i) sums[i] = FloatVector{} + static_cast<float>(i);
+  for (std::int64_t n = 0; n < iterations; ++n) {
+#pragma GCC unroll 12
+    for (int i = 0; i < chains; ++i) sums[i] = sums[i] * factor + term;
+  }
+  FloatVector total{};
+#pragma GCC unroll 12
+  for (int i = 0; i < chains; ++i) total += sums[i];
+  float sum = 0;
+  for (int lane = 0; lane < lanes; ++lane) sum += total[lane];
+  return sum;
+}
+
+#if defined(__x86_64__)
+/// Products of pairs of bfloat16, added to float32: 4 operations for each of 16 lanes of each
+/// chain. To be called only where bfloat16_supported(), whatever the rest was compiled for.
+[[gnu::noinline, gnu::target("avx512f,avx512bw,avx512vl,avx512bf16")]] inline float
+bfloat16_dot_products(std::int64_t iterations, float factor, float term) {
+  const __m512bh a = _mm512_cvtne2ps_pbh(_mm512_set1_ps(factor), _mm512_set1_ps(factor));
+  const __m512bh b = _mm512_cvtne2ps_pbh(_mm512_set1_ps(term), _mm512_set1_ps(term));
+  __m512 sums[chains];
+#pragma GCC unroll 12
+  for (int i = 0; i < chains; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  for (std::int64_t n = 0; n < iterations; ++n) {
+#pragma GCC unroll 12
+    for (int i = 0; i < chains; ++i) sums[i] = _mm512_dpbf16_ps(sums[i], a, b);
+  }
+  __m512 total = _mm512_setzero_ps();
+#pragma GCC unroll 12
+  for (int i = 0; i < chains; ++i) total = _mm512_add_ps(total, sums[i]);
+  float sum = 0;
+  for (int lane = 0; lane < 16; ++lane) sum += total[lane];
+  return sum;
+}
+inline bool bfloat16_supported() { return __builtin_cpu_supports("avx512bf16"); }
+#else
+inline float bfloat16_dot_products(std::int64_t, float, float) { return 0; }
+inline bool bfloat16_supported() { return false; }
+#endif
+
+/// Operations a second of `kernel` on `threads` threads at once; an iteration does `operations`.
+template <class Kernel>
+double arithmetic_peak(Kernel kernel, int threads, double operations, int repeats) {
+  constexpr std::int64_t iterations = 1 << 23;
+  volatile float sink = 0;
+  const double seconds = least_seconds(repeats, [&] {
+    float sum = 0;
+#pragma omp parallel num_threads(threads) reduction(+ : sum)
+    sum += kernel(iterations, 0.5f, 1.0f);
+    sink = sum;
+  });
+  return operations * static_cast<double>(iterations) * threads / seconds;
+}
+inline double fp32_peak(int threads, int repeats) {
+  return arithmetic_peak(fused_multiply_adds, threads, 2.0 * lanes * chains, repeats);
+}
+inline double bf16_peak(int threads, int repeats) {
+  return arithmetic_peak(bfloat16_dot_products, threads, 4.0 * 16 * chains, repeats);
+}
+
+/// Bytes a second through memory, as STREAM counts them: what the program reads and writes, not
+/// what the caches fetch of a line before it is written.
+struct Bandwidth {
+  double read;   ///< sum a_i
+  double copy;   ///< b_i = a_i
+  double triad;  ///< c_i = a_i + 3 b_i
+};
+
+/// With all threads, each on its own piece of three arrays of `megabytes`.
+inline Bandwidth memory_bandwidth(std::int64_t megabytes, int repeats) {
+  const std::int64_t count = megabytes * 1000000 / vector_bytes;
+  // Uninitialised: each page lies where the thread that first writes to it runs.
+  const auto array = [count] {
+    return std::make_unique_for_overwrite<FloatVector[]>(static_cast<std::size_t>(count));
+  };
+  const auto a = array(), b = array(), c = array();
+  const auto stream = [&](const auto& function) {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t i = 0; i < count / 4; ++i) function(4 * i);
+  };
+  stream([&](std::int64_t i) {
+    for (std::int64_t j = i; j < i + 4; ++j) a[j] = b[j] = c[j] = FloatVector{} + 1.0f;
+  });
+  volatile float sink = 0;
+  const double bytes = static_cast<double>(count) * vector_bytes;
+  const double read = least_seconds(repeats, [&] {
+    float sum = 0;
+#pragma omp parallel reduction(+ : sum)
+    {
+      FloatVector s0{}, s1{}, s2{}, s3{};
+#pragma omp for schedule(static)
+      for (std::int64_t i = 0; i < count / 4; ++i) {
+        s0 += a[4 * i];
+        s1 += a[4 * i + 1];
+        s2 += a[4 * i + 2];
+        s3 += a[4 * i + 3];
+      }
+      s0 += s1 + s2 + s3;
+      for (int lane = 0; lane < lanes; ++lane) sum += s0[lane];
+    }
+    sink = sum;
+  });
+  const double copy = least_seconds(repeats, [&] {
+    stream([&](std::int64_t i) {
+      for (std::int64_t j = i; j < i + 4; ++j) b[j] = a[j];
+    });
+  });
+  const double triad = least_seconds(repeats, [&] {
+    stream([&](std::int64_t i) {
+      for (std::int64_t j = i; j < i + 4; ++j) c[j] = a[j] + 3.0f * b[j];
+    });
+  });
+  return {bytes / read, 2 * bytes / copy, 3 * bytes / triad};
+}
+
+}  // namespace gradus::bench
