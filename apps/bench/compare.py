@@ -240,8 +240,7 @@ holds uneven shares of work, waking up, and what other programs took, too: it is
         return (f"- {processor}, {self.args.threads} of {os.cpu_count()} cores used, "
                 f"{memory:.0f} GiB\n"
                 f"- {search('PRETTY_NAME=.(.*).$', release)}, Linux {platform.release()}\n"
-                f"- Gradus {commit}; {compiler.splitlines()[0]}, "
-                f"GRADUS_NATIVE {search('^GRADUS_NATIVE:.*=(.*)', cache)}\n"
+                f"- Gradus {commit}; {compiler.splitlines()[0]}\n"
                 + "".join(f"- {p.description}\n" for p in self.pytorches)
                 + f"- rounds: {self.rounds}; steps timed in each process: {self.steps}\n")
 

@@ -52,11 +52,10 @@ struct Result {
 
 Peaks measure_peaks(const Options& options) {
   const int threads = omp_get_max_threads();
-  const bool bf16 = bench::bfloat16_supported();
   return {.fp32_core = bench::fp32_peak(1, options.repeats),
           .fp32 = bench::fp32_peak(threads, options.repeats),
-          .bf16_core = bf16 ? bench::bf16_peak(1, options.repeats) : 0,
-          .bf16 = bf16 ? bench::bf16_peak(threads, options.repeats) : 0,
+          .bf16_core = bench::bf16_peak(1, options.repeats),
+          .bf16 = bench::bf16_peak(threads, options.repeats),
           .memory = bench::memory_bandwidth(256, options.repeats)};
 }
 
@@ -208,8 +207,7 @@ Result measure(const Case& c, const Peaks& peaks, int repeats) {
 
 void print(const Peaks& p) {
   fmt::print("{} threads\n{:40} {:>9.1f} GFLOP/s a core {:>9.1f} all\n", omp_get_max_threads(),
-             fmt::format("fp32 multiply-add, {}-byte vectors", bench::vector_bytes),
-             p.fp32_core * 1e-9, p.fp32 * 1e-9);
+             "fp32 multiply-add", p.fp32_core * 1e-9, p.fp32 * 1e-9);
   if (p.bf16 > 0)
     fmt::print("{:40} {:>9.1f} GFLOP/s a core {:>9.1f} all\n", "bf16 dot products",
                p.bf16_core * 1e-9, p.bf16 * 1e-9);

@@ -14,17 +14,29 @@
 
 namespace gradus::bench {
 
-// Each of the functions below runs `iterations` of `chains` sums that do not wait for each other:
-// two units with a latency of four or five cycles need eight or ten. The chains start from
-// different values, or the compiler would compute only one; every loop over them is unrolled, or
-// GCC would keep them in memory; and the sum of all is returned, or nothing would be computed at
-// all.
+// A kernel of vectors runs `iterations` of `chains` sums that do not wait for each other: two units
+// with a latency of four or five cycles need eight or ten. The chains start from different values,
+// or the compiler would compute only one; every loop over them is unrolled, or GCC would keep them
+// in memory; and the sum of all is returned, or nothing would be computed at all. A macro, since a
+// template cannot be compiled for another processor than the rest (`target`).
 inline constexpr int chains = 12;
+#define GRADUS_PEAK_KERNEL(name, attribute, Vector, update)                                   \
+  [[gnu::noinline, attribute]] inline float name(std::int64_t iterations, float a, float b) { \
+    constexpr int width = static_cast<int>(sizeof(Vector) / sizeof(float));                   \
+    Vector sums[chains], total{};                                                             \
+    _Pragma("GCC unroll 12") for (int i = 0; i < chains; ++i) sums[i] =                       \
+        Vector{} + static_cast<float>(i);                                                     \
+    for (std::int64_t n = 0; n < iterations; ++n) {                                           \
+      _Pragma("GCC unroll 12") for (int i = 0; i < chains; ++i) sums[i] = update(sums[i]);    \
+    }                                                                                         \
+    _Pragma("GCC unroll 12") for (int i = 0; i < chains; ++i) total += sums[i];               \
+    float sum = 0;                                                                            \
+    for (int lane = 0; lane < width; ++lane) sum += total[lane];                              \
+    return sum;                                                                               \
+  }
 
-/// Vectors as wide as those the compiler was told to use (-march).
-#if defined(__AVX512F__)
-inline constexpr int vector_bytes = 64;
-#elif defined(__AVX__)
+/// Vectors as wide as those that the compiler may use everywhere.
+#if defined(__AVX__)
 inline constexpr int vector_bytes = 32;
 #else
 inline constexpr int vector_bytes = 16;
@@ -32,49 +44,25 @@ inline constexpr int vector_bytes = 16;
 using FloatVector [[gnu::vector_size(vector_bytes)]] = float;
 inline constexpr int lanes = vector_bytes / static_cast<int>(sizeof(float));
 
-/// x = x factor + term: 2 operations for each lane of each chain.
-[[gnu::noinline]] inline float fused_multiply_adds(std::int64_t iterations, float factor,
-                                                   float term) {
-  FloatVector sums[chains];
-#pragma GCC unroll 12
-  for (int i = 0; i < chains; ++i) sums[i] = FloatVector{} + static_cast<float>(i);
-  for (std::int64_t n = 0; n < iterations; ++n) {
-#pragma GCC unroll 12
-    for (int i = 0; i < chains; ++i) sums[i] = sums[i] * factor + term;
-  }
-  FloatVector total{};
-#pragma GCC unroll 12
-  for (int i = 0; i < chains; ++i) total += sums[i];
-  float sum = 0;
-  for (int lane = 0; lane < lanes; ++lane) sum += total[lane];
-  return sum;
-}
+/// x = x a + b: 2 operations for each lane of each chain.
+#define GRADUS_MULTIPLY_ADD(x) ((x)*a + b)
+GRADUS_PEAK_KERNEL(multiply_adds, gnu::hot, FloatVector, GRADUS_MULTIPLY_ADD)
 
+// To be called only where the processor has the instructions, whatever the rest was compiled for.
 #if defined(__x86_64__)
-/// Products of pairs of bfloat16, added to float32: 4 operations for each of 16 lanes of each
-/// chain. To be called only where bfloat16_supported(), whatever the rest was compiled for.
-[[gnu::noinline, gnu::target("avx512f,avx512bw,avx512vl,avx512bf16")]] inline float
-bfloat16_dot_products(std::int64_t iterations, float factor, float term) {
-  const __m512bh a = _mm512_cvtne2ps_pbh(_mm512_set1_ps(factor), _mm512_set1_ps(factor));
-  const __m512bh b = _mm512_cvtne2ps_pbh(_mm512_set1_ps(term), _mm512_set1_ps(term));
-  __m512 sums[chains];
-#pragma GCC unroll 12
-  for (int i = 0; i < chains; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
-  for (std::int64_t n = 0; n < iterations; ++n) {
-#pragma GCC unroll 12
-    for (int i = 0; i < chains; ++i) sums[i] = _mm512_dpbf16_ps(sums[i], a, b);
-  }
-  __m512 total = _mm512_setzero_ps();
-#pragma GCC unroll 12
-  for (int i = 0; i < chains; ++i) total = _mm512_add_ps(total, sums[i]);
-  float sum = 0;
-  for (int lane = 0; lane < 16; ++lane) sum += total[lane];
-  return sum;
-}
-inline bool bfloat16_supported() { return __builtin_cpu_supports("avx512bf16"); }
+GRADUS_PEAK_KERNEL(multiply_adds_512, gnu::target("avx512f"), __m512, GRADUS_MULTIPLY_ADD)
+/// x += a0 b0 + a1 b1 for pairs of bfloat16: 4 operations for each lane of each chain.
+#define GRADUS_BITS(x) (__m512bh)(_mm512_set1_ps(x))  // any numbers will do
+#define GRADUS_DOT_PRODUCT(x) _mm512_dpbf16_ps(x, GRADUS_BITS(a), GRADUS_BITS(b))
+GRADUS_PEAK_KERNEL(bfloat16_dot_products, gnu::target("avx512f,avx512bf16"), __m512,
+                   GRADUS_DOT_PRODUCT)
+inline bool has_512_bits() { return __builtin_cpu_supports("avx512f") != 0; }
+inline bool has_bfloat16() { return __builtin_cpu_supports("avx512bf16") != 0; }
 #else
+inline float multiply_adds_512(std::int64_t, float, float) { return 0; }
 inline float bfloat16_dot_products(std::int64_t, float, float) { return 0; }
-inline bool bfloat16_supported() { return false; }
+inline bool has_512_bits() { return false; }
+inline bool has_bfloat16() { return false; }
 #endif
 
 /// Operations a second of `kernel` on `threads` threads at once; an iteration does `operations`.
@@ -91,10 +79,15 @@ double arithmetic_peak(Kernel kernel, int threads, double operations, int repeat
   return operations * static_cast<double>(iterations) * threads / seconds;
 }
 inline double fp32_peak(int threads, int repeats) {
-  return arithmetic_peak(fused_multiply_adds, threads, 2.0 * lanes * chains, repeats);
+  const double one_lane = 2.0 * chains;
+  return has_512_bits() ? arithmetic_peak(multiply_adds_512, threads, one_lane * 16, repeats)
+                        : arithmetic_peak(multiply_adds, threads, one_lane * lanes, repeats);
 }
+/// 0 where the processor has no instruction for it.
 inline double bf16_peak(int threads, int repeats) {
-  return arithmetic_peak(bfloat16_dot_products, threads, 4.0 * 16 * chains, repeats);
+  return has_bfloat16()
+             ? arithmetic_peak(bfloat16_dot_products, threads, 4.0 * chains * 16, repeats)
+             : 0;
 }
 
 /// Bytes a second through memory, as STREAM counts them: what the program reads and writes, not

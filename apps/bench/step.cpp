@@ -49,6 +49,21 @@ nlohmann::ordered_json to_json(const std::vector<double>& seconds, double cpu_se
           {"peak_tensors", memory.peak_in_use}};
 }
 
+void print_figures(const Options& options, const std::vector<double>& seconds,
+                   const MemoryStats& memory, double loss) {
+  fmt::print(
+      "batch {}, {}{}: median {} {:.4f} s (least {:.4f}), peak memory {:.0f} MiB, loss {:.4f}",
+      options.batch,
+      options.device == "cpu" ? fmt::format("{} threads", omp_get_max_threads())
+                              : cuda_device_description(),
+      options.bf16   ? ", bf16"
+      : options.tf32 ? ", TF32"
+                     : ", fp32",
+      options.forward ? "evaluation" : "step", bench::median(seconds),
+      *std::min_element(seconds.begin(), seconds.end()),
+      static_cast<double>(memory.peak_in_use) / 0x1p20, loss);
+}
+
 void run(const Options& options) {
   const Device device = options.device == "cuda" ? Device::cuda : Device::cpu;
   check(device == Device::cpu || cuda_available(), "step", "{}", cuda_unavailable_reason());
@@ -100,17 +115,7 @@ void run(const Options& options) {
     fmt::print("{}\n", to_json(seconds, cpu_seconds, memory).dump());
     return;
   }
-  fmt::print(
-      "batch {}, {}{}: median {} {:.4f} s (least {:.4f}), peak memory {:.0f} MiB, loss {:.4f}",
-      options.batch,
-      device == Device::cpu ? fmt::format("{} threads", omp_get_max_threads())
-                            : cuda_device_description(),
-      options.bf16   ? ", bf16"
-      : options.tf32 ? ", TF32"
-                     : ", fp32",
-      options.forward ? "evaluation" : "step", bench::median(seconds),
-      *std::min_element(seconds.begin(), seconds.end()),
-      static_cast<double>(memory.peak_in_use) / 0x1p20, last_loss.item<float>());
+  print_figures(options, seconds, memory, last_loss.item<float>());
   if (device == Device::cpu)
     fmt::print(", {} blocks taken from the system in the last step",
                memory.system_allocations - allocations_before_last);
