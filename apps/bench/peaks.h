@@ -4,13 +4,13 @@
 #include <omp.h>
 
 #include <cstdint>
-#include <memory>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 #include "apps/bench/timing.h"
+#include "tensor/tensor.h"
 
 namespace gradus::bench {
 
@@ -101,11 +101,14 @@ struct Bandwidth {
 /// With all threads, each on its own piece of three arrays of `megabytes`.
 inline Bandwidth memory_bandwidth(std::int64_t megabytes, int repeats) {
   const std::int64_t count = megabytes * 1000000 / vector_bytes;
-  // Uninitialised: each page lies where the thread that first writes to it runs.
-  const auto array = [count] {
-    return std::make_unique_for_overwrite<FloatVector[]>(static_cast<std::size_t>(count));
+  // Tensors, for the pages that they have; uninitialised, so that each page lies where the thread
+  // that first writes to it runs.
+  Tensor tensors[3];
+  for (Tensor& tensor : tensors) tensor = empty({count * lanes});
+  const auto vectors = [&](int i) {
+    return reinterpret_cast<FloatVector*>(tensors[i].data<float>());
   };
-  const auto a = array(), b = array(), c = array();
+  FloatVector *const a = vectors(0), *const b = vectors(1), *const c = vectors(2);
   const auto stream = [&](const auto& function) {
 #pragma omp parallel for schedule(static)
     for (std::int64_t i = 0; i < count / 4; ++i) function(4 * i);
