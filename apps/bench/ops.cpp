@@ -106,10 +106,11 @@ class Cases {
              [=] { batch_norm(x, statistics, gamma, beta, {.relu = true}); });
     add_case("batch norm + residual + relu", 0, bytes_of({x, residual, y}),
              [=] { batch_norm(x, statistics, gamma, beta, {.relu = true}, residual); });
-    add_case("batch norm + relu, backward", 0, bytes_of({dy, x, y, x}),
-             [=] { batch_norm_backward(dy, x, y, statistics, gamma); });
-    add_case("batch norm + residual + relu, backward", 0, bytes_of({dy, x, y, x, residual}),
-             [=] { batch_norm_backward(dy, x, y, statistics, gamma, {.residual = true}); });
+    add_case("batch norm + relu, backward", 0, bytes_of({dy, x, x}),
+             [=] { batch_norm_backward(dy, x, y, statistics, gamma, beta, {.relu = true}); });
+    add_case("batch norm + residual + relu, backward", 0, bytes_of({dy, x, y, x, residual}), [=] {
+      batch_norm_backward(dy, x, y, statistics, gamma, beta, {.relu = true, .residual = true});
+    });
   }
 
   void elementwise() {
