@@ -48,15 +48,15 @@ void gather_filters(const WeightView& w, std::int64_t p, int panel, std::int64_t
 template <class T>
 class Convolution {
  public:
-  Convolution(const T* x, const simd::Normalisation<float>* norm, const WeightView& weight,
-              const float* bias, T* y, const Conv2dGeometry& g, int output_side)
-      : algorithm_(simd::kernels(), output_side),
+  Convolution(simd::WinogradScheme scheme, const T* x, const simd::Normalisation<float>* norm,
+              const WeightView& weight, const float* bias, T* y, const Grids& grids)
+      : algorithm_(simd::kernels(), scheme),
         x_(x),
         norm_(norm),
         weight_(weight),
         bias_(bias),
         y_(y),
-        grids_(g, output_side),
+        grids_(grids),
         words_(divide_up(weight.J, per_word)),
         u_stride_(spread(words_ * algorithm_.panel)) {}
 
@@ -98,7 +98,7 @@ class Convolution {
 
   void transform_input(std::int64_t tile, const Transformed& v, std::int64_t to_tile) const {
     const T* pixels[most_tile_side * most_tile_side];
-    find_pixels(x_, grids_.input, tile, algorithm_.tile_side, pixels);
+    find_pixels(x_, grids_.input, tile, algorithm_.transforms.input_side, pixels);
     algorithm_.transforms.transform_input(pixels, norm_, weight_.J, v.at(0, to_tile), v.stride);
   }
 
@@ -188,18 +188,20 @@ class Convolution {
 
 }  // namespace
 
-bool supports(const Conv2dGeometry& g) {
-  return g.kernel == Size2(3) && g.stride == Size2(1) && g.dilation == Size2(1) && g.groups == 1 &&
-         g.padding.height <= 2 && g.padding.width <= 2;
+bool supports(const Conv2dGeometry& g, int output_side) {
+  if (g.kernel != Size2(3) || g.dilation != Size2(1) || g.groups != 1) return false;
+  if (g.stride == Size2(2)) return output_side == 4 && g.padding == Size2(1);
+  return g.stride == Size2(1) && g.padding.height <= 2 && g.padding.width <= 2;
 }
 
 bool suits(const Conv2dGeometry& g, int output_side) {
   constexpr std::int64_t fewest_channels = 16, fewest_tiles = 16;
-  if (!supports(g) || g.C < fewest_channels || g.O < fewest_channels) return false;
+  if (!supports(g, output_side) || g.C < fewest_channels || g.O < fewest_channels) return false;
   const std::int64_t tiles = Grids(g, output_side).input.count();
   const std::int64_t pixels = g.N * g.out_height * g.out_width;
   constexpr double overhead = 1.5;  // of the transforms
-  const double frequencies = (output_side + taps - 1) * (output_side + taps - 1);
+  const auto& transforms = simd::kernels().winograd<float>(scheme_of(g, output_side));
+  const double frequencies = transforms.frequency_side * transforms.frequency_side;
   return tiles >= fewest_tiles && overhead * frequencies * static_cast<double>(tiles) <=
                                       static_cast<double>(taps * taps * pixels);
 }
@@ -213,20 +215,33 @@ template <class T>
 void conv2d(const T* input, const simd::Normalisation<float>* norm, const float* weight,
             const float* bias, T* output, const Conv2dGeometry& g, int output_side) {
   const WeightView view{weight, g.C, g.O, 1, taps * taps * g.C, g.C, false};
-  Convolution<T>(input, norm, view, bias, output, g, output_side).run();
+  Convolution<T>(scheme_of(g, output_side), input, norm, view, bias, output, Grids(g, output_side))
+      .run();
 }
 
 template <class T>
 void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
                            const Conv2dGeometry& g, int output_side) {
-  // The adjoint is a convolution, too: of doutput, padded to give H x W, with rotated weights.
+  // The adjoint is a convolution, too, with rotated weights.
+  const WeightView view{weight, g.O, g.C, taps * taps * g.C, 1, g.C, true};
+  if (g.stride == Size2(2)) {  // for each 8x8 pixels of dinput, 5x5 of doutput
+    constexpr std::int64_t to = 8, from = 4;
+    const std::int64_t rows = divide_up(g.H, to), columns = divide_up(g.W, to);
+    const TileGrid of_doutput{g.N, g.out_height, g.out_width, g.O, rows, columns, 0, from};
+    const TileGrid of_dinput{g.N, g.H, g.W, g.C, rows, columns, 0, to};
+    return Convolution<T>(simd::WinogradScheme::strided_back, doutput, nullptr, view, nullptr,
+                          dinput, {of_doutput, of_dinput})
+        .run();
+  }
+  // Of doutput, padded to give H x W.
   Conv2dGeometry back = g;
   std::swap(back.H, back.out_height);
   std::swap(back.W, back.out_width);
   std::swap(back.C, back.O);
   back.padding = {taps - 1 - g.padding.height, taps - 1 - g.padding.width};
-  const WeightView view{weight, g.O, g.C, taps * taps * g.C, 1, g.C, true};
-  Convolution<T>(doutput, nullptr, view, nullptr, dinput, back, output_side).run();
+  Convolution<T>(scheme_of(back, output_side), doutput, nullptr, view, nullptr, dinput,
+                 Grids(back, output_side))
+      .run();
 }
 
 #define GRADUS_INSTANTIATE(T)                                                                   \

@@ -8,8 +8,9 @@
 
 namespace gradus::cpu::winograd {
 
-/// What the functions below compute: kernel 3x3, stride 1, dilation 1, one group, padding up to 2.
-bool supports(const Conv2dGeometry& g);
+/// What the functions below compute: kernel 3x3, dilation 1, one group; stride 1 with padding up to
+/// 2, or, for tiles of 4 outputs, stride 2 with padding 1.
+bool supports(const Conv2dGeometry& g, int output_side);
 
 /// Whether they are faster than the column matrix, too, with tiles of `output_side` outputs (2 or
 /// 4): enough channels and tiles, and images that the tiles cover without much waste.

@@ -12,7 +12,7 @@ namespace gradus::cpu::winograd {
 
 inline constexpr int taps = 3;
 
-/// F(m x m, 3x3) with the kernels of the level in use.
+/// A scheme with the kernels of the level in use.
 template <class T>
 struct Algorithm {
   static constexpr int per_word = simd::Packing<T>::per_word;
@@ -20,29 +20,27 @@ struct Algorithm {
   const simd::WinogradKernels<T>& transforms;
   simd::MultiplyPanel<T> multiply;
   int panel, width, rows;  // of products
-  int output_side, tile_side, frequencies;
+  int frequencies;
 
-  Algorithm(const simd::Kernels& kernels, int m)
-      : transforms(kernels.winograd<T>(m)),
+  Algorithm(const simd::Kernels& kernels, simd::WinogradScheme scheme)
+      : transforms(kernels.winograd<T>(scheme)),
         multiply(kernels.multiply<T>()),
         panel(kernels.panel),
         width(kernels.width),
         rows(kernels.rows),
-        output_side(m),
-        tile_side(m + taps - 1),
-        frequencies(tile_side * tile_side) {}
+        frequencies(transforms.frequency_side * transforms.frequency_side) {}
 };
 
-/// Sizes of arrays on the stack, for any level and algorithm.
-inline constexpr int most_panel = 32, most_tile_side = 6, most_per_word = 2;
+/// Sizes of arrays on the stack, for any level and scheme.
+inline constexpr int most_panel = 32, most_tile_side = 9, most_per_word = 2;
 
 /// The tiles of images [N, H, W, C], numbered image by image and row by row. Tile (row, column)
-/// begins at pixel (m row - padding.height, m column - padding.width).
+/// begins at pixel (step row - padding.height, step column - padding.width).
 struct TileGrid {
   std::int64_t N, H, W, C;
   std::int64_t rows, columns;
   Size2 padding;
-  int output_side;
+  std::int64_t step;
 
   std::int64_t count() const { return N * rows * columns; }
 };
@@ -54,19 +52,33 @@ struct Place {
 
 inline Place place_of(const TileGrid& grid, std::int64_t tile) {
   const std::int64_t row = tile / grid.columns;
-  return {row / grid.rows, row % grid.rows * grid.output_side - grid.padding.height,
-          tile % grid.columns * grid.output_side - grid.padding.width};
+  return {row / grid.rows, row % grid.rows * grid.step - grid.padding.height,
+          tile % grid.columns * grid.step - grid.padding.width};
 }
 
 /// Grids of one convolution's inputs and outputs: the same tiles, seen from both sides.
 struct Grids {
   TileGrid input, output;
 
-  Grids(const Conv2dGeometry& g, int m)
-      : input{g.N,       g.H, g.W, g.C, divide_up(g.out_height, m), divide_up(g.out_width, m),
-              g.padding, m},
+  /// Of a convolution with tiles of m outputs a side.
+  Grids(const Conv2dGeometry& g, std::int64_t m)
+      : input{g.N,
+              g.H,
+              g.W,
+              g.C,
+              divide_up(g.out_height, m),
+              divide_up(g.out_width, m),
+              g.padding,
+              m * g.stride.height},
         output{g.N, g.out_height, g.out_width, g.O, input.rows, input.columns, 0, m} {}
+  Grids(const TileGrid& in, const TileGrid& out) : input(in), output(out) {}
 };
+
+/// The scheme of a convolution with tiles of `output_side` outputs.
+inline simd::WinogradScheme scheme_of(const Conv2dGeometry& g, int output_side) {
+  if (g.stride == Size2(2)) return simd::WinogradScheme::strided;
+  return output_side == 2 ? simd::WinogradScheme::f2 : simd::WinogradScheme::f4;
+}
 
 /// Matrices [rows, words], one a frequency, in memory of 32-bit words.
 template <class Word>

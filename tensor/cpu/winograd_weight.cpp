@@ -16,7 +16,7 @@ class WeightGradient {
  public:
   WeightGradient(const T* input, const simd::Normalisation<float>* norm, const T* doutput,
                  const Conv2dGeometry& g, int output_side)
-      : algorithm_(simd::kernels(), output_side),
+      : algorithm_(simd::kernels(), scheme_of(g, output_side)),
         input_(input),
         norm_(norm),
         doutput_(doutput),
@@ -122,9 +122,9 @@ class WeightGradient {
 
   void transform(std::int64_t row, std::int64_t to_row, const Chunk& to) const {
     const T* pixels[most_per_word * most_tile_side * most_tile_side];
-    find_row(input_, grids_.input, row, algorithm_.tile_side, pixels);
+    find_row(input_, grids_.input, row, algorithm_.transforms.input_side, pixels);
     algorithm_.transforms.transform_input_tiles(pixels, norm_, C_, to.v.at(0, to_row), to.v.stride);
-    find_row(doutput_, grids_.output, row, algorithm_.output_side, pixels);
+    find_row(doutput_, grids_.output, row, algorithm_.transforms.output_side, pixels);
     algorithm_.transforms.transform_doutput_tiles(pixels, O_, to.dm.at(0, to_row), to.dm.stride);
   }
 

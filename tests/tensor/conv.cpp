@@ -68,7 +68,7 @@ TEST_CASE("conv2d and its gradients match nested loops") {
     CAPTURE(name(dtype));
     for (const Case& c : cases) {
       const std::string case_name = c.name;
-    CAPTURE(case_name);
+      CAPTURE(case_name);
       // Of the largest element. Winograd's transforms lose a digit: on the GPU, and in float32 with
       // many channels on the CPU.
       const bool wide = dtype == DType::float64, gpu = test_device() == Device::cuda;

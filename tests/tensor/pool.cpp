@@ -160,6 +160,5 @@ TEST_CASE("pooling says what is wrong with its arguments") {
         }) == "[avg_pool2d_backward] doutput must have shape [2, 2, 2, 3]; got [2, 4, 4, 3]");
   CHECK(error_of([&] {
           max_pool2d_backward(zeros({2, 2, 2, 3}), zeros({2, 2, 2, 3}), {2, 4, 4, 3}, {});
-        }) ==
-        "[max_pool2d_backward] indices must be int64 on cpu; got float32 on cpu");
+        }) == "[max_pool2d_backward] indices must be int64 on cpu; got float32 on cpu");
 }

@@ -182,8 +182,7 @@ TEST_CASE("levels: the best one is used unless another is set") {
                                                                           : 16));
   });
   if (levels.back() != simd::Level::avx512_bf16) {
-    CHECK(error_of([] {
-            simd::set_level(simd::Level::avx512_bf16);
-          }) == "[simd] this processor or build has no level avx512_bf16");
+    CHECK(error_of([] { simd::set_level(simd::Level::avx512_bf16); }) ==
+          "[simd] this processor or build has no level avx512_bf16");
   }
 }

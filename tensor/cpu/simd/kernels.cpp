@@ -8,19 +8,16 @@
 
 namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
 
-using F2 = gradus::winograd::Filtering<2>;
-using F4 = gradus::winograd::Filtering<4>;
-
 extern constexpr Kernels kernels = {
     width,
     panel,
     FloatProduct::most_rows,
     &multiply_panel<float>,
     &multiply_panel<BFloat16>,
-    winograd_kernels<F2, float>(),
-    winograd_kernels<F4, float>(),
-    winograd_kernels<F2, BFloat16>(),
-    winograd_kernels<F4, BFloat16>(),
+    {winograd_kernels<Filtering<2>, float>(), winograd_kernels<Filtering<4>, float>(),
+     winograd_kernels<StridedFiltering, float>(), winograd_kernels<StridedGradient, float>()},
+    {winograd_kernels<Filtering<2>, BFloat16>(), winograd_kernels<Filtering<4>, BFloat16>(),
+     winograd_kernels<StridedFiltering, BFloat16>(), winograd_kernels<StridedGradient, BFloat16>()},
     norm_kernels<float>(),
     norm_kernels<BFloat16>(),
 };

@@ -51,33 +51,40 @@ struct Normalisation {
   const A *mean, *scale, *shift;  ///< [C]
 };
 
-/// The transforms of F(m x m, 3x3) (tensor/winograd_matrices.h), vectorised over channels. Tiles
+/// The ways of Winograd convolution (tensor/winograd_matrices.h): F(2x2, 3x3), F(4x4, 3x3), stride
+/// 2, and stride 2 from an output's gradient to the input's.
+enum class WinogradScheme { f2, f4, strided, strided_back };
+
+/// The transforms of a scheme, vectorised over channels. Tiles
 /// come as pointers to the channels of each of their pixels, row by row, null for zeros. A
 /// frequency f of a result begins at f * stride. Results are written in whole vectors: memory must
 /// have room for the channels rounded up to Kernels::width words.
 template <class T>
 struct WinogradKernels {
-  int output_side = 0;
+  int input_side = 0;      ///< of a tile that transform_input takes
+  int frequency_side = 0;  ///< of its transform
+  int output_side = 0;     ///< of a tile that restore_output gives
 
   /// to[f][c / per_word] = B^T x B of a tile x, or of max(normalised x, 0) unless `norm` is null.
   void (*transform_input)(const T* const* pixels, const Normalisation<float>* norm, std::int64_t C,
-                          Word<T>* to, std::int64_t stride);
+                          Word<T>* to, std::int64_t stride) = nullptr;
+  // Of weight gradients; null for WinogradScheme::strided_back.
   /// The same of `per_word` tiles, whose elements make one word: to[f][c].
   void (*transform_input_tiles)(const T* const* pixels, const Normalisation<float>* norm,
-                                std::int64_t C, Word<T>* to, std::int64_t stride);
+                                std::int64_t C, Word<T>* to, std::int64_t stride) = nullptr;
   /// A dy A^T of `per_word` tiles of output gradients, likewise.
   void (*transform_doutput_tiles)(const T* const* pixels, std::int64_t C, Word<T>* to,
-                                  std::int64_t stride);
+                                  std::int64_t stride) = nullptr;
   /// to[f][j / per_word][k] = G g G^T of filters [count][9][panel], count a multiple of per_word.
   void (*transform_weight)(const float* filters, std::int64_t count, Word<T>* to,
-                           std::int64_t stride);
+                           std::int64_t stride) = nullptr;
   /// to[i][j] = A^T y A + bias for from[f][c], where i < rows and j < columns; bias [C] or null.
   void (*restore_output)(const float* from, std::int64_t stride, const float* bias, std::int64_t C,
                          T* to, std::int64_t row_stride, std::int64_t column_stride,
-                         std::int64_t rows, std::int64_t columns);
+                         std::int64_t rows, std::int64_t columns) = nullptr;
   /// to[tap][C] = G^T (sum over parts of from[f][c]) G
   void (*restore_weight)(const float* from, std::int64_t stride, std::int64_t parts,
-                         std::int64_t part_stride, std::int64_t C, float* to);
+                         std::int64_t part_stride, std::int64_t C, float* to) = nullptr;
 };
 
 /// Passes of batch norm over a block of rows, x, y, dy and their like [rows, C], the others [C].
@@ -109,16 +116,15 @@ struct Kernels {
 
   MultiplyPanel<float> multiply_float;
   MultiplyPanel<BFloat16> multiply_bfloat16;
-  WinogradKernels<float> winograd2_float, winograd4_float;
-  WinogradKernels<BFloat16> winograd2_bfloat16, winograd4_bfloat16;
+  WinogradKernels<float> winograd_float[4];  ///< by scheme
+  WinogradKernels<BFloat16> winograd_bfloat16[4];
   NormKernels<float> norm_float;
   NormKernels<BFloat16> norm_bfloat16;
 
   template <class T>
   MultiplyPanel<T> multiply() const;
-  /// Those for tiles of `output_side` (2 or 4) outputs.
   template <class T>
-  const WinogradKernels<T>& winograd(int output_side) const;
+  const WinogradKernels<T>& winograd(WinogradScheme scheme) const;
   template <class T>
   const NormKernels<T>& norm() const;
 };
@@ -132,12 +138,12 @@ inline MultiplyPanel<BFloat16> Kernels::multiply() const {
   return multiply_bfloat16;
 }
 template <>
-inline const WinogradKernels<float>& Kernels::winograd(int output_side) const {
-  return output_side == 2 ? winograd2_float : winograd4_float;
+inline const WinogradKernels<float>& Kernels::winograd(WinogradScheme scheme) const {
+  return winograd_float[static_cast<int>(scheme)];
 }
 template <>
-inline const WinogradKernels<BFloat16>& Kernels::winograd(int output_side) const {
-  return output_side == 2 ? winograd2_bfloat16 : winograd4_bfloat16;
+inline const WinogradKernels<BFloat16>& Kernels::winograd(WinogradScheme scheme) const {
+  return winograd_bfloat16[static_cast<int>(scheme)];
 }
 
 template <>

@@ -1,5 +1,5 @@
-// Compiled for any x86-64 processor, unlike the rest (CMakeLists.txt), and run before anything else:
-// a processor without AVX2 gets a line of explanation instead of an illegal instruction.
+// Compiled for any x86-64 processor, unlike the rest (CMakeLists.txt), and run before anything
+// else: a processor without AVX2 gets a line of explanation instead of an illegal instruction.
 #if defined(GRADUS_REQUIRE_AVX2)
 
 #include <cstdio>

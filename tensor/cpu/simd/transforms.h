@@ -2,16 +2,22 @@
 // tensor/winograd_matrices.h, each element of X and Y a vector of channels.
 #pragma once
 
+#include <type_traits>
+
 #include "tensor/cpu/simd/norm.h"
 #include "tensor/cpu/simd/product.h"
 #include "tensor/winograd_matrices.h"
 
 namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
 
+using gradus::winograd::Filtering, gradus::winograd::StridedFiltering,
+    gradus::winograd::StridedGradient, gradus::winograd::Transposed;
+
 // --- Y = L X L^T -------------------------------------------------------------------------------
 
-// The finite points are 0 and the pairs +-p at places 1, 2 and 3, 4, ..., and what belongs to -p
-// differs from what belongs to p only in the sign of odd powers: each pair shares its products.
+// Filtering<m>: the finite points are 0 and the pairs +-p at places 1, 2 and 3, 4, ..., and what
+// belongs to -p differs from what belongs to p only in the sign of odd powers: each pair shares its
+// products.
 
 /// y = L x for a matrix with a row for each point.
 template <class F, class L>
@@ -64,9 +70,30 @@ template <class F, class L>
   });
 }
 
+/// y = L x for any matrix.
+template <class L>
+[[gnu::always_inline]] inline void multiply_matrix(const Vector (&x)[L::columns],
+                                                   Vector (&y)[L::rows]) {
+  unroll<L::rows>([&](auto i) __attribute__((always_inline)) {
+    Vector sum{};
+    unroll<L::columns>([&](auto j) __attribute__((always_inline)) {
+      constexpr float factor = static_cast<float>(L::at(i, j));
+      if constexpr (factor != 0) sum += factor * x[j];
+    });
+    y[i] = sum;
+  });
+}
+
+template <class F>
+inline constexpr bool has_paired_points = false;
+template <int m>
+inline constexpr bool has_paired_points<Filtering<m>> = true;
+
 template <class F, class L>
 [[gnu::always_inline]] inline void apply(const Vector (&x)[L::columns], Vector (&y)[L::rows]) {
-  if constexpr (L::rows == F::tile_side) {
+  if constexpr (!has_paired_points<F>) {
+    multiply_matrix<L>(x, y);
+  } else if constexpr (L::rows == F::tile_side) {
     to_points<F, L>(x, y);
   } else {
     from_points<F, L>(x, y);
@@ -201,7 +228,7 @@ void transform_input_tiles(const T* const* pixels, const Normalisation<float>* n
 template <class F, class T>
 void transform_doutput_tiles(const T* const* pixels, std::int64_t C, Word<T>* to,
                              std::int64_t stride) {
-  using L = gradus::winograd::Transposed<typename F::OutputMatrix>;
+  using L = Transposed<typename F::OutputMatrix>;
   transform_tiles<F, L, false>(Pixels<T>{pixels, nullptr}, C, to, stride);
 }
 
@@ -219,17 +246,17 @@ void transform_weight(const float* filters, std::int64_t count, Word<T>* to, std
       if constexpr (per_word == 1) {
         transform<F, L>(
             load_tap, [&](int r, int s, const Vector& y) __attribute__((always_inline)) {
-              store(into + (r * F::tile_side + s) * stride, y);
+              store(into + (r * L::rows + s) * stride, y);
             });
       } else {
         Vector of_first[F::frequencies];
         transform<F, L>(
             load_tap, [&](int r, int s, const Vector& y)
-                          __attribute__((always_inline)) { of_first[r * F::tile_side + s] = y; });
+                          __attribute__((always_inline)) { of_first[r * L::rows + s] = y; });
         from += taps * taps * panel;
         transform<F, L>(
             load_tap, [&](int r, int s, const Vector& y) __attribute__((always_inline)) {
-              const int f = r * F::tile_side + s;
+              const int f = r * L::rows + s;
               const Bits words = to_pairs(of_first[f], y);
               std::memcpy(into + f * stride, &words, sizeof(words));
             });
@@ -244,10 +271,11 @@ void restore_output(const float* from, std::int64_t stride, const float* bias, s
                     std::int64_t columns) {
   for_each_vector(
       C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
+        using L = typename F::OutputMatrix;
         const Vector shift = bias ? load(bias + c, lanes) : Vector{};
-        transform<F, typename F::OutputMatrix>(
+        transform<F, L>(
             [&](int i, int j) __attribute__((always_inline)) {
-              return load(from + (i * F::tile_side + j) * stride + c);
+              return load(from + (i * L::columns + j) * stride + c);
             },
             [&](int i, int j, const Vector& y) __attribute__((always_inline)) {
               if (i < rows && j < columns) {
@@ -262,9 +290,10 @@ void restore_weight(const float* from, std::int64_t stride, std::int64_t parts,
                     std::int64_t part_stride, std::int64_t C, float* to) {
   for_each_vector(
       C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
-        transform<F, gradus::winograd::Transposed<typename F::WeightMatrix>>(
+        using L = Transposed<typename F::WeightMatrix>;
+        transform<F, L>(
             [&](int i, int j) __attribute__((always_inline)) {
-              const float* x = from + (i * F::tile_side + j) * stride + c;
+              const float* x = from + (i * L::columns + j) * stride + c;
               Vector sum = load(x);
               for (std::int64_t part = 1; part < parts; ++part) sum += load(x + part * part_stride);
               return sum;
@@ -277,13 +306,19 @@ void restore_weight(const float* from, std::int64_t stride, std::int64_t parts,
 
 template <class F, class T>
 constexpr WinogradKernels<T> winograd_kernels() {
-  return {F::output_side,
-          &transform_input<F, T>,
-          &transform_input_tiles<F, T>,
-          &transform_doutput_tiles<F, T>,
-          &transform_weight<F, T>,
-          &restore_output<F, T>,
-          &restore_weight<F>};
+  WinogradKernels<T> kernels;
+  kernels.input_side = F::InputMatrix::columns;
+  kernels.frequency_side = F::InputMatrix::rows;
+  kernels.output_side = F::output_side;
+  kernels.transform_input = &transform_input<F, T>;
+  kernels.transform_weight = &transform_weight<F, T>;
+  kernels.restore_output = &restore_output<F, T>;
+  if constexpr (!std::is_same_v<F, StridedGradient>) {
+    kernels.transform_input_tiles = &transform_input_tiles<F, T>;
+    kernels.transform_doutput_tiles = &transform_doutput_tiles<F, T>;
+    kernels.restore_weight = &restore_weight<F>;
+  }
+  return kernels;
 }
 
 }  // namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL
