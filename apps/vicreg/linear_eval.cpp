@@ -28,6 +28,7 @@ struct EvalOptions {
   KnnOptions knn_options;
   std::string device = "auto";
   bool tf32 = false;
+  int winograd = 4;
   int threads = 0;
   int workers = 2;
   std::uint64_t seed = 0;
@@ -84,6 +85,9 @@ void add_options(CLI::App& app, EvalOptions& o) {
   add_switch(app, "--tf32,!--no-tf32", o.tf32,
              "On a GPU, round the inputs of float32 products to TF32")
       ->group("Run");
+  app.add_option("--winograd", o.winograd, winograd_help)
+      ->check(CLI::IsMember({4, 2, 0}))
+      ->group("Run");
   app.add_option("--threads", o.threads, "Threads of the computation; 0: all cores")
       ->check(CLI::Range(0, 4096))
       ->group("Run");
@@ -124,6 +128,7 @@ int run(const EvalOptions& o) {
         "name one file of weights, or give --untrained (--help lists the options)");
   check(o.linear || o.knn, "linear_eval", "--no-linear without --knn leaves nothing to do");
   set_threads(o.threads);
+  use_winograd(o.winograd);
   const Device device = choose_device(o.device, o.tf32);
   LoadedEncoder loaded =
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);

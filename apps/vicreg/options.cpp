@@ -131,6 +131,9 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
   add_switch(app, "--tf32,!--no-tf32", o.tf32,
              "On a GPU, round the inputs of float32 products to TF32")
       ->group(group);
+  app.add_option("--winograd", o.winograd, winograd_help)
+      ->check(CLI::IsMember({4, 2, 0}))
+      ->group(group);
   app.add_option("--threads", o.threads, "Threads of the computation; 0: all cores")
       ->check(CLI::Range(0, 4096))
       ->group(group);
@@ -253,6 +256,7 @@ nlohmann::json identity(const TrainOptions& o) {
           {"milestones", o.milestones},
           {"bf16", o.bf16},
           {"tf32", o.tf32},
+          {"winograd", o.winograd},
           {"seed", o.seed}};
 }
 

@@ -64,7 +64,8 @@ struct TrainOptions {
   std::string device = "auto";
   bool bf16 = false;
   bool tf32 = false;
-  int threads = 0;  ///< 0: all cores
+  int winograd = 4;  ///< see use_winograd (tensor/device.h)
+  int threads = 0;   ///< 0: all cores
   int workers = 2;
   std::uint64_t seed = 0;
   std::string out = "runs/vicreg";
@@ -97,6 +98,11 @@ ModelOptions model_options_from_json(const nlohmann::json& json);
 
 nn::VICRegModelOptions model_options(const ModelOptions& options);
 data::AugmentOptions augment_options(const std::string& name);
+
+/// What --winograd says of itself.
+inline constexpr const char* winograd_help =
+    "3x3 convolutions by Winograd's algorithm with tiles of 4x4 outputs (fastest) or 2x2 (less "
+    "rounding), or 0: by plain sums";
 
 /// The device that "cpu", "cuda" or "auto" names: auto is the GPU if one works, and otherwise the
 /// CPU, after a line that says why. Throws Error if "cuda" does not work. `tf32`: see allow_tf32.

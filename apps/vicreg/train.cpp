@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
     std::string config;
     if (!parse_train_options(argc, argv, options, config)) return 0;
     set_threads(options.threads);
+    gradus::use_winograd(options.winograd);
     const gradus::Device device = choose_device(options.device, options.tf32);
     return Trainer(options, config, device).run();
   });
