@@ -1,6 +1,7 @@
 // Reverse mode: the graph is walked from the result to the leaves, each node once all gradients of
 // its value have arrived, and is freed on the way.
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "autograd/variable.h"
@@ -51,9 +52,11 @@ void accumulate(Node& node, Tensor gradient) {
 /// Runs one node's backward function and hands its results to the inputs. What the function saved
 /// is released as soon as it has run.
 void propagate(Node& node, bool retain_graph) {
-  const Tensor doutput = std::move(node.gradient);
-  node.gradient = Tensor();
-  std::vector<Tensor> gradients = node.backward(doutput);
+  check(!node.freed, "backward",
+        "a backward within this one freed the graph (at {}): what a checkpointed function takes "
+        "from outside must be an input of it",
+        node.name);
+  std::vector<Tensor> gradients = node.backward(std::exchange(node.gradient, Tensor()));
   check(gradients.size() == node.inputs.size(), node.name,
         "its backward function gave {} gradients for {} inputs", gradients.size(),
         node.inputs.size());

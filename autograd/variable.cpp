@@ -62,6 +62,8 @@ void Variable::zero_grad() {
 
 NoGrad::NoGrad() { ++no_grad_depth; }
 NoGrad::~NoGrad() { --no_grad_depth; }
+EnableGrad::EnableGrad() : no_grad_depth_(std::exchange(no_grad_depth, 0)) {}
+EnableGrad::~EnableGrad() { no_grad_depth = no_grad_depth_; }
 bool grad_enabled() { return no_grad_depth == 0; }
 
 Variable make_variable(std::string_view name, Tensor value,

@@ -15,7 +15,8 @@ class Variable;
 /// Gradients of a node's inputs, in order, given the gradient of its output. An undefined tensor
 /// means no gradient. A gradient may have the shape that its input was broadcast to: the engine
 /// sums it back.
-using BackwardFunction = std::function<std::vector<Tensor>(const Tensor& doutput)>;
+/// One that takes `doutput` by value owns it, and may free or overwrite it.
+using BackwardFunction = std::function<std::vector<Tensor>(Tensor doutput)>;
 
 /// A node of the graph: how one value was computed from others. A leaf (a parameter) has no
 /// backward function; gradients accumulate in it.
@@ -86,6 +87,18 @@ class NoGrad {
   ~NoGrad();
   NoGrad(const NoGrad&) = delete;
   NoGrad& operator=(const NoGrad&) = delete;
+};
+
+/// While one is alive, ops of this thread record a graph, even within a NoGrad.
+class EnableGrad {
+ public:
+  EnableGrad();
+  ~EnableGrad();
+  EnableGrad(const EnableGrad&) = delete;
+  EnableGrad& operator=(const EnableGrad&) = delete;
+
+ private:
+  int no_grad_depth_;  ///< of the NoGrads outside
 };
 
 /// Whether ops of this thread record a graph.

@@ -1,5 +1,7 @@
 #include "nn/batch_norm.h"
 
+#include "autograd/checkpoint.h"
+
 namespace gradus::nn {
 
 BatchNorm::BatchNorm(const BatchNormOptions& options) : options_(options) {
@@ -75,6 +77,7 @@ Variable BatchNorm::beta() const {
 }
 
 void BatchNorm::track(const BatchStatistics& statistics, std::int64_t rows) {
+  if (recomputing()) return;  // this batch was counted the first time
   // A buffer that others hold (a graph of an evaluation, say) is replaced, not changed.
   for (Tensor* buffer : {&running_mean, &running_var, &num_batches_tracked}) {
     if (!buffer->unique()) *buffer = buffer->clone();

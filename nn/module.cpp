@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/checkpoint.h"
 #include "tensor/check.h"
 
 namespace gradus::nn {
@@ -56,7 +57,7 @@ Variable Module::run(const std::function<Variable()>& body) {
   const RunningScope scope(*this);
   try {
     Variable y = body();
-    if (observer != nullptr) observer->callback_(running_path(), y.value());
+    if (observer != nullptr && !recomputing()) observer->callback_(running_path(), y.value());
     return y;
   } catch (Error& error) {
     error.prepend_path(name_);

@@ -1,5 +1,6 @@
 #include "nn/resnet.h"
 
+#include "autograd/checkpoint.h"
 #include "autograd/ops.h"
 
 namespace gradus::nn {
@@ -65,6 +66,12 @@ BasicBlock::BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std:
 }
 
 Variable BasicBlock::forward(const Variable& x) {
+  if (!checkpointed) return residual(x);
+  return checkpoint([this](const std::vector<Variable>& inputs) { return residual(inputs[0]); },
+                    {x});
+}
+
+Variable BasicBlock::residual(const Variable& x) {
   const Variable y = bn1.relu_conv(conv1(x), conv2);
   return bn2.add_relu(y, downsample != nullptr ? (*downsample)(x) : x);
 }
@@ -85,6 +92,12 @@ ResNet::ResNet(const ResNetOptions& options, Generator& generator)
 
 std::int64_t ResNet::feature_count() const {
   return options_.fc_features > 0 ? options_.fc_features : 8 * options_.width;
+}
+
+void ResNet::checkpoint_activations(bool on) {
+  visit([on](const std::string&, Module& module) {
+    if (auto* block = dynamic_cast<BasicBlock*>(&module)) block->checkpointed = on;
+  });
 }
 
 Sequential& ResNet::add_stage(int stage, const ResNetOptions& options, Generator& generator) {

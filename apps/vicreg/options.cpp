@@ -134,6 +134,10 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--winograd", o.winograd, winograd_help)
       ->check(CLI::IsMember({4, 2, 0}))
       ->group(group);
+  add_switch(app, "--checkpoint-activations,!--no-checkpoint-activations", o.checkpoint_activations,
+             "Less memory for more time: residual blocks keep their input only and compute their "
+             "inside again in backward")
+      ->group(group);
   app.add_option("--threads", o.threads, "Threads of the computation; 0: all cores")
       ->check(CLI::Range(0, 4096))
       ->group(group);

@@ -65,7 +65,8 @@ struct TrainOptions {
   bool bf16 = false;
   bool tf32 = false;
   int winograd = 4;  ///< see use_winograd (tensor/device.h)
-  int threads = 0;   ///< 0: all cores
+  bool checkpoint_activations = false;
+  int threads = 0;  ///< 0: all cores
   int workers = 2;
   std::uint64_t seed = 0;
   std::string out = "runs/vicreg";

@@ -72,6 +72,7 @@ Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
       model_(model_options(options.model), generator_),
       optimizer_(make_optimizer(options, model_)) {
   model_.to(device);
+  model_.encoder.checkpoint_activations(options.checkpoint_activations);
 }
 
 std::int64_t Trainer::total_steps() const {

@@ -31,7 +31,7 @@ BatchNormResult batch_norm_relu_conv2d_train(const Variable& x, const Variable& 
   const bool norm_grad = x.requires_grad() || gamma.requires_grad() || beta.requires_grad();
   const bool weight_grad = weight.requires_grad();
   const auto backward = [x = x.value(), statistics, gamma = gamma.value(), beta = beta.value(), eps,
-                         w = weight.value(), options, norm_grad, weight_grad](const Tensor& dy) {
+                         w = weight.value(), options, norm_grad, weight_grad](Tensor dy) {
     std::vector<Tensor> gradients(4);  // of x, gamma, beta, weight
     if (weight_grad) {
       gradients[3] = batch_norm_relu_conv2d_backward_weight(x, statistics, gamma, beta, eps, dy,
@@ -39,6 +39,7 @@ BatchNormResult batch_norm_relu_conv2d_train(const Variable& x, const Variable& 
     }
     if (norm_grad) {
       const Tensor dactivation = conv2d_backward_input(dy, w, x.shape(), options);
+      dy = Tensor();
       auto [dx, dgamma, dbeta, dresidual] = batch_norm_backward(
           dactivation, x, {}, statistics, gamma, beta, {.eps = eps, .relu = true});
       gradients[0] = dx;

@@ -1,6 +1,6 @@
 // Batch norm, ReLU and convolution: one after the other, since the GPU's convolutions read plain
 // images.
-#include "tensor/cuda/device.h"
+#include "tensor/cuda/runtime.h"
 #include "tensor/kernels.h"
 
 namespace gradus::cuda {

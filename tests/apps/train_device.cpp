@@ -47,7 +47,7 @@ TEST_SUITE("device") {
     const std::vector<Setting> settings{
         {{"--steps", "7"}, 2e-3},
         {{"--steps", "5", "--keep-last", "--limit", "20", "--clip-norm", "1", "--optimizer", "lars",
-          "--lr", "0.1", "--separate-views"},
+          "--lr", "0.1", "--separate-views", "--checkpoint-activations"},
          1e-2},
     };
     for (const auto& [arguments, tolerance] : settings) {

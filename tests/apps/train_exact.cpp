@@ -51,6 +51,18 @@ TEST_CASE("the same seed gives the same bytes, whatever the threads and the work
   CHECK(train_whole(folder / "f", steps + Arguments{"--seed", "1"}) != first);
 }
 
+TEST_CASE("checkpointed activations change no byte, and a run may take them up or leave them") {
+  const TempFolder folder;
+  const std::string expected = train_whole(folder / "plain", {"--steps", "4"});
+  CHECK(train_whole(folder / "checkpointed", {"--steps", "4", "--checkpoint-activations"}) ==
+        expected);
+  CHECK(
+      contains(read_text(folder / "checkpointed" / "config.toml"), "checkpoint-activations=true"));
+  train_whole(folder / "both", {"--steps", "2", "--checkpoint-activations"});
+  CHECK(train_whole(folder / "both", {"--steps", "4", "--resume", "--no-checkpoint-activations"}) ==
+        expected);
+}
+
 TEST_CASE("a resumed run is the uninterrupted one") {
   const TempFolder folder;
   const std::vector<Arguments> settings{

@@ -25,6 +25,28 @@ Tensor images(const Shape& shape, DType dtype = DType::float64) {
   return uniform(shape, -1, 1, generator, device_options(dtype));
 }
 
+/// Value of a training step's output; gradients and running statistics are in `net`.
+Tensor forward_backward(ResNet& net) {
+  net.to(test_device());
+  const Variable y = net(Variable(images({3, 9, 8, 3}, DType::float32)));
+  sum(square(y)).backward();
+  return y.value();
+}
+
+/// Gradients and buffers have the same bits.
+void check_same_state(ResNet& actual, ResNet& expected) {
+  const auto parameters = actual.named_parameters(), others = expected.named_parameters();
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    CAPTURE(parameters[i].name);
+    CHECK(same_bits(parameters[i].variable->grad(), others[i].variable->grad()));
+  }
+  const auto buffers = actual.named_buffers(), other_buffers = expected.named_buffers();
+  for (std::size_t i = 0; i < buffers.size(); ++i) {
+    CAPTURE(buffers[i].name);
+    CHECK(same_bits(*buffers[i].tensor, *other_buffers[i].tensor));
+  }
+}
+
 std::int64_t count(const ResNetOptions& options) {
   Generator generator(0);
   return ResNet(options, generator).parameter_count();
@@ -139,38 +161,53 @@ TEST_CASE("gradients of a tiny ResNet") {
 }
 
 TEST_CASE("a ResNet whose layers are watched, and run one by one, trains to the same bits") {
-  const auto run = [](ResNet& net, const Variable& x) {
-    const Variable y = net(x);
-    sum(square(y)).backward();
-    return y.value();
-  };
   Generator a(2), b(2);
   ResNet watched(tiny(), a), plain(tiny(), b);
-  watched.to(test_device());
-  plain.to(test_device());
-  const Tensor x = images({3, 9, 8, 3}, DType::float32);
   std::set<std::string> seen;
-  Tensor expected;
-  {
+  const Tensor expected = [&] {
     const ForwardObserver observer(
         [&](const std::string& path, const Tensor&) { seen.insert(path); });
     CHECK(ForwardObserver::watching());
-    expected = run(watched, Variable(x));
-  }
+    return forward_backward(watched);
+  }();
   CHECK_FALSE(ForwardObserver::watching());
   CHECK(seen.contains("layer1.0.bn1"));
   CHECK(seen.contains("layer4.0.conv2"));
-  CHECK(same_bits(run(plain, Variable(x)), expected));
-  const auto of_watched = watched.named_parameters(), of_plain = plain.named_parameters();
-  for (std::size_t i = 0; i < of_plain.size(); ++i) {
-    CAPTURE(of_plain[i].name);
-    CHECK(same_bits(of_plain[i].variable->grad(), of_watched[i].variable->grad()));
+  CHECK(same_bits(forward_backward(plain), expected));
+  check_same_state(plain, watched);
+}
+
+TEST_CASE("a ResNet with checkpointed activations trains to the same bits") {
+  Generator a(2), b(2);
+  ResNet plain(tiny(), a), checkpointed(tiny(), b);
+  checkpointed.checkpoint_activations();
+  int outputs = 0;
+  const ForwardObserver observer(
+      [&](const std::string& path, const Tensor&) { outputs += path == "layer1.0.conv1"; });
+  for (int step = 0; step < 2; ++step) {
+    CHECK(same_bits(forward_backward(checkpointed), forward_backward(plain)));
+    check_same_state(checkpointed, plain);
   }
-  const auto buffers = plain.named_buffers(), expected_buffers = watched.named_buffers();
-  for (std::size_t i = 0; i < buffers.size(); ++i) {
-    CAPTURE(buffers[i].name);
-    CHECK(same_bits(*buffers[i].tensor, *expected_buffers[i].tensor));
-  }
+  CHECK(outputs == 4);  // not those of the second time
+  CHECK(plain.bn1.num_batches_tracked.item<std::int64_t>() == 2);
+  checkpointed.eval();
+  plain.eval();
+  CHECK(same_bits(forward_backward(checkpointed), forward_backward(plain)));
+  check_same_state(checkpointed, plain);
+}
+
+TEST_CASE("checkpointed activations take less memory" * cpu_only()) {
+  const auto peak = [](bool checkpointed) {
+    Generator generator(2);
+    ResNet net({.layers = {3, 1, 1, 1}, .width = 8}, generator);
+    net.checkpoint_activations(checkpointed);
+    const Variable x(images({4, 32, 32, 3}, DType::float32));
+    const std::size_t start = memory_stats().in_use;
+    reset_peak_memory();
+    sum(square(net(x))).backward();
+    return static_cast<double>(memory_stats().peak_in_use - start);
+  };
+  CHECK(peak(true) < 0.75 * peak(false));
 }
 
 TEST_CASE("a residual block in training keeps three activations on the CPU" * cpu_only()) {

@@ -1,0 +1,30 @@
+// Activation checkpointing: less memory for more time.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "autograd/variable.h"
+#include "tensor/random.h"
+
+namespace gradus {
+
+/// A function of Variables that gives the same whenever it is called with the same.
+using CheckpointedFunction = std::function<Variable(const std::vector<Variable>& inputs)>;
+
+/// function(inputs), with the same value and gradients to the bit, but until backward only the
+/// inputs are kept: backward calls the function a second time for what is inside. Chen et al.,
+/// "Training deep nets with sublinear memory cost", 2016.
+///
+/// Leaves that the function captures, as parameters, receive their gradients; any other Variable
+/// that depends on a leaf must be an input (backward throws if its graph is needed elsewhere, too).
+/// What it does besides computing its result, it must leave out while recomputing(). `generators`
+/// are those that it draws from: it draws the same numbers the second time. They must outlive the
+/// graph.
+Variable checkpoint(const CheckpointedFunction& function, const std::vector<Variable>& inputs,
+                    const std::vector<Generator*>& generators = {});
+
+/// Whether this thread is in the second call of a checkpointed function.
+bool recomputing();
+
+}  // namespace gradus
