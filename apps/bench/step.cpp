@@ -28,6 +28,7 @@ struct Options {
   int threads = 0;
   std::string device = "cpu";
   bool bf16 = false, tf32 = false, eager = false, forward = false, json = false;
+  bool checkpoint_activations = false;
 };
 
 /// The most memory that the process has had in use, in bytes (Linux counts KiB).
@@ -40,19 +41,22 @@ std::int64_t peak_resident() {
 /// What compare.py reads. `seconds` of each step timed, `cpu_seconds` of all threads in all of
 /// them.
 nlohmann::ordered_json to_json(const std::vector<double>& seconds, double cpu_seconds,
-                               const MemoryStats& memory) {
+                               const MemoryStats& memory, std::size_t saved) {
   const double sum = std::accumulate(seconds.begin(), seconds.end(), 0.0);
   return {{"seconds", bench::median(seconds)},
           {"least_seconds", *std::min_element(seconds.begin(), seconds.end())},
           {"busy_threads", cpu_seconds / sum},  // the mean number of threads at work
           {"peak_resident", peak_resident()},
-          {"peak_tensors", memory.peak_in_use}};
+          {"peak_tensors", memory.peak_in_use},
+          {"saved_for_backward", saved}};
 }
 
 void print_figures(const Options& options, const std::vector<double>& seconds,
-                   const MemoryStats& memory, double loss) {
+                   const MemoryStats& memory, std::size_t saved, double loss) {
+  const auto mebibytes = [](auto bytes) { return static_cast<double>(bytes) / 0x1p20; };
   fmt::print(
-      "batch {}, {}{}: median {} {:.4f} s (least {:.4f}), peak memory {:.0f} MiB, loss {:.4f}",
+      "batch {}, {}{}: median {} {:.4f} s (least {:.4f}), peak of tensors {:.0f} MiB (saved for "
+      "backward {:.0f}), peak resident {:.0f} MiB, loss {:.4f}",
       options.batch,
       options.device == "cpu" ? fmt::format("{} threads", omp_get_max_threads())
                               : cuda_device_description(),
@@ -60,8 +64,8 @@ void print_figures(const Options& options, const std::vector<double>& seconds,
       : options.tf32 ? ", TF32"
                      : ", fp32",
       options.forward ? "evaluation" : "step", bench::median(seconds),
-      *std::min_element(seconds.begin(), seconds.end()),
-      static_cast<double>(memory.peak_in_use) / 0x1p20, loss);
+      *std::min_element(seconds.begin(), seconds.end()), mebibytes(memory.peak_in_use),
+      mebibytes(saved), mebibytes(peak_resident()), loss);
 }
 
 void run(const Options& options) {
@@ -72,17 +76,21 @@ void run(const Options& options) {
   Generator generator(0);
   nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, generator);
   model.to(device);
+  model.encoder.checkpoint_activations(options.checkpoint_activations);
   optim::Adam adam(optim::one_group(model.named_parameters(), 1e-6));
   const std::int64_t views = options.forward ? 1 : 2;
   const Variable images(normal({views * options.batch, 32, 32, 3}, 0, 1, generator)
                             .to(options.bf16 ? DType::bfloat16 : DType::float32)
                             .to(device));
   Tensor last_loss = zeros({}, {DType::float32, device});
+  std::size_t saved = 0;  // bytes that the forward pass keeps for backward
   const auto train = [&] {
     adam.zero_grad();  // first: the memory of the gradients serves the activations
+    const std::size_t before = memory_stats(device).in_use;
     const Variable z = cast(model(images), DType::float32);
     const auto loss = nn::vicreg_loss(slice(z, 0, 0, options.batch),
                                       slice(z, 0, options.batch, 2 * options.batch));
+    saved = memory_stats(device).in_use - before;
     loss.total.backward();
     adam.apply(loss.total.value());
     last_loss.copy_from(loss.total.value());
@@ -112,10 +120,10 @@ void run(const Options& options) {
   seconds.erase(seconds.begin(), seconds.begin() + warm_up);
   const MemoryStats memory = memory_stats(device);
   if (options.json) {
-    fmt::print("{}\n", to_json(seconds, cpu_seconds, memory).dump());
+    fmt::print("{}\n", to_json(seconds, cpu_seconds, memory, saved).dump());
     return;
   }
-  print_figures(options, seconds, memory, last_loss.item<float>());
+  print_figures(options, seconds, memory, saved, last_loss.item<float>());
   if (device == Device::cpu)
     fmt::print(", {} blocks taken from the system in the last step",
                memory.system_allocations - allocations_before_last);
@@ -146,6 +154,8 @@ int main(int argc, char** argv) {
   app.add_flag("--forward", options.forward,
                "The encoder in evaluation mode, without a graph, on one view of each image");
   app.add_flag("--json", options.json, "The figures as JSON");
+  app.add_flag("--checkpoint-activations", options.checkpoint_activations,
+               "Residual blocks keep their input only and compute their inside again");
   app.add_flag("--eager", options.eager, "On a GPU, without capturing the step as a graph");
   CLI11_PARSE(app, argc, argv);
   try {
