@@ -26,6 +26,7 @@ struct Options {
   std::int64_t batch = 64;
   int steps = 6;
   int threads = 0;
+  int winograd = 4;
   std::string device = "cpu";
   bool bf16 = false, tf32 = false, eager = false, forward = false, json = false;
   bool checkpoint_activations = false;
@@ -56,7 +57,7 @@ void print_figures(const Options& options, const std::vector<double>& seconds,
   const auto mebibytes = [](auto bytes) { return static_cast<double>(bytes) / 0x1p20; };
   fmt::print(
       "batch {}, {}{}: median {} {:.4f} s (least {:.4f}), peak of tensors {:.0f} MiB (saved for "
-      "backward {:.0f}), peak resident {:.0f} MiB, loss {:.4f}",
+      "backward {:.0f}), peak resident {:.0f} MiB",
       options.batch,
       options.device == "cpu" ? fmt::format("{} threads", omp_get_max_threads())
                               : cuda_device_description(),
@@ -65,7 +66,8 @@ void print_figures(const Options& options, const std::vector<double>& seconds,
                      : ", fp32",
       options.forward ? "evaluation" : "step", bench::median(seconds),
       *std::min_element(seconds.begin(), seconds.end()), mebibytes(memory.peak_in_use),
-      mebibytes(saved), mebibytes(peak_resident()), loss);
+      mebibytes(saved), mebibytes(peak_resident()));
+  if (!options.forward) fmt::print(", loss {:.4f}", loss);
 }
 
 void run(const Options& options) {
@@ -73,6 +75,7 @@ void run(const Options& options) {
   check(device == Device::cpu || cuda_available(), "step", "{}", cuda_unavailable_reason());
   if (options.threads > 0) omp_set_num_threads(options.threads);
   allow_tf32(options.tf32);
+  use_winograd(options.winograd);
   Generator generator(0);
   nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, generator);
   model.to(device);
@@ -148,6 +151,9 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--device", options.device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--winograd", options.winograd, "Tiles of 4 or 2 outputs a side; 0: plain sums")
+      ->check(CLI::IsMember({4, 2, 0}))
       ->capture_default_str();
   app.add_flag("--bf16", options.bf16, "Mixed precision with bfloat16");
   app.add_flag("--tf32", options.tf32, "TF32 products");
