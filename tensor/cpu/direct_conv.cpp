@@ -1,6 +1,7 @@
 #include "tensor/cpu/direct_conv.h"
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "tensor/cpu/im2col.h"
@@ -23,6 +24,7 @@ template <class T>
 struct Image {
   T* data;
   std::int64_t image, row, column;
+  T* zeros = nullptr;  // the images, [N, image], if what lies between the outputs is to become 0
 };
 
 /// A convolution of x, whose geometry gives the pixels and their columns, with `weight`, + bias [K]
@@ -40,22 +42,24 @@ class Convolution {
         y_(y),
         words_(divide_up(weight.columns(), per_word)),
         row_stride_(in_place() ? words_ : spread(words_)),
-        panels_(divide_up(weight.K, kernels_.panel)) {}
+        panels_(divide_up(weight.K, kernels_.panel)),
+        streams_(can_stream()) {}
 
   void run() const {
     Tensor weights = scratch_words({panels_, words_ * kernels_.panel});
     Word* const packed = reinterpret_cast<Word*>(weights.data<float>());
     const std::int64_t pixels = g_.N * g_.out_height * g_.out_width;
-    const std::int64_t blocks = divide_up(pixels, block_size());
-    const std::int64_t columns_size = in_place() ? 0 : block_size() * row_stride_;
-    const ThreadScratch scratch(columns_size + block_size() * kernels_.panel);
+    const std::int64_t size = block_size(), blocks = divide_up(pixels, size);
+    const std::int64_t columns_size = in_place() ? 0 : size * row_stride_;
+    const ThreadScratch scratch(columns_size + size * kernels_.panel);
 #pragma omp parallel
     {
 #pragma omp for schedule(dynamic)
       for (std::int64_t p = 0; p < panels_; ++p) pack(p, packed + p * words_ * kernels_.panel);
 #pragma omp for schedule(dynamic)
       for (std::int64_t i = 0; i < blocks; ++i) {
-        const Range block{i * block_size(), std::min((i + 1) * block_size(), pixels)};
+        const Range block{i * size, std::min((i + 1) * size, pixels)};
+        if (y_.zeros != nullptr) clear(block);
         const Word* columns = gather(block, scratch.get());
         for (std::int64_t p = 0; p < panels_; ++p) {
           float* const sums = scratch.get() + columns_size;
@@ -64,6 +68,7 @@ class Convolution {
                                  kernels_.panel, false);
           store(block, p, sums);
         }
+        if (streams_) std::atomic_thread_fence(std::memory_order_seq_cst);
       }
     }
   }
@@ -78,11 +83,37 @@ class Convolution {
            g_.out_height == g_.H && g_.out_width == g_.W && g_.C % per_word == 0;
   }
 
-  /// Pixels whose columns fill about a third of a second-level cache, and all rows of products.
+  /// Pixels whose columns fill about a third of a second-level cache, and all rows of products;
+  /// whole rows where they are cleared.
   std::int64_t block_size() const {
     constexpr std::int64_t words = 96 * 1024, fewest = 4, most = 16;
-    return kernels_.rows *
-           std::clamp(words / (std::max<std::int64_t>(words_, 1) * kernels_.rows), fewest, most);
+    const std::int64_t size =
+        kernels_.rows *
+        std::clamp(words / (std::max<std::int64_t>(words_, 1) * kernels_.rows), fewest, most);
+    return y_.zeros == nullptr ? size : round_up(size, g_.out_width);
+  }
+
+  /// Zeros around the block's outputs: from the start of each row up to the next one's; the first
+  /// and the last row have the rest of the image.
+  void clear(const Range& block) const {
+    for_each_row(g_, block, [&](std::int64_t n, std::int64_t h, const Range&) {
+      T* const image = y_.zeros + n * y_.image;
+      T* const row = y_.data + n * y_.image + h * y_.row;
+      std::fill(h == 0 ? image : row, h + 1 == g_.out_height ? image + y_.image : row + y_.row,
+                T(0.0f));
+    });
+  }
+
+  /// Whether outputs are written past the caches, which saves reading each line before it is
+  /// written: whole lines, of more outputs than the caches would keep for their reader.
+  bool can_stream() const {
+    constexpr std::int64_t line = 64, kept = std::int64_t{8} << 20;  // bytes
+    constexpr std::int64_t size = sizeof(T);
+    const auto whole = [](std::int64_t bytes) { return bytes % line == 0; };
+    return y_.zeros == nullptr && whole(kernels_.panel * size) && weight_.K % kernels_.panel == 0 &&
+           whole(y_.image * size) && whole(y_.row * size) && whole(y_.column * size) &&
+           whole(static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y_.data))) &&
+           g_.N * g_.out_height * g_.out_width * weight_.K * size >= kept;
   }
 
   /// A panel of the weights, [word][k in panel], zero for k >= K and beyond the last column.
@@ -117,16 +148,13 @@ class Convolution {
   void store(const Range& block, std::int64_t p, const float* sums) const {
     const std::int64_t first = p * kernels_.panel;
     const std::int64_t count = std::min<std::int64_t>(kernels_.panel, weight_.K - first);
-    const std::int64_t image = g_.out_height * g_.out_width;
-    for (std::int64_t pixel = block.begin; pixel < block.end; ++pixel, sums += kernels_.panel) {
-      T* to = y_.data + pixel / image * y_.image + pixel / g_.out_width % g_.out_height * y_.row +
-              pixel % g_.out_width * y_.column + first;
-      if (bias_ == nullptr) {
-        for (std::int64_t k = 0; k < count; ++k) to[k] = T(sums[k]);
-      } else {
-        for (std::int64_t k = 0; k < count; ++k) to[k] = T(sums[k] + bias_[first + k]);
-      }
-    }
+    const float* bias = bias_ == nullptr ? nullptr : bias_ + first;
+    for_each_row(g_, block, [&](std::int64_t n, std::int64_t h, const Range& w) {
+      T* to = y_.data + n * y_.image + h * y_.row + w.begin * y_.column + first;
+      kernels_.store_rows<T>()(sums, kernels_.panel, w.size(), count, bias, to, y_.column,
+                               streams_);
+      sums += w.size() * kernels_.panel;
+    });
   }
 
   const simd::Kernels& kernels_;
@@ -138,6 +166,7 @@ class Convolution {
   std::int64_t words_;  // of a pixel's columns
   std::int64_t row_stride_;
   std::int64_t panels_;
+  bool streams_;
 };
 
 /// The pixels of the input, along one axis, that lie `phase` steps behind a window's start: they
@@ -177,9 +206,9 @@ template <class T>
 void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
                            const Conv2dGeometry& g) {
   const std::int64_t row = g.W * g.C;
-  if (g.kernel.height < g.stride.height || g.kernel.width < g.stride.width) {
-    fill(dinput, T(0.0f), g.N * g.H * row);  // some phases are read by no tap
-  }
+  // Some phases are read by no tap if strides exceed the kernel: the first other one clears them.
+  T* zeros =
+      g.kernel.height < g.stride.height || g.kernel.width < g.stride.width ? dinput : nullptr;
   for (std::int64_t a = 0; a < g.stride.height; ++a) {
     for (std::int64_t b = 0; b < g.stride.width; ++b) {
       const Phase h(a, g.H, g.kernel.height, g.stride.height, g.padding.height);
@@ -203,10 +232,12 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
                                 .padding = {h.padding, w.padding}};
       Convolution<T>(doutput, back, view, nullptr,
                      {dinput + h.first * row + w.first * g.C, g.H * row, g.stride.height * row,
-                      g.stride.width * g.C})
+                      g.stride.width * g.C, zeros})
           .run();
+      zeros = nullptr;
     }
   }
+  if (zeros != nullptr) fill(dinput, T(0.0f), g.N * g.H * row);
 }
 
 #define GRADUS_INSTANTIATE(T)                                                            \

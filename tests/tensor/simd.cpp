@@ -2,6 +2,8 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <atomic>
+#include <cmath>
 #include <cstdlib>
 #include <vector>
 
@@ -60,6 +62,35 @@ void check_product(std::int64_t rows, std::int64_t depth, bool transposed, bool 
     }
   }
   CHECK(largest <= 1e-6 * static_cast<double>(depth + 1));
+}
+
+template <class T>
+void check_store_rows(std::int64_t rows, std::int64_t columns, bool with_bias, bool stream) {
+  const simd::Kernels& kernels = simd::kernels();
+  constexpr std::int64_t line = 64;
+  const std::int64_t from_stride = columns + kernels.width;
+  const std::int64_t to_stride = stream ? columns + line : columns + 1;
+  auto from = random_values<float>(rows * from_stride, 1);
+  if (!from.empty()) from[0] = std::nanf("");
+  const auto bias = random_values<float>(columns, 2);
+  std::vector<T> memory(static_cast<std::size_t>(rows * to_stride + line), T(7.0f));
+  T* to = memory.data();
+  while (stream && reinterpret_cast<std::uintptr_t>(to) % line != 0) ++to;
+  kernels.store_rows<T>()(from.data(), from_stride, rows, columns,
+                          with_bias ? bias.data() : nullptr, to, to_stride, stream);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  std::int64_t wrong = 0;
+  for (std::int64_t i = 0; i < rows * to_stride; ++i) {
+    const std::int64_t row = i / to_stride, j = i % to_stride;
+    float expected = 7;
+    if (j < columns) {
+      const float sum = from[static_cast<std::size_t>(row * from_stride + j)];
+      expected = T(with_bias ? sum + bias[static_cast<std::size_t>(j)] : sum);
+    }
+    const float got = to[i];
+    wrong += got != expected && !(std::isnan(got) && std::isnan(expected));
+  }
+  CHECK(wrong == 0);
 }
 
 /// A result beside the reference's: the largest difference, relative to the largest value.
@@ -127,6 +158,22 @@ TEST_CASE_TEMPLATE("products of panels match sums in double at each level", T, f
   });
 }
 
+TEST_CASE_TEMPLATE("stored rows are rounded sums at each level", T, float, BFloat16) {
+  at_each_simd_level([] {
+    const std::int64_t panel = simd::kernels().panel;
+    for (const std::int64_t rows : {0, 1, 3}) {
+      for (const bool with_bias : {false, true}) {
+        for (const std::int64_t columns : {std::int64_t{0}, std::int64_t{1}, panel - 1, panel}) {
+          CAPTURE(columns);
+          check_store_rows<T>(rows, columns, with_bias, false);
+        }
+        check_store_rows<T>(rows, panel, with_bias, true);
+        check_store_rows<T>(rows, 2 * panel, with_bias, true);
+      }
+    }
+  });
+}
+
 TEST_CASE_TEMPLATE("direct convolution matches its definition at each level", T, float, BFloat16) {
   const std::vector<ConvCase> cases = {
       {{1, 1, 1, 1}, {1, 1, 1, 1}, {}},
@@ -143,6 +190,9 @@ TEST_CASE_TEMPLATE("direct convolution matches its definition at each level", T,
       {{2, 5, 4, 3}, {8, 7, 7, 3}, {.stride = 2, .padding = 3}},
       {{0, 5, 5, 3}, {4, 3, 3, 3}, {.padding = 1}},
       {{2, 16, 16, 130}, {64, 3, 3, 130}, {.stride = 2, .padding = 1}},
+      {{3, 6, 7, 33}, {5, 1, 1, 33}, {.stride = {2, 3}, .padding = {1, 2}}},
+      {{1, 7, 19, 4}, {3, 3, 5, 4}, {.padding = {0, 1}}},
+      {{4, 128, 128, 1}, {64, 1, 1, 1}, {}},  // enough outputs to write past the caches
   };
   for (const ConvCase& c : cases) {
     CAPTURE(to_string(c.input));

@@ -14,6 +14,8 @@ extern constexpr Kernels kernels = {
     FloatProduct::most_rows,
     &multiply_panel<float>,
     &multiply_panel<BFloat16>,
+    &store_rows<float>,
+    &store_rows<BFloat16>,
     {winograd_kernels<Filtering<2>, float>(), winograd_kernels<Filtering<4>, float>(),
      winograd_kernels<StridedFiltering, float>(), winograd_kernels<StridedGradient, float>()},
     {winograd_kernels<Filtering<2>, BFloat16>(), winograd_kernels<Filtering<4>, BFloat16>(),

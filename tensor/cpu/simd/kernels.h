@@ -44,6 +44,15 @@ using MultiplyPanel = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const 
                                std::int64_t b_stride, std::int64_t depth, float* c,
                                std::int64_t c_stride, bool add);
 
+/// to [rows, columns] = from [rows, columns] + bias [columns], none where that is null. `from` is
+/// read in whole vectors; the strides are those between rows. With `stream`, for columns a multiple
+/// of `panel` and rows that begin at multiples of 64 bytes, they are written past the caches, in no
+/// order that other threads could rely on before a fence.
+template <class T>
+using StoreRows = void (*)(const float* from, std::int64_t from_stride, std::int64_t rows,
+                           std::int64_t columns, const float* bias, T* to, std::int64_t to_stride,
+                           bool stream);
+
 /// (x - mean) scale + shift, by channel: batch norm with scale = gamma / sqrt(variance + eps) and
 /// shift = beta.
 template <class A>
@@ -116,6 +125,8 @@ struct Kernels {
 
   MultiplyPanel<float> multiply_float;
   MultiplyPanel<BFloat16> multiply_bfloat16;
+  StoreRows<float> store_rows_float;
+  StoreRows<BFloat16> store_rows_bfloat16;
   WinogradKernels<float> winograd_float[4];  ///< by scheme
   WinogradKernels<BFloat16> winograd_bfloat16[4];
   NormKernels<float> norm_float;
@@ -123,6 +134,8 @@ struct Kernels {
 
   template <class T>
   MultiplyPanel<T> multiply() const;
+  template <class T>
+  StoreRows<T> store_rows() const;
   template <class T>
   const WinogradKernels<T>& winograd(WinogradScheme scheme) const;
   template <class T>
@@ -136,6 +149,14 @@ inline MultiplyPanel<float> Kernels::multiply() const {
 template <>
 inline MultiplyPanel<BFloat16> Kernels::multiply() const {
   return multiply_bfloat16;
+}
+template <>
+inline StoreRows<float> Kernels::store_rows() const {
+  return store_rows_float;
+}
+template <>
+inline StoreRows<BFloat16> Kernels::store_rows() const {
+  return store_rows_bfloat16;
 }
 template <>
 inline const WinogradKernels<float>& Kernels::winograd(WinogradScheme scheme) const {

@@ -1,4 +1,4 @@
-// The register-blocked matrix product of the level that is compiled.
+// The register-blocked matrix product of the level that is compiled, and the storing of its sums.
 #pragma once
 
 #include "tensor/cpu/simd/vector.h"
@@ -134,6 +134,30 @@ void multiply_panel(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
     const std::int64_t begin = rows * part / parts, end = rows * (part + 1) / parts;
     multiply.of[end - begin]({a.data + begin * a.row_stride, a.row_stride, a.step}, b, b_stride,
                              depth, c + begin * c_stride, c_stride, add);
+  }
+}
+
+[[gnu::always_inline]] inline void stream_sum(float* to, const Vector& x) { stream(to, x); }
+[[gnu::always_inline]] inline void stream_sum(BFloat16* to, const Vector& x) {
+  stream(to, to_bfloat16(x));
+}
+
+/// The StoreRows of this level.
+template <class T>
+void store_rows(const float* from, std::int64_t from_stride, std::int64_t rows,
+                std::int64_t columns, const float* bias, T* to, std::int64_t to_stride,
+                bool stream) {
+  for (std::int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
+    for (std::int64_t j = 0; j < columns; j += width) {
+      const std::int64_t lanes = columns - j;
+      Vector sum = load(from + j);
+      if (bias != nullptr) sum += load(bias + j, lanes);
+      if (stream) {
+        stream_sum(to + j, sum);
+      } else {
+        store(to + j, sum, lanes);
+      }
+    }
   }
 }
 

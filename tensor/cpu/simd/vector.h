@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 
-#if defined(__AVX512BF16__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -49,6 +49,22 @@ template <int count, class Function>
 [[gnu::always_inline]] inline void store(float* to, const Vector& x, std::int64_t lanes) {
   if (lanes >= width) return store(to, x);
   std::memcpy(to, &x, static_cast<std::size_t>(lanes) * sizeof(float));
+}
+
+/// Stores past the caches, where the level can, to an address that is a multiple of sizeof(x).
+template <class V>
+[[gnu::always_inline]] inline void stream(void* to, const V& x) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) {
+    return _mm512_stream_ps(static_cast<float*>(to), reinterpret_cast<const __m512&>(x));
+  }
+#endif
+#if defined(__AVX__)
+  if constexpr (sizeof(V) == 32) {
+    return _mm256_stream_ps(static_cast<float*>(to), reinterpret_cast<const __m256&>(x));
+  }
+#endif
+  std::memcpy(to, &x, sizeof(x));
 }
 
 // --- bfloat16 ---------------------------------------------------------------------------------
