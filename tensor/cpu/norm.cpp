@@ -101,9 +101,10 @@ void batch_norm_statistics(const T* x, Compute<T>* mean, Compute<T>* variance, s
                            std::int64_t C) {
   using A = Compute<T>;
   std::vector<A> origin(x, x + C);
+  const auto& kernels = passes<T>();
   BlockSums<A> sums(rows, C);
   sums.fill([&](std::int64_t offset, std::int64_t count, A* block_mean, A* deviations) {
-    passes<T>().moments(x + offset, origin.data(), count, C, block_mean, deviations);
+    kernels.moments(x + offset, origin.data(), count, C, block_mean, deviations);
   });
   for (std::int64_t c = 0; c < C; ++c) {
     double count = 0, joint_mean = 0, joint_deviations = 0;
@@ -123,11 +124,11 @@ template <class T>
 void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
                 const Compute<T>* gamma, const Compute<T>* beta, const T* residual, bool relu, T* y,
                 double eps, std::int64_t rows, std::int64_t C) {
+  const auto& kernels = passes<T>();
   const auto scale = scales(variance, gamma, eps, C);
   for_each_block(rows, C, [&](std::int64_t offset, std::int64_t count) {
-    passes<T>().apply(x + offset, {mean, scale.data(), beta},
-                      residual != nullptr ? residual + offset : nullptr, relu, y + offset, count,
-                      C);
+    kernels.apply(x + offset, {mean, scale.data(), beta},
+                  residual != nullptr ? residual + offset : nullptr, relu, y + offset, count, C);
   });
 }
 
@@ -141,13 +142,14 @@ void batch_norm_backward(const T* dy, const T* x, const T* y, bool relu, const C
                          Compute<T>* dbeta, double eps, bool training, std::int64_t rows,
                          std::int64_t C) {
   using A = Compute<T>;
+  const auto& kernels = passes<T>();
   const auto scale = scales(variance, gamma, eps, C);
   const simd::Normalisation<A> n{mean, scale.data(), beta};
   T* const masked = dresidual != nullptr ? dresidual : dx;
   BlockSums<A> sums(rows, C);
   sums.fill([&](std::int64_t offset, std::int64_t count, A* sum_dy, A* sum_dy_x) {
-    passes<T>().gradient_sums(dy + offset, x + offset, y != nullptr ? y + offset : nullptr, relu, n,
-                              masked + offset, count, C, sum_dy, sum_dy_x);
+    kernels.gradient_sums(dy + offset, x + offset, y != nullptr ? y + offset : nullptr, relu, n,
+                          masked + offset, count, C, sum_dy, sum_dy_x);
   });
   std::vector<A> dshift(static_cast<std::size_t>(C)), slope(dshift);
   for (std::int64_t c = 0; c < C; ++c) {
@@ -164,8 +166,8 @@ void batch_norm_backward(const T* dy, const T* x, const T* y, bool relu, const C
   }
   const T* g = relu && y != nullptr ? masked : dy;
   for_each_block(rows, C, [&](std::int64_t offset, std::int64_t count) {
-    passes<T>().input_gradient(g + offset, x + offset, relu && y == nullptr, n, dshift.data(),
-                               slope.data(), dx + offset, count, C);
+    kernels.input_gradient(g + offset, x + offset, relu && y == nullptr, n, dshift.data(),
+                           slope.data(), dx + offset, count, C);
   });
 }
 

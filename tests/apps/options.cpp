@@ -37,6 +37,7 @@ nlohmann::json all_of(const TrainOptions& o) {
   json["threads"] = o.threads;
   json["workers"] = o.workers;
   json["out"] = o.out;
+  json["checkpoint-activations"] = o.checkpoint_activations;
   json["checkpoint-every"] = o.checkpoint_every;
   json["knn-every"] = o.knn_every;
   json["knn-images"] = o.knn_images;
@@ -124,6 +125,7 @@ TEST_CASE("the resolved configuration reads back to the same options") {
       {},
       {"--recipe", "solo-learn"},
       {"--recipe", "solo-learn", "--joined-views", "--no-scale-lr", "--decay-all"},
+      {"--winograd", "2", "--bf16", "--checkpoint-activations"},
       {"--no-shuffle", "--keep-last", "--zero-init-residual", "--stem-bias", "--separate-views"},
       {"--lr", "0.1234567890123", "--momentum", "0.95", "--loss-eps", "3e-5", "--trust", "0.01",
        "--invariance", "1.5", "--variance", "0", "--covariance", "-1", "--clip-norm", "2.5",
@@ -234,6 +236,7 @@ TEST_CASE("bad options are refused in one line that names them") {
   refused({"--recipe", "nobody's"}, {"--recipe", "nobody's"});
   refused({"--seed", "-1"}, {"--seed"});
   refused({"--workers", "-1"}, {"--workers"});
+  refused({"--winograd", "3"}, {"--winograd", "3"});
   refused({"--milestones", "-3"}, {"--milestones"});
   refused({"--schedule", "cosine", "--schedule"}, {"--schedule"});
   refused({"--schedule", "vicreg", "--epochs", "5"}, {"--warmup-epochs", "10", "5"});

@@ -245,3 +245,23 @@ TEST_CASE("Winograd convolution is used where it is right and pays") {
   CHECK_FALSE(cpu::winograd::suits(Case{1, 4, 4, 512, 512, 1}.geometry(), 4));  // a single tile
   CHECK_FALSE(cpu::winograd::suits(Case{128, 2, 2, 64, 64, 1}.geometry(), 4));  // mostly empty
 }
+
+TEST_CASE("use_winograd chooses how conv2d convolves" * cpu_only()) {
+  const Conv2dGeometry g = Case{2, 16, 16, 32, 32, 1}.geometry();
+  const Inputs in(g);
+  const auto output = [&](int side) {
+    use_winograd(side);
+    CHECK(winograd_output_side() == side);
+    CHECK(cpu::winograd::side_for(g) == side);
+    return conv2d(in.input, in.weight, in.bias, {.padding = 1});
+  };
+  const Tensor plain = output(0), f2 = output(2), f4 = output(4);
+  CHECK(same_bits(f2, in.winograd<float>(g, 2).output));
+  CHECK(same_bits(f4, in.winograd<float>(g, 4).output));
+  CHECK(!same_bits(plain, f2));
+  CHECK(max_difference(plain, f2) <= 1e-5 * max_abs(plain));
+  CHECK_THROWS_WITH_AS(use_winograd(3),
+                       "[use_winograd] tiles must have 4 or 2 outputs a side, or 0 for none; got 3",
+                       Error);
+  CHECK(winograd_output_side() == 4);
+}
