@@ -125,7 +125,7 @@ class Convolution {
 
   /// All weights are transformed, then the tiles block by block.
   void by_tiles() const {
-    constexpr std::int64_t most_tiles = 28;  // whose V (and a panel's M) fit a second-level cache
+    constexpr std::int64_t most_tiles = 14 * per_word;  // V and a panel of U, M fit a cache
     const std::int64_t groups = divide_up(weight_.J, input_group);
     Tensor weights = scratch_words({panels(), u_size()});
     Word* const u = reinterpret_cast<Word*>(weights.data<float>());

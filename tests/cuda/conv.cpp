@@ -166,8 +166,9 @@ std::vector<double> both_sides(const std::vector<double>& x) {
 
 TEST_CASE_TEMPLATE("Winograd's matrices make a convolution of a product", w,
                    gradus::winograd::Filtering<2>, gradus::winograd::Filtering<4>) {
-  const auto d = random_tensor<double>({w::tile_side, w::tile_side}, 1).to_vector<double>();
-  const auto g = random_tensor<double>({w::taps, w::taps}, 2).to_vector<double>();
+  const Shape tile{w::tile_side, w::tile_side}, filter_shape{w::taps, w::taps};
+  const auto d = random_tensor<double>(tile, 1).to_vector<double>();
+  const auto g = random_tensor<double>(filter_shape, 2).to_vector<double>();
   std::vector<double> product = both_sides<typename w::InputMatrix>(d);
   const std::vector<double> filter = both_sides<typename w::WeightMatrix>(g);
   for (int f = 0; f < w::frequencies; ++f) product[f] *= filter[f];
