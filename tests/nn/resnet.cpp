@@ -201,7 +201,7 @@ TEST_CASE("checkpointed activations take less memory" * cpu_only()) {
     Generator generator(2);
     ResNet net({.layers = {3, 1, 1, 1}, .width = 8}, generator);
     net.checkpoint_activations(checkpointed);
-    const Variable x(images({4, 32, 32, 3}, DType::float32));
+    const Variable x(images({16, 32, 32, 3}, DType::float32));
     const std::size_t start = memory_stats().in_use;
     reset_peak_memory();
     sum(square(net(x))).backward();
