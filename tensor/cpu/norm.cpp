@@ -171,8 +171,18 @@ void batch_norm_backward(const T* dy, const T* x, const T* y, bool relu, const C
   });
 }
 
-// --- batch norm, ReLU and convolution in one pass over x, where Winograd's algorithm is taken
-// -----
+// --- batch norm, ReLU and convolution: in one pass over x where Winograd's algorithm is taken ----
+
+/// relu(batch_norm(x)), for convolutions that read plain images.
+template <class T>
+static Tensor activation(const T* x, const Compute<T>* mean, const Compute<T>* variance,
+                         const Compute<T>* gamma, const Compute<T>* beta, double eps,
+                         const Conv2dGeometry& g) {
+  Tensor y({g.N, g.H, g.W, g.C}, dtype_of<T>, Device::cpu);
+  batch_norm<T>(x, mean, variance, gamma, beta, nullptr, true, y.data<T>(), eps, g.N * g.H * g.W,
+                g.C);
+  return y;
+}
 
 template <class T>
 void batch_norm_relu_conv2d(const T* x, const Compute<T>* mean, const Compute<T>* variance,
@@ -185,10 +195,8 @@ void batch_norm_relu_conv2d(const T* x, const Compute<T>* mean, const Compute<T>
       return winograd::conv2d<T>(x, &n, weight, nullptr, output, g, side);
     }
   }
-  Tensor activation({g.N, g.H, g.W, g.C}, dtype_of<T>, Device::cpu);
-  T* y = activation.data<T>();
-  batch_norm<T>(x, mean, variance, gamma, beta, nullptr, true, y, eps, g.N * g.H * g.W, g.C);
-  conv2d<T>(y, weight, nullptr, output, g);
+  const Tensor y = activation<T>(x, mean, variance, gamma, beta, eps, g);
+  conv2d<T>(y.data<T>(), weight, nullptr, output, g);
 }
 
 template <class T>
@@ -203,10 +211,8 @@ void batch_norm_relu_conv2d_backward_weight(const T* x, const Compute<T>* mean,
       return winograd::conv2d_backward_weight<T>(x, &n, doutput, dweight, g, side);
     }
   }
-  Tensor activation({g.N, g.H, g.W, g.C}, dtype_of<T>, Device::cpu);
-  T* y = activation.data<T>();
-  batch_norm<T>(x, mean, variance, gamma, beta, nullptr, true, y, eps, g.N * g.H * g.W, g.C);
-  conv2d_backward_weight<T>(y, doutput, dweight, g);
+  const Tensor y = activation<T>(x, mean, variance, gamma, beta, eps, g);
+  conv2d_backward_weight<T>(y.data<T>(), doutput, dweight, g);
 }
 
 template <class T>

@@ -15,18 +15,15 @@ inline constexpr int taps = 3;
 /// A scheme with the kernels of the level in use.
 template <class T>
 struct Algorithm {
-  static constexpr int per_word = simd::Packing<T>::per_word;
-
   const simd::WinogradKernels<T>& transforms;
   simd::MultiplyPanel<T> multiply;
-  int panel, width, rows;  // of products
+  int panel, rows;  // of products
   int frequencies;
 
   Algorithm(const simd::Kernels& kernels, simd::WinogradScheme scheme)
       : transforms(kernels.winograd<T>(scheme)),
         multiply(kernels.multiply<T>()),
         panel(kernels.panel),
-        width(kernels.width),
         rows(kernels.rows),
         frequencies(transforms.frequency_side * transforms.frequency_side) {}
 };

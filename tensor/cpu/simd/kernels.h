@@ -64,10 +64,11 @@ struct Normalisation {
 /// 2, and stride 2 from an output's gradient to the input's.
 enum class WinogradScheme { f2, f4, strided, strided_back };
 
-/// The transforms of a scheme, vectorised over channels. Tiles
-/// come as pointers to the channels of each of their pixels, row by row, null for zeros. A
-/// frequency f of a result begins at f * stride. Results are written in whole vectors: memory must
-/// have room for the channels rounded up to Kernels::width words.
+/// The transforms of a scheme, vectorised over channels. Tiles come as pointers to the channels of
+/// each of their pixels, row by row, null for zeros. A frequency f of a result begins at f *
+/// stride. Results are written in whole vectors: memory must have room for the channels rounded up
+/// to Kernels::width words. What only weight gradients need is null for
+/// WinogradScheme::strided_back.
 template <class T>
 struct WinogradKernels {
   int input_side = 0;      ///< of a tile that transform_input takes
@@ -77,7 +78,6 @@ struct WinogradKernels {
   /// to[f][c / per_word] = B^T x B of a tile x, or of max(normalised x, 0) unless `norm` is null.
   void (*transform_input)(const T* const* pixels, const Normalisation<float>* norm, std::int64_t C,
                           Word<T>* to, std::int64_t stride) = nullptr;
-  // Of weight gradients; null for WinogradScheme::strided_back.
   /// The same of `per_word` tiles, whose elements make one word: to[f][c].
   void (*transform_input_tiles)(const T* const* pixels, const Normalisation<float>* norm,
                                 std::int64_t C, Word<T>* to, std::int64_t stride) = nullptr;
