@@ -25,6 +25,11 @@ struct Image {
   T* data;
   std::int64_t image, row, column;
   T* zeros = nullptr;  // the images, [N, image], if what lies between the outputs is to become 0
+
+  /// Whether the pixels follow one another at the same distance throughout.
+  bool contiguous(const Conv2dGeometry& g) const {
+    return row == g.out_width * column && image == g.out_height * row;
+  }
 };
 
 /// A convolution of x, whose geometry gives the pixels and their columns, with `weight`, + bias [K]
@@ -48,25 +53,20 @@ class Convolution {
   void run() const {
     Tensor weights = scratch_words({panels_, words_ * kernels_.panel});
     Word* const packed = reinterpret_cast<Word*>(weights.data<float>());
-    const std::int64_t pixels = g_.N * g_.out_height * g_.out_width;
-    const std::int64_t size = block_size(), blocks = divide_up(pixels, size);
-    const std::int64_t columns_size = in_place() ? 0 : size * row_stride_;
-    const ThreadScratch scratch(columns_size + size * kernels_.panel);
+    const std::int64_t blocks = block_count(), unit = block_unit();
+    const std::int64_t units = pixels() / unit;
+    const ThreadScratch scratch(in_place() ? 0 : divide_up(units, blocks) * unit * row_stride_);
 #pragma omp parallel
     {
 #pragma omp for schedule(dynamic)
       for (std::int64_t p = 0; p < panels_; ++p) pack(p, packed + p * words_ * kernels_.panel);
 #pragma omp for schedule(dynamic)
       for (std::int64_t i = 0; i < blocks; ++i) {
-        const Range block{i * size, std::min((i + 1) * size, pixels)};
+        const Range block{units * i / blocks * unit, units * (i + 1) / blocks * unit};
         if (y_.zeros != nullptr) clear(block);
         const Word* columns = gather(block, scratch.get());
         for (std::int64_t p = 0; p < panels_; ++p) {
-          float* const sums = scratch.get() + columns_size;
-          kernels_.multiply<T>()({columns, row_stride_, 1}, block.size(),
-                                 packed + p * words_ * kernels_.panel, kernels_.panel, words_, sums,
-                                 kernels_.panel, false);
-          store(block, p, sums);
+          multiply(columns, block, p, packed + p * words_ * kernels_.panel);
         }
         if (streams_) std::atomic_thread_fence(std::memory_order_seq_cst);
       }
@@ -83,14 +83,20 @@ class Convolution {
            g_.out_height == g_.H && g_.out_width == g_.W && g_.C % per_word == 0;
   }
 
-  /// Pixels whose columns fill about a third of a second-level cache, and all rows of products;
-  /// whole rows where they are cleared.
-  std::int64_t block_size() const {
+  std::int64_t pixels() const { return g_.N * g_.out_height * g_.out_width; }
+
+  /// Blocks consist of whole rows where those are cleared.
+  std::int64_t block_unit() const { return y_.zeros == nullptr ? 1 : g_.out_width; }
+
+  /// Blocks whose columns fill at most a third of a second-level cache, or just enough pixels for
+  /// products at their full speed; as many for each thread.
+  std::int64_t block_count() const {
     constexpr std::int64_t words = 96 * 1024, fewest = 4, most = 16;
+    const std::int64_t rows = kernels_.rows;
     const std::int64_t size =
-        kernels_.rows *
-        std::clamp(words / (std::max<std::int64_t>(words_, 1) * kernels_.rows), fewest, most);
-    return y_.zeros == nullptr ? size : round_up(size, g_.out_width);
+        rows * std::clamp(words / (std::max<std::int64_t>(words_, 1) * rows), fewest, most);
+    return std::clamp<std::int64_t>(round_up(divide_up(pixels(), size), omp_get_max_threads()), 1,
+                                    std::max<std::int64_t>(pixels() / block_unit(), 1));
   }
 
   /// Zeros around the block's outputs: from the start of each row up to the next one's; the first
@@ -113,7 +119,7 @@ class Convolution {
     return y_.zeros == nullptr && whole(kernels_.panel * size) && weight_.K % kernels_.panel == 0 &&
            whole(y_.image * size) && whole(y_.row * size) && whole(y_.column * size) &&
            whole(static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y_.data))) &&
-           g_.N * g_.out_height * g_.out_width * weight_.K * size >= kept;
+           pixels() * weight_.K * size >= kept;
   }
 
   /// A panel of the weights, [word][k in panel], zero for k >= K and beyond the last column.
@@ -144,16 +150,19 @@ class Convolution {
     return reinterpret_cast<const Word*>(to);
   }
 
-  /// The outputs of panel `p` from their sums [block, panel].
-  void store(const Range& block, std::int64_t p, const float* sums) const {
+  /// The outputs of a block and of panel `p`, whose weights are `packed`.
+  void multiply(const Word* columns, const Range& block, std::int64_t p, const Word* packed) const {
     const std::int64_t first = p * kernels_.panel;
     const std::int64_t count = std::min<std::int64_t>(kernels_.panel, weight_.K - first);
     const float* bias = bias_ == nullptr ? nullptr : bias_ + first;
+    const auto multiply_pixels = [&](T* to, std::int64_t pixels) {
+      kernels_.multiply_and_store<T>()({columns, row_stride_, 1}, pixels, packed, words_,
+                                       {to + first, y_.column, count, bias, streams_});
+      columns += pixels * row_stride_;
+    };
+    if (y_.contiguous(g_)) return multiply_pixels(y_.data + block.begin * y_.column, block.size());
     for_each_row(g_, block, [&](std::int64_t n, std::int64_t h, const Range& w) {
-      T* to = y_.data + n * y_.image + h * y_.row + w.begin * y_.column + first;
-      kernels_.store_rows<T>()(sums, kernels_.panel, w.size(), count, bias, to, y_.column,
-                               streams_);
-      sums += w.size() * kernels_.panel;
+      multiply_pixels(y_.data + n * y_.image + h * y_.row + w.begin * y_.column, w.size());
     });
   }
 

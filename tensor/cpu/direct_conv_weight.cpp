@@ -25,22 +25,24 @@ class WeightGradient {
     kernel_parts_ = kernel_columns() > longest ? g.kernel.height : 1;
     pixel_parts_ = std::clamp<std::int64_t>(enough_tasks / kernel_parts_, 1,
                                             std::max<std::int64_t>(pixels() / fewest_pixels, 1));
-    widest_ = 0;
-    for (std::int64_t i = 0; i < kernel_parts_; ++i) {
-      widest_ = std::max(widest_, columns_of(g_, part_of(g_.kernel.height, kernel_parts_, i)));
-    }
-    stride_ = spread(round_up(widest_, kernels_.panel));
+    std::int64_t widest = 0;
+    for (std::int64_t i = 0; i < kernel_parts_; ++i) widest = std::max(widest, columns(i));
+    columns_stride_ = spread(round_up(widest, kernels_.panel));
+    // The right factor's rows are computed in whole panels: it had better be the one that has them.
+    columns_left_ = widest % kernels_.panel != 0 && g.O % kernels_.panel == 0;
+    sums_stride_ = columns_left_ ? g.O : columns_stride_;
+    sums_size_ = columns_left_ ? widest * g.O : g.O * columns_stride_;
   }
 
   void run(float* dweight) const {
     const std::int64_t tasks = kernel_parts_ * pixel_parts_;
-    Tensor sums = scratch_words({tasks, g_.O * stride_});
-    const ThreadScratch scratch(block_rows * (2 * stride_ + spread(g_.O)));
+    Tensor sums = scratch_words({tasks, sums_size_});
+    const ThreadScratch scratch(block_rows * (2 * columns_stride_ + spread(g_.O)));
 #pragma omp parallel for schedule(dynamic)
     for (std::int64_t task = 0; task < tasks; ++task) {
       accumulate(part_of(g_.kernel.height, kernel_parts_, task / pixel_parts_),
                  part_of(pixels(), pixel_parts_, task % pixel_parts_), scratch.get(),
-                 sums.data<float>() + task * g_.O * stride_);
+                 sums.data<float>() + task * sums_size_);
     }
     add_parts(sums.data<float>(), dweight);
   }
@@ -50,50 +52,63 @@ class WeightGradient {
   static constexpr int per_word = simd::Packing<T>::per_word;
   static constexpr std::int64_t block_rows = 128;  // words of pixels: a panel's fit a cache
 
+  /// [word of pixels][n]
+  struct Factor {
+    const Word* data;
+    std::int64_t n, stride;
+
+    simd::LeftMatrix<T> transposed() const { return {data, 1, stride}; }
+  };
+
   std::int64_t pixels() const { return g_.N * g_.out_height * g_.out_width; }
   std::int64_t kernel_columns() const { return columns_of(g_, {0, g_.kernel.height}); }
+  /// Of a part of the kernel.
+  std::int64_t columns(std::int64_t kernel_part) const {
+    return columns_of(g_, part_of(g_.kernel.height, kernel_parts_, kernel_part));
+  }
 
-  /// sums [O][stride_] = doutput^T columns over a range of pixels and of the kernel's rows.
+  /// sums = doutput^T columns [O][columns], or columns^T doutput [columns][O], over a range of
+  /// pixels and of the kernel's rows.
   void accumulate(const Range& kernel_rows, const Range& range, float* memory, float* sums) const {
-    const std::int64_t columns = columns_of(g_, kernel_rows);
     std::int64_t begin = range.begin;
     do {  // at least once: the sum over no pixels is zero
       const Range block{begin, std::min(begin + block_rows * per_word, range.end)};
       const std::int64_t rows = divide_up(block.size(), per_word);
-      Word* const right = gather_columns({block, kernel_rows}, memory);
-      const simd::LeftMatrix<T> left = transpose_doutput(block, memory + 2 * block_rows * stride_);
-      for (std::int64_t c = 0; c < columns; c += kernels_.panel) {
-        kernels_.multiply<T>()(left, g_.O, right + c, stride_, rows, sums + c, stride_,
-                               begin > range.begin);
+      const Factor columns = gather_columns({block, kernel_rows}, memory);
+      const Factor doutput = gather_doutput(block, memory + 2 * block_rows * columns_stride_);
+      const Factor& left = columns_left_ ? columns : doutput;
+      const Factor& right = columns_left_ ? doutput : columns;
+      for (std::int64_t i = 0; i < right.n; i += kernels_.panel) {
+        kernels_.multiply<T>()(left.transposed(), left.n, right.data + i, right.stride, rows,
+                               sums + i, sums_stride_, begin > range.begin);
       }
       begin = block.end;
     } while (begin < range.end);
   }
 
-  /// [word][column]; what lies beyond the columns is multiplied, but never read.
-  Word* gather_columns(const ColumnBlock& block, float* memory) const {
+  /// What lies beyond the columns is multiplied, perhaps, but never read.
+  Factor gather_columns(const ColumnBlock& block, float* memory) const {
+    const std::int64_t columns = columns_of(g_, block.kernel_rows);
     if constexpr (per_word == 1) {
-      im2col(input_, memory, g_, block, stride_);
-      return memory;
+      im2col(input_, memory, g_, block, columns_stride_);
+      return {memory, columns, columns_stride_};
     } else {
-      T* const rows = reinterpret_cast<T*>(memory + block_rows * stride_);
-      im2col(input_, rows, g_, block, stride_);
+      T* const rows = reinterpret_cast<T*>(memory + block_rows * columns_stride_);
+      im2col(input_, rows, g_, block, columns_stride_);
       Word* const words = reinterpret_cast<Word*>(memory);
-      interleave_rows(rows, stride_, block.pixels.size(), columns_of(g_, block.kernel_rows), words,
-                      stride_);
-      return words;
+      interleave_rows(rows, columns_stride_, block.pixels.size(), columns, words, columns_stride_);
+      return {words, columns, columns_stride_};
     }
   }
 
-  /// doutput^T [O, words of a block's pixels].
-  simd::LeftMatrix<T> transpose_doutput(const Range& block, float* memory) const {
+  Factor gather_doutput(const Range& block, float* memory) const {
     const T* dy = doutput_ + block.begin * g_.O;
     if constexpr (per_word == 1) {
-      return {dy, 1, g_.O};
+      return {dy, g_.O, g_.O};
     } else {
       Word* const words = reinterpret_cast<Word*>(memory);
       interleave_rows(dy, g_.O, block.size(), g_.O, words, spread(g_.O));
-      return {words, 1, spread(g_.O)};
+      return {words, g_.O, spread(g_.O)};
     }
   }
 
@@ -110,18 +125,19 @@ class WeightGradient {
   }
 
   void add_parts(const float* sums, float* dweight) const {
+    const std::int64_t column_step = columns_left_ ? sums_stride_ : 1;
 #pragma omp parallel for schedule(static)
     for (std::int64_t o = 0; o < g_.O; ++o) {
       float* to = dweight + o * kernel_columns();
       for (std::int64_t i = 0; i < kernel_parts_; ++i) {
-        const std::int64_t columns = columns_of(g_, part_of(g_.kernel.height, kernel_parts_, i));
-        const float* from = sums + (i * pixel_parts_ * g_.O + o) * stride_;
-        for (std::int64_t c = 0; c < columns; ++c) to[c] = from[c];
-        for (std::int64_t part = 1; part < pixel_parts_; ++part) {
-          from += g_.O * stride_;
-          for (std::int64_t c = 0; c < columns; ++c) to[c] += from[c];
+        const float* from =
+            sums + i * pixel_parts_ * sums_size_ + (columns_left_ ? o : o * sums_stride_);
+        for (std::int64_t part = 0; part < pixel_parts_; ++part, from += sums_size_) {
+          for (std::int64_t c = 0; c < columns(i); ++c) {
+            to[c] = part == 0 ? from[c * column_step] : to[c] + from[c * column_step];
+          }
         }
-        to += columns;
+        to += columns(i);
       }
     }
   }
@@ -131,8 +147,9 @@ class WeightGradient {
   const T* doutput_;
   Conv2dGeometry g_;
   std::int64_t kernel_parts_, pixel_parts_;
-  std::int64_t widest_;  // columns of a task
-  std::int64_t stride_;  // between rows of columns and of sums
+  std::int64_t columns_stride_;  // between rows of columns
+  bool columns_left_;
+  std::int64_t sums_stride_, sums_size_;  // of a task's sums
 };
 
 }  // namespace

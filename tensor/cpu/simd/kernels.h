@@ -44,14 +44,21 @@ using MultiplyPanel = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const 
                                std::int64_t b_stride, std::int64_t depth, float* c,
                                std::int64_t c_stride, bool add);
 
-/// to [rows, columns] = from [rows, columns] + bias [columns], none where that is null. `from` is
-/// read in whole vectors; the strides are those between rows. With `stream`, for columns a multiple
-/// of `panel` and rows that begin at multiples of 64 bytes, they are written past the caches, in no
-/// order that other threads could rely on before a fence.
+/// Where a product goes in the type of its factors: `columns` of a panel at most, rows `stride`
+/// elements apart. With `stream`, for whole panels and rows that begin at multiples of 64 bytes, it
+/// is written past the caches, in no order that other threads could rely on before a fence.
 template <class T>
-using StoreRows = void (*)(const float* from, std::int64_t from_stride, std::int64_t rows,
-                           std::int64_t columns, const float* bias, T* to, std::int64_t to_stride,
-                           bool stream);
+struct StoredPanel {
+  T* data;
+  std::int64_t stride, columns;
+  const float* bias;  ///< [columns], or null
+  bool stream;
+};
+
+/// y [rows, columns] = a [rows, depth] b [depth, panel] + bias, with sums in float.
+template <class T>
+using MultiplyAndStore = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
+                                  std::int64_t depth, const StoredPanel<T>& y);
 
 /// (x - mean) scale + shift, by channel: batch norm with scale = gamma / sqrt(variance + eps) and
 /// shift = beta.
@@ -125,8 +132,8 @@ struct Kernels {
 
   MultiplyPanel<float> multiply_float;
   MultiplyPanel<BFloat16> multiply_bfloat16;
-  StoreRows<float> store_rows_float;
-  StoreRows<BFloat16> store_rows_bfloat16;
+  MultiplyAndStore<float> multiply_and_store_float;
+  MultiplyAndStore<BFloat16> multiply_and_store_bfloat16;
   WinogradKernels<float> winograd_float[4];  ///< by scheme
   WinogradKernels<BFloat16> winograd_bfloat16[4];
   NormKernels<float> norm_float;
@@ -135,7 +142,7 @@ struct Kernels {
   template <class T>
   MultiplyPanel<T> multiply() const;
   template <class T>
-  StoreRows<T> store_rows() const;
+  MultiplyAndStore<T> multiply_and_store() const;
   template <class T>
   const WinogradKernels<T>& winograd(WinogradScheme scheme) const;
   template <class T>
@@ -151,12 +158,12 @@ inline MultiplyPanel<BFloat16> Kernels::multiply() const {
   return multiply_bfloat16;
 }
 template <>
-inline StoreRows<float> Kernels::store_rows() const {
-  return store_rows_float;
+inline MultiplyAndStore<float> Kernels::multiply_and_store() const {
+  return multiply_and_store_float;
 }
 template <>
-inline StoreRows<BFloat16> Kernels::store_rows() const {
-  return store_rows_bfloat16;
+inline MultiplyAndStore<BFloat16> Kernels::multiply_and_store() const {
+  return multiply_and_store_bfloat16;
 }
 template <>
 inline const WinogradKernels<float>& Kernels::winograd(WinogradScheme scheme) const {

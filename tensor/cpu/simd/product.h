@@ -1,4 +1,4 @@
-// The register-blocked matrix product of the level that is compiled, and the storing of its sums.
+// The register-blocked matrix products of the level that is compiled.
 #pragma once
 
 #include "tensor/cpu/simd/vector.h"
@@ -9,12 +9,13 @@ namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
 inline constexpr int panel = 2 * width;
 
 // Of each type of element: how many rows of two vectors of sums leave room in the registers for the
-// factors, what a word of the left and a vector of words of the right matrix become, and
-// sum += left * right.
+// factors, whether the right one's rows are prefetched, what a word of the left and a vector of
+// words of the right matrix become, and sum += left * right.
 
 // 32 registers with AVX-512, 16 otherwise.
 struct FloatProduct {
   static constexpr int most_rows = width == 16 ? 14 : 6;
+  static constexpr bool prefetches = true;  // right factors, which may be images in memory
   using Left = float;
   using Right = Vector;
   [[gnu::always_inline]] static Left left(const float* x) { return *x; }
@@ -33,6 +34,7 @@ struct FloatProduct {
 #if defined(__AVX512BF16__)
 struct BFloat16Product {
   static constexpr int most_rows = 14;
+  static constexpr bool prefetches = false;  // right factors are pairs, made just before
   using Left = Bits;
   using Right = Bits;
   [[gnu::always_inline]] static Left left(const BFloat16Pair* x) {
@@ -51,6 +53,7 @@ struct BFloat16Product {
 /// Emulated in float: the two halves of each word are its two elements.
 struct BFloat16Product {
   static constexpr int most_rows = width == 16 ? 12 : 4;
+  static constexpr bool prefetches = false;
   struct Left {
     float first, second;
   };
@@ -78,19 +81,25 @@ struct ProductOf<BFloat16> {
   using type = BFloat16Product;
 };
 
-/// MultiplyPanel for a fixed number of rows, whose sums stay in registers.
+/// Sums of a fixed number of rows by two vectors of columns, which stay in registers.
+template <int rows>
+using Sums = Vector[rows][2];
+
+/// sum += a b
 template <class T, int rows>
-void multiply_rows(const LeftMatrix<T>& a, const Word<T>* b, std::int64_t b_stride,
-                   std::int64_t depth, float* c, std::int64_t c_stride, bool add) {
+[[gnu::always_inline]] inline void accumulate_product(const LeftMatrix<T>& a, const Word<T>* b,
+                                                      std::int64_t b_stride, std::int64_t depth,
+                                                      Sums<rows>& sum) {
   using Product = typename ProductOf<T>::type;
-  Vector sum[rows][2];
-  unroll<rows>([&](auto r) __attribute__((always_inline)) {
-    sum[r][0] = add ? load(c + r * c_stride) : Vector{};
-    sum[r][1] = add ? load(c + r * c_stride + width) : Vector{};
-  });
   const Word<T>* x = a.data;
   const std::int64_t row_stride = a.row_stride, step = a.step;
   for (std::int64_t k = 0; k < depth; ++k) {
+    if constexpr (Product::prefetches) {
+      constexpr int rows_ahead = 16;  // some 400 cycles with AVX-512
+      unroll<panel * sizeof(float) / 64>([&](auto line) __attribute__((always_inline)) {
+        __builtin_prefetch(b + rows_ahead * b_stride + line * 16);
+      });
+    }
     const auto left_half = Product::right(b), right_half = Product::right(b + width);
     unroll<rows>([&](auto r) __attribute__((always_inline)) {
       const auto factor = Product::left(x + r * row_stride);
@@ -100,65 +109,113 @@ void multiply_rows(const LeftMatrix<T>& a, const Word<T>* b, std::int64_t b_stri
     x += step;
     b += b_stride;
   }
-  unroll<rows>([&](auto r) __attribute__((always_inline)) {
-    store(c + r * c_stride, sum[r][0]);
-    store(c + r * c_stride + width, sum[r][1]);
-  });
 }
 
-/// multiply_rows for 0 (never called), 1, ..., most_rows rows.
+/// MultiplyPanel for a fixed number of rows.
 template <class T>
 struct MultiplyRows {
-  using Function = void (*)(const LeftMatrix<T>&, const Word<T>*, std::int64_t, std::int64_t,
-                            float*, std::int64_t, bool);
-  static constexpr int most = ProductOf<T>::type::most_rows;
-  Function of[most + 1] = {};
-
-  constexpr MultiplyRows() { unroll_functions(std::make_integer_sequence<int, most>{}); }
-
- private:
-  template <int... i>
-  constexpr void unroll_functions(std::integer_sequence<int, i...>) {
-    ((of[i + 1] = &multiply_rows<T, i + 1>), ...);
+  template <int rows>
+  static void run(const LeftMatrix<T>& a, const Word<T>* b, std::int64_t b_stride,
+                  std::int64_t depth, float* c, std::int64_t c_stride, bool add) {
+    Sums<rows> sum;
+    unroll<rows>([&](auto r) __attribute__((always_inline)) {
+      sum[r][0] = add ? load(c + r * c_stride) : Vector{};
+      sum[r][1] = add ? load(c + r * c_stride + width) : Vector{};
+    });
+    accumulate_product<T, rows>(a, b, b_stride, depth, sum);
+    unroll<rows>([&](auto r) __attribute__((always_inline)) {
+      store(c + r * c_stride, sum[r][0]);
+      store(c + r * c_stride + width, sum[r][1]);
+    });
   }
 };
-
-/// The MultiplyPanel of this level: any number of rows, shared out evenly.
-template <class T>
-void multiply_panel(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
-                    std::int64_t b_stride, std::int64_t depth, float* c, std::int64_t c_stride,
-                    bool add) {
-  static constexpr MultiplyRows<T> multiply;
-  const std::int64_t parts = (rows + multiply.most - 1) / multiply.most;
-  for (std::int64_t part = 0; part < parts; ++part) {
-    const std::int64_t begin = rows * part / parts, end = rows * (part + 1) / parts;
-    multiply.of[end - begin]({a.data + begin * a.row_stride, a.row_stride, a.step}, b, b_stride,
-                             depth, c + begin * c_stride, c_stride, add);
-  }
-}
 
 [[gnu::always_inline]] inline void stream_sum(float* to, const Vector& x) { stream(to, x); }
 [[gnu::always_inline]] inline void stream_sum(BFloat16* to, const Vector& x) {
   stream(to, to_bfloat16(x));
 }
 
-/// The StoreRows of this level.
+/// MultiplyAndStore for a fixed number of rows.
 template <class T>
-void store_rows(const float* from, std::int64_t from_stride, std::int64_t rows,
-                std::int64_t columns, const float* bias, T* to, std::int64_t to_stride,
-                bool stream) {
-  for (std::int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
-    for (std::int64_t j = 0; j < columns; j += width) {
-      const std::int64_t lanes = columns - j;
-      Vector sum = load(from + j);
-      if (bias != nullptr) sum += load(bias + j, lanes);
-      if (stream) {
-        stream_sum(to + j, sum);
-      } else {
-        store(to + j, sum, lanes);
-      }
+struct MultiplyAndStoreRows {
+  template <int rows>
+  static void run(const LeftMatrix<T>& a, const Word<T>* b, std::int64_t depth,
+                  const StoredPanel<T>& y) {
+    const std::int64_t more = y.columns - width;  // in the second vector
+    Vector bias[2] = {};
+    if (y.bias != nullptr) bias[0] = load(y.bias, y.columns);
+    if (y.bias != nullptr && more > 0) bias[1] = load(y.bias + width, more);
+    Sums<rows> sum;
+    unroll<rows>([&](auto r) __attribute__((always_inline)) {
+      sum[r][0] = bias[0];
+      sum[r][1] = bias[1];
+    });
+    accumulate_product<T, rows>(a, b, panel, depth, sum);
+    T* to = y.data;
+    if (y.stream) {
+      unroll<rows>([&](auto r) __attribute__((always_inline)) {
+        stream_sum(to + r * y.stride, sum[r][0]);
+        stream_sum(to + r * y.stride + width, sum[r][1]);
+      });
+    } else {
+      unroll<rows>([&](auto r) __attribute__((always_inline)) {
+        store(to + r * y.stride, sum[r][0], y.columns);
+        if (more > 0) store(to + r * y.stride + width, sum[r][1], more);
+      });
     }
   }
+};
+
+/// Functions[rows - 1] = Kind::run<rows>
+template <class Kind, class Function, int most>
+struct FunctionsOfRows {
+  Function of[most];
+  constexpr FunctionsOfRows() : FunctionsOfRows(std::make_integer_sequence<int, most>{}) {}
+  Function operator()(std::int64_t rows) const { return of[rows - 1]; }
+
+ private:
+  template <int... i>
+  constexpr FunctionsOfRows(std::integer_sequence<int, i...>) : of{&Kind::template run<i + 1>...} {}
+};
+
+/// function(begin, end) for the parts of [0, rows) of at most `most` rows, shared out evenly.
+template <int most, class Function>
+[[gnu::always_inline]] inline void for_each_part(std::int64_t rows, const Function& function) {
+  const std::int64_t parts = (rows + most - 1) / most;
+  for (std::int64_t part = 0; part < parts; ++part) {
+    function(rows * part / parts, rows * (part + 1) / parts);
+  }
+}
+
+/// The MultiplyPanel of this level.
+template <class T>
+void multiply_panel(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
+                    std::int64_t b_stride, std::int64_t depth, float* c, std::int64_t c_stride,
+                    bool add) {
+  constexpr int most = ProductOf<T>::type::most_rows;
+  using Function = decltype(&MultiplyRows<T>::template run<1>);
+  static constexpr FunctionsOfRows<MultiplyRows<T>, Function, most> multiply;
+  for_each_part<most>(
+      rows, [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
+        multiply(end - begin)({a.data + begin * a.row_stride, a.row_stride, a.step}, b, b_stride,
+                              depth, c + begin * c_stride, c_stride, add);
+      });
+}
+
+/// The MultiplyAndStore of this level.
+template <class T>
+void multiply_and_store(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
+                        std::int64_t depth, const StoredPanel<T>& y) {
+  constexpr int most = ProductOf<T>::type::most_rows;
+  using Function = decltype(&MultiplyAndStoreRows<T>::template run<1>);
+  static constexpr FunctionsOfRows<MultiplyAndStoreRows<T>, Function, most> multiply;
+  for_each_part<most>(
+      rows, [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
+        StoredPanel<T> part = y;
+        part.data += begin * y.stride;
+        multiply(end - begin)({a.data + begin * a.row_stride, a.row_stride, a.step}, b, depth,
+                              part);
+      });
 }
 
 }  // namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL
