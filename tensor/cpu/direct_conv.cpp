@@ -102,12 +102,24 @@ class Convolution {
   /// Zeros around the block's outputs: from the start of each row up to the next one's; the first
   /// and the last row have the rest of the image.
   void clear(const Range& block) const {
-    for_each_row(g_, block, [&](std::int64_t n, std::int64_t h, const Range&) {
+    for_each_row(g_, block, [&](std::int64_t n, std::int64_t h, const Range& w) {
       T* const image = y_.zeros + n * y_.image;
       T* const row = y_.data + n * y_.image + h * y_.row;
-      std::fill(h == 0 ? image : row, h + 1 == g_.out_height ? image + y_.image : row + y_.row,
-                T(0.0f));
+      T* from = h == 0 ? image : row;
+      for (std::int64_t i = 0; i < w.size(); ++i) {
+        T* const pixel = row + i * y_.column;
+        clear(from, pixel);
+        from = pixel + weight_.K;
+      }
+      clear(from, h + 1 == g_.out_height ? image + y_.image : row + y_.row);
     });
+  }
+  void clear(T* begin, T* end) const {
+    if (streams_) {
+      kernels_.stream_zeros(begin, (end - begin) * static_cast<std::int64_t>(sizeof(T)));
+    } else {
+      std::fill(begin, end, T(0.0f));
+    }
   }
 
   /// Whether outputs are written past the caches, which saves reading each line before it is
@@ -116,10 +128,10 @@ class Convolution {
     constexpr std::int64_t line = 64, kept = std::int64_t{8} << 20;  // bytes
     constexpr std::int64_t size = sizeof(T);
     const auto whole = [](std::int64_t bytes) { return bytes % line == 0; };
-    return y_.zeros == nullptr && whole(kernels_.panel * size) && weight_.K % kernels_.panel == 0 &&
+    return whole(kernels_.panel * size) && weight_.K % kernels_.panel == 0 &&
            whole(y_.image * size) && whole(y_.row * size) && whole(y_.column * size) &&
            whole(static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y_.data))) &&
-           pixels() * weight_.K * size >= kept;
+           g_.N * y_.image * size >= kept;
   }
 
   /// A panel of the weights, [word][k in panel], zero for k >= K and beyond the last column.

@@ -178,6 +178,22 @@ TEST_CASE_TEMPLATE("stored products are rounded sums at each level", T, float, B
   });
 }
 
+TEST_CASE("streamed zeros fill their place and no more at each level") {
+  constexpr std::size_t line = 64;
+  at_each_simd_level([] {
+    for (const std::size_t lines : {0, 1, 5}) {
+      alignas(line) std::array<unsigned char, 7 * line> memory;
+      memory.fill(1);
+      simd::kernels().stream_zeros(memory.data() + line, static_cast<std::int64_t>(lines * line));
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+      for (std::size_t i = 0; i < memory.size(); ++i) {
+        const bool inside = i >= line && i < (1 + lines) * line;
+        CHECK(memory[i] == (inside ? 0 : 1));
+      }
+    }
+  });
+}
+
 TEST_CASE_TEMPLATE("direct convolution matches its definition at each level", T, float, BFloat16) {
   const std::vector<ConvCase> cases = {
       {{1, 1, 1, 1}, {1, 1, 1, 1}, {}},
@@ -199,7 +215,8 @@ TEST_CASE_TEMPLATE("direct convolution matches its definition at each level", T,
       {{2, 16, 16, 130}, {64, 3, 3, 130}, {.stride = 2, .padding = 1}},
       {{3, 6, 7, 33}, {5, 1, 1, 33}, {.stride = {2, 3}, .padding = {1, 2}}},
       {{1, 7, 19, 4}, {3, 3, 5, 4}, {.padding = {0, 1}}},
-      {{4, 128, 128, 1}, {64, 1, 1, 1}, {}},  // enough outputs to write past the caches
+      {{4, 128, 128, 1}, {64, 1, 1, 1}, {}},             // enough outputs to write past the caches
+      {{8, 64, 128, 64}, {8, 1, 1, 64}, {.stride = 2}},  // enough zeros in the input's gradient
   };
   for (const ConvCase& c : cases) {
     CAPTURE(to_string(c.input));

@@ -16,6 +16,7 @@ extern constexpr Kernels kernels = {
     &multiply_panel<BFloat16>,
     &multiply_and_store<float>,
     &multiply_and_store<BFloat16>,
+    &stream_zeros,
     {winograd_kernels<Filtering<2>, float>(), winograd_kernels<Filtering<4>, float>(),
      winograd_kernels<StridedFiltering, float>(), winograd_kernels<StridedGradient, float>()},
     {winograd_kernels<Filtering<2>, BFloat16>(), winograd_kernels<Filtering<4>, BFloat16>(),

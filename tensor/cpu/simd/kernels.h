@@ -134,6 +134,8 @@ struct Kernels {
   MultiplyPanel<BFloat16> multiply_bfloat16;
   MultiplyAndStore<float> multiply_and_store_float;
   MultiplyAndStore<BFloat16> multiply_and_store_bfloat16;
+  /// Zeros, written past the caches; `to` and `bytes` are multiples of 64.
+  void (*stream_zeros)(void* to, std::int64_t bytes);
   WinogradKernels<float> winograd_float[4];  ///< by scheme
   WinogradKernels<BFloat16> winograd_bfloat16[4];
   NormKernels<float> norm_float;
