@@ -21,13 +21,16 @@ class WeightGradient {
  public:
   WeightGradient(const T* input, const T* doutput, const Conv2dGeometry& g)
       : kernels_(simd::kernels()), input_(input), doutput_(doutput), g_(g) {
-    constexpr std::int64_t longest = 1024, enough_tasks = 16, fewest_pixels = 256;
+    constexpr std::int64_t longest = 1024, enough_tasks = 16, fewest_pixels = 512;
     kernel_parts_ = kernel_columns() > longest ? g.kernel.height : 1;
     pixel_parts_ = std::clamp<std::int64_t>(enough_tasks / kernel_parts_, 1,
                                             std::max<std::int64_t>(pixels() / fewest_pixels, 1));
     std::int64_t widest = 0;
     for (std::int64_t i = 0; i < kernel_parts_; ++i) widest = std::max(widest, columns(i));
     columns_stride_ = spread(round_up(widest, kernels_.panel));
+    // A block's columns take at most half of a second-level cache.
+    constexpr std::int64_t words = 128 * 1024, fewest_rows = 128, most_rows = 512;
+    block_rows_ = std::clamp(words / columns_stride_, fewest_rows, most_rows);
     // The right factor's rows are computed in whole panels: it had better be the one that has them.
     columns_left_ = widest % kernels_.panel != 0 && g.O % kernels_.panel == 0;
     sums_stride_ = columns_left_ ? g.O : columns_stride_;
@@ -35,14 +38,19 @@ class WeightGradient {
   }
 
   void run(float* dweight) const {
-    const std::int64_t tasks = kernel_parts_ * pixel_parts_;
-    Tensor sums = scratch_words({tasks, sums_size_});
-    const ThreadScratch scratch(block_rows * (2 * columns_stride_ + spread(g_.O)));
-#pragma omp parallel for schedule(dynamic)
-    for (std::int64_t task = 0; task < tasks; ++task) {
-      accumulate(part_of(g_.kernel.height, kernel_parts_, task / pixel_parts_),
-                 part_of(pixels(), pixel_parts_, task % pixel_parts_), scratch.get(),
-                 sums.data<float>() + task * sums_size_);
+    const std::int64_t parts = kernel_parts_ * pixel_parts_, output_parts = output_part_count();
+    Tensor sums = scratch_words({parts, sums_size_});
+    const ThreadScratch scratch(block_rows_ * (2 * columns_stride_ + spread(g_.O)));
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (std::int64_t part = 0; part < parts; ++part) {
+      for (std::int64_t i = 0; i < output_parts; ++i) {
+        const Range panels = part_of(divide_up(g_.O, kernels_.panel), output_parts, i);
+        const Range outputs{panels.begin * kernels_.panel,
+                            std::min(panels.end * kernels_.panel, g_.O)};
+        accumulate({part_of(pixels(), pixel_parts_, part % pixel_parts_),
+                    part_of(g_.kernel.height, kernel_parts_, part / pixel_parts_)},
+                   outputs, scratch.get(), sums.data<float>() + part * sums_size_);
+      }
     }
     add_parts(sums.data<float>(), dweight);
   }
@@ -50,7 +58,6 @@ class WeightGradient {
  private:
   using Word = simd::Word<T>;
   static constexpr int per_word = simd::Packing<T>::per_word;
-  static constexpr std::int64_t block_rows = 128;  // words of pixels: a panel's fit a cache
 
   /// [word of pixels][n]
   struct Factor {
@@ -60,6 +67,13 @@ class WeightGradient {
     simd::LeftMatrix<T> transposed() const { return {data, 1, stride}; }
   };
 
+  /// Enough to keep all threads busy. The sums do not depend on it.
+  std::int64_t output_part_count() const {
+    return std::clamp<std::int64_t>(
+        divide_up(2 * omp_get_max_threads(), kernel_parts_ * pixel_parts_), 1,
+        std::max<std::int64_t>(g_.O / kernels_.panel, 1));
+  }
+
   std::int64_t pixels() const { return g_.N * g_.out_height * g_.out_width; }
   std::int64_t kernel_columns() const { return columns_of(g_, {0, g_.kernel.height}); }
   /// Of a part of the kernel.
@@ -67,23 +81,25 @@ class WeightGradient {
     return columns_of(g_, part_of(g_.kernel.height, kernel_parts_, kernel_part));
   }
 
-  /// sums = doutput^T columns [O][columns], or columns^T doutput [columns][O], over a range of
-  /// pixels and of the kernel's rows.
-  void accumulate(const Range& kernel_rows, const Range& range, float* memory, float* sums) const {
-    std::int64_t begin = range.begin;
+  /// sums = doutput^T columns [O][columns], or columns^T doutput [columns][O], of a range of
+  /// outputs over a block of columns.
+  void accumulate(const ColumnBlock& all, const Range& outputs, float* memory, float* sums) const {
+    sums += outputs.begin * (columns_left_ ? 1 : sums_stride_);
+    std::int64_t begin = all.pixels.begin;
     do {  // at least once: the sum over no pixels is zero
-      const Range block{begin, std::min(begin + block_rows * per_word, range.end)};
+      const Range block{begin, std::min(begin + block_rows_ * per_word, all.pixels.end)};
       const std::int64_t rows = divide_up(block.size(), per_word);
-      const Factor columns = gather_columns({block, kernel_rows}, memory);
-      const Factor doutput = gather_doutput(block, memory + 2 * block_rows * columns_stride_);
+      const Factor columns = gather_columns({block, all.kernel_rows}, memory);
+      const Factor doutput =
+          gather_doutput(block, outputs, memory + 2 * block_rows_ * columns_stride_);
       const Factor& left = columns_left_ ? columns : doutput;
       const Factor& right = columns_left_ ? doutput : columns;
       for (std::int64_t i = 0; i < right.n; i += kernels_.panel) {
         kernels_.multiply<T>()(left.transposed(), left.n, right.data + i, right.stride, rows,
-                               sums + i, sums_stride_, begin > range.begin);
+                               sums + i, sums_stride_, begin > all.pixels.begin);
       }
       begin = block.end;
-    } while (begin < range.end);
+    } while (begin < all.pixels.end);
   }
 
   /// What lies beyond the columns is multiplied, perhaps, but never read.
@@ -93,7 +109,7 @@ class WeightGradient {
       im2col(input_, memory, g_, block, columns_stride_);
       return {memory, columns, columns_stride_};
     } else {
-      T* const rows = reinterpret_cast<T*>(memory + block_rows * columns_stride_);
+      T* const rows = reinterpret_cast<T*>(memory + block_rows_ * columns_stride_);
       im2col(input_, rows, g_, block, columns_stride_);
       Word* const words = reinterpret_cast<Word*>(memory);
       interleave_rows(rows, columns_stride_, block.pixels.size(), columns, words, columns_stride_,
@@ -102,15 +118,16 @@ class WeightGradient {
     }
   }
 
-  Factor gather_doutput(const Range& block, float* memory) const {
-    const T* dy = doutput_ + block.begin * g_.O;
+  Factor gather_doutput(const Range& block, const Range& outputs, float* memory) const {
+    const T* dy = doutput_ + block.begin * g_.O + outputs.begin;
     if constexpr (per_word == 1) {
-      return {dy, g_.O, g_.O};
+      return {dy, outputs.size(), g_.O};
     } else {
       Word* const words = reinterpret_cast<Word*>(memory);
-      interleave_rows(dy, g_.O, block.size(), g_.O, words, spread(g_.O),
-                      block_rows * per_word * g_.O);
-      return {words, g_.O, spread(g_.O)};
+      const std::int64_t stride = spread(outputs.size());
+      interleave_rows(dy, g_.O, block.size(), outputs.size(), words, stride,
+                      block_rows_ * per_word * g_.O);
+      return {words, outputs.size(), stride};
     }
   }
 
@@ -122,8 +139,9 @@ class WeightGradient {
     constexpr std::int64_t line = 64 / sizeof(T);
     std::int64_t i = 0;
     for (; i + 1 < rows; i += 2, from += 2 * stride, to += to_stride) {
-      for (std::int64_t c = 0; ahead != 0 && c < 2 * columns; c += line) {
+      for (std::int64_t c = 0; ahead != 0 && c < columns; c += line) {
         __builtin_prefetch(from + ahead + c, 0, 2);  // to the second-level cache
+        __builtin_prefetch(from + ahead + stride + c, 0, 2);
       }
       interleave(from, from + stride, columns, to);
     }
@@ -156,6 +174,7 @@ class WeightGradient {
   Conv2dGeometry g_;
   std::int64_t kernel_parts_, pixel_parts_;
   std::int64_t columns_stride_;  // between rows of columns
+  std::int64_t block_rows_;      // words of pixels
   bool columns_left_;
   std::int64_t sums_stride_, sums_size_;  // of a task's sums
 };
