@@ -6,6 +6,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"
+#include "tests/support/simd_levels.h"
 
 using namespace gradus;
 using namespace gradus::test;
@@ -33,15 +34,16 @@ Shape matrices(std::int64_t batch, std::int64_t rows, std::int64_t columns) {
   return batch < 0 ? Shape{rows, columns} : Shape{batch, rows, columns};
 }
 
+struct Size {
+  std::int64_t m, n, k;
+};
+constexpr Size sizes[] = {{1, 1, 1},      {2, 3, 4}, {17, 1, 5}, {1, 33, 7}, {65, 31, 129},
+                          {150, 170, 90}, {3, 2, 0}, {0, 2, 3},  {2, 0, 3}};
+
 }  // namespace
 
 TEST_CASE_TEMPLATE("matrix products, transposed and batched", T, float, double) {
-  struct Size {
-    std::int64_t m, n, k;
-  };
-  for (const auto& [m, n, k] :
-       {Size{1, 1, 1}, Size{2, 3, 4}, Size{17, 1, 5}, Size{1, 33, 7}, Size{65, 31, 129},
-        Size{150, 170, 90}, Size{3, 2, 0}, Size{0, 2, 3}, Size{2, 0, 3}})
+  for (const auto& [m, n, k] : sizes)
     for (std::int64_t batch : {-1, 0, 1, 3})  // -1: matrices, not a batch
       for (bool ta : {false, true})
         for (bool tb : {false, true}) {
@@ -68,9 +70,34 @@ TEST_CASE("NaN and infinity pass through a product") {
   CHECK(c[2] == 0);
 }
 
-TEST_CASE("products do not depend on the number of threads" * cpu_only()) {
-  const Tensor a = random_tensor<float>({2, 190, 210}, 1),
-               b = random_tensor<float>({2, 210, 150}, 2);
+TEST_CASE("matrix products of bfloat16 at each level of vector instructions" * cpu_only()) {
+  for (const auto& [m, n, k] : sizes)
+    for (const bool ta : {false, true})
+      for (const bool tb : {false, true})
+        for (const double scale : {1.0, 0.375}) {
+          CAPTURE(m);
+          CAPTURE(n);
+          CAPTURE(k);
+          CAPTURE(ta);
+          CAPTURE(tb);
+          const Tensor a = random_tensor<BFloat16>(ta ? Shape{2, k, m} : Shape{2, m, k}, 1);
+          const Tensor b = random_tensor<BFloat16>(tb ? Shape{2, n, k} : Shape{2, k, n}, 2);
+          MatmulOptions options{.transpose_a = ta, .transpose_b = tb, .scale = scale};
+          const Tensor expected = naive_matmul(a, b, options) * scale;
+          at_each_simd_level([&] {
+            options.output_dtype = {};
+            const Tensor rounded = matmul(a, b, options);
+            CHECK(rounded.dtype() == DType::bfloat16);
+            CHECK(max_difference(rounded, expected) <= 0x1p-8 * max_abs(expected) + 2e-5);
+            options.output_dtype = DType::float32;
+            CHECK(max_difference(matmul(a, b, options), expected) <= 2e-5);
+          });
+        }
+}
+
+TEST_CASE_TEMPLATE("products do not depend on the number of threads" * cpu_only(), T, float,
+                   BFloat16) {
+  const Tensor a = random_tensor<T>({2, 190, 210}, 1), b = random_tensor<T>({2, 210, 150}, 2);
   const auto op = [&] { return matmul(a, b); };
   CHECK(same_bits(with_threads(1, op), with_threads(2, op)));
 }
