@@ -22,34 +22,38 @@ BatchNorm::BatchNorm(const BatchNormOptions& options) : options_(options) {
   register_buffer("num_batches_tracked", num_batches_tracked);
 }
 
-Variable BatchNorm::relu(const Variable& x) {
+Variable BatchNorm::relu(const WithStatistics& x) {
   return run([&] { return normalise(x, true); });
 }
 
-Variable BatchNorm::add_relu(const Variable& x, const Variable& residual) {
+Variable BatchNorm::add_relu(const WithStatistics& x, const Variable& residual) {
   return run([&] { return normalise(x, true, residual); });
 }
 
 // On a GPU the pass over memory that it takes to compute the activation again costs more than its
 // memory is worth.
-Variable BatchNorm::relu_conv(const Variable& x, Conv2d& conv) {
-  const bool as_one = training() && grad_enabled() && x.device() == Device::cpu && !conv.bias &&
-                      !ForwardObserver::watching();
-  if (!as_one) return conv(relu(x));
-  return run([&] {
-    const std::int64_t rows = checked_rows(x);
-    auto [output, statistics] = batch_norm_relu_conv2d_train(x, gamma(), beta(), options_.eps,
-                                                             conv.weight, conv.op_options());
-    track(statistics, rows);
-    return output;
+WithStatistics BatchNorm::relu_conv(const WithStatistics& x, Conv2d& conv) {
+  const bool as_one = training() && grad_enabled() && x.value.device() == Device::cpu &&
+                      !conv.bias && !ForwardObserver::watching();
+  if (!as_one) return conv.with_statistics(relu(x));
+  BatchStatistics statistics;
+  const Variable y = run([&] {
+    const std::int64_t rows = checked_rows(x.value);
+    auto [output, x_statistics] = batch_norm_relu_conv2d_train(x, gamma(), beta(), options_.eps,
+                                                               conv.weight, conv.op_options());
+    track(x_statistics, rows);
+    statistics = output.statistics;
+    return output.value;
   });
+  return {y, statistics};
 }
 
-Variable BatchNorm::normalise(const Variable& x, bool relu, const Variable& residual) {
-  const std::int64_t rows = checked_rows(x);
+Variable BatchNorm::normalise(const WithStatistics& x, bool relu, const Variable& residual) {
+  const std::int64_t rows = checked_rows(x.value);
   const gradus::BatchNormOptions op_options{.eps = options_.eps, .relu = relu};
   if (!training()) {
-    return batch_norm_eval(x, {running_mean, running_var}, gamma(), beta(), op_options, residual);
+    return batch_norm_eval(x.value, {running_mean, running_var}, gamma(), beta(), op_options,
+                           residual);
   }
   auto [output, statistics] = batch_norm_train(x, gamma(), beta(), op_options, residual);
   track(statistics, rows);

@@ -24,14 +24,16 @@ class BatchNorm : public Module {
  public:
   explicit BatchNorm(const BatchNormOptions& options);
 
-  /// max(y, 0) in one pass over memory; for a ForwardObserver it is this layer's output.
-  Variable relu(const Variable& x);
-  /// max(y + residual, 0) in one pass over memory, likewise; residual has the shape of x.
-  Variable add_relu(const Variable& x, const Variable& residual);
+  // In training, x's statistics are the batch's, where they are known.
 
-  /// conv(relu(x)). In training on the CPU the two run as one, and the activation between them,
-  /// which backward computes again, is not kept; errors then carry this layer's name.
-  Variable relu_conv(const Variable& x, Conv2d& conv);
+  /// max(y, 0) in one pass over memory; for a ForwardObserver it is this layer's output.
+  Variable relu(const WithStatistics& x);
+  /// max(y + residual, 0) in one pass over memory, likewise; residual has the shape of x.
+  Variable add_relu(const WithStatistics& x, const Variable& residual);
+
+  /// conv.with_statistics(relu(x)). In training on the CPU the two run as one, and the activation
+  /// between them, which backward computes again, is not kept; errors then carry this layer's name.
+  WithStatistics relu_conv(const WithStatistics& x, Conv2d& conv);
 
   const BatchNormOptions& options() const { return options_; }
   Variable weight, bias;             ///< [channels]; undefined unless affine
@@ -42,7 +44,7 @@ class BatchNorm : public Module {
   Variable forward(const Variable& x) override { return normalise(x, false); }
 
  private:
-  Variable normalise(const Variable& x, bool relu, const Variable& residual = {});
+  Variable normalise(const WithStatistics& x, bool relu, const Variable& residual = {});
   /// Values per channel of x, which must be [..., channels], and in training more than one.
   std::int64_t checked_rows(const Variable& x) const;
   Variable gamma() const;

@@ -1,6 +1,5 @@
 #include "nn/conv2d.h"
 
-#include "autograd/ops.h"
 #include "nn/init.h"
 
 namespace gradus::nn {
@@ -27,10 +26,26 @@ Conv2d::Conv2d(const Conv2dOptions& options, Generator& generator) : options_(op
 }
 
 Variable Conv2d::forward(const Variable& x) {
+  check_input(x);
+  return conv2d(x, weight, bias, op_options());
+}
+
+WithStatistics Conv2d::with_statistics(const Variable& x) {
+  if (!training() || bias) return (*this)(x);
+  BatchStatistics statistics;
+  const Variable y = run([&] {
+    check_input(x);
+    auto [output, taken] = conv2d_with_statistics(x, weight, op_options());
+    statistics = taken;
+    return output;
+  });
+  return {y, statistics};
+}
+
+void Conv2d::check_input(const Variable& x) const {
   check(x.shape().rank() == 4 && x.size(-1) == options_.in_channels, "conv2d",
         "the input must be [N, H, W, in_channels = {}]; got input {}", options_.in_channels,
         x.shape());
-  return conv2d(x, weight, bias, op_options());
 }
 
 gradus::Conv2dOptions Conv2d::op_options() const {

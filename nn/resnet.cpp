@@ -72,7 +72,7 @@ Variable BasicBlock::forward(const Variable& x) {
 }
 
 Variable BasicBlock::residual(const Variable& x) {
-  const Variable y = bn1.relu_conv(conv1(x), conv2);
+  const WithStatistics y = bn1.relu_conv(conv1.with_statistics(x), conv2);
   return bn2.add_relu(y, downsample != nullptr ? (*downsample)(x) : x);
 }
 

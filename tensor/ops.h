@@ -177,11 +177,21 @@ Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tens
                   const Tensor& beta, const BatchNormOptions& options = {},
                   const Tensor& residual = {});
 
+/// A convolution's output and the statistics of its channels, for the batch norm that follows: on
+/// the CPU they may be taken while the output is in a cache. All have the bits of one step after
+/// the other.
+struct ConvWithStatistics {
+  Tensor output;
+  BatchStatistics statistics;
+};
+/// conv2d without bias.
+ConvWithStatistics conv2d_with_statistics(const Tensor& input, const Tensor& weight,
+                                          const Conv2dOptions& options = {});
 /// conv2d(relu(batch_norm(x)), weight): x [N, H, W, C], weight [O, kH, kW, C / groups] -> [N, H',
 /// W', O].
-Tensor batch_norm_relu_conv2d(const Tensor& x, const BatchStatistics& statistics,
-                              const Tensor& gamma, const Tensor& beta, double eps,
-                              const Tensor& weight, const Conv2dOptions& options = {});
+ConvWithStatistics batch_norm_relu_conv2d(const Tensor& x, const BatchStatistics& statistics,
+                                          const Tensor& gamma, const Tensor& beta, double eps,
+                                          const Tensor& weight, const Conv2dOptions& options = {});
 /// Its gradient of a weight of the given shape.
 Tensor batch_norm_relu_conv2d_backward_weight(const Tensor& x, const BatchStatistics& statistics,
                                               const Tensor& gamma, const Tensor& beta, double eps,
@@ -203,6 +213,12 @@ BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, const 
                                        const BatchStatistics& statistics, const Tensor& gamma,
                                        const Tensor& beta,
                                        const BatchNormBackwardOptions& options = {});
+/// The gradients of batch_norm_relu_conv2d but the weight's; the statistics are x's own.
+BatchNormGradients batch_norm_relu_conv2d_backward_input(const Tensor& doutput, const Tensor& x,
+                                                         const BatchStatistics& statistics,
+                                                         const Tensor& gamma, const Tensor& beta,
+                                                         double eps, const Tensor& weight,
+                                                         const Conv2dOptions& options = {});
 /// Moves running statistics towards those of a batch of `rows` >= 2 values a channel, in place, and
 /// counts the batch in num_batches (int64, []):
 ///   running_mean = (1 - momentum) running_mean + momentum batch.mean

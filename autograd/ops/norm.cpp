@@ -24,10 +24,15 @@ Variable batch_norm(std::string_view op, const Variable& x, const BatchStatistic
 
 }  // namespace
 
-BatchNormResult batch_norm_train(const Variable& x, const Variable& gamma, const Variable& beta,
-                                 const BatchNormOptions& options, const Variable& residual) {
-  const BatchStatistics statistics = batch_norm_statistics(x.value());
-  return {batch_norm("batch_norm_train", x, statistics, gamma, beta, options, residual, true),
+BatchStatistics WithStatistics::measure() const {
+  return statistics.mean.defined() ? statistics : batch_norm_statistics(value.value());
+}
+
+BatchNormResult batch_norm_train(const WithStatistics& x, const Variable& gamma,
+                                 const Variable& beta, const BatchNormOptions& options,
+                                 const Variable& residual) {
+  const BatchStatistics statistics = x.measure();
+  return {batch_norm("batch_norm_train", x.value, statistics, gamma, beta, options, residual, true),
           statistics};
 }
 

@@ -81,7 +81,8 @@ void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T*
             const Conv2dGeometry& g) {
   if constexpr (!std::is_same_v<T, double>) {
     if (const int side = winograd::side_for(g)) {
-      return winograd::conv2d(input, nullptr, weight, bias, output, g, side);
+      winograd::conv2d(input, nullptr, weight, bias, output, g, side);
+      return;
     }
     if (direct::supports(g)) return direct::conv2d(input, weight, bias, output, g);
   }
@@ -97,7 +98,8 @@ void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput
                            const Conv2dGeometry& g) {
   if constexpr (!std::is_same_v<T, double>) {
     if (const int side = winograd::side_for(g)) {
-      return winograd::conv2d_backward_input(doutput, weight, dinput, g, side);
+      winograd::conv2d_backward_input(doutput, weight, dinput, g, side);
+      return;
     }
     if (direct::supports(g)) return direct::conv2d_backward_input(doutput, weight, dinput, g);
   }

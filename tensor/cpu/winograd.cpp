@@ -61,13 +61,18 @@ class Convolution {
         u_stride_(spread(words_ * algorithm_.panel)) {}
 
   /// The larger factor, tiles or weights, exists only piece by piece. Outputs do not depend on the
-  /// pieces they are computed in.
-  void run() const {
-    if (tiles() >= weight_.K) {
-      by_tiles();
-    } else {
+  /// pieces they are computed in. Returns whether the pass was made over them.
+  bool run(const BlockPass* pass) const {
+    if (tiles() < weight_.K) {
       by_panels();
+      return false;
     }
+    if (pass == nullptr || !suits(*pass)) {
+      by_tiles(block_count(), nullptr);
+      return false;
+    }
+    by_tiles(divide_up(pixels(), pass->pixels), pass);
+    return true;
   }
 
  private:
@@ -123,9 +128,36 @@ class Convolution {
     }
   }
 
-  /// All weights are transformed, then the tiles block by block.
-  void by_tiles() const {
-    constexpr std::int64_t most_tiles = 14 * per_word;  // V and a panel of U, M fit a cache
+  // Tiles whose V fits a cache beside a panel of U and M.
+  static constexpr std::int64_t most_tiles = 14 * per_word;
+
+  /// Blocks of at most as many, if there is no pass.
+  std::int64_t block_count() const {
+    return std::max<std::int64_t>({divide_up(tiles(), most_tiles),
+                                   std::min<std::int64_t>(omp_get_max_threads(), tiles()), 1});
+  }
+
+  std::int64_t pixels() const { return grids_.output.N * grids_.output.H * grids_.output.W; }
+
+  /// Whether blocks of the pass are whole rows of tiles, and enough to share them out.
+  bool suits(const BlockPass& pass) const {
+    const TileGrid& grid = grids_.output;
+    const std::int64_t rows = pass.pixels / grid.W;
+    return pass.pixels % grid.W == 0 &&
+           rows % (grid.H % grid.step == 0 ? grid.step : grid.H) == 0 &&
+           divide_up(pixels(), pass.pixels) >= 8 * omp_get_max_threads();
+  }
+
+  /// The first tile of a block of the pass.
+  std::int64_t first_tile(const BlockPass& pass, std::int64_t block) const {
+    const TileGrid& grid = grids_.output;
+    const std::int64_t row = std::min(block * pass.pixels, pixels()) / grid.W;
+    return (row / grid.H * grid.rows + row % grid.H / grid.step) * grid.columns;
+  }
+
+  /// All weights are transformed, then the tiles block by block: those of the pass, if there is
+  /// one.
+  void by_tiles(std::int64_t blocks, const BlockPass* pass) const {
     const std::int64_t groups = divide_up(weight_.J, input_group);
     Tensor weights = scratch_words({panels(), u_size()});
     Word* const u = reinterpret_cast<Word*>(weights.data<float>());
@@ -135,30 +167,39 @@ class Convolution {
         transform_weight(p, i * input_group, u + p * u_size());
       }
     }
-    const std::int64_t blocks =
-        std::max<std::int64_t>({divide_up(tiles(), most_tiles),
-                                std::min<std::int64_t>(omp_get_max_threads(), tiles()), 1});
-    const std::int64_t block = divide_up(tiles(), blocks);
-    const ThreadScratch scratch(v_size(block) + m_size(block));
+    const std::int64_t most = std::min(most_tiles, tiles());
+    const ThreadScratch scratch(v_size(most) + m_size(most));
 #pragma omp parallel for schedule(dynamic)
     for (std::int64_t i = 0; i < blocks; ++i) {
-      const std::int64_t first = tiles() * i / blocks, end = tiles() * (i + 1) / blocks;
-      const Transformed v(scratch.get(), block, words_);
-      for (std::int64_t t = first; t < end; ++t) transform_input(t, v, t - first);
-      for (std::int64_t p = 0; p < panels(); ++p) {
-        multiply_and_restore(p, first, end - first, v, 0, u + p * u_size(),
-                             scratch.get() + v_size(block));
+      const Range block = pass != nullptr ? Range{first_tile(*pass, i), first_tile(*pass, i + 1)}
+                                          : Range{tiles() * i / blocks, tiles() * (i + 1) / blocks};
+      const std::int64_t parts = divide_up(block.size(), most_tiles);
+      for (std::int64_t part = 0; part < parts; ++part) {
+        convolve({block.begin + block.size() * part / parts,
+                  block.begin + block.size() * (part + 1) / parts},
+                 u, scratch.get());
       }
+      if (pass != nullptr) pass->run(i);
+    }
+  }
+
+  /// At most `most_tiles` tiles, all output channels.
+  void convolve(const Range& range, const Word* u, float* memory) const {
+    const Transformed v(memory, range.size(), words_);
+    for (std::int64_t t = range.begin; t < range.end; ++t) transform_input(t, v, t - range.begin);
+    for (std::int64_t p = 0; p < panels(); ++p) {
+      multiply_and_restore(p, range.begin, range.size(), v, 0, u + p * u_size(),
+                           memory + v_size(range.size()));
     }
   }
 
   /// All tiles are transformed, then the weights panel by panel.
   void by_panels() const {
-    constexpr std::int64_t most_tiles = 112;  // whose products fit a second-level cache
+    constexpr std::int64_t most = 112;  // tiles whose products fit a second-level cache
     Tensor transformed = scratch_words({v_size(tiles())});
     const Transformed v(transformed.data<float>(), tiles(), words_);
-    const std::int64_t blocks = divide_up(tiles(), most_tiles);
-    const ThreadScratch scratch(u_size() + m_size(most_tiles));
+    const std::int64_t blocks = divide_up(tiles(), most);
+    const ThreadScratch scratch(u_size() + m_size(most));
 #pragma omp parallel
     {
 #pragma omp for schedule(dynamic)
@@ -212,16 +253,18 @@ int side_for(const Conv2dGeometry& g) {
 }
 
 template <class T>
-void conv2d(const T* input, const simd::Normalisation<float>* norm, const float* weight,
-            const float* bias, T* output, const Conv2dGeometry& g, int output_side) {
+bool conv2d(const T* input, const simd::Normalisation<float>* norm, const float* weight,
+            const float* bias, T* output, const Conv2dGeometry& g, int output_side,
+            const BlockPass* pass) {
   const WeightView view{weight, g.C, g.O, 1, taps * taps * g.C, g.C, false};
-  Convolution<T>(scheme_of(g, output_side), input, norm, view, bias, output, Grids(g, output_side))
-      .run();
+  return Convolution<T>(scheme_of(g, output_side), input, norm, view, bias, output,
+                        Grids(g, output_side))
+      .run(pass);
 }
 
 template <class T>
-void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
-                           const Conv2dGeometry& g, int output_side) {
+bool conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
+                           const Conv2dGeometry& g, int output_side, const BlockPass* pass) {
   // The adjoint is a convolution, too, with rotated weights.
   const WeightView view{weight, g.O, g.C, taps * taps * g.C, 1, g.C, true};
   if (g.stride == Size2(2)) {  // for each 8x8 pixels of dinput, 5x5 of doutput
@@ -231,7 +274,7 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
     const TileGrid of_dinput{g.N, g.H, g.W, g.C, rows, columns, 0, to};
     return Convolution<T>(simd::WinogradScheme::strided_back, doutput, nullptr, view, nullptr,
                           dinput, {of_doutput, of_dinput})
-        .run();
+        .run(pass);
   }
   // Of doutput, padded to give H x W.
   Conv2dGeometry back = g;
@@ -239,15 +282,16 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
   std::swap(back.W, back.out_width);
   std::swap(back.C, back.O);
   back.padding = {taps - 1 - g.padding.height, taps - 1 - g.padding.width};
-  Convolution<T>(scheme_of(back, output_side), doutput, nullptr, view, nullptr, dinput,
-                 Grids(back, output_side))
-      .run();
+  return Convolution<T>(scheme_of(back, output_side), doutput, nullptr, view, nullptr, dinput,
+                        Grids(back, output_side))
+      .run(pass);
 }
 
 #define GRADUS_INSTANTIATE(T)                                                                   \
-  template void conv2d(const T*, const simd::Normalisation<float>*, const float*, const float*, \
-                       T*, const Conv2dGeometry&, int);                                         \
-  template void conv2d_backward_input(const T*, const float*, T*, const Conv2dGeometry&, int);
+  template bool conv2d(const T*, const simd::Normalisation<float>*, const float*, const float*, \
+                       T*, const Conv2dGeometry&, int, const BlockPass*);                       \
+  template bool conv2d_backward_input(const T*, const float*, T*, const Conv2dGeometry&, int,   \
+                                      const BlockPass*);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(BFloat16)
 #undef GRADUS_INSTANTIATE

@@ -3,6 +3,8 @@
 // BFloat16.
 #pragma once
 
+#include <functional>
+
 #include "tensor/cpu/simd/kernels.h"
 #include "tensor/geometry.h"
 
@@ -20,15 +22,25 @@ bool suits(const Conv2dGeometry& g, int output_side);
 /// suit.
 int side_for(const Conv2dGeometry& g);
 
+/// What is done with each `pixels` of the outputs while they are in a cache: run(block) for outputs
+/// [block pixels, (block + 1) pixels), once each, by any thread.
+struct BlockPass {
+  std::int64_t pixels;
+  std::function<void(std::int64_t block)> run;
+};
+
 /// As the contract's functions (tensor/kernels.inc), with tiles of `output_side` (2 or 4) outputs a
 /// side. Of inputs, max(normalised x, 0) is convolved where `norm` is given. The results
-/// do not depend on the number of threads.
+/// do not depend on the number of threads. Returns whether `pass` was made over the results, too:
+/// not if it is null, or if its blocks do not suit the tiles or the threads.
 template <class T>
-void conv2d(const T* input, const simd::Normalisation<float>* norm, const float* weight,
-            const float* bias, T* output, const Conv2dGeometry& g, int output_side);
+bool conv2d(const T* input, const simd::Normalisation<float>* norm, const float* weight,
+            const float* bias, T* output, const Conv2dGeometry& g, int output_side,
+            const BlockPass* pass = nullptr);
 template <class T>
-void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
-                           const Conv2dGeometry& g, int output_side);
+bool conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
+                           const Conv2dGeometry& g, int output_side,
+                           const BlockPass* pass = nullptr);
 template <class T>
 void conv2d_backward_weight(const T* input, const simd::Normalisation<float>* norm,
                             const T* doutput, float* dweight, const Conv2dGeometry& g,

@@ -30,52 +30,83 @@ std::vector<Variable> make_inputs(const Sizes& sizes, DType dtype, const std::ve
   return inputs;
 }
 
-BatchNormResult one_by_one(const std::vector<Variable>& in, const Conv2dOptions& options) {
+BatchNormConvResult one_by_one(const std::vector<Variable>& in, const Conv2dOptions& options) {
   const auto [y, statistics] = batch_norm_train(in[0], in[1], in[2], {.eps = eps, .relu = true});
-  return {conv2d(y, in[3], {}, options), statistics};
+  const Variable output = conv2d(y, in[3], {}, options);
+  return {{output, batch_norm_statistics(output.value())}, statistics};
 }
 
-BatchNormResult as_one(const std::vector<Variable>& in, const Conv2dOptions& options) {
+BatchNormConvResult as_one(const std::vector<Variable>& in, const Conv2dOptions& options) {
   return batch_norm_relu_conv2d_train(in[0], in[1], in[2], eps, in[3], options);
+}
+
+/// Values, statistics and gradients of the two ways.
+void compare_ways(const Sizes& sizes) {
+  CAPTURE(sizes.x);
+  for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
+    CAPTURE(name(dtype));
+    const auto a = make_inputs(sizes, dtype, {true, true, true, true});
+    const auto b = make_inputs(sizes, dtype, {true, true, true, true});
+    const BatchNormConvResult expected = one_by_one(a, sizes.options);
+    const BatchNormConvResult actual = as_one(b, sizes.options);
+    // In bfloat16 on the CPU the activation is not rounded on its way into the convolution.
+    const auto check_same = [&](const Tensor& x, const Tensor& y) {
+      if (dtype == DType::bfloat16) {
+        CHECK(max_difference(x, y) <= 0x1p-5 * max_abs(y));
+      } else {
+        CHECK(same_bits(x, y));
+      }
+    };
+    check_same(actual.output.value.value(), expected.output.value.value());
+    check_same(actual.output.statistics.mean, expected.output.statistics.mean);
+    check_same(actual.output.statistics.variance, expected.output.statistics.variance);
+    CHECK(same_bits(actual.statistics.mean, expected.statistics.mean));
+    CHECK(same_bits(actual.statistics.variance, expected.statistics.variance));
+    const Tensor dy = random_tensor<double>(expected.output.value.shape(), 3).to(dtype);
+    expected.output.value.backward(dy);
+    actual.output.value.backward(dy);
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      CAPTURE(i);
+      check_same(b[i].grad(), a[i].grad());
+    }
+  }
 }
 
 }  // namespace
 
-// In bfloat16 on the CPU the activation is not rounded on its way into the convolution.
 TEST_CASE("batch norm, ReLU and convolution as one have the bits of the three") {
-  const std::vector<Sizes> all = {
-      {{2, 8, 8, 16}, {24, 3, 3, 16}, {.padding = 1}},  // Winograd's algorithm in float32
-      {{3, 7, 5, 3}, {5, 3, 3, 3}, {.stride = 2, .padding = 1}},
-      {{1, 2, 1, 1}, {1, 1, 1, 1}, {}},
-      {{2, 4, 4, 6}, {4, 3, 3, 3}, {.padding = 1, .groups = 2}},
-  };
-  for (const Sizes& sizes : all) {
-    CAPTURE(sizes.x);
+  compare_ways({{2, 8, 8, 16}, {24, 3, 3, 16}, {.padding = 1}});  // Winograd's algorithm in float32
+  compare_ways({{3, 7, 5, 3}, {5, 3, 3, 3}, {.stride = 2, .padding = 1}});
+  compare_ways({{1, 2, 1, 1}, {1, 1, 1, 1}, {}});
+  compare_ways({{2, 4, 4, 6}, {4, 3, 3, 3}, {.padding = 1, .groups = 2}});
+}
+
+TEST_CASE("batch norm's sums in a convolution's cache have the bits of passes of their own" *
+          cpu_only()) {
+  with_threads(2, [] {
+    // Enough blocks of rows for two threads, the last one not full.
+    compare_ways({{67, 16, 16, 16}, {24, 3, 3, 16}, {.padding = 1}});
+    compare_ways({{35, 16, 16, 64}, {16, 3, 3, 64}, {.stride = 2, .padding = 1}});
+    return 0;
+  });
+}
+
+TEST_CASE("a convolution's statistics are those of its output") {
+  for (const Sizes& sizes : {Sizes{{3, 7, 5, 3}, {5, 3, 3, 3}, {.stride = 2, .padding = 1}},
+                             Sizes{{1, 1, 1, 2}, {4, 1, 1, 1}, {.groups = 2}}}) {
     for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
       CAPTURE(name(dtype));
-      const auto a = make_inputs(sizes, dtype, {true, true, true, true});
-      const auto b = make_inputs(sizes, dtype, {true, true, true, true});
-      const BatchNormResult expected = one_by_one(a, sizes.options);
-      const BatchNormResult actual = as_one(b, sizes.options);
-      const auto check_same = [&](const Tensor& x, const Tensor& y) {
-        if (dtype == DType::bfloat16) {
-          CHECK(max_difference(x, y) <= 0x1p-5 * max_abs(y));
-        } else {
-          CHECK(same_bits(x, y));
-        }
-      };
-      check_same(actual.output.value(), expected.output.value());
-      CHECK(same_bits(actual.statistics.mean, expected.statistics.mean));
-      CHECK(same_bits(actual.statistics.variance, expected.statistics.variance));
-      const Tensor dy = random_tensor<double>(expected.output.shape(), 3).to(dtype);
-      expected.output.backward(dy);
-      actual.output.backward(dy);
-      for (std::size_t i = 0; i < a.size(); ++i) {
-        CAPTURE(i);
-        check_same(b[i].grad(), a[i].grad());
-      }
+      const auto in = make_inputs(sizes, dtype, {true, true, true, true});
+      const auto [y, statistics] = conv2d_with_statistics(in[0], in[3], sizes.options);
+      CHECK(same_bits(y.value(), conv2d(in[0], in[3], {}, sizes.options).value()));
+      const BatchStatistics expected = batch_norm_statistics(y.value());
+      CHECK(same_bits(statistics.mean, expected.mean));
+      CHECK(same_bits(statistics.variance, expected.variance));
     }
   }
+  CHECK_THROWS_WITH_AS(
+      conv2d_with_statistics(zeros({0, 2, 2, 1}), ones({1, 1, 1, 1})),
+      "[conv2d] an output without images has no statistics; got input [0, 2, 2, 1]", Error);
 }
 
 TEST_CASE("batch norm, ReLU and convolution as one: any of the inputs may be a constant") {
@@ -86,8 +117,8 @@ TEST_CASE("batch norm, ReLU and convolution as one: any of the inputs may be a c
                                   (mask & 8) != 0};
     const auto a = make_inputs(sizes, DType::float64, needs);
     const auto b = make_inputs(sizes, DType::float64, needs);
-    const Variable expected = one_by_one(a, sizes.options).output;
-    const Variable actual = as_one(b, sizes.options).output;
+    const Variable expected = one_by_one(a, sizes.options).output.value;
+    const Variable actual = as_one(b, sizes.options).output.value;
     CHECK(actual.requires_grad() == (mask != 0));
     CHECK(same_bits(actual.value(), expected.value()));
     if (mask == 0) continue;
@@ -103,7 +134,7 @@ TEST_CASE("batch norm, ReLU and convolution as one keep no activation but the in
   const Sizes sizes{{2, 32, 32, 16}, {16, 3, 3, 16}, {.padding = 1}};
   const auto in = make_inputs(sizes, DType::float32, {true, true, true, true});
   const std::size_t start = memory_stats(test_device()).in_use;
-  const Variable y = as_one(in, sizes.options).output;
+  const Variable y = as_one(in, sizes.options).output.value;
   const std::size_t kept = memory_stats(test_device()).in_use - start;
   CHECK(kept >= y.value().bytes());
   CHECK(kept < y.value().bytes() + 4096);  // the output and the statistics

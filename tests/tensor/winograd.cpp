@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "tensor/ops.h"
@@ -219,6 +221,56 @@ TEST_CASE_TEMPLATE("Winograd convolution gives the same bits for any number of t
       CHECK(same_bits(one.dinput, several.dinput));
       CHECK(same_bits(one.dweight, several.dweight));
     }
+  }
+}
+
+TEST_CASE("a pass over Winograd's outputs sees each block once, finished" * cpu_only()) {
+  struct PassCase {
+    Case c;
+    std::int64_t pixels;  ///< of a block of the output's, and of dinput's
+    bool forward, backward;
+  };
+  for (const auto& [c, pixels, forward, backward] :
+       {PassCase{{36, 8, 8, 16, 16, 1}, 128, true, true},
+        PassCase{{37, 8, 8, 16, 16, 1}, 128, true, true},   // half a block is left
+        PassCase{{24, 16, 16, 16, 40, 1}, 64, true, true},  // some rows of tiles
+        PassCase{{20, 7, 5, 16, 16, 1}, 35, true, true},    // images that tiles do not fill
+        PassCase{{20, 7, 5, 16, 16, 1}, 20, false, false},  // half of one
+        PassCase{{20, 8, 8, 16, 16, 1}, 36, false, false},  // half a row
+        PassCase{{4, 8, 8, 16, 16, 1}, 64, false, false},   // too few for the threads
+        PassCase{{20, 4, 4, 16, 200, 1}, 16, false, true},  // more outputs than tiles
+        PassCase{{20, 16, 16, 16, 16, 1, 2}, 64, true, false},
+        PassCase{{20, 16, 16, 16, 16, 1, 2}, 128, false, true}}) {
+    CAPTURE(c.H);
+    CAPTURE(pixels);
+    const Conv2dGeometry g = c.geometry();
+    const Inputs in(g);
+    const Passes expected = in.winograd<float>(g, 4);
+    const auto check_pass = [&, pixels = pixels](const Tensor& result, bool made,
+                                                 const auto& convolve) {
+      Tensor y = full(result.shape(), std::nan("")), seen = y.clone();
+      std::atomic<std::int64_t> blocks = 0;
+      const std::int64_t size = pixels * y.size(3);
+      const cpu::winograd::BlockPass pass{
+          pixels, [&](std::int64_t block) {
+            const std::int64_t end = std::min((block + 1) * size, y.numel());
+            std::copy(y.data<float>() + block * size, y.data<float>() + end,
+                      seen.data<float>() + block * size);
+            ++blocks;
+          }};
+      CHECK(with_threads(2, [&] { return convolve(y.data<float>(), &pass); }) == made);
+      CHECK(blocks == (made ? (y.numel() + size - 1) / size : 0));
+      CHECK(same_bits(y, result));
+      if (made) CHECK(same_bits(seen, result));
+    };
+    check_pass(expected.output, forward, [&](float* y, const cpu::winograd::BlockPass* pass) {
+      return cpu::winograd::conv2d<float>(in.input.data<float>(), nullptr, in.weight.data<float>(),
+                                          in.bias.data<float>(), y, g, 4, pass);
+    });
+    check_pass(expected.dinput, backward, [&](float* dx, const cpu::winograd::BlockPass* pass) {
+      return cpu::winograd::conv2d_backward_input<float>(in.doutput.data<float>(),
+                                                         in.weight.data<float>(), dx, g, 4, pass);
+    });
   }
 }
 

@@ -80,13 +80,13 @@ void add_batch_norm_relu_conv2d(OpCases& cases) {
   };
   for (const Geometry& g : geometries) {
     const std::int64_t channels = g.input[-1];
-    cases.push_back(
-        {"batch_norm_relu_conv2d." + g.name,
-         {uniform_input(g.input), parameter_input({channels}, 0.5, 1.5),
-          parameter_input({channels}), parameter_input(g.weight)},
-         [eps = g.eps, options = g.options](const Inputs& in) {
-           return batch_norm_relu_conv2d_train(in[0], in[1], in[2], eps, in[3], options).output;
-         }});
+    cases.push_back({"batch_norm_relu_conv2d." + g.name,
+                     {uniform_input(g.input), parameter_input({channels}, 0.5, 1.5),
+                      parameter_input({channels}), parameter_input(g.weight)},
+                     [eps = g.eps, options = g.options](const Inputs& in) {
+                       return batch_norm_relu_conv2d_train(in[0], in[1], in[2], eps, in[3], options)
+                           .output.value;
+                     }});
   }
 }
 
