@@ -1,5 +1,6 @@
 // The innermost kernels of convolutions and matrix products, compiled once for each level of vector
-// instructions (level.h): a register-blocked matrix product, and Winograd's transforms of tiles.
+// instructions (level.h): register-blocked matrix products, Winograd's transforms of tiles, and the
+// passes of batch norm.
 #pragma once
 
 #include <cstdint>

@@ -219,11 +219,4 @@ void multiply_and_store(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>
       });
 }
 
-/// Kernels::stream_zeros at this level.
-inline void stream_zeros(void* to, std::int64_t bytes) {
-  for (std::int64_t i = 0; i < bytes; i += sizeof(Vector)) {
-    stream(static_cast<char*>(to) + i, Vector{});
-  }
-}
-
 }  // namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL

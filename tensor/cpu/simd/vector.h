@@ -67,6 +67,13 @@ template <class V>
   std::memcpy(to, &x, sizeof(x));
 }
 
+/// Kernels::stream_zeros at this level.
+inline void stream_zeros(void* to, std::int64_t bytes) {
+  for (std::int64_t i = 0; i < bytes; i += sizeof(Vector)) {
+    stream(static_cast<char*>(to) + i, Vector{});
+  }
+}
+
 // --- bfloat16 ---------------------------------------------------------------------------------
 
 /// Rounded to bfloat16, ties to even, in the upper halves; the lower halves are 0. NaN stays NaN.
