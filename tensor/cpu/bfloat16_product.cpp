@@ -12,13 +12,6 @@ namespace {
 using Word = simd::BFloat16Pair;
 constexpr std::int64_t per_word = simd::Packing<BFloat16>::per_word;
 
-/// to[j] = (element j of the first row, of the second), 0 where only one of the `rows` is there.
-void interleave_rows(const BFloat16* from, std::int64_t stride, std::int64_t rows,
-                     std::int64_t columns, Word* to) {
-  if (rows >= 2) return interleave(from, from + stride, columns, to);
-  for (std::int64_t j = 0; j < columns; ++j) to[j] = {from[j], BFloat16(0.0f)};
-}
-
 /// Both factors are packed into words along the depth k: op(a) by rows, or by columns where it is
 /// transposed, and op(b) by panels. Each task multiplies a block of rows by a panel.
 template <class Out>
@@ -67,7 +60,7 @@ class Product {
   void pack_a(std::int64_t i, Word* to) const {
     if (g_.transpose_a) {
       const std::int64_t k = i * per_word;
-      interleave_rows(a_ + k * g_.m, g_.m, g_.k - k, g_.m, to);
+      interleave_rows(a_ + k * g_.m, g_.m, std::min(per_word, g_.k - k), g_.m, to, g_.m);
     } else {
       BFloat16* const elements = reinterpret_cast<BFloat16*>(to);
       std::copy_n(a_ + i * g_.k, g_.k, elements);
@@ -81,10 +74,7 @@ class Product {
     const std::int64_t count = columns_of(p);
     if (count < kernels_.panel) std::fill_n(to, words_ * kernels_.panel, Word{});
     if (!g_.transpose_b) {
-      for (std::int64_t k = 0; k < g_.k; k += per_word, to += kernels_.panel) {
-        interleave_rows(b_ + k * g_.n + first, g_.n, g_.k - k, count, to);
-      }
-      return;
+      return interleave_rows(b_ + first, g_.n, g_.k, count, to, kernels_.panel);
     }
     // Some columns at a time: rows of b at powers of two compete for the same places in a cache.
     constexpr std::int64_t most = 8;

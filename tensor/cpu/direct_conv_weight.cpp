@@ -112,8 +112,7 @@ class WeightGradient {
       T* const rows = reinterpret_cast<T*>(memory + block_rows_ * columns_stride_);
       im2col(input_, rows, g_, block, columns_stride_);
       Word* const words = reinterpret_cast<Word*>(memory);
-      interleave_rows(rows, columns_stride_, block.pixels.size(), columns, words, columns_stride_,
-                      0);
+      interleave_rows(rows, columns_stride_, block.pixels.size(), columns, words, columns_stride_);
       return {words, columns, columns_stride_};
     }
   }
@@ -128,25 +127,6 @@ class WeightGradient {
       interleave_rows(dy, g_.O, block.size(), outputs.size(), words, stride,
                       block_rows_ * per_word * g_.O);
       return {words, outputs.size(), stride};
-    }
-  }
-
-  /// Words of each two rows of `columns` elements; a row without a second one is paired with zeros.
-  /// What lies `ahead` elements on is prefetched, unless that is 0.
-  static void interleave_rows(const T* from, std::int64_t stride, std::int64_t rows,
-                              std::int64_t columns, Word* to, std::int64_t to_stride,
-                              std::int64_t ahead) {
-    constexpr std::int64_t line = 64 / sizeof(T);
-    std::int64_t i = 0;
-    for (; i + 1 < rows; i += 2, from += 2 * stride, to += to_stride) {
-      for (std::int64_t c = 0; ahead != 0 && c < columns; c += line) {
-        __builtin_prefetch(from + ahead + c, 0, 2);  // to the second-level cache
-        __builtin_prefetch(from + ahead + stride + c, 0, 2);
-      }
-      interleave(from, from + stride, columns, to);
-    }
-    if (i < rows) {
-      for (std::int64_t c = 0; c < columns; ++c) to[c] = {from[c], T(0.0f)};
     }
   }
 

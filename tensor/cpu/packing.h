@@ -43,11 +43,24 @@ class ThreadScratch {
   float* data_;
 };
 
-/// Words of two rows' elements: to[i] = (first[i], second[i]).
-inline void interleave(const BFloat16* first, const BFloat16* second, std::int64_t n,
-                       simd::BFloat16Pair* to) {
+/// Words of each two rows of `columns` elements: to[i][c] = (from[2 i][c], from[2 i + 1][c]), 0
+/// beyond the last row. What lies `ahead` elements on is prefetched, unless that is 0.
+inline void interleave_rows(const BFloat16* from, std::int64_t stride, std::int64_t rows,
+                            std::int64_t columns, simd::BFloat16Pair* to, std::int64_t to_stride,
+                            std::int64_t ahead = 0) {
+  constexpr std::int64_t line = 64 / sizeof(BFloat16);
+  for (; rows >= 2; rows -= 2, from += 2 * stride, to += to_stride) {
+    for (std::int64_t c = 0; ahead != 0 && c < columns; c += line) {
+      __builtin_prefetch(from + ahead + c, 0, 2);  // to the second-level cache
+      __builtin_prefetch(from + ahead + stride + c, 0, 2);
+    }
+    const BFloat16* const second = from + stride;
 #pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) to[i] = {first[i], second[i]};
+    for (std::int64_t c = 0; c < columns; ++c) to[c] = {from[c], second[c]};
+  }
+  if (rows == 1) {
+    for (std::int64_t c = 0; c < columns; ++c) to[c] = {from[c], BFloat16(0.0f)};
+  }
 }
 
 }  // namespace gradus::cpu

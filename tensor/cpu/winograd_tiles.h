@@ -93,6 +93,13 @@ struct Frequencies {
     return count * spread(rows * between(words));
   }
 
+  /// Those of the rows from `row` on.
+  Frequencies from_row(std::int64_t row) const {
+    Frequencies rest = *this;
+    rest.data += row * row_stride;
+    return rest;
+  }
+
   Word* at(int frequency, std::int64_t row) const {
     return data + frequency * stride + row * row_stride;
   }

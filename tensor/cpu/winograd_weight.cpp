@@ -49,27 +49,35 @@ class WeightGradient {
           transform(row, row - now.begin, memory);
         }
         for (int f = 0; f < algorithm_.frequencies; ++f) {
-          multiply(memory, now.size(), f, {0, O_}, du + part * du_size(), first > range.begin);
+          multiply(memory, now.size(), f, {0, O_}, {0, padded_C_},
+                   Frequencies<float>(du + part * du_size(), O_, padded_C_), first > range.begin);
         }
       }
     }
-    restore(du, parts, dweight);
+    const Frequencies<float> all(du, O_, padded_C_);
+#pragma omp parallel for schedule(dynamic)
+    for (std::int64_t o = 0; o < O_; ++o) {
+      restore(all.from_row(o), parts, {o, o + 1}, {0, padded_C_}, dweight, false);
+    }
   }
 
-  /// For many weights: all threads transform a chunk of the tiles, then share out the products.
-  void by_frequencies(float* dweight) const {
-    constexpr std::int64_t words = 6 << 20;  // a last-level cache's worth
-    const std::int64_t chunk = std::clamp<std::int64_t>(
-        words / (algorithm_.frequencies * (padded_C_ + O_)), 1, std::max<std::int64_t>(rows(), 1));
-    Tensor scratch = scratch_words({chunk_size(chunk)});
-    const Chunk memory = chunk_in(scratch.data<float>(), chunk);
-    Tensor sums = scratch_words({du_size()});
-    float* du = sums.data<float>();
-    const std::int64_t outputs = 4 * algorithm_.rows;  // a task
-    const std::int64_t groups = divide_up(O_, outputs);
-    std::int64_t first = 0;
-    do {
-      const Range now{first, std::min(first + chunk, rows())};
+  /// For many weights: all threads transform a chunk of the tiles, then share out the weights in
+  /// blocks, whose sums over the chunk stay in a cache until they are transformed back.
+  void by_blocks(float* dweight) const {
+    constexpr std::int64_t words = 5 << 19;  // of a chunk: a share of a last-level cache
+    const std::int64_t fit = words / (algorithm_.frequencies * (padded_C_ + O_));
+    const std::int64_t chunks =
+        std::max<std::int64_t>(divide_up(rows(), std::max<std::int64_t>(fit, 1)), 1);
+    const std::int64_t most = divide_up(rows(), chunks);
+    Tensor transformed = scratch_words({chunk_size(most)});
+    const Chunk memory = chunk_in(transformed.data<float>(), most);
+    const std::int64_t panels = padded_C_ / algorithm_.panel;
+    const std::int64_t most_outputs = 4 * algorithm_.rows;
+    const std::int64_t blocks = divide_up(O_, most_outputs);  // of a panel
+    const ThreadScratch scratch(
+        Frequencies<float>::size(algorithm_.frequencies, most_outputs, algorithm_.panel));
+    for (std::int64_t i = 0; i < chunks; ++i) {
+      const Range now{rows() * i / chunks, rows() * (i + 1) / chunks};
 #pragma omp parallel
       {
 #pragma omp for schedule(dynamic)
@@ -77,16 +85,19 @@ class WeightGradient {
           transform(row, row - now.begin, memory);
         }
 #pragma omp for collapse(2) schedule(dynamic)
-        for (int f = 0; f < algorithm_.frequencies; ++f) {
-          for (std::int64_t i = 0; i < groups; ++i) {
-            multiply(memory, now.size(), f, {O_ * i / groups, O_ * (i + 1) / groups}, du,
-                     now.begin > 0);
+        for (std::int64_t p = 0; p < panels; ++p) {
+          for (std::int64_t block = 0; block < blocks; ++block) {
+            const Range outputs{O_ * block / blocks, O_ * (block + 1) / blocks};
+            const Range channels{p * algorithm_.panel, (p + 1) * algorithm_.panel};
+            const Frequencies<float> du(scratch.get(), outputs.size(), algorithm_.panel);
+            for (int f = 0; f < algorithm_.frequencies; ++f) {
+              multiply(memory, now.size(), f, outputs, channels, du, false);
+            }
+            restore(du, 1, outputs, channels, dweight, i > 0);
           }
         }
       }
-      first = now.end;
-    } while (first < rows());
-    restore(du, 1, dweight);
+    }
   }
 
  private:
@@ -128,30 +139,30 @@ class WeightGradient {
     algorithm_.transforms.transform_doutput_tiles(pixels, O_, to.dm.at(0, to_row), to.dm.stride);
   }
 
-  /// du[f][outputs][C] = (add ? du : 0) + dM^T V over a chunk's first `rows` rows.
-  void multiply(const Chunk& chunk, std::int64_t rows, int f, Range outputs, float* sums,
-                bool add) const {
+  /// du[f] [outputs, channels] = (add ? du[f] : 0) + dM^T V over a chunk's first `rows` rows.
+  void multiply(const Chunk& chunk, std::int64_t rows, int f, const Range& outputs,
+                const Range& channels, const Frequencies<float>& du, bool add) const {
     constexpr std::int64_t depth = 128;  // rows whose panel of V stays in a first-level cache
-    const Frequencies<float> du(sums, O_, padded_C_);
-    float* to = du.at(f, outputs.begin);
-    for (std::int64_t c = 0; c < padded_C_; c += algorithm_.panel) {
+    for (std::int64_t c = channels.begin; c < channels.end; c += algorithm_.panel) {
       std::int64_t row = 0;
       do {
         algorithm_.multiply({chunk.dm.at(f, row) + outputs.begin, 1, chunk.dm.row_stride},
                             outputs.size(), chunk.v.at(f, row) + c, chunk.v.row_stride,
-                            std::min(depth, rows - row), to + c, du.row_stride, add || row > 0);
+                            std::min(depth, rows - row), du.at(f, 0) + c - channels.begin,
+                            du.row_stride, add || row > 0);
         row += depth;
       } while (row < rows);
     }
   }
 
-  /// dweight = G^T dU G, dU the sum of the parts.
-  void restore(const float* sums, std::int64_t parts, float* dweight) const {
-    const Frequencies<float> du(const_cast<float*>(sums), O_, padded_C_);
-#pragma omp parallel for schedule(dynamic)
-    for (std::int64_t o = 0; o < O_; ++o) {
-      algorithm_.transforms.restore_weight(du.at(0, o), du.stride, parts, du_size(), C_,
-                                           dweight + o * taps * taps * C_);
+  /// A block of dweight = (add ? dweight : 0) + G^T dU G, dU the sum of `parts`.
+  void restore(const Frequencies<float>& du, std::int64_t parts, const Range& outputs,
+               const Range& channels, float* dweight, bool add) const {
+    for (std::int64_t o = outputs.begin; o < outputs.end; ++o) {
+      algorithm_.transforms.restore_weight(du.at(0, o - outputs.begin), du.stride, parts, du_size(),
+                                           std::min(channels.end, C_) - channels.begin,
+                                           dweight + o * taps * taps * C_ + channels.begin, C_,
+                                           add);
     }
   }
 
@@ -171,14 +182,14 @@ void conv2d_backward_weight(const T* input, const simd::Normalisation<float>* no
                             int output_side) {
   const WeightGradient<T> gradient(input, norm, doutput, g, output_side);
   // Parts of the tiles: enough to keep many threads busy, as long as their sums take little memory.
-  constexpr std::int64_t enough = 16, fewest = 4, words = 6 << 20, fewest_rows = 64;
+  constexpr std::int64_t enough = 16, fewest = 4, words = 2 << 20, fewest_rows = 64;
   const std::int64_t most =
       std::min({words / gradient.du_size(), gradient.rows() / fewest_rows, enough});
   const auto parts = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(most)));
   if (parts >= fewest) {
     gradient.by_tiles(parts, dweight);
   } else {
-    gradient.by_frequencies(dweight);
+    gradient.by_blocks(dweight);
   }
 }
 

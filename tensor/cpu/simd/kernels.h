@@ -99,9 +99,10 @@ struct WinogradKernels {
   void (*restore_output)(const float* from, std::int64_t stride, const float* bias, std::int64_t C,
                          T* to, std::int64_t row_stride, std::int64_t column_stride,
                          std::int64_t rows, std::int64_t columns) = nullptr;
-  /// to[tap][C] = G^T (sum over parts of from[f][c]) G
+  /// to[tap][c] = (add ? to[tap][c] : 0) + G^T (sum over parts of from[f][c]) G
   void (*restore_weight)(const float* from, std::int64_t stride, std::int64_t parts,
-                         std::int64_t part_stride, std::int64_t C, float* to) = nullptr;
+                         std::int64_t part_stride, std::int64_t C, float* to,
+                         std::int64_t tap_stride, bool add) = nullptr;
 };
 
 /// Passes of batch norm over a block of rows, x, y, dy and their like [rows, C], the others [C].

@@ -287,7 +287,8 @@ void restore_output(const float* from, std::int64_t stride, const float* bias, s
 
 template <class F>
 void restore_weight(const float* from, std::int64_t stride, std::int64_t parts,
-                    std::int64_t part_stride, std::int64_t C, float* to) {
+                    std::int64_t part_stride, std::int64_t C, float* to, std::int64_t tap_stride,
+                    bool add) {
   for_each_vector(
       C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
         using L = Transposed<typename F::WeightMatrix>;
@@ -299,7 +300,8 @@ void restore_weight(const float* from, std::int64_t stride, std::int64_t parts,
               return sum;
             },
             [&](int r, int s, const Vector& y) __attribute__((always_inline)) {
-              store(to + (r * F::taps + s) * C + c, y, lanes);
+              float* const at = to + (r * F::taps + s) * tap_stride + c;
+              store(at, add ? load(at, lanes) + y : y, lanes);
             });
       });
 }
