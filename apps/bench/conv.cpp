@@ -106,7 +106,8 @@ int main(int argc, char** argv) {
   app.add_option("--batch", options.batch, "Images")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 16));
-  app.add_option("--repeats", options.repeats, "Calls timed, after a first one; the median counts")
+  app.add_option("--repeats", options.repeats,
+                 "Calls timed at least, after a first one; the median counts")
       ->capture_default_str()
       ->check(CLI::Range(1, 100000));
   app.add_option("--threads", options.threads, "Threads; 0: all cores")

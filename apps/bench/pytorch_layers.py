@@ -22,12 +22,14 @@ LAYERS = [  # name, image size, channels in and out, kernel, stride, count in th
 
 
 def median_seconds(function, repeats):
+    """Of `repeats` calls, and of more until they take a tenth of a second in all; see timing.h."""
     times = []
-    for _ in range(repeats + 1):
+    function()
+    while len(times) < repeats or sum(times) < 0.1:
         begin = time.perf_counter()
         function()
         times.append(time.perf_counter() - begin)
-    return statistics.median(times[1:])
+    return statistics.median(times)
 
 
 @torch.no_grad()

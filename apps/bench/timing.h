@@ -14,15 +14,21 @@ inline double median(std::vector<double> values) {
   return *middle;
 }
 
-/// Seconds that each of `repeats` >= 1 calls of function() takes; a call before them warms up.
+/// Seconds that each of `repeats` >= 1 calls of function() takes, and of more calls until they take
+/// a tenth of a second in all, so that a short interruption cannot decide; a call before them warms
+/// up.
 template <class Function>
 std::vector<double> seconds_of(int repeats, const Function& function) {
+  constexpr double least_sum = 0.1;
   std::vector<double> seconds;
-  for (int i = 0; i <= repeats; ++i) {
+  double sum = 0;
+  function();
+  while (seconds.size() < static_cast<std::size_t>(repeats) || sum < least_sum) {
     const auto begin = std::chrono::steady_clock::now();
     function();
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-    if (i > 0) seconds.push_back(taken.count());
+    seconds.push_back(taken.count());
+    sum += taken.count();
   }
   return seconds;
 }

@@ -125,7 +125,7 @@ class Convolution {
   /// Whether outputs are written past the caches, which saves reading each line before it is
   /// written: whole lines, of more outputs than the caches would keep for their reader.
   bool can_stream() const {
-    constexpr std::int64_t line = 64, kept = std::int64_t{8} << 20;  // bytes
+    constexpr std::int64_t line = 64, kept = std::int64_t{4} << 20;  // bytes
     constexpr std::int64_t size = sizeof(T);
     const auto whole = [](std::int64_t bytes) { return bytes % line == 0; };
     return whole(kernels_.panel * size) && weight_.K % kernels_.panel == 0 &&
