@@ -1,7 +1,7 @@
 #include <type_traits>
 
-#include "tensor/cpu/bfloat16_product.h"
 #include "tensor/cpu/gemm.h"
+#include "tensor/cpu/product.h"
 #include "tensor/kernels.h"
 
 namespace gradus::cpu {
@@ -9,11 +9,11 @@ namespace gradus::cpu {
 template <class T, class Out>
 void matmul(const T* a, const T* b, Out* c, const MatmulGeometry& g) {
   for (std::int64_t i = 0; i < g.batch; ++i, a += g.m * g.k, b += g.k * g.n, c += g.m * g.n) {
-    if constexpr (std::is_same_v<T, BFloat16>) {
-      multiply_bfloat16(a, b, c, g);
+    if constexpr (std::is_same_v<T, double>) {
+      gemm<T>(g.transpose_a, g.transpose_b, g.m, g.n, g.k, g.scale, a, g.transpose_a ? g.m : g.k, b,
+              g.transpose_b ? g.k : g.n, T{0}, c, g.n);
     } else {
-      gemm<T>(g.transpose_a, g.transpose_b, g.m, g.n, g.k, static_cast<T>(g.scale), a,
-              g.transpose_a ? g.m : g.k, b, g.transpose_b ? g.k : g.n, T{0}, c, g.n);
+      multiply_blocked(a, b, c, g);
     }
   }
 }

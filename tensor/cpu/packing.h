@@ -4,6 +4,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "tensor/cpu/range.h"
@@ -61,6 +62,11 @@ inline void interleave_rows(const BFloat16* from, std::int64_t stride, std::int6
   if (rows == 1) {
     for (std::int64_t c = 0; c < columns; ++c) to[c] = {from[c], BFloat16(0.0f)};
   }
+}
+/// Words of float are single elements: rows are copied.
+inline void interleave_rows(const float* from, std::int64_t stride, std::int64_t rows,
+                            std::int64_t columns, float* to, std::int64_t to_stride) {
+  for (; rows > 0; --rows, from += stride, to += to_stride) std::copy_n(from, columns, to);
 }
 
 }  // namespace gradus::cpu

@@ -1,4 +1,4 @@
-#include "tensor/cpu/bfloat16_product.h"
+#include "tensor/cpu/product.h"
 
 #include <algorithm>
 #include <cstring>
@@ -9,15 +9,12 @@
 namespace gradus::cpu {
 namespace {
 
-using Word = simd::BFloat16Pair;
-constexpr std::int64_t per_word = simd::Packing<BFloat16>::per_word;
-
 /// Both factors are packed into words along the depth k: op(a) by rows, or by columns where it is
 /// transposed, and op(b) by panels. Each task multiplies a block of rows by a panel.
-template <class Out>
+template <class T, class Out>
 class Product {
  public:
-  Product(const BFloat16* a, const BFloat16* b, Out* c, const MatmulGeometry& g)
+  Product(const T* a, const T* b, Out* c, const MatmulGeometry& g)
       : kernels_(simd::kernels()),
         a_(a),
         b_(b),
@@ -56,15 +53,18 @@ class Product {
   }
 
  private:
+  using Word = simd::Word<T>;
+  static constexpr std::int64_t per_word = simd::Packing<T>::per_word;
+
   /// A row of op(a), [words of k]; or one word of each of its rows, [m].
   void pack_a(std::int64_t i, Word* to) const {
     if (g_.transpose_a) {
       const std::int64_t k = i * per_word;
       interleave_rows(a_ + k * g_.m, g_.m, std::min(per_word, g_.k - k), g_.m, to, g_.m);
     } else {
-      BFloat16* const elements = reinterpret_cast<BFloat16*>(to);
+      T* const elements = reinterpret_cast<T*>(to);
       std::copy_n(a_ + i * g_.k, g_.k, elements);
-      std::fill(elements + g_.k, elements + words_ * per_word, BFloat16(0.0f));
+      std::fill(elements + g_.k, elements + words_ * per_word, T(0.0f));
     }
   }
 
@@ -79,7 +79,7 @@ class Product {
     // Some columns at a time: rows of b at powers of two compete for the same places in a cache.
     constexpr std::int64_t most = 8;
     for (std::int64_t j = 0; j < count; j += most) {
-      const BFloat16* const from = b_ + (first + j) * g_.k;
+      const T* const from = b_ + (first + j) * g_.k;
       if (count - j >= most) {
         transpose_words(from, std::integral_constant<std::int64_t, most>{}, to + j);
       } else {
@@ -90,15 +90,17 @@ class Product {
 
   /// to[word][row] for some rows of b, [rows, k].
   template <class Rows>
-  void transpose_words(const BFloat16* from, Rows rows, Word* to) const {
+  void transpose_words(const T* from, Rows rows, Word* to) const {
     const std::int64_t whole = g_.k / per_word;
     for (std::int64_t w = 0; w < whole; ++w, to += kernels_.panel) {
       for (std::int64_t j = 0; j < rows; ++j) {
         std::memcpy(to + j, from + j * g_.k + w * per_word, sizeof(Word));
       }
     }
-    for (std::int64_t j = 0; whole < words_ && j < rows; ++j) {
-      to[j] = {from[j * g_.k + g_.k - 1], BFloat16(0.0f)};
+    if constexpr (per_word > 1) {
+      for (std::int64_t j = 0; whole < words_ && j < rows; ++j) {
+        to[j] = {from[j * g_.k + g_.k - 1], T(0.0f)};
+      }
     }
   }
 
@@ -109,19 +111,19 @@ class Product {
   /// c[rows][panel p]; `sums` has room for as much.
   void multiply(const Word* a, const Range& rows, const Word* b, std::int64_t p,
                 float* sums) const {
-    const simd::LeftMatrix<BFloat16> left =
-        g_.transpose_a ? simd::LeftMatrix<BFloat16>{a + rows.begin, 1, a_stride_}
-                       : simd::LeftMatrix<BFloat16>{a + rows.begin * a_stride_, a_stride_, 1};
+    const simd::LeftMatrix<T> left =
+        g_.transpose_a ? simd::LeftMatrix<T>{a + rows.begin, 1, a_stride_}
+                       : simd::LeftMatrix<T>{a + rows.begin * a_stride_, a_stride_, 1};
     Out* to = c_ + rows.begin * g_.n + p * kernels_.panel;
     const std::int64_t count = columns_of(p);
-    if constexpr (std::is_same_v<Out, BFloat16>) {
+    if constexpr (std::is_same_v<Out, T>) {
       if (g_.scale == 1) {
-        return kernels_.multiply_and_store<BFloat16>()(left, rows.size(), b, words_,
-                                                       {to, g_.n, count, nullptr, false});
+        return kernels_.multiply_and_store<T>()(left, rows.size(), b, words_,
+                                                {to, g_.n, count, nullptr, false});
       }
     }
-    kernels_.multiply<BFloat16>()(left, rows.size(), b, kernels_.panel, words_, sums,
-                                  kernels_.panel, false);
+    kernels_.multiply<T>()(left, rows.size(), b, kernels_.panel, words_, sums, kernels_.panel,
+                           false);
     const float scale = static_cast<float>(g_.scale);
     for (std::int64_t i = 0; i < rows.size(); ++i, to += g_.n, sums += kernels_.panel) {
       for (std::int64_t j = 0; j < count; ++j) to[j] = Out(scale * sums[j]);
@@ -129,8 +131,8 @@ class Product {
   }
 
   const simd::Kernels& kernels_;
-  const BFloat16* a_;
-  const BFloat16* b_;
+  const T* a_;
+  const T* b_;
   Out* c_;
   MatmulGeometry g_;
   std::int64_t words_;  // along the depth
@@ -140,12 +142,13 @@ class Product {
 
 }  // namespace
 
-template <class Out>
-void multiply_bfloat16(const BFloat16* a, const BFloat16* b, Out* c, const MatmulGeometry& g) {
-  if (g.m > 0 && g.n > 0) Product<Out>(a, b, c, g).run();
+template <class T, class Out>
+void multiply_blocked(const T* a, const T* b, Out* c, const MatmulGeometry& g) {
+  if (g.m > 0 && g.n > 0) Product<T, Out>(a, b, c, g).run();
 }
 
-template void multiply_bfloat16(const BFloat16*, const BFloat16*, float*, const MatmulGeometry&);
-template void multiply_bfloat16(const BFloat16*, const BFloat16*, BFloat16*, const MatmulGeometry&);
+template void multiply_blocked(const float*, const float*, float*, const MatmulGeometry&);
+template void multiply_blocked(const BFloat16*, const BFloat16*, float*, const MatmulGeometry&);
+template void multiply_blocked(const BFloat16*, const BFloat16*, BFloat16*, const MatmulGeometry&);
 
 }  // namespace gradus::cpu
