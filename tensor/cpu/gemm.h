@@ -1,5 +1,5 @@
-// The matrix product that matmul and conv2d share: OpenBLAS on one thread a tile, OpenMP over
-// tiles.
+// Matrix products by OpenBLAS, on one thread a tile, OpenMP over tiles: for float64's matmul and
+// the convolutions by the column matrix. product.h has the faster ones.
 #pragma once
 
 #include <cstdint>

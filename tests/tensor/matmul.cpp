@@ -70,7 +70,9 @@ TEST_CASE("NaN and infinity pass through a product") {
   CHECK(c[2] == 0);
 }
 
-TEST_CASE("matrix products of bfloat16 at each level of vector instructions" * cpu_only()) {
+TEST_CASE_TEMPLATE("matrix products at each level of vector instructions" * cpu_only(), T, float,
+                   BFloat16) {
+  const double rounding = dtype_of<T> == DType::bfloat16 ? 0x1p-8 : 0;
   for (const auto& [m, n, k] : sizes)
     for (const bool ta : {false, true})
       for (const bool tb : {false, true})
@@ -80,15 +82,15 @@ TEST_CASE("matrix products of bfloat16 at each level of vector instructions" * c
           CAPTURE(k);
           CAPTURE(ta);
           CAPTURE(tb);
-          const Tensor a = random_tensor<BFloat16>(ta ? Shape{2, k, m} : Shape{2, m, k}, 1);
-          const Tensor b = random_tensor<BFloat16>(tb ? Shape{2, n, k} : Shape{2, k, n}, 2);
+          const Tensor a = random_tensor<T>(ta ? Shape{2, k, m} : Shape{2, m, k}, 1);
+          const Tensor b = random_tensor<T>(tb ? Shape{2, n, k} : Shape{2, k, n}, 2);
           MatmulOptions options{.transpose_a = ta, .transpose_b = tb, .scale = scale};
           const Tensor expected = naive_matmul(a, b, options) * scale;
           at_each_simd_level([&] {
             options.output_dtype = {};
             const Tensor rounded = matmul(a, b, options);
-            CHECK(rounded.dtype() == DType::bfloat16);
-            CHECK(max_difference(rounded, expected) <= 0x1p-8 * max_abs(expected) + 2e-5);
+            CHECK(rounded.dtype() == dtype_of<T>);
+            CHECK(max_difference(rounded, expected) <= rounding * max_abs(expected) + 2e-5);
             options.output_dtype = DType::float32;
             CHECK(max_difference(matmul(a, b, options), expected) <= 2e-5);
           });
@@ -100,6 +102,13 @@ TEST_CASE_TEMPLATE("products do not depend on the number of threads" * cpu_only(
   const Tensor a = random_tensor<T>({2, 190, 210}, 1), b = random_tensor<T>({2, 210, 150}, 2);
   const auto op = [&] { return matmul(a, b); };
   CHECK(same_bits(with_threads(1, op), with_threads(2, op)));
+}
+
+TEST_CASE_TEMPLATE("equal rows have equal products, wherever they stand" * cpu_only(), T, float,
+                   BFloat16) {
+  const Tensor row = random_tensor<T>({1, 131}, 1), b = random_tensor<T>({131, 77}, 2);
+  const Tensor a = broadcast_to(row, {61, 131});
+  CHECK(same_bits(matmul(a, b), broadcast_to(matmul(row, b), {61, 77})));
 }
 
 TEST_CASE("matmul checks its arguments") {
