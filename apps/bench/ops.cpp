@@ -266,7 +266,8 @@ int main(int argc, char** argv) {
   app.add_option("--batch", options.batch, "Images a step (each in two views)")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 14));
-  app.add_option("--repeats", options.repeats, "Calls timed, after a first one; the fastest counts")
+  app.add_option("--repeats", options.repeats,
+                 "Calls timed at least, after a first one; the fastest counts")
       ->capture_default_str()
       ->check(CLI::Range(1, 100000));
   app.add_option("--threads", options.threads, "Threads; 0: all cores")
