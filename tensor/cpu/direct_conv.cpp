@@ -55,27 +55,32 @@ class Convolution {
     Word* const packed = reinterpret_cast<Word*>(weights.data<float>());
     const std::int64_t blocks = block_count(), unit = block_unit();
     const std::int64_t units = pixels() / unit;
-    const ThreadScratch scratch(in_place() ? 0 : divide_up(units, blocks) * unit * row_stride_);
+    const std::int64_t longest = divide_up(units, blocks) * unit;
+    const ThreadScratch columns_memory(in_place() ? 0 : longest * row_stride_);
+    const ThreadScratch offsets_memory(y_.contiguous(g_) ? 0 : longest * words_of_offset);
 #pragma omp parallel
     {
 #pragma omp for schedule(dynamic)
       for (std::int64_t p = 0; p < panels_; ++p) pack(p, packed + p * words_ * kernels_.panel);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic) nowait
       for (std::int64_t i = 0; i < blocks; ++i) {
         const Range block{units * i / blocks * unit, units * (i + 1) / blocks * unit};
         if (y_.zeros != nullptr) clear(block);
-        const Word* columns = gather(block, scratch.get());
+        const Word* columns = gather(block, columns_memory.get());
+        const Stored y = destination(block, offsets_memory.get());
         for (std::int64_t p = 0; p < panels_; ++p) {
-          multiply(columns, block, p, packed + p * words_ * kernels_.panel);
+          multiply(columns, block.size(), p, packed + p * words_ * kernels_.panel, y);
         }
-        if (streams_) std::atomic_thread_fence(std::memory_order_seq_cst);
       }
+      if (streams_) std::atomic_thread_fence(std::memory_order_seq_cst);
     }
   }
 
  private:
   using Word = simd::Word<T>;
+  using Stored = simd::StoredPanel<T>;
   static constexpr int per_word = simd::Packing<T>::per_word;
+  static constexpr std::int64_t words_of_offset = sizeof(std::int64_t) / sizeof(float);
 
   /// Whether a pixel's columns are its channels in the input.
   bool in_place() const {
@@ -162,20 +167,28 @@ class Convolution {
     return reinterpret_cast<const Word*>(to);
   }
 
-  /// The outputs of a block and of panel `p`, whose weights are `packed`.
-  void multiply(const Word* columns, const Range& block, std::int64_t p, const Word* packed) const {
-    const std::int64_t first = p * kernels_.panel;
-    const std::int64_t count = std::min<std::int64_t>(kernels_.panel, weight_.K - first);
-    const float* bias = bias_ == nullptr ? nullptr : bias_ + first;
-    const auto multiply_pixels = [&](T* to, std::int64_t pixels) {
-      kernels_.multiply_and_store<T>()({columns, row_stride_, 1}, pixels, packed, words_,
-                                       {to + first, y_.column, count, bias, streams_});
-      columns += pixels * row_stride_;
-    };
-    if (y_.contiguous(g_)) return multiply_pixels(y_.data + block.begin * y_.column, block.size());
+  /// Where the first panel of a block's outputs goes; `memory` is for their offsets.
+  Stored destination(const Range& block, float* memory) const {
+    if (y_.contiguous(g_)) {
+      return {y_.data + block.begin * y_.column, y_.column, 0, nullptr, streams_};
+    }
+    auto* const offsets = reinterpret_cast<std::int64_t*>(memory);
+    std::int64_t* next = offsets;
     for_each_row(g_, block, [&](std::int64_t n, std::int64_t h, const Range& w) {
-      multiply_pixels(y_.data + n * y_.image + h * y_.row + w.begin * y_.column, w.size());
+      const std::int64_t row = n * y_.image + h * y_.row;
+      for (std::int64_t i = w.begin; i < w.end; ++i) *next++ = row + i * y_.column;
     });
+    return {y_.data, 0, 0, nullptr, streams_, offsets};
+  }
+
+  /// The outputs of a block of pixels and of panel `p`, whose weights are `packed`.
+  void multiply(const Word* columns, std::int64_t pixels, std::int64_t p, const Word* packed,
+                Stored y) const {
+    const std::int64_t first = p * kernels_.panel;
+    y.data += first;
+    y.columns = std::min<std::int64_t>(kernels_.panel, weight_.K - first);
+    y.bias = bias_ == nullptr ? nullptr : bias_ + first;
+    kernels_.multiply_and_store<T>()({columns, row_stride_, 1}, pixels, packed, words_, y);
   }
 
   const simd::Kernels& kernels_;

@@ -29,7 +29,7 @@ class WeightGradient {
     for (std::int64_t i = 0; i < kernel_parts_; ++i) widest = std::max(widest, columns(i));
     columns_stride_ = spread(round_up(widest, kernels_.panel));
     // A block's columns take at most half of a second-level cache.
-    constexpr std::int64_t words = 128 * 1024, fewest_rows = 128, most_rows = 512;
+    constexpr std::int64_t words = 128 * 1024, fewest_rows = 128, most_rows = 256;
     block_rows_ = std::clamp(words / columns_stride_, fewest_rows, most_rows);
     // The right factor's rows are computed in whole panels: it had better be the one that has them.
     columns_left_ = widest % kernels_.panel != 0 && g.O % kernels_.panel == 0;
@@ -47,7 +47,7 @@ class WeightGradient {
         const Range panels = part_of(divide_up(g_.O, kernels_.panel), output_parts, i);
         const Range outputs{panels.begin * kernels_.panel,
                             std::min(panels.end * kernels_.panel, g_.O)};
-        accumulate({part_of(pixels(), pixel_parts_, part % pixel_parts_),
+        accumulate({pixel_part(part % pixel_parts_),
                     part_of(g_.kernel.height, kernel_parts_, part / pixel_parts_)},
                    outputs, scratch.get(), sums.data<float>() + part * sums_size_);
       }
@@ -74,6 +74,11 @@ class WeightGradient {
         std::max<std::int64_t>(g_.O / kernels_.panel, 1));
   }
 
+  /// Consists of whole words, but for the last part.
+  Range pixel_part(std::int64_t i) const {
+    const Range words = part_of(divide_up(pixels(), per_word), pixel_parts_, i);
+    return {words.begin * per_word, std::min(words.end * per_word, pixels())};
+  }
   std::int64_t pixels() const { return g_.N * g_.out_height * g_.out_width; }
   std::int64_t kernel_columns() const { return columns_of(g_, {0, g_.kernel.height}); }
   /// Of a part of the kernel.
@@ -105,16 +110,32 @@ class WeightGradient {
   /// What lies beyond the columns is multiplied, perhaps, but never read.
   Factor gather_columns(const ColumnBlock& block, float* memory) const {
     const std::int64_t columns = columns_of(g_, block.kernel_rows);
-    if constexpr (per_word == 1) {
+    Word* const words = reinterpret_cast<Word*>(memory);
+    if (words_in_rows()) {
+      gather_words(block.pixels, words);
+    } else if constexpr (per_word == 1) {
       im2col(input_, memory, g_, block, columns_stride_);
-      return {memory, columns, columns_stride_};
     } else {
       T* const rows = reinterpret_cast<T*>(memory + block_rows_ * columns_stride_);
       im2col(input_, rows, g_, block, columns_stride_);
-      Word* const words = reinterpret_cast<Word*>(memory);
       interleave_rows(rows, columns_stride_, block.pixels.size(), columns, words, columns_stride_);
-      return {words, columns, columns_stride_};
     }
+    return {words, columns, columns_stride_};
+  }
+
+  /// Whether the pixels of each word are of one row and read one pixel of the input each.
+  bool words_in_rows() const {
+    return g_.kernel == Size2(1) && g_.padding == Size2(0) && g_.out_width % per_word == 0;
+  }
+
+  /// The words of a block, straight from the input, where they are words_in_rows().
+  void gather_words(const Range& pixels, Word* to) const {
+    const std::int64_t step = g_.stride.width * g_.C;
+    for_each_row(g_, pixels, [&](std::int64_t n, std::int64_t p, const Range& q) {
+      const T* from = input_ + (n * g_.H + p * g_.stride.height) * g_.W * g_.C + q.begin * step;
+      interleave_rows(from, step, q.size(), g_.C, to, columns_stride_);
+      to += q.size() / per_word * columns_stride_;
+    });
   }
 
   Factor gather_doutput(const Range& block, const Range& outputs, float* memory) const {

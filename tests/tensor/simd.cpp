@@ -64,8 +64,10 @@ void check_product(std::int64_t rows, std::int64_t depth, bool transposed, bool 
   CHECK(largest <= 1e-6 * static_cast<double>(depth + 1));
 }
 
+/// Rows go one after the other or, `scattered`, the last one first.
 template <class T>
-void check_stored_product(std::int64_t rows, std::int64_t columns, bool with_bias, bool stream) {
+void check_stored_product(std::int64_t rows, std::int64_t columns, bool with_bias, bool stream,
+                          bool scattered) {
   constexpr int per_word = simd::Packing<T>::per_word;
   constexpr std::int64_t depth = 5, line = 64;
   const simd::Kernels& kernels = simd::kernels();
@@ -79,12 +81,17 @@ void check_stored_product(std::int64_t rows, std::int64_t columns, bool with_bia
   while (stream && reinterpret_cast<std::uintptr_t>(to) % line != 0) ++to;
   const auto* a_words = reinterpret_cast<const simd::Word<T>*>(a.data());
   const auto* b_words = reinterpret_cast<const simd::Word<T>*>(b.data());
-  kernels.multiply_and_store<T>()({a_words, depth, 1}, rows, b_words, depth,
-                                  {to, stride, columns, with_bias ? bias.data() : nullptr, stream});
+  std::vector<std::int64_t> offsets;
+  for (std::int64_t row = 0; row < rows; ++row) offsets.push_back((rows - 1 - row) * stride);
+  kernels.multiply_and_store<T>()(
+      {a_words, depth, 1}, rows, b_words, depth,
+      {to, scattered ? 0 : stride, columns, with_bias ? bias.data() : nullptr, stream,
+       scattered ? offsets.data() : nullptr});
   std::atomic_thread_fence(std::memory_order_seq_cst);
   double largest = 0;
   for (std::int64_t i = 0; i < rows * stride; ++i) {
-    const std::int64_t row = i / stride, j = i % stride;
+    const std::int64_t place = i / stride, j = i % stride;
+    const std::int64_t row = scattered ? rows - 1 - place : place;
     double expected = j < columns ? 0 : 7;
     if (j < columns && with_bias) expected = static_cast<double>(bias[static_cast<std::size_t>(j)]);
     for (std::int64_t k = 0; k < depth * per_word && j < columns; ++k) {
@@ -168,11 +175,13 @@ TEST_CASE_TEMPLATE("stored products are rounded sums at each level", T, float, B
     const std::int64_t panel = simd::kernels().panel;
     for (const std::int64_t rows : {0, 1, 3, 14, 29}) {
       for (const bool with_bias : {false, true}) {
-        for (const std::int64_t columns : {std::int64_t{1}, panel / 2, panel - 1, panel}) {
-          CAPTURE(columns);
-          check_stored_product<T>(rows, columns, with_bias, false);
+        for (const bool scattered : {false, true}) {
+          for (const std::int64_t columns : {std::int64_t{1}, panel / 2, panel - 1, panel}) {
+            CAPTURE(columns);
+            check_stored_product<T>(rows, columns, with_bias, false, scattered);
+          }
+          check_stored_product<T>(rows, panel, with_bias, true, scattered);
         }
-        check_stored_product<T>(rows, panel, with_bias, true);
       }
     }
   });
@@ -200,6 +209,9 @@ TEST_CASE_TEMPLATE("direct convolution matches its definition at each level", T,
       {{2, 5, 7, 8}, {11, 1, 1, 8}, {}},
       {{2, 5, 7, 9}, {11, 1, 1, 9}, {}},
       {{3, 7, 6, 5}, {4, 1, 1, 5}, {.stride = 2}},
+      {{3, 7, 8, 5}, {4, 1, 1, 5}, {.stride = 2}},
+      {{5, 33, 36, 6}, {7, 1, 1, 6}, {.stride = {1, 2}}},  // several parts of the pixels
+      {{5, 33, 37, 6}, {7, 1, 1, 6}, {.stride = {1, 2}}},
       {{2, 3, 4, 5}, {6, 1, 1, 5}, {.padding = {1, 2}}},
       {{2, 9, 8, 3}, {33, 3, 3, 3}, {.padding = 1}},
       {{3, 9, 7, 3},

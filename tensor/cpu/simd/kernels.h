@@ -46,14 +46,29 @@ using MultiplyPanel = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const 
                                std::int64_t c_stride, bool add);
 
 /// Where a product goes in the type of its factors: `columns` of a panel at most, rows `stride`
-/// elements apart. With `stream`, for whole panels and rows that begin at multiples of 64 bytes, it
-/// is written past the caches, in no order that other threads could rely on before a fence.
+/// elements apart or, unless that is null, at `offsets`. With `stream`, for whole panels and rows
+/// that begin at multiples of 64 bytes, it is written past the caches, in no order that other
+/// threads could rely on before a fence.
 template <class T>
 struct StoredPanel {
   T* data;
   std::int64_t stride, columns;
   const float* bias;  ///< [columns], or null
   bool stream;
+  const std::int64_t* offsets = nullptr;  ///< [rows], in elements
+
+  T* row(std::int64_t i) const { return data + (offsets == nullptr ? i * stride : offsets[i]); }
+
+  /// The rows from `first` on.
+  StoredPanel from_row(std::int64_t first) const {
+    StoredPanel rest = *this;
+    if (offsets == nullptr) {
+      rest.data += first * stride;
+    } else {
+      rest.offsets += first;
+    }
+    return rest;
+  }
 };
 
 /// y [rows, columns] = a [rows, depth] b [depth, panel] + bias, with sums in float.

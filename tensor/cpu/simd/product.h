@@ -152,16 +152,17 @@ struct MultiplyAndStoreRows {
       sum[r][1] = bias[1];
     });
     accumulate_product<T, rows>(a, b, panel, depth, sum);
-    T* to = y.data;
     if (y.stream) {
       unroll<rows>([&](auto r) __attribute__((always_inline)) {
-        stream_sum(to + r * y.stride, sum[r][0]);
-        stream_sum(to + r * y.stride + width, sum[r][1]);
+        T* const to = y.row(r);
+        stream_sum(to, sum[r][0]);
+        stream_sum(to + width, sum[r][1]);
       });
     } else {
       unroll<rows>([&](auto r) __attribute__((always_inline)) {
-        store(to + r * y.stride, sum[r][0], y.columns);
-        if (more > 0) store(to + r * y.stride + width, sum[r][1], more);
+        T* const to = y.row(r);
+        store(to, sum[r][0], y.columns);
+        if (more > 0) store(to + width, sum[r][1], more);
       });
     }
   }
@@ -212,10 +213,8 @@ void multiply_and_store(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>
   static constexpr FunctionsOfRows<MultiplyAndStoreRows<T>, Function, most> multiply;
   for_each_part<most>(
       rows, [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
-        StoredPanel<T> part = y;
-        part.data += begin * y.stride;
         multiply(end - begin)({a.data + begin * a.row_stride, a.row_stride, a.step}, b, depth,
-                              part);
+                              y.from_row(begin));
       });
 }
 
