@@ -217,6 +217,11 @@ class Comparison:
         rows = [[f"step of batch {batch}, fp32: {count}",
                  f"{statistics.median(r['seconds'] for r in times):.3f} s"]
                 for count, times in (("1 thread", one), (f"{n} threads", all_))]
+        serial = [b["serial_share"] for b in all_ if "serial_share" in b]
+        if serial:
+            rows.append(["serial code: outside parallel regions, of the step's time",
+                         " to ".join(f"{100 * share:.1f} %" for share in
+                                     dict.fromkeys((min(serial), max(serial))))])
         rows += [["speed-up", spread(speedups)],
                  ["serial share by Amdahl's law", spread(amdahl)],
                  [f"threads at work on average, of {n}", spread(busy)],

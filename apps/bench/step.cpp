@@ -9,8 +9,10 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <vector>
 
+#include "apps/bench/parallel_time.h"
 #include "apps/bench/timing.h"
 #include "autograd/ops.h"
 #include "nn/vicreg_loss.h"
@@ -39,21 +41,36 @@ std::int64_t peak_resident() {
   return std::int64_t{usage.ru_maxrss} * 1024;
 }
 
-/// What compare.py reads. `seconds` of each step timed, `cpu_seconds` of all threads in all of
-/// them.
-nlohmann::ordered_json to_json(const std::vector<double>& seconds, double cpu_seconds,
-                               const MemoryStats& memory, std::size_t saved) {
-  const double sum = std::accumulate(seconds.begin(), seconds.end(), 0.0);
-  return {{"seconds", bench::median(seconds)},
-          {"least_seconds", *std::min_element(seconds.begin(), seconds.end())},
-          {"busy_threads", cpu_seconds / sum},  // the mean number of threads at work
-          {"peak_resident", peak_resident()},
-          {"peak_tensors", memory.peak_in_use},
-          {"saved_for_backward", saved}};
+/// Of the steps timed.
+struct Times {
+  std::vector<double> seconds;     ///< of each
+  double cpu_seconds = 0;          ///< of all threads in all of them
+  std::optional<double> parallel;  ///< seconds in parallel regions, if known
+
+  double sum() const { return std::accumulate(seconds.begin(), seconds.end(), 0.0); }
+  double least() const { return *std::min_element(seconds.begin(), seconds.end()); }
+  /// Of the time, the part in which no parallel region ran.
+  std::optional<double> serial_share() const {
+    if (!parallel) return {};
+    return 1 - *parallel / sum();
+  }
+};
+
+/// What compare.py reads.
+nlohmann::ordered_json to_json(const Times& times, const MemoryStats& memory, std::size_t saved) {
+  nlohmann::ordered_json json{
+      {"seconds", bench::median(times.seconds)},
+      {"least_seconds", times.least()},
+      {"busy_threads", times.cpu_seconds / times.sum()},  // the mean number of threads at work
+      {"peak_resident", peak_resident()},
+      {"peak_tensors", memory.peak_in_use},
+      {"saved_for_backward", saved}};
+  if (const auto share = times.serial_share()) json["serial_share"] = *share;
+  return json;
 }
 
-void print_figures(const Options& options, const std::vector<double>& seconds,
-                   const MemoryStats& memory, std::size_t saved, double loss) {
+void print_figures(const Options& options, const Times& times, const MemoryStats& memory,
+                   std::size_t saved, double loss) {
   const auto mebibytes = [](auto bytes) { return static_cast<double>(bytes) / 0x1p20; };
   fmt::print(
       "batch {}, {}{}: median {} {:.4f} s (least {:.4f}), peak of tensors {:.0f} MiB (saved for "
@@ -64,9 +81,8 @@ void print_figures(const Options& options, const std::vector<double>& seconds,
       options.bf16   ? ", bf16"
       : options.tf32 ? ", TF32"
                      : ", fp32",
-      options.forward ? "evaluation" : "step", bench::median(seconds),
-      *std::min_element(seconds.begin(), seconds.end()), mebibytes(memory.peak_in_use),
-      mebibytes(saved), mebibytes(peak_resident()));
+      options.forward ? "evaluation" : "step", bench::median(times.seconds), times.least(),
+      mebibytes(memory.peak_in_use), mebibytes(saved), mebibytes(peak_resident()));
   if (!options.forward) fmt::print(", loss {:.4f}", loss);
 }
 
@@ -105,31 +121,39 @@ void run(const Options& options) {
   model.train(!options.forward);
   RepeatedWork work(options.eager ? Device::cpu : device,
                     options.forward ? std::function<void()>(evaluate) : train);
-  std::vector<double> seconds;
+  Times times;
   std::clock_t cpu_begin = 0;
+  double parallel_begin = 0;
   std::uint64_t allocations_before_last = 0;
   const int warm_up = device == Device::cuda ? 4 : 1;  // a GPU's step is captured in the third
   for (int i = 0; i < warm_up + options.steps; ++i) {
-    if (i == warm_up) cpu_begin = std::clock();
+    if (i == warm_up) {
+      cpu_begin = std::clock();
+      parallel_begin = bench::parallel_seconds().value_or(0);
+    }
     allocations_before_last = memory_stats(device).system_allocations;
     const auto begin = std::chrono::steady_clock::now();
     if (!options.forward) adam.prepare(2e-4);
     work.run();
     synchronize(device);
-    seconds.push_back(
+    times.seconds.push_back(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
-  const double cpu_seconds = static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC;
-  seconds.erase(seconds.begin(), seconds.begin() + warm_up);
+  times.cpu_seconds = static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC;
+  if (const auto parallel = bench::parallel_seconds()) times.parallel = *parallel - parallel_begin;
+  times.seconds.erase(times.seconds.begin(), times.seconds.begin() + warm_up);
   const MemoryStats memory = memory_stats(device);
   if (options.json) {
-    fmt::print("{}\n", to_json(seconds, cpu_seconds, memory, saved).dump());
+    fmt::print("{}\n", to_json(times, memory, saved).dump());
     return;
   }
-  print_figures(options, seconds, memory, saved, last_loss.item<float>());
-  if (device == Device::cpu)
+  print_figures(options, times, memory, saved, last_loss.item<float>());
+  if (device == Device::cpu) {
+    if (const auto share = times.serial_share())
+      fmt::print(", {:.1f} % outside parallel regions", 100 * *share);
     fmt::print(", {} blocks taken from the system in the last step",
                memory.system_allocations - allocations_before_last);
+  }
   if (device == Device::cuda)
     fmt::print(", {}", work.replays() ? "replayed as a graph" : "kernel by kernel");
   fmt::print("{}{}\n", work.failure().empty() ? "" : ": ", work.failure());
