@@ -64,7 +64,9 @@ std::vector<std::pair<std::string, AugmentOptions>> cases() {
 int main(int argc, char** argv) {
   CLI::App app("Augmented 32x32 views a second on one core");
   double seconds = 1.0;
-  app.add_option("--seconds", seconds, "Processor time for each case")->capture_default_str();
+  app.add_option("--seconds", seconds, "Processor time for each case")
+      ->check(CLI::Range(0.001, 3600.0))
+      ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
 
   std::vector<std::uint8_t> images(1000 * image_bytes);

@@ -1,0 +1,80 @@
+// The benchmarks run and report what compare.py reads; how fast they are is not tested.
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/apps/programs.h"
+
+namespace {
+
+using namespace gradus::test;
+using nlohmann::json;
+
+CommandResult run_benchmark(const std::string& name, const Arguments& arguments) {
+  return run_command(GRADUS_BINARY_DIR "/apps/bench/" + name, arguments);
+}
+
+json figures_of(const std::string& name, const Arguments& arguments) {
+  const CommandResult result = run_benchmark(name, arguments + Arguments{"--json"});
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  return json::parse(result.output);
+}
+
+bool is_positive(const json& figure) { return figure.get<double>() > 0; }
+
+}  // namespace
+
+TEST_CASE("bench: step reports times, memory and the serial share") {
+  for (const Arguments& precision : {Arguments{}, Arguments{"--bf16"}}) {
+    const json step = figures_of("step", Arguments{"2", "1", "2"} + precision);
+    for (const char* name : {"seconds", "least_seconds", "busy_threads"}) {
+      CHECK(is_positive(step.at(name)));
+    }
+    CHECK(step.at("saved_for_backward") < step.at("peak_tensors"));
+    CHECK(step.at("peak_tensors") < step.at("peak_resident"));
+#if defined(__GNUC__) && !defined(__clang__)  // whose parallel regions it sees
+    CHECK(is_positive(step.at("serial_share")));
+    CHECK(step.at("serial_share") < 1);
+#endif
+  }
+  const json forward = figures_of("step", {"2", "1", "1", "--forward"});
+  CHECK(is_positive(forward.at("seconds")));
+  CHECK(forward.at("saved_for_backward") == 0);
+}
+
+TEST_CASE("bench: conv times each layer's passes") {
+  const json layers =
+      figures_of("conv", {"--batch", "1", "--repeats", "1", "--threads", "1"}).at("layers");
+  CHECK(layers.size() == 11);
+  for (const json& layer : layers) {
+    CHECK(is_positive(layer.at("forward")));
+    CHECK(is_positive(layer.at("backward_weight")));
+    CHECK(layer.contains("backward_input") == (layer.at("layer") != "stem 3x3"));
+  }
+}
+
+TEST_CASE("bench: ops measures peaks, and operations against them") {
+  const json ops = figures_of("ops", {"--batch", "2", "--repeats", "1", "--threads", "1"});
+  for (const char* peak : {"fp32_core", "bf16", "read", "triad"}) {
+    CHECK(is_positive(ops.at("peaks").at(peak)));
+  }
+  CHECK(ops.at("operations").size() > 10);
+  for (const json& operation : ops.at("operations")) CHECK(is_positive(operation.at("of_peak")));
+}
+
+TEST_CASE("bench: impossible options are refused") {
+  const auto check = [](const std::string& name, const Arguments& arguments,
+                        const std::string& part) {
+    const CommandResult result = run_benchmark(name, arguments);
+    INFO("output: ", result.output);
+    CHECK(result.exit_code != 0);
+    CHECK(contains(result.output, part));
+  };
+  for (const char* name : {"step", "conv", "ops", "augment"}) {
+    check(name, {"--no-such-option"}, "--no-such-option");
+  }
+  check("step", {"1"}, "not in range 2 to 65536");
+  check("conv", {"--batch", "0"}, "not in range 1 to 65536");
+  check("augment", {"--seconds", "-1"}, "not in range");
+}
