@@ -38,6 +38,9 @@ void gather_filters(const WeightView& w, std::int64_t p, int panel, std::int64_t
       for (std::int64_t j = 0; j < count; ++j) std::copy_n(x + j * w.j_stride, ks, filter(j));
     } else {
       for (std::int64_t k = 0; k < ks; ++k) {
+        // The line of the next channels, which are transformed next: too far away for the
+        // processor to expect it.
+        __builtin_prefetch(x + k * w.k_stride + input_group);
         for (std::int64_t j = 0; j < count; ++j) filter(j)[k] = x[k * w.k_stride + j * w.j_stride];
       }
     }
@@ -161,7 +164,8 @@ class Convolution {
     const std::int64_t groups = divide_up(weight_.J, input_group);
     Tensor weights = scratch_words({panels(), u_size()});
     Word* const u = reinterpret_cast<Word*>(weights.data<float>());
-#pragma omp parallel for collapse(2) schedule(dynamic)
+    // A thread takes some groups in a row, of which each prefetches the next one's weights.
+#pragma omp parallel for collapse(2) schedule(dynamic, 4)
     for (std::int64_t p = 0; p < panels(); ++p) {
       for (std::int64_t i = 0; i < groups; ++i) {
         transform_weight(p, i * input_group, u + p * u_size());
