@@ -26,6 +26,11 @@ SECTIONS = ("step", "forward", "memory", "layers", "scaling")
 LAYOUTS = {"NCHW": [], "channels_last": ["--channels-last"]}
 FP32 = {f"fp32, {name}": options for name, options in LAYOUTS.items()}
 BF16 = {f"bf16, {name}": [*options, "--bf16"] for name, options in LAYOUTS.items()}
+TITLE = """# Gradus beside PyTorch on the CPU
+
+Ratio: Gradus's time or memory divided by PyTorch's; below 1, Gradus needs less.
+
+"""
 PASSES = {"forward": "forward", "backward_input": "dinput", "backward_weight": "dweight"}
 
 
@@ -288,8 +293,8 @@ def main():
                     for section in SECTIONS if section in args.only]
         total, busy, own = (after - b for after, b in zip(processor_seconds(), before))
         others = 100 * max(busy - own, 0) / total
-        text = (f"{comparison.circumstances()}- other programs had {others:.0f} % of the processor "
-                f"time meanwhile\n{''.join(sections)}")
+        text = (f"{TITLE}{comparison.circumstances()}- other programs had {others:.0f} % of the "
+                f"processor time meanwhile\n{''.join(sections)}")
         print(text, end="")
         if args.output:
             args.output.write_text(text)

@@ -14,6 +14,7 @@ namespace parallel_time {
 
 inline double seconds = 0;
 inline bool known = false;  // a region was seen: other compilers may call another function
+inline thread_local bool within = false;  // a region that this thread opened
 
 }  // namespace parallel_time
 
@@ -33,9 +34,11 @@ void GOMP_parallel(void (*region)(void*), void* data, unsigned threads, unsigned
   using namespace gradus::bench;
   using Clock = std::chrono::steady_clock;
   static const auto run = reinterpret_cast<decltype(&GOMP_parallel)>(dlsym(RTLD_NEXT, __func__));
-  if (omp_in_parallel() != 0) return run(region, data, threads, flags);
+  if (parallel_time::within || omp_in_parallel() != 0) return run(region, data, threads, flags);
   const auto begin = Clock::now();
+  parallel_time::within = true;
   run(region, data, threads, flags);
+  parallel_time::within = false;
   parallel_time::seconds += std::chrono::duration<double>(Clock::now() - begin).count();
   parallel_time::known = true;
 }

@@ -1,7 +1,9 @@
 // Winograd's gradient of the weights: one matrix product over the tiles for each frequency.
 #include <algorithm>
 #include <bit>
+#include <vector>
 
+#include "tensor/cpu/parallel.h"
 #include "tensor/cpu/winograd.h"
 #include "tensor/cpu/winograd_tiles.h"
 
@@ -61,43 +63,26 @@ class WeightGradient {
     }
   }
 
-  /// For many weights: all threads transform a chunk of the tiles, then share out the weights in
-  /// blocks, whose sums over the chunk stay in a cache until they are transformed back.
-  void by_blocks(float* dweight) const {
-    constexpr std::int64_t words = 5 << 19;  // of a chunk: a share of a last-level cache
-    const std::int64_t fit = words / (algorithm_.frequencies * (padded_C_ + O_));
-    const std::int64_t chunks =
-        std::max<std::int64_t>(divide_up(rows(), std::max<std::int64_t>(fit, 1)), 1);
-    const std::int64_t most = divide_up(rows(), chunks);
-    Tensor transformed = scratch_words({chunk_size(most)});
-    const Chunk memory = chunk_in(transformed.data<float>(), most);
-    const std::int64_t panels = padded_C_ / algorithm_.panel;
-    const std::int64_t most_outputs = 4 * algorithm_.rows;
-    const std::int64_t blocks = divide_up(O_, most_outputs);  // of a panel
-    const ThreadScratch scratch(
-        Frequencies<float>::size(algorithm_.frequencies, most_outputs, algorithm_.panel));
-    for (std::int64_t i = 0; i < chunks; ++i) {
-      const Range now{rows() * i / chunks, rows() * (i + 1) / chunks};
-#pragma omp parallel
-      {
-#pragma omp for schedule(dynamic)
-        for (std::int64_t row = now.begin; row < now.end; ++row) {
-          transform(row, row - now.begin, memory);
-        }
-#pragma omp for collapse(2) schedule(dynamic)
-        for (std::int64_t p = 0; p < panels; ++p) {
-          for (std::int64_t block = 0; block < blocks; ++block) {
-            const Range outputs{O_ * block / blocks, O_ * (block + 1) / blocks};
-            const Range channels{p * algorithm_.panel, (p + 1) * algorithm_.panel};
-            const Frequencies<float> du(scratch.get(), outputs.size(), algorithm_.panel);
-            for (int f = 0; f < algorithm_.frequencies; ++f) {
-              multiply(memory, now.size(), f, outputs, channels, du, false);
-            }
-            restore(du, 1, outputs, channels, dweight, i > 0);
-          }
-        }
-      }
+  /// For more weights: parts of the tiles, each summed chunk by chunk, block by block. If the
+  /// threads can share out the parts evenly, each takes its own, whose transformed tiles never
+  /// leave its caches: what another core wrote is slow to read where cores share no cache.
+  /// Otherwise all threads work on each part. Either way the sums are the same.
+  void by_blocks(std::int64_t parts, float* dweight) const {
+    const std::int64_t weights = O_ * taps * taps * C_;
+    Tensor others = scratch_words({parts - 1, weights});
+    const auto sums = [&, from = others.data<float>()](std::int64_t part) {
+      return part == 0 ? dweight : from + (part - 1) * weights;
+    };
+    const int threads = parts % omp_get_max_threads() == 0 ? omp_get_max_threads() : 1;
+    const std::int64_t most = divide_up(rows(), parts);
+    std::vector<BlockMemory> memory;
+    for (int i = 0; i < threads; ++i) memory.emplace_back(*this, chunk_rows(most, parts));
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (std::int64_t part = 0; part < parts; ++part) {
+      sum_blocks({rows() * part / parts, rows() * (part + 1) / parts},
+                 memory[static_cast<std::size_t>(omp_get_thread_num())], sums(part));
     }
+    if (parts > 1) add_parts(others.data<float>(), parts - 1, weights, dweight);
   }
 
  private:
@@ -116,6 +101,75 @@ class WeightGradient {
   Chunk chunk_in(float* memory, std::int64_t rows) const {
     return {{memory, rows, padded_C_},
             {memory + Transformed::size(algorithm_.frequencies, rows, padded_C_), rows, O_}};
+  }
+
+  /// A chunk's transformed tiles, and sums of a block for each thread that works on it.
+  struct BlockMemory {
+    BlockMemory(const WeightGradient& owner, std::int64_t rows)
+        : chunk_rows(rows),
+          transformed(scratch_words({owner.chunk_size(rows)})),
+          chunk(owner.chunk_in(transformed.template data<float>(), rows)),
+          sums(Frequencies<float>::size(owner.algorithm_.frequencies, owner.block_outputs(),
+                                        owner.algorithm_.panel)) {}
+    std::int64_t chunk_rows;
+    Tensor transformed;
+    Chunk chunk;
+    ThreadScratch sums;
+  };
+
+  /// Of a block of weights, whose other side is a panel of input channels.
+  std::int64_t block_outputs() const { return 4 * algorithm_.rows; }
+
+  /// Rows of the chunks, nearly equal, of a part of `rows`: together they take a share of a
+  /// last-level cache.
+  std::int64_t chunk_rows(std::int64_t rows, std::int64_t parts) const {
+    const std::int64_t words = parts > 1 ? 15 << 17 : 5 << 19;
+    const std::int64_t fit = words / (algorithm_.frequencies * (padded_C_ + O_));
+    const std::int64_t chunks = divide_up(rows, std::max<std::int64_t>(fit, 1));
+    return divide_up(rows, std::max<std::int64_t>(chunks, 1));
+  }
+
+  /// dweight = its part from the tiles of a range of rows. Chunk by chunk they are transformed,
+  /// then the weights are shared out in blocks, whose sums over the chunk stay in a cache until
+  /// they are transformed back. Called within a parallel region, one thread does it all.
+  void sum_blocks(const Range& range, const BlockMemory& memory, float* dweight) const {
+    const std::int64_t panels = padded_C_ / algorithm_.panel;
+    const std::int64_t blocks = divide_up(O_, block_outputs());  // of a panel
+    std::int64_t begin = range.begin;
+    do {  // at least once: the sum over no tiles is zero
+      const Range now{begin, std::min(begin + memory.chunk_rows, range.end)};
+#pragma omp parallel
+      {
+#pragma omp for schedule(dynamic)
+        for (std::int64_t row = now.begin; row < now.end; ++row) {
+          transform(row, row - now.begin, memory.chunk);
+        }
+#pragma omp for collapse(2) schedule(dynamic)
+        for (std::int64_t p = 0; p < panels; ++p) {
+          for (std::int64_t block = 0; block < blocks; ++block) {
+            const Range outputs{O_ * block / blocks, O_ * (block + 1) / blocks};
+            const Range channels{p * algorithm_.panel, (p + 1) * algorithm_.panel};
+            const Frequencies<float> du(memory.sums.get(), outputs.size(), algorithm_.panel);
+            for (int f = 0; f < algorithm_.frequencies; ++f) {
+              multiply(memory.chunk, now.size(), f, outputs, channels, du, false);
+            }
+            restore(du, 1, outputs, channels, dweight, begin > range.begin);
+          }
+        }
+      }
+      begin = now.end;
+    } while (begin < range.end);
+  }
+
+  /// to += the sum of `parts` arrays of `size`, in order.
+  static void add_parts(const float* from, std::int64_t parts, std::int64_t size, float* to) {
+    parallel_blocks(size, elementwise_grain / 4, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t part = 0; part < parts; ++part) {
+        const float* x = from + part * size;
+#pragma omp simd
+        for (std::int64_t i = begin; i < end; ++i) to[i] += x[i];
+      }
+    });
   }
 
   /// Pointers to the pixels of the tiles of a row, null beyond the last tile.
@@ -183,14 +237,12 @@ void conv2d_backward_weight(const T* input, const simd::Normalisation<float>* no
   const WeightGradient<T> gradient(input, norm, doutput, g, output_side);
   // Parts of the tiles: enough to keep many threads busy, as long as their sums take little memory.
   constexpr std::int64_t enough = 16, fewest = 4, words = 2 << 20, fewest_rows = 64;
-  const std::int64_t most =
-      std::min({words / gradient.du_size(), gradient.rows() / fewest_rows, enough});
-  const auto parts = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(most)));
-  if (parts >= fewest) {
-    gradient.by_tiles(parts, dweight);
-  } else {
-    gradient.by_blocks(dweight);
-  }
+  const std::int64_t most_by_rows = std::min(gradient.rows() / fewest_rows, enough);
+  const auto parts = static_cast<std::int64_t>(std::bit_floor(
+      static_cast<std::uint64_t>(std::min(words / gradient.du_size(), most_by_rows))));
+  if (parts >= fewest) return gradient.by_tiles(parts, dweight);
+  const bool in_parts = most_by_rows >= fewest && g.O * taps * taps * g.C * (fewest - 1) <= words;
+  gradient.by_blocks(in_parts ? fewest : 1, dweight);
 }
 
 template void conv2d_backward_weight(const float*, const simd::Normalisation<float>*, const float*,
