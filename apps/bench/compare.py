@@ -7,7 +7,7 @@
 
 Programs run in turns (Gradus, PyTorch, Gradus, ...), a process each, which warms up and reports its
 median. A ratio is Gradus's time or memory divided by PyTorch's: the median over the rounds, and
-their range; below 1 Gradus is better. An uncounted first round tries PyTorch's memory layouts (and,
+their range; below 1 Gradus is better. Uncounted rounds first try PyTorch's memory layouts (and,
 beside our bfloat16, its float32 as well as its autocast); the fastest goes on and is named. This
 script needs only Python's standard library; the PyTorchs need torchvision and numpy.
 """
@@ -74,15 +74,17 @@ class PyTorch:
     def step(self, options):
         return self.run("pytorch_vicreg.py", "--step-time", *options)
 
-    def best(self, variants, options, key):
-        """Tries the variants: the name of the one with the least `key`, and that figure. One that
-        fails, as bfloat16 may in an old version, is out."""
+    def best(self, variants, options, key, tries=1):
+        """Tries the variants in turns: the name of the one with the least `key`, and that figure.
+        One that fails, as bfloat16 may in an old version, is out."""
         figures, failures = {}, []
-        for name, more in variants.items():
-            try:
-                figures[name] = self.step([*options, *more])[key]
-            except Failure as failure:
-                failures.append(failure)
+        for _ in range(tries):
+            for name, more in variants.items():
+                try:
+                    figure = self.step([*options, *more])[key]
+                    figures[name] = min(figure, figures.get(name, figure))
+                except Failure as failure:
+                    failures.append(failure)
         if not figures:
             raise failures[0]
         return min(figures.items(), key=lambda item: item[1])
@@ -125,7 +127,8 @@ class Comparison:
     def race(self, what, batch, ours, theirs, variants):
         """A row of times: a probing round, then the rounds that count."""
         options = ["--batch-size", batch, "--steps", self.steps, *theirs]
-        winners = [p.best(variants, options, "seconds")[0] for p in self.pytorches]
+        tries = 1 if self.args.quick else 2  # on a machine whose speed drifts
+        winners = [p.best(variants, options, "seconds", tries)[0] for p in self.pytorches]
         times = []  # of each round: Gradus, then each PyTorch
         for _ in range(self.rounds):
             times.append([self.ours(batch, self.steps, ours)["seconds"],
