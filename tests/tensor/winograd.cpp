@@ -159,7 +159,8 @@ TEST_CASE("Winograd convolution of bfloat16 loses no more than roundings explain
        {Case{1, 1, 1, 16, 16, 1}, Case{3, 5, 7, 17, 33, 1}, Case{3, 7, 5, 16, 31, {2, 0}},
         Case{2, 6, 6, 1, 1, 1}, Case{5, 9, 12, 70, 65, 1}, Case{0, 5, 5, 16, 16, 1},
         Case{4, 16, 16, 64, 64, 1}, Case{16, 4, 4, 256, 256, 1}, Case{3, 9, 7, 17, 33, 1, 2},
-        Case{4, 16, 16, 64, 128, 1, 2}}) {
+        Case{4, 16, 16, 64, 128, 1, 2}, Case{33, 16, 16, 128, 128, 1},
+        Case{33, 32, 32, 64, 128, 1, 2}}) {
     const Conv2dGeometry g = c.geometry();
     CAPTURE(c.H);
     CAPTURE(c.C);
