@@ -125,7 +125,7 @@ class Comparison:
         return ["", "Gradus", *(cell for p in self.pytorches for cell in (p.name, "ratio"))]
 
     def race(self, what, batch, ours, theirs, variants):
-        """A row of times: a probing round, then the rounds that count."""
+        """A row of times: probing rounds, then the rounds that count."""
         options = ["--batch-size", batch, "--steps", self.steps, *theirs]
         tries = 1 if self.args.quick else 2  # on a machine whose speed drifts
         winners = [p.best(variants, options, "seconds", tries)[0] for p in self.pytorches]

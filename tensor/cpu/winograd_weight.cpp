@@ -3,7 +3,6 @@
 #include <bit>
 #include <vector>
 
-#include "tensor/cpu/parallel.h"
 #include "tensor/cpu/winograd.h"
 #include "tensor/cpu/winograd_tiles.h"
 
@@ -82,7 +81,9 @@ class WeightGradient {
       sum_blocks({rows() * part / parts, rows() * (part + 1) / parts},
                  memory[static_cast<std::size_t>(omp_get_thread_num())], sums(part));
     }
-    if (parts > 1) add_parts(others.data<float>(), parts - 1, weights, dweight);
+    for (std::int64_t part = 1; part < parts; ++part) {
+      add_scaled(1.0f, sums(part), dweight, weights);
+    }
   }
 
  private:
@@ -120,8 +121,8 @@ class WeightGradient {
   /// Of a block of weights, whose other side is a panel of input channels.
   std::int64_t block_outputs() const { return 4 * algorithm_.rows; }
 
-  /// Rows of the chunks, nearly equal, of a part of `rows`: together they take a share of a
-  /// last-level cache.
+  /// Rows of the chunks, nearly equal, of a part of `rows`. A chunk takes a share of a last-level
+  /// cache, a smaller one if there may be several at a time.
   std::int64_t chunk_rows(std::int64_t rows, std::int64_t parts) const {
     const std::int64_t words = parts > 1 ? 15 << 17 : 5 << 19;
     const std::int64_t fit = words / (algorithm_.frequencies * (padded_C_ + O_));
@@ -159,17 +160,6 @@ class WeightGradient {
       }
       begin = now.end;
     } while (begin < range.end);
-  }
-
-  /// to += the sum of `parts` arrays of `size`, in order.
-  static void add_parts(const float* from, std::int64_t parts, std::int64_t size, float* to) {
-    parallel_blocks(size, elementwise_grain / 4, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t part = 0; part < parts; ++part) {
-        const float* x = from + part * size;
-#pragma omp simd
-        for (std::int64_t i = begin; i < end; ++i) to[i] += x[i];
-      }
-    });
   }
 
   /// Pointers to the pixels of the tiles of a row, null beyond the last tile.
