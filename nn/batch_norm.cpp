@@ -1,6 +1,7 @@
 #include "nn/batch_norm.h"
 
 #include "autograd/checkpoint.h"
+#include "tensor/repeated_work.h"
 
 namespace gradus::nn {
 
@@ -84,7 +85,11 @@ void BatchNorm::track(const BatchStatistics& statistics, std::int64_t rows) {
   if (recomputing()) return;  // this batch was counted the first time
   // A buffer that others hold (a graph of an evaluation, say) is replaced, not changed.
   for (Tensor* buffer : {&running_mean, &running_var, &num_batches_tracked}) {
-    if (!buffer->unique()) *buffer = buffer->clone();
+    if (buffer->unique()) continue;
+    check(!recording(), "batch_norm",
+          "a running statistic is shared with another tensor, and replays of a recorded step would "
+          "not update it; clone() it first");
+    *buffer = buffer->clone();
   }
   batch_norm_track(running_mean, running_var, num_batches_tracked, statistics, rows,
                    options_.momentum);

@@ -1,13 +1,13 @@
 #include "tensor/repeated_work.h"
 
-#include <cstring>
+#include <optional>
 #include <utility>
 
 #include "tensor/check.h"
 
 #if defined(GRADUS_CUDA)
 #include "tensor/cuda/graph.h"
-#include "tensor/cuda/runtime.h"
+#include "tensor/cuda/pinned.h"
 #endif
 
 namespace gradus {
@@ -19,12 +19,16 @@ constexpr int warm_up_runs = 2;  // libraries load their code, buffers reach the
 
 #if defined(GRADUS_CUDA)
 
+bool recording() { return cuda::Graph::capturing(); }
+
 struct RepeatedWork::Captured {
   explicit Captured(const std::function<void()>& work) : graph(work) {}
   cuda::Graph graph;
 };
 
 #else
+
+bool recording() { return false; }
 
 struct RepeatedWork::Captured {};
 
@@ -59,38 +63,22 @@ void RepeatedWork::run() {
 struct Readback::Shared {
   Shape shape;
   DType dtype;
-  std::size_t bytes;
-  void* memory = nullptr;  // page-locked
-  cudaEvent_t copied = nullptr;
-  Tensor on_host;  // where the source was there already
+  std::optional<cuda::PinnedBlock> copy;  ///< on its way; none where the source was there already
+  Tensor on_host;
 
-  Shared(const Tensor& source)
-      : shape(source.shape()), dtype(source.dtype()), bytes(source.bytes()) {
+  explicit Shared(const Tensor& source) : shape(source.shape()), dtype(source.dtype()) {
     if (source.device() == Device::cpu) {
       on_host = source.clone();
       return;
     }
-    memory = cuda::allocate_pinned(std::max<std::size_t>(bytes, 1));
-    GRADUS_CUDA_CHECK(cudaEventCreateWithFlags(&copied, cudaEventDisableTiming));
-    GRADUS_CUDA_CHECK(
-        cudaMemcpyAsync(memory, source.raw(), bytes, cudaMemcpyDeviceToHost, cuda::stream()));
-    GRADUS_CUDA_CHECK(cudaEventRecord(copied, cuda::stream()));
+    copy.emplace(source.bytes());
+    copy->copy_from_device(source.raw());
   }
-  ~Shared() {
-    if (copied) {
-      cudaEventSynchronize(copied);
-      cudaEventDestroy(copied);
-    }
-    if (memory) cuda::deallocate_pinned(memory);
-  }
-  Shared(const Shared&) = delete;
-  Shared& operator=(const Shared&) = delete;
 
   Tensor get() {
-    if (!memory) return on_host;
-    GRADUS_CUDA_CHECK(cudaEventSynchronize(copied));
+    if (!copy) return on_host;
     Tensor result(shape, dtype, Device::cpu);
-    if (bytes > 0) std::memcpy(result.raw(), memory, bytes);
+    copy->read(result.raw());
     return result;
   }
 };

@@ -37,6 +37,10 @@ class RepeatedWork {
   std::unique_ptr<Captured> captured_;
 };
 
+/// Whether a RepeatedWork is recording the launches of its function: what the function does without
+/// a launch then happens now, but not in the replays.
+bool recording();
+
 /// A copy of a tensor to the host, under way while the host goes on.
 class Readback {
  public:

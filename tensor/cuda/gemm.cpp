@@ -87,6 +87,7 @@ void gemm(const char* name, const GemmShape& g, const T* a, const T* b, Out* c) 
         blas(), op_b, op_a, n, m, k, &alpha, b, in, ldb, g.stride_b, a, in, lda, g.stride_a, &beta,
         c, out, ldc, g.stride_c, blas_size(g.batch), type, CUBLAS_GEMM_DEFAULT));
   }
+  check_finished(name);
 }
 
 template <class T, class Out>

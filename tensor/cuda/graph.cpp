@@ -16,6 +16,7 @@ std::atomic<bool> is_capturing = false;
 bool Graph::capturing() { return is_capturing; }
 
 Graph::Graph(const std::function<void()>& work) : pool_(std::make_shared<GraphPool>()) {
+  release_cached_memory();  // of the runs before: the graph's own pool needs as much again
   // Relaxed: the pool may ask the driver for memory while the stream is captured.
   GRADUS_CUDA_CHECK(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed));
   is_capturing = true;

@@ -23,6 +23,7 @@ class GraphPool {
  private:
   std::map<std::size_t, std::vector<void*>> free_;  // by size
   std::vector<void*> blocks_;
+  std::size_t bytes_ = 0;  // of all blocks
 };
 
 /// From begin to end, allocations come from `pool`.

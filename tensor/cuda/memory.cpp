@@ -1,5 +1,6 @@
 // Device memory: the driver's stream-ordered pool, and pools of captured graphs.
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -17,6 +18,8 @@ MemoryCounts counts;
 std::shared_ptr<GraphPool> capturing_pool;
 std::map<void*, std::shared_ptr<GraphPool>> graph_blocks;  // handed out by graphs' pools
 std::vector<void*> freed_while_capturing;
+std::atomic<std::size_t> graph_pool_bytes =
+    0;  // taken from the driver; a pool may end without the mutex
 
 cudaMemPool_t default_pool() {
   cudaMemPool_t pool = nullptr;
@@ -61,14 +64,25 @@ void* GraphPool::allocate(std::size_t bytes) {
     return block;
   }
   void* block = nullptr;
-  const cudaError_t status = cudaMalloc(&block, bytes);  // not ordered on the captured stream
-  if (status == cudaErrorMemoryAllocation) fail_out_of_memory(bytes);
+  cudaError_t status = cudaMalloc(&block, bytes);  // not ordered on the captured stream
+  if (status == cudaErrorMemoryAllocation) {       // let go of what is cached, and try again
+    cudaGetLastError();
+    GRADUS_CUDA_CHECK(cudaMemPoolTrimTo(default_pool(), 0));
+    status = cudaMalloc(&block, bytes);
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      fail_out_of_memory(bytes);
+    }
+  }
   GRADUS_CUDA_CHECK(status);
   blocks_.push_back(block);
+  graph_pool_bytes += bytes;
+  bytes_ += bytes;
   return block;
 }
 
 GraphPool::~GraphPool() {
+  graph_pool_bytes -= bytes_;
   for (void* block : blocks_) cudaFree(block);
 }
 
@@ -121,7 +135,7 @@ MemoryCounts memory_counts() {
   std::uint64_t reserved = 0;
   GRADUS_CUDA_CHECK(
       cudaMemPoolGetAttribute(default_pool(), cudaMemPoolAttrReservedMemCurrent, &reserved));
-  result.reserved = static_cast<std::size_t>(reserved);
+  result.reserved = static_cast<std::size_t>(reserved) + graph_pool_bytes;
   return result;
 }
 

@@ -1,11 +1,13 @@
 #include "tensor/cuda/runtime.h"
 
-#include <array>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
 #include "tensor/check.h"
 #include "tensor/cuda/graph.h"
+#include "tensor/cuda/pinned.h"
+#include "tensor/cuda/spin.h"
 #include "tensor/kernels.h"
 #if defined(GRADUS_CUDA_EMULATOR)
 #include "tensor/cuda/emulator/emulator.h"
@@ -97,7 +99,7 @@ ContextOrReason make_context() {
     result.context = std::make_unique<Context>();
   } catch (const Error& error) {
     result.context.reset();
-    result.reason = error.message().substr(std::string_view("[cuda] ").size());
+    result.reason = error.message().substr(error.message().find(' ') + 1);  // without "[cuda]"
   }
   return result;
 }
@@ -113,6 +115,30 @@ const Context& context() {
   return *result.context;
 }
 
+/// Whether the status tells of a fault in work that was started before; the context is lost then.
+bool is_earlier_fault(cudaError_t status) {
+  switch (status) {
+    case cudaErrorECCUncorrectable:
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure: return true;
+    default: return false;
+  }
+}
+
+[[noreturn]] void fail_earlier(cudaError_t status, std::string_view seen_at) {
+  fail("cuda",
+       "a kernel that was started before failed: {} ({}); it was noticed at {}; run again with "
+       "GRADUS_CUDA_SYNC=1 to learn which kernel",
+       cudaGetErrorString(status), cudaGetErrorName(status), seen_at);
+}
+
 /// Whether a kernel of this build runs on the GPU: it may hold no code for its architecture.
 std::string try_kernel() {
   try {
@@ -125,39 +151,6 @@ std::string try_kernel() {
   }
   return "";
 }
-
-/// Page-locked slots through which copies to the device pass, so that the caller's memory is free
-/// at once and the host runs ahead.
-class Staging {
- public:
-  Staging() {
-    for (Slot& slot : slots_) {
-      slot.memory = allocate_pinned(slot_bytes);
-      GRADUS_CUDA_CHECK(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming));
-    }
-  }
-
-  void copy_to_device(std::byte* to, const std::byte* from, std::size_t bytes) {
-    for (std::size_t begin = 0; begin < bytes; begin += slot_bytes) {
-      Slot& slot = slots_[next_++ % slots_.size()];
-      const std::size_t count = std::min(slot_bytes, bytes - begin);
-      GRADUS_CUDA_CHECK(cudaEventSynchronize(slot.copied));
-      std::memcpy(slot.memory, from + begin, count);
-      GRADUS_CUDA_CHECK(
-          cudaMemcpyAsync(to + begin, slot.memory, count, cudaMemcpyHostToDevice, stream()));
-      GRADUS_CUDA_CHECK(cudaEventRecord(slot.copied, stream()));
-    }
-  }
-
- private:
-  static constexpr std::size_t slot_bytes = std::size_t{4} << 20;
-  struct Slot {
-    void* memory = nullptr;
-    cudaEvent_t copied = nullptr;
-  };
-  std::array<Slot, 4> slots_;
-  std::size_t next_ = 0;
-};
 
 void refuse_while_capturing(std::string_view what) {
   check(!Graph::capturing(), "cuda", "{} cannot be part of a captured graph", what);
@@ -172,6 +165,7 @@ std::size_t assumed_l2_bytes = 0;  // 0: the device's own
 void check_status(cudaError_t status, const char* expression, const char* file, int line) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // forget it, where it is not one that sticks
+  if (is_earlier_fault(status)) fail_earlier(status, expression);
   fail("cuda", "{} ({}) from {} at {}:{}", cudaGetErrorString(status), cudaGetErrorName(status),
        expression, file, line);
 }
@@ -183,8 +177,9 @@ void check_status(cublasStatus_t status, const char* expression, const char* fil
 
 void check_launch(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
                   std::size_t shared_bytes) {
-  if (status == cudaSuccess) return;
+  if (status == cudaSuccess) return check_finished(kernel);
   cudaGetLastError();
+  if (is_earlier_fault(status)) fail_earlier(status, kernel);
   std::string reason = cudaGetErrorString(status);
 #if defined(GRADUS_CUDA_EMULATOR)
   reason += ": " + emulator::refusal();
@@ -192,6 +187,15 @@ void check_launch(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
   fail("cuda",
        "kernel {} with grid {} x {} x {}, block {} x {} x {}, {} bytes of shared memory: {}",
        kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes, reason);
+}
+
+void check_finished(const char* name) {
+  static const char* const value = std::getenv("GRADUS_CUDA_SYNC");
+  static const bool wait = value != nullptr && std::string_view(value) == "1";
+  if (!wait || Graph::capturing()) return;
+  const cudaError_t status = cudaStreamSynchronize(stream());
+  check(status == cudaSuccess, "cuda", "{} failed while it ran: {} ({})", name,
+        cudaGetErrorString(status), cudaGetErrorName(status));
 }
 
 const std::string& unavailable_reason() {
@@ -227,20 +231,17 @@ void allow_tf32(bool on) {
 }
 bool tf32_allowed() { return tf32; }
 
-void* allocate_pinned(std::size_t bytes) {
-  context();
-  void* memory = nullptr;
-  GRADUS_CUDA_CHECK(cudaMallocHost(&memory, bytes));
-  return memory;
-}
-
-void deallocate_pinned(void* memory) noexcept { cudaFreeHost(memory); }
-
 void copy_to_device(void* to, const void* from, std::size_t bytes) {
   refuse_while_capturing("a copy from the host");
   if (active_profile && !active_profile->executes()) return;
-  static auto* staging = new Staging;
-  staging->copy_to_device(static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes);
+  // Through page-locked blocks, so that the caller's memory is free at once and the host runs
+  // ahead.
+  constexpr std::size_t most = std::size_t{4} << 20;
+  for (std::size_t begin = 0; begin < bytes; begin += most) {
+    PinnedBlock block(std::min(most, bytes - begin));
+    block.copy_to_device(static_cast<std::byte*>(to) + begin,
+                         static_cast<const std::byte*>(from) + begin);
+  }
 }
 
 void copy_to_host(void* to, const void* from, std::size_t bytes) {
@@ -257,6 +258,7 @@ void copy_on_device(void* to, const void* from, std::size_t bytes) {
   const LaunchRecord record("copy", {.bytes = 2.0 * static_cast<double>(bytes)});
   if (record.skipped()) return;
   GRADUS_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));
+  check_finished("copy");
 }
 
 Profile::Profile(bool execute) : execute_(execute) {
@@ -272,6 +274,7 @@ LaunchRecord::LaunchRecord(const char* name, const Work& work) {
   skipped_ = !active_profile->executes();
   if (skipped_) return;
   GRADUS_CUDA_CHECK(cudaEventCreate(&begin_));
+  spin();
   GRADUS_CUDA_CHECK(cudaEventRecord(begin_, stream()));
 }
 

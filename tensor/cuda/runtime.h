@@ -13,6 +13,10 @@
 namespace gradus::cuda {
 
 // --- errors -----------------------------------------------------------------------------------
+// A kernel runs after its launch returns, so a fault in it is reported by some later call. The
+// errors say so; with GRADUS_CUDA_SYNC=1 in the environment, each launch is waited for, outside of
+// captured graphs, and the fault names its kernel.
+
 /// Throws Error with the expression, CUDA's text, file and line unless the status is success.
 void check_status(cudaError_t status, const char* expression, const char* file, int line);
 void check_status(cublasStatus_t status, const char* expression, const char* file, int line);
@@ -21,6 +25,9 @@ void check_status(cublasStatus_t status, const char* expression, const char* fil
 /// Throws Error with the kernel's name and the launch's shape unless the status is success.
 void check_launch(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
                   std::size_t shared_bytes);
+/// With GRADUS_CUDA_SYNC=1: waits for the work that was just started under `name`; throws Error if
+/// it failed.
+void check_finished(const char* name);
 
 // --- the device: the first GPU, looked up once ---------------------------------------------------
 /// Why it cannot be used; empty if it can.
@@ -74,10 +81,6 @@ class Scratch {
   T* data_;
 };
 
-/// Memory that the host and copies of the device share, page-locked.
-void* allocate_pinned(std::size_t bytes);
-void deallocate_pinned(void* memory) noexcept;
-
 /// Copies, ordered on stream(). to_device returns once `from` may be reused; to_host waits, so that
 /// it cannot be part of a captured graph; nor can to_device, whose source is gone at the replay.
 void copy_to_device(void* to, const void* from, std::size_t bytes);
@@ -107,6 +110,8 @@ struct ProfileEntry {
 
 /// While one is alive, launches and library calls are recorded. With `execute`, each is timed by
 /// events and waited for; without, none is run, and results are undefined: a dry run that counts.
+/// Before each timed call the GPU is kept busy until the host has enqueued it with both events, so
+/// that no time of the host is counted.
 class Profile {
  public:
   explicit Profile(bool execute);

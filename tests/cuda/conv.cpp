@@ -134,18 +134,6 @@ void check_cases(const std::vector<Case>& cases, double tolerance, double weight
   }
 }
 
-/// sqrt(sum (actual - expected)^2 / sum expected^2)
-double rms_error(const Tensor& actual, const Tensor& expected) {
-  const auto x = actual.to(DType::float64).to_vector<double>();
-  const auto y = expected.to(DType::float64).to_vector<double>();
-  double error = 0, size = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    error += (x[i] - y[i]) * (x[i] - y[i]);
-    size += y[i] * y[i];
-  }
-  return std::sqrt(error / size);
-}
-
 /// L X L^T, row-major
 template <class L>
 std::vector<double> both_sides(const std::vector<double>& x) {

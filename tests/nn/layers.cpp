@@ -10,6 +10,8 @@
 #include "nn/pooling.h"
 #include "nn/sequential.h"
 #include "nn/shape_layers.h"
+#include "tensor/repeated_work.h"
+#include "tests/support/compare.h"
 #include "tests/support/module_gradcheck.h"
 
 using namespace gradus;
@@ -294,4 +296,19 @@ TEST_CASE("dropout: off in evaluation, scaled in training, resumable") {
   CHECK(layer(x).value().to_vector<float>() == first);
   layer.eval();
   CHECK(layer(x).value().to_vector<float>() == x.value().to_vector<float>());
+}
+
+TEST_CASE("a running statistic that is shared is not recorded, since replays would not update it") {
+  BatchNorm norm({.channels = 2});
+  norm.to(test_device());
+  const Variable x(on_device(random_input({5, 2}).to(DType::float32)));
+  RepeatedWork work(test_device(), [&] { norm(x); });
+  for (int i = 0; i < 2; ++i) work.run();
+  const Tensor shared = norm.running_mean, before = shared.clone();
+  for (int i = 0; i < 3; ++i) work.run();
+  CHECK_FALSE(work.replays());
+  if (test_device() == Device::cuda)
+    CHECK(work.failure().find("running statistic is shared") != std::string::npos);
+  CHECK(norm.num_batches_tracked.item<std::int64_t>() == 5);
+  CHECK(same_bits(shared, before));
 }

@@ -40,6 +40,17 @@ inline double max_abs(const Tensor& a) {
   return largest;
 }
 
+/// sqrt(sum (actual - expected)^2 / sum expected^2)
+inline double rms_error(const Tensor& actual, const Tensor& expected) {
+  const auto x = doubles_of(actual), y = doubles_of(expected);
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    error += (x[i] - y[i]) * (x[i] - y[i]);
+    size += y[i] * y[i];
+  }
+  return std::sqrt(error / size);
+}
+
 /// Whether two tensors, each on any device, have the same bits.
 inline bool same_bits(const Tensor& a, const Tensor& b) {
   if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
