@@ -9,6 +9,7 @@ trap 'rm -f "$install_log"' EXIT
 source "$root/apps/vicreg/setup.sh"
 
 install_packages "${packages_to_build[@]}"
+GRADUS_CMAKE_FLAGS="-DGRADUS_CUDA=AUTO ${GRADUS_CMAKE_FLAGS:-}"  # also where run.sh left it out
 build_gradus
 cd "$build"
 export OMP_WAIT_POLICY=passive  # two tests at a time: waiting threads must not spin

@@ -11,7 +11,7 @@ using namespace gradus::test;
 using nlohmann::json;
 
 CommandResult run_benchmark(const std::string& name, const Arguments& arguments) {
-  return run_command(GRADUS_BINARY_DIR "/apps/bench/" + name, arguments);
+  return run_command(file_path("apps/bench/" + name), arguments);
 }
 
 json figures_of(const std::string& name, const Arguments& arguments) {

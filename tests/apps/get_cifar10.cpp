@@ -10,6 +10,7 @@
 #include <fstream>
 #include <string>
 
+#include "tests/support/files.h"
 #include "tests/support/temp_folder.h"
 
 namespace {
@@ -17,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using gradus::test::TempFolder;
 
-const std::string script = GRADUS_SOURCE_DIR "/apps/vicreg/get_cifar10.sh";
+const std::string script = gradus::test::file_path("apps/vicreg/get_cifar10.sh");
 
 struct Outcome {
   int status;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/support/command.h"
+#include "tests/support/files.h"
 #include "tests/support/temp_folder.h"
 
 namespace gradus::test {
@@ -29,7 +30,7 @@ inline const Arguments tiny{"--dataset",   "synthetic", "--limit",   "24",      
 /// (GRADUS_TEST_PROGRAMS=_emulated, as ctest sets it).
 inline std::string program(const std::string& name) {
   const char* suffix = std::getenv("GRADUS_TEST_PROGRAMS");
-  return GRADUS_BINARY_DIR "/apps/vicreg/" + name + (suffix ? suffix : "");
+  return file_path("apps/vicreg/" + name + (suffix ? suffix : ""));
 }
 
 inline CommandResult run_train(const Arguments& arguments, const CommandOptions& options = {}) {

@@ -13,6 +13,7 @@
 
 #include "data/augment.h"
 #include "data/augment_color.h"
+#include "tests/support/files.h"
 
 namespace {
 
@@ -28,7 +29,7 @@ struct Reference {
 
 Reference load(const std::string& group) {
   static const Json all =
-      Json::parse(std::ifstream(GRADUS_SOURCE_DIR "/tests/reference/augment.json"));
+      Json::parse(std::ifstream(gradus::test::file_path("tests/reference/augment.json")));
   const Json& entry = all.at(group);
   return {entry.at("height"), entry.at("width"), entry.at("pixels"), entry.at("cases")};
 }

@@ -8,6 +8,7 @@
 
 #include "tensor/random.h"
 #include "tests/support/compare.h"
+#include "tests/support/files.h"
 
 namespace gradus::test {
 namespace {
@@ -57,7 +58,7 @@ Tensor named_distinct(std::string_view name, const Shape& shape, double shift) {
 }
 
 TensorFile read_reference(const std::string& file) {
-  return read_safetensors(std::string(GRADUS_SOURCE_DIR "/tests/reference/") + file);
+  return read_safetensors(file_path("tests/reference/" + file));
 }
 
 double difference(const Tensor& actual, const Tensor& expected) {

@@ -1,0 +1,48 @@
+# cmake --build build --target bundle: one archive with the programs, the tests and the shared
+# libraries that they need, for machines on which nothing is installed: build/gradus.tar.xz, which
+# unpacks to gradus/. Its folders are those of a build, so programs find each other in both.
+#
+# Not in it: the C library (the machine's must be at least as new as this one's) and, with the CUDA
+# back end, cuBLAS, which `source gradus/env.sh` looks for in a toolkit or in Python's packages.
+
+set(in_bundle COMPONENT bundle EXCLUDE_FROM_ALL)
+set(bundle_vicreg train linear_eval)
+set(bundle_bench bench_step bench_conv bench_ops bench_augment)
+set(bundle_tests test_tensor test_autograd test_nn test_optim test_data test_apps)
+if(GRADUS_CUDA)
+  list(APPEND bundle_tests test_cuda)
+  if(TARGET bench_gpu_step_measured)
+    list(APPEND bundle_bench bench_gpu_step_measured)
+  else()
+    list(APPEND bundle_bench bench_gpu_step)
+  endif()
+endif()
+install(TARGETS ${bundle_vicreg} RUNTIME_DEPENDENCY_SET gradus_libraries
+        RUNTIME DESTINATION apps/vicreg ${in_bundle})
+install(TARGETS ${bundle_bench} RUNTIME_DEPENDENCY_SET gradus_libraries
+        RUNTIME DESTINATION apps/bench ${in_bundle})
+install(TARGETS ${bundle_tests} RUNTIME_DEPENDENCY_SET gradus_libraries
+        RUNTIME DESTINATION tests ${in_bundle})
+install(RUNTIME_DEPENDENCY_SET gradus_libraries
+        PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|rt|pthread|mvec)\\.so" "^libcu(da|dart|blas|blasLt)\\.so"
+        LIBRARY DESTINATION lib ${in_bundle})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/tests/reference DESTINATION tests ${in_bundle}
+        FILES_MATCHING PATTERN "*.safetensors" PATTERN "*.json")
+install(PROGRAMS ${PROJECT_SOURCE_DIR}/apps/vicreg/get_cifar10.sh DESTINATION apps/vicreg ${in_bundle})
+file(GLOB bench_scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/apps/bench/*.py)
+install(PROGRAMS ${bench_scripts} DESTINATION apps/bench ${in_bundle})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/apps/gpu_check DESTINATION apps USE_SOURCE_PERMISSIONS ${in_bundle}
+        FILES_MATCHING PATTERN "*.py")
+install(FILES ${PROJECT_SOURCE_DIR}/apps/bundle/env.sh ${PROJECT_SOURCE_DIR}/README.md DESTINATION . ${in_bundle})
+
+set(folder ${PROJECT_BINARY_DIR}/bundle)
+add_custom_target(bundle
+  COMMAND ${CMAKE_COMMAND} -E rm -rf ${folder}
+  COMMAND ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR} --component bundle --strip
+          --prefix ${folder}/gradus
+  # The programs hold much of the same code: with a dictionary of 64 MiB, half the size.
+  COMMAND tar -C ${folder} --use-compress-program "xz -9" -cf ${PROJECT_BINARY_DIR}/gradus.tar.xz
+          gradus
+  DEPENDS ${bundle_vicreg} ${bundle_bench} ${bundle_tests}
+  COMMENT "Packing gradus.tar.xz"
+  VERBATIM)

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""gpu_check on a pretended GPU: every program that it starts is a stand-in that prints what the real
+one would, and one of them can be made to fail or to hang. Each fault must show in its part, be cut
+within its limit, and leave the other parts and the report whole.
+
+  gpu_check_test.py [-v]
+"""
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parents[2] / "apps/gpu_check/gpu_check.py"
+PROGRAMS = ["apps/vicreg/train", "apps/vicreg/linear_eval", "apps/bench/step", "apps/bench/conv",
+            "apps/bench/gpu_step", "apps/bench/pytorch_gpu_step.py", "apps/bench/pytorch_layers.py",
+            *(f"tests/test_{suite}" for suite in ("tensor", "autograd", "nn", "optim", "data", "cuda", "apps"))]
+TOOLS = ["nvidia-smi", "ldd", "compute-sanitizer", "ncu", "python3"]
+
+STAND_IN = r"""#!/bin/bash
+# A stand-in for whatever it is called as. FAULT=NAME:fail or NAME:hang, or NAME@TEXT:fail where only
+# calls with TEXT among their arguments are meant.
+name=$(basename "$0")
+who=${FAULT%%:*}
+[[ $name == "${who%@*}" && ( $who != *@* || "$*" == *"${who#*@}"* ) ]] && fault=${FAULT##*:}
+[ "$fault" = fail ] && { echo "$name: error: made to fail" >&2; exit 1; }
+[ "$fault" = hang ] && { trap '' TERM; while :; do sleep 0.1; done; }
+out= json= previous=
+for argument in "$@"; do
+  [ "$previous" = --out ] && out=$argument
+  [ "$previous" = --json ] && json=$argument
+  [ "$previous" = --log-file ] && log=$argument
+  previous=$argument
+done
+layers='{"layers":[{"layer":"layer1 3x3","count":4,"forward":1e-4,"backward_input":1e-4,"backward_weight":2e-4}]}'
+case $name in
+  nvidia-smi) echo "NVIDIA H100 80GB HBM3, 580.00, 81559 MiB, 1980 MHz, 2619 MHz" ;;
+  ldd) echo "libc.so.6 => /lib/libc.so.6 (0x0)" ;;
+  step) if [[ " $* " == *" --json "* ]]; then
+      echo '{"seconds":0.01,"least_seconds":0.009,"peak_tensors":1000000,"reserved":2000000,"replayed":true}'
+    else echo "batch 4: median step 0.01 s, replayed as a graph"; fi ;;
+  conv) echo "$layers" ;;
+  gpu_step) echo '{"kernels":[{"name":"k","calls":2,"least":1e-3,"measured":2e-3,"bound_by":"memory"}],"calls":2,"least":1e-3,"measured":2e-3}' ;;
+  test_*) echo "[doctest] test cases: 3 | 3 passed | 0 failed | 0 skipped" ;;
+  compute-sanitizer) echo "========= ERROR SUMMARY: 0 errors" ;;
+  ncu) printf '%s\n' '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"' \
+    '"0","void gradus::cuda::fill_kernel<float>(float)","gpu__time_duration.sum","nsecond","1,500"' >"$log" ;;
+  train) mkdir -p "$out"; echo weights >"$out/checkpoint.safetensors"
+    for step in 1 2 3; do echo "{\"step\":$step,\"epoch\":1,\"loss\":30.5,\"images_per_second\":5000}"; done >"$out/metrics.jsonl"
+    echo '{"step":3,"epoch":1,"std_mean":0.9,"std_min":0.5,"effective_rank":12.0,"knn_accuracy":0.5}' >>"$out/metrics.jsonl" ;;
+  linear_eval) echo '{"linear":{"top1":0.5}}' >"$json"; echo "linear (vicreg protocol): top-1 50.00 %" ;;
+  python3) case "$*" in
+    *"import torch"*) echo "2.11.0 True" ;;
+    *pytorch_gpu_step*) echo '{"torch":"2.11.0","cudnn":91000,"gpu":"H100"}'
+      echo '{"precision":"bf16","way":"eager","batch":4,"seconds":0.02}' ;;
+    *pytorch_layers*) echo "$layers" ;;
+  esac ;;
+esac
+"""
+
+
+def make_root(folder: Path):
+    """A bundle of stand-ins; returns the folder of the tools."""
+    tools = folder / "tools"
+    for path in [*(folder / name for name in PROGRAMS), *(tools / name for name in TOOLS)]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(STAND_IN)
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return tools
+
+
+class Outcome:
+    def __init__(self, fault="", minutes=3.0, arguments=()):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            tools = make_root(folder)
+            begin = time.monotonic()
+            process = subprocess.run(
+                [sys.executable, SCRIPT, "--root", folder, "--out", folder / "report", "--small",
+                 "--minutes", str(minutes), *arguments],
+                env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "FAULT": fault},
+                capture_output=True, text=True)
+            self.code, self.seconds = process.returncode, time.monotonic() - begin
+            self.output = process.stdout + process.stderr
+            report = folder / "report" / "report.json"
+            self.json = json.loads(report.read_text()) if report.exists() else None
+            markdown = folder / "report" / "report.md"
+            self.markdown = markdown.read_text() if markdown.exists() else ""
+            self.left = sorted(path.name for path in (folder / "report").glob("*"))
+
+    def statuses(self):
+        return {part["name"]: part["status"] for part in self.json["parts"]}
+
+    def problems(self, name):
+        return next(part["problems"] for part in self.json["parts"] if part["name"] == name)
+
+
+ALL = ["start", "suites", "speed", "layers", "exact", "kernels", "sanitizer", "ncu", "training"]
+# What is made to fail or hang, and the part that must say so.
+FAULTS = {"nvidia-smi": "start", "step@4 2 ": "start", "test_nn": "suites", "step@l2-bytes": "speed",
+          "conv": "layers", "train@blocking": "exact", "gpu_step": "kernels", "ncu": "ncu",
+          "compute-sanitizer": "sanitizer", "train@/training": "training", "linear_eval": "training"}
+
+
+class GpuCheckTest(unittest.TestCase):
+    def test_all_is_well(self):
+        run = Outcome()
+        self.assertEqual(run.code, 0, run.output)
+        self.assertEqual(run.statuses(), {name: "ok" for name in ALL})
+        self.assertIn("bf16, batch 4", run.markdown)
+        self.assertIn("| bf16 | 4 | 10.00 | 20.00 | eager | 0.50 |", run.markdown)
+        self.assertIn("fill_kernel<float> | 1 | 0.002", run.markdown)
+        self.assertIn("top-1 50.00 %", run.markdown)
+        self.assertEqual(run.left, ["logs", "report.json", "report.md", "training"])
+
+    def check_fault(self, name, part, kind):
+        run = Outcome(f"{name}:{kind}", minutes=0.5 if kind == "hang" else 3.0)
+        where = f"{name}:{kind}\n{run.output}"
+        self.assertEqual(run.code, 1, where)
+        self.assertEqual(run.statuses()[part], "failed", where)
+        problems = " ".join(run.problems(part))
+        self.assertIn("made to fail" if kind == "fail" else "cut after", problems, where)
+        if part == "start":
+            self.assertEqual(list(run.statuses()), ["start"], where)
+        else:
+            others = {n: s for n, s in run.statuses().items() if n != part}
+            self.assertEqual(others, {n: "ok" for n in ALL if n != part}, where)
+        self.assertLess(run.seconds, 45, where)
+
+    def check_all(self, kind):
+        with ThreadPoolExecutor(8) as pool:
+            for task in [pool.submit(self.check_fault, name, part, kind) for name, part in FAULTS.items()]:
+                task.result()
+
+    def test_each_part_fails(self):
+        self.check_all("fail")
+
+    def test_each_part_hangs(self):
+        self.check_all("hang")
+
+    def test_no_time(self):
+        run = Outcome(minutes=0.06, fault="test_tensor:hang")
+        self.assertEqual(run.code, 1, run.output)
+        self.assertLess(run.seconds, 12)
+        self.assertIn("cut", run.statuses().values())
+
+    def test_no_programs(self):
+        with tempfile.TemporaryDirectory() as name:
+            process = subprocess.run([sys.executable, SCRIPT, "--root", name, "--out", f"{name}/r"],
+                                     capture_output=True, text=True)
+            self.assertEqual(process.returncode, 1)
+            self.assertIn("has no apps/vicreg/train", process.stderr)
+            self.assertEqual(len(process.stderr.splitlines()), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
