@@ -9,6 +9,7 @@
 
 #include "apps/bench/timing.h"
 #include "tensor/ops.h"
+#include "tensor/repeated_work.h"
 
 using namespace gradus;
 
@@ -32,7 +33,8 @@ constexpr Layer layers[] = {
 struct Options {
   std::int64_t batch = 128;
   int repeats = 5, threads = 0;
-  bool bf16 = false, json = false;
+  std::string device = "cpu";
+  bool bf16 = false, tf32 = false, json = false;
 };
 
 struct Times {
@@ -42,16 +44,35 @@ struct Times {
   double backward_weight;
 };
 
+/// Seconds of one call of pass(): on a GPU, of one of ten replays that follow each other.
+template <class Pass>
+double seconds_of_pass(Device device, int repeats, const Pass& pass) {
+  if (device == Device::cpu) return bench::median_seconds(repeats, pass);
+  constexpr int replays = 10;
+  RepeatedWork work(device, pass);
+  for (int i = 0; i < 3; ++i) work.run();  // the third run records
+  check(work.replays(), "conv", "a pass was not captured: {}", work.failure());
+  return bench::median_seconds(repeats,
+                               [&] {
+                                 for (int i = 0; i < replays; ++i) work.run();
+                                 synchronize(device);
+                               }) /
+         replays;
+}
+
 Times measure(const Layer& layer, const Options& options) {
+  const Device device = options.device == "cuda" ? Device::cuda : Device::cpu;
   const Conv2dOptions conv{.stride = layer.stride, .padding = layer.kernel / 2};
   const DType dtype = options.bf16 ? DType::bfloat16 : DType::float32;
   Generator generator(1);
-  const Tensor x =
-      uniform({options.batch, layer.size, layer.size, layer.in}, -1, 1, generator).to(dtype);
-  const Tensor w = uniform({layer.out, layer.kernel, layer.kernel, layer.in}, -1, 1, generator);
+  const Tensor x = uniform({options.batch, layer.size, layer.size, layer.in}, -1, 1, generator)
+                       .to(dtype)
+                       .to(device);
+  const Tensor w =
+      uniform({layer.out, layer.kernel, layer.kernel, layer.in}, -1, 1, generator).to(device);
   const Tensor y = conv2d(x, w, {}, conv);
   const auto seconds = [&](const auto& pass) {
-    return bench::median_seconds(options.repeats, pass);
+    return seconds_of_pass(device, options.repeats, pass);
   };
   Times times{.operations = 2 * static_cast<double>(y.numel() * (w.numel() / layer.out)),
               .forward = seconds([&] { conv2d(x, w, {}, conv); }),
@@ -81,7 +102,10 @@ void print(const Layer& layer, const Times& times) {
 }
 
 void run(const Options& options) {
+  const Device device = options.device == "cuda" ? Device::cuda : Device::cpu;
+  check(device == Device::cpu || cuda_available(), "conv", "{}", cuda_unavailable_reason());
   if (options.threads > 0) omp_set_num_threads(options.threads);
+  allow_tf32(options.tf32);
   if (options.json) {
     nlohmann::ordered_json records = nlohmann::ordered_json::array();
     for (const Layer& layer : layers) records.push_back(to_json(layer, measure(layer, options)));
@@ -89,8 +113,8 @@ void run(const Options& options) {
     return;
   }
   Generator generator(1);
-  const Tensor a = uniform({2048, 2048}, -1, 1, generator);
-  const double seconds = bench::median_seconds(options.repeats, [&] { matmul(a, a); });
+  const Tensor a = uniform({2048, 2048}, -1, 1, generator).to(device);
+  const double seconds = seconds_of_pass(device, options.repeats, [&] { matmul(a, a); });
   fmt::print("matmul of 2048 x 2048: {:.1f} GFLOP/s\n\n",
              2 * 2048.0 * 2048 * 2048 / seconds * 1e-9);
   fmt::print("{:16} {:30}  {:>9} {:>9} {:>9}  GFLOP/s\n", "layer", "", "forward", "dinput",
@@ -113,7 +137,11 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "Threads; 0: all cores")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
+  app.add_option("--device", options.device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
   app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
+  app.add_flag("--tf32", options.tf32, "TF32 products, on a GPU");
   app.add_flag("--json", options.json, "Seconds of each layer as JSON, not a table");
   CLI11_PARSE(app, argc, argv);
   try {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,7 @@ struct Gpu {
 
 const std::vector<Gpu> gpus = {
     {"h100", 3.35e12, 5.5e12, 50e6, 67e12, 495e12, 989e12},
+    {"h200", 4.8e12, 5.5e12, 50e6, 67e12, 495e12, 989e12},
     {"a100", 2.04e12, 4.0e12, 40e6, 19.5e12, 156e12, 312e12},
     {"rtx4090", 1.008e12, 5.0e12, 72e6, 82.6e12, 82.6e12, 165e12},
     {"rtx3090", 0.936e12, 2.0e12, 6e6, 35.6e12, 35.6e12, 71e12},
@@ -61,7 +63,7 @@ constexpr double usual_memory = 0.80, usual_math = 0.60;
 struct Options {
   std::int64_t batch = 256;
   std::string gpu = "h100";
-  bool bf16 = false, tf32 = false, measure = false;
+  bool bf16 = false, tf32 = false, measure = false, json = false;
 };
 
 /// The least time of one launch if memory and arithmetic reach the given shares of their peaks.
@@ -132,22 +134,51 @@ std::vector<ProfileEntry> profile_step(const Options& options) {
           profile.entries().end()};
 }
 
-void print_table(const std::vector<ProfileEntry>& entries, const Gpu& gpu, const Options& options) {
-  std::map<std::string, Group> by_name;
+/// The launches by name, those with the largest least time first; and all together.
+struct Groups {
+  std::vector<Group> by_name;
   Group total;
+};
+
+Groups group(const std::vector<ProfileEntry>& entries, const Gpu& gpu) {
+  std::map<std::string, Group> by_name;
+  Groups groups;
   for (const ProfileEntry& entry : entries) {
     by_name[entry.name].add(entry, gpu);
     by_name[entry.name].name = entry.name;
-    total.add(entry, gpu);
+    groups.total.add(entry, gpu);
   }
-  std::vector<Group> groups;
-  for (auto& [name, group] : by_name) groups.push_back(group);
-  std::sort(groups.begin(), groups.end(),
+  for (auto& [name, group] : by_name) groups.by_name.push_back(group);
+  std::sort(groups.by_name.begin(), groups.by_name.end(),
             [](const Group& a, const Group& b) { return a.least > b.least; });
+  return groups;
+}
+
+/// Seconds of each kernel, of all its launches.
+void print_json(const Groups& groups) {
+  nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
+  for (const Group& g : groups.by_name)
+    kernels.push_back({{"name", g.name},
+                       {"calls", g.launches},
+                       {"bytes", g.bytes},
+                       {"cached_bytes", g.cached_bytes},
+                       {"flops", g.flops},
+                       {"least", g.least},
+                       {"measured", g.measured},
+                       {"bound_by", g.bound_by}});
+  const nlohmann::ordered_json record{{"kernels", kernels},
+                                      {"calls", groups.total.launches},
+                                      {"least", groups.total.least},
+                                      {"measured", groups.total.measured}};
+  fmt::print("{}\n", record.dump());
+}
+
+void print_table(const Groups& groups, const Gpu& gpu, const Options& options) {
+  const Group& total = groups.total;
   fmt::print("{:<34} {:>7} {:>8} {:>8} {:>8} {:>9} {:>6}  {}{}\n", "kernel", "calls", "GB",
              "cache GB", "TFLOP", "least ms", "share", "bound by",
              options.measure ? "   measured ms  reached" : "");
-  for (const Group& g : groups) {
+  for (const Group& g : groups.by_name) {
     fmt::print("{:<34} {:>7} {:>8.3f} {:>8.3f} {:>8.4f} {:>9.4f} {:>5.1f}%  {:<10}", g.name,
                g.launches, g.bytes / 1e9, g.cached_bytes / 1e9, g.flops / 1e12, 1e3 * g.least,
                100 * g.least / total.least, g.bound_by);
@@ -184,7 +215,8 @@ void run(const Options& options) {
 #endif
   if (!options.measure) cuda::assume_l2_bytes(static_cast<std::size_t>(gpu.cache_bytes));
   allow_tf32(options.tf32);
-  print_table(profile_step(options), gpu, options);
+  const Groups groups = group(profile_step(options), gpu);
+  options.json ? print_json(groups) : print_table(groups, gpu, options);
 }
 
 }  // namespace
@@ -203,6 +235,7 @@ int main(int argc, char** argv) {
   app.add_flag("--bf16", options.bf16, "Mixed precision with bfloat16");
   app.add_flag("--tf32", options.tf32, "TF32 products");
   app.add_flag("--measure", options.measure, "Also run the step and time each kernel");
+  app.add_flag("--json", options.json, "The figures as JSON, not a table");
   CLI11_PARSE(app, argc, argv);
   try {
     run(options);

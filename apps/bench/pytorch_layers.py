@@ -3,7 +3,7 @@
 conv.cpp, with the faster of both memory layouts for each. Needs torch; nothing in the project
 needs it.
 
-  pytorch_layers.py --batch 128 [--bf16]
+  pytorch_layers.py --batch 128 [--bf16] [--device cuda [--tf32]]
 """
 import argparse
 import json
@@ -21,15 +21,22 @@ LAYERS = [  # name, image size, channels in and out, kernel, stride, count in th
     ("layer4 3x3", 4, 512, 512, 3, 1, 3)]
 
 
-def median_seconds(function, repeats):
-    """Of `repeats` calls, and of more until they take a tenth of a second in all; see timing.h."""
+def median_seconds(function, repeats, device):
+    """Of `repeats` calls, and of more until they take a tenth of a second in all; see timing.h. On a
+    GPU a call is one of ten that follow each other."""
+    calls = 1 if device == "cpu" else 10
     times = []
     function()
     while len(times) < repeats or sum(times) < 0.1:
+        if device != "cpu":
+            torch.cuda.synchronize()
         begin = time.perf_counter()
-        function()
+        for _ in range(calls):
+            function()
+        if device != "cpu":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+    return statistics.median(times) / calls
 
 
 @torch.no_grad()
@@ -37,8 +44,8 @@ def measure(layer, memory_format, args):
     """Seconds of the three passes; the stem's images need no gradient."""
     _, size, channels, out, kernel, stride, _ = layer
     dtype = torch.bfloat16 if args.bf16 else torch.float32
-    x = torch.rand(args.batch, channels, size, size, dtype=dtype).to(memory_format=memory_format)
-    w = torch.rand(out, channels, kernel, kernel, dtype=dtype).to(memory_format=memory_format)
+    x, w = (torch.rand(shape, dtype=dtype, device=args.device).to(memory_format=memory_format)
+            for shape in ((args.batch, channels, size, size), (out, channels, kernel, kernel)))
     padding = kernel // 2
     y = torch.conv2d(x, w, None, stride, padding)
 
@@ -50,7 +57,8 @@ def measure(layer, memory_format, args):
     if channels != 3:
         passes["backward_input"] = lambda: backward(True, False)
     passes["backward_weight"] = lambda: backward(False, True)
-    return {name: median_seconds(function, args.repeats) for name, function in passes.items()}
+    return {name: median_seconds(function, args.repeats, args.device)
+            for name, function in passes.items()}
 
 
 def main():
@@ -58,11 +66,15 @@ def main():
     parser.add_argument("--batch", type=int, default=128, help="images")
     parser.add_argument("--repeats", type=int, default=5, help="calls timed, after a first one")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--tf32", action="store_true", help="on a GPU")
     parser.add_argument("--json", action="store_true", help="seconds as JSON, not a table")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = args.tf32
     records = []
     for layer in LAYERS:
         nchw, nhwc = (measure(layer, layout, args)

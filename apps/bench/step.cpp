@@ -19,6 +19,11 @@
 #include "nn/vicreg_model.h"
 #include "optim/adam.h"
 #include "tensor/repeated_work.h"
+#if defined(GRADUS_CUDA)
+#include <cuda_profiler_api.h>
+
+#include "tensor/cuda/runtime.h"
+#endif
 
 namespace {
 
@@ -30,6 +35,7 @@ struct Options {
   int threads = 0;
   int winograd = 4;
   std::string device = "cpu";
+  std::int64_t l2_bytes = 0;
   bool bf16 = false, tf32 = false, eager = false, forward = false, json = false;
   bool checkpoint_activations = false;
 };
@@ -57,15 +63,19 @@ struct Times {
 };
 
 /// What compare.py reads.
-nlohmann::ordered_json to_json(const Times& times, const MemoryStats& memory, std::size_t saved) {
+nlohmann::ordered_json to_json(const Times& times, const MemoryStats& memory, std::size_t saved,
+                               const RepeatedWork& work) {
   nlohmann::ordered_json json{
       {"seconds", bench::median(times.seconds)},
       {"least_seconds", times.least()},
       {"busy_threads", times.cpu_seconds / times.sum()},  // the mean number of threads at work
       {"peak_resident", peak_resident()},
       {"peak_tensors", memory.peak_in_use},
+      {"reserved", memory.reserved},  // taken from the system or the driver, kept ones included
       {"saved_for_backward", saved}};
   if (const auto share = times.serial_share()) json["serial_share"] = *share;
+  json["replayed"] = work.replays();
+  if (!work.failure().empty()) json["capture_failure"] = work.failure();
   return json;
 }
 
@@ -91,6 +101,9 @@ void run(const Options& options) {
   check(device == Device::cpu || cuda_available(), "step", "{}", cuda_unavailable_reason());
   if (options.threads > 0) omp_set_num_threads(options.threads);
   allow_tf32(options.tf32);
+#if defined(GRADUS_CUDA)
+  if (options.l2_bytes > 0) cuda::assume_l2_bytes(static_cast<std::size_t>(options.l2_bytes));
+#endif
   use_winograd(options.winograd);
   Generator generator(0);
   nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, generator);
@@ -128,6 +141,9 @@ void run(const Options& options) {
   const int warm_up = device == Device::cuda ? 4 : 1;  // a GPU's step is captured in the third
   for (int i = 0; i < warm_up + options.steps; ++i) {
     if (i == warm_up) {
+#if defined(GRADUS_CUDA)
+      if (device == Device::cuda) cudaProfilerStart();  // for ncu --profile-from-start off
+#endif
       cpu_begin = std::clock();
       parallel_begin = bench::parallel_seconds().value_or(0);
     }
@@ -144,7 +160,7 @@ void run(const Options& options) {
   times.seconds.erase(times.seconds.begin(), times.seconds.begin() + warm_up);
   const MemoryStats memory = memory_stats(device);
   if (options.json) {
-    fmt::print("{}\n", to_json(times, memory, saved).dump());
+    fmt::print("{}\n", to_json(times, memory, saved, work).dump());
     return;
   }
   print_figures(options, times, memory, saved, last_loss.item<float>());
@@ -178,6 +194,11 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--winograd", options.winograd, "Tiles of 4 or 2 outputs a side; 0: plain sums")
       ->check(CLI::IsMember({4, 2, 0}))
+      ->capture_default_str();
+  app.add_option("--l2-bytes", options.l2_bytes,
+                 "On a GPU, size the scratch of convolutions for a second-level cache of N bytes "
+                 "(0: the GPU's own)")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
       ->capture_default_str();
   app.add_flag("--bf16", options.bf16, "Mixed precision with bfloat16");
   app.add_flag("--tf32", options.tf32, "TF32 products");

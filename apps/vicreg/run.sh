@@ -23,6 +23,10 @@ while [ $# -gt 0 ]; do
 done
 
 install_packages "${packages_to_build[@]}"
+# Compiling for GPUs takes minutes: not where there is none, unless this build folder has them already.
+if [ ! -e "$build/CMakeCache.txt" ] && ! nvidia-smi -L >/dev/null 2>&1; then
+  GRADUS_CMAKE_FLAGS="-DGRADUS_CUDA=OFF ${GRADUS_CMAKE_FLAGS:-}"
+fi
 build_gradus train linear_eval
 
 if [ -n "$data" ]; then

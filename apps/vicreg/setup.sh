@@ -3,7 +3,7 @@
 # usage: source apps/vicreg/setup.sh; install_packages PACKAGE...; build_gradus [TARGET...]
 
 packages_to_build=(g++ cmake ninja-build libopenblas-dev libfmt-dev doctest-dev
-  nlohmann-json3-dev libcli11-dev libboost-context-dev libpng-dev zlib1g-dev ca-certificates curl)
+  nlohmann-json3-dev libcli11-dev libboost-context-dev libpng-dev zlib1g-dev ca-certificates curl python3)
 
 # Installs those of the named Debian packages that are not there; asks for sudo only if needed.
 install_packages() {

@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Proves, measures and trains on a GPU within a time limit: everything that only a real GPU can show,
+the most valuable first, each part under a limit of its own. The report is complete whenever the
+program stops. Needs Python 3.10 and the programs, built with the CUDA back end; what else is used
+where it is there (PyTorch, compute-sanitizer, ncu) is named where it is missing.
+
+  gpu_check.py --minutes 9 --data DIR --out DIR     in an unpacked bundle
+  gpu_check.py --root build ...                     with the programs of a build folder
+"""
+import argparse
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import correctness
+import speed
+import training
+from report import Report
+from runner import Runner
+
+# Name, title, function, and a part's share of the time; what a part leaves goes to the ones after it,
+# and the last one takes the rest.
+PARTS = [
+    ("start", "The GPU starts", correctness.start, 40),
+    ("suites", "Test suites", correctness.suites, 110),
+    ("speed", "Speed", speed.steps, 120),
+    ("layers", "Convolutions beside cuDNN", speed.layers, 40),
+    ("exact", "Exact at full size", correctness.exact, 50),
+    ("kernels", "Kernels beside the model", speed.kernels, 30),
+    ("sanitizer", "compute-sanitizer", correctness.sanitizer, 60),
+    ("ncu", "Kernels as ncu times them", speed.ncu, 40),
+    ("training", "Training", training.train, None),
+]
+FULL_MINUTES = 9.0
+SHARED = 0.85  # of the time is shared out so; the rest is the last part's at least
+
+
+class Settings:
+    """What the parts need to know."""
+
+    def __init__(self, args, out):
+        self.root = Path(args.root).resolve()
+        self.out = out
+        self.work = out / "work"  # checkpoints and other large files: removed at the end
+        self.small = args.small
+        self.batch = 4 if args.small else 256
+        self.data, self.prepare = args.data, args.prepare
+        self.jpeg = args.data_note
+        self.model_gpu = "h100"  # whose peak rates the model takes; the part `start` sets it
+        self.prepared = None  # the function that waits for the data
+
+    def program(self, name):
+        return self.root / name
+
+
+def parse_arguments():
+    bundle = Path(__file__).resolve().parents[2]
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--minutes", type=float, default=FULL_MINUTES, help="time in all (9)")
+    parser.add_argument("--out", default="gpu_check", help="folder for the report (gpu_check)")
+    parser.add_argument("--root", default=bundle, help="folder that holds apps/ and tests/, built")
+    parser.add_argument("--data", help="folder with CIFAR-10's binary files; without it, the built-in data set")
+    parser.add_argument("--prepare", help="shell command that makes those files, run in the background")
+    parser.add_argument("--data-note", default="", help="said beside accuracies: where the pixels come from")
+    parser.add_argument("--parts", default=",".join(name for name, *_ in PARTS),
+                        help="the parts to run, by name (all)")
+    parser.add_argument("--small", action="store_true", help="tiny sizes: to try this program itself")
+    args = parser.parse_args()
+    known = [name for name, *_ in PARTS]
+    args.parts = args.parts.split(",")
+    for name in args.parts:
+        if name not in known:
+            parser.error(f"no part {name}; there are {', '.join(known)}")
+    if not 0 < args.minutes < 24 * 60:
+        parser.error("--minutes must be above 0")
+    return args
+
+
+def check_root(settings):
+    for name in ("apps/vicreg/train", "apps/bench/step", "tests/test_tensor"):
+        if not settings.program(name).exists():
+            sys.exit(f"gpu_check: error: {settings.root} has no {name}; unpack a bundle, or name a "
+                     "build folder with --root")
+
+
+def main():
+    args = parse_arguments()
+    begin = time.monotonic()
+    out = Path(args.out).resolve()
+    settings = Settings(args, out)
+    check_root(settings)
+    report = Report(out)
+    runner = Runner(settings.root, out / "logs", begin + 60 * args.minutes - 3)
+    settings.work.mkdir(exist_ok=True)
+
+    def stop(sign, _frame):
+        raise SystemExit(128 + sign)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        run_parts(args, settings, report, runner)
+    finally:
+        runner.end_all()
+        for part in report.parts:
+            if part.status == "running":
+                part.fail("stopped from outside")
+                part.finish("cut")
+        shutil.rmtree(settings.work, ignore_errors=True)
+        report.facts["seconds in all"] = round(time.monotonic() - begin)
+        report.save()
+        print(f"report: {out / 'report.md'}")
+    return 0 if report.ok else 1
+
+
+def run_parts(args, settings, report, runner):
+    chosen = [entry for entry in PARTS if entry[0] in args.parts]
+    scale = SHARED * 60 * args.minutes / max(1, sum(share or 0 for *_, share in chosen))
+    for name, title, function, share in chosen:
+        part = report.part(name, title)
+        limit = runner.left() if share is None else min(share * scale, runner.left())
+        if limit <= 1:
+            part.fail("no time was left for it")
+            part.finish("cut")
+            continue
+        try:
+            status = function(part, settings, runner, time.monotonic() + limit)
+        except Exception as error:  # a part must not end the others
+            part.fail(f"{type(error).__name__}: {error}")
+            status = None
+        part.finish(status)
+        if name == "start" and part.status != "ok":
+            break
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(main())

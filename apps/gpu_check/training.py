@@ -1,0 +1,105 @@
+"""The last part of gpu_check: trains until the time is up, then evaluates."""
+import json
+import shutil
+import time
+
+KEPT = ["metrics.jsonl", "curves.svg", "augmentations.png", "config.toml", "evaluation.json"]
+EVALUATION_SHARE = 0.2  # of the time; also for what the estimate leaves out
+
+
+def train(part, settings, runner, until):
+    """First some steps, which tell the speed; then as many epochs as fit, with a schedule that ends
+    with them; then kNN and a linear classifier on the frozen features."""
+    data = data_options(part, settings)
+    if data is None:
+        return
+    program = settings.program("apps/vicreg/train")
+    images = 6 * settings.batch if settings.small else 50000
+    common = [*data, "--batch-size", settings.batch, "--device", "cuda", "--bf16", "--lr", "1e-3",
+              "--schedule", "cosine"]
+    if settings.small:
+        common += ["--limit", images, "--width", 4, "--projector", "16,16", "--knn-images", 64]
+    probe = settings.work / "probe"
+    steps = 4 if settings.small else 80
+    result = runner.run("train_probe", [program, *common, "--steps", steps, "--epochs", 10, "--out", probe],
+                        until - time.monotonic())
+    if not result.ok:
+        part.fail(f"the first steps: {result.reason()}")
+        return
+    rates = sorted(record["images_per_second"] for record in records(probe / "metrics.jsonl")
+                   if "images_per_second" in record)
+    rate = rates[len(rates) // 2]
+    shutil.rmtree(probe)
+
+    left = until - time.monotonic()
+    overhead = 0 if settings.small else 4  # the start, and reading the data
+    epochs = max(1, int(((1 - EVALUATION_SHARE) * left - overhead) * rate / images))
+    if settings.small:
+        epochs = min(epochs, 2)
+    knn_every = max(1, epochs // 4)
+    run = settings.out / "training"
+    result = runner.run("train", [program, *common, "--epochs", epochs, "--knn-every", knn_every,
+                                  "--checkpoint-every", 10**9, "--out", run], 0.9 * left)
+    seconds = result.seconds
+    if not result.ok:
+        part.fail(f"training: {result.reason()}")
+    summary = describe(run / "metrics.jsonl")
+    part.data.update(rate=rate, epochs=epochs, seconds=seconds, **summary)
+    part.text(f"bf16, batch {settings.batch}, Adam 1e-3, cosine over {epochs} epochs of {images} images: "
+              f"{seconds:.0f} s, {rate:,.0f} images/s. {settings.jpeg}")
+    part.table(["epoch", "loss", "embedding std", "effective rank", "kNN %"], summary["epochs_table"])
+    evaluate(part, settings, runner, until, run, data)
+    for path in run.iterdir():
+        if path.name not in KEPT:
+            path.unlink()
+
+
+def data_options(part, settings):
+    """Options of both programs for the data; None if they are not there."""
+    if settings.prepared:
+        result = settings.prepared()
+        if not result.ok:
+            part.fail(f"--prepare: {result.reason()}")
+            return None
+    if not settings.data:
+        return ["--dataset", "synthetic"]
+    return ["--data", settings.data]
+
+
+def records(path):
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+
+
+def describe(path):
+    """The mean loss of each epoch and what was recorded at its end, of at most 12 epochs."""
+    losses, rows = {}, []
+    ends = []
+    for record in records(path):
+        if "loss" in record:
+            losses.setdefault(record["epoch"], []).append(record["loss"])
+        elif "epoch" in record:
+            ends.append(record)
+    every = max(1, len(ends) // 12)
+    for i, end in enumerate(ends):
+        if i % every and i != len(ends) - 1 and not end.get("knn_accuracy"):
+            continue
+        loss = losses.get(end["epoch"], [float("nan")])
+        knn = end.get("knn_accuracy")
+        rows.append([end["epoch"], f"{sum(loss) / len(loss):.3f}", f"{end.get('std_mean', 0):.3f}",
+                     f"{end.get('effective_rank', 0):.1f}", f"{100 * knn:.2f}" if knn else ""])
+    return {"epochs_table": rows}
+
+
+def evaluate(part, settings, runner, until, run, data):
+    command = [settings.program("apps/vicreg/linear_eval"), run / "checkpoint.safetensors", *data, "--device",
+               "cuda", "--cached", "--protocol", "vicreg", "--knn", "--json", run / "evaluation.json"]
+    if settings.small:
+        command += ["--limit", 64, "--test-limit", 64, "--epochs", 2]
+    result = runner.run("linear_eval", command, until - time.monotonic())
+    if not result.ok:
+        part.fail(f"linear_eval: {result.reason()}")
+        return
+    part.data["evaluation"] = json.loads((run / "evaluation.json").read_text())
+    part.text("```\n" + "\n".join(line for line in result.output.splitlines() if "top-1" in line) + "\n```")
