@@ -3,7 +3,8 @@
 # unpacks to gradus/. Its folders are those of a build, so programs find each other in both.
 #
 # Not in it: the C library (the machine's must be at least as new as this one's) and, with the CUDA
-# back end, cuBLAS, which `source gradus/env.sh` looks for in a toolkit or in Python's packages.
+# back end, cuBLAS, which `source gradus/env.sh` looks for in a toolkit or in Python's packages. Packing
+# needs the tools patchelf and xz.
 
 set(in_bundle COMPONENT bundle EXCLUDE_FROM_ALL)
 set(bundle_vicreg train linear_eval)
@@ -40,6 +41,8 @@ add_custom_target(bundle
   COMMAND ${CMAKE_COMMAND} -E rm -rf ${folder}
   COMMAND ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR} --component bundle --strip
           --prefix ${folder}/gradus
+  # The programs' RUNPATH does not hold for what the libraries need themselves.
+  COMMAND find ${folder}/gradus/lib -type f -exec patchelf --set-rpath $ORIGIN {} +
   # The programs hold much of the same code: with a dictionary of 64 MiB, half the size.
   COMMAND tar -C ${folder} --use-compress-program "xz -9" -cf ${PROJECT_BINARY_DIR}/gradus.tar.xz
           gradus

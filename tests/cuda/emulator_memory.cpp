@@ -46,6 +46,22 @@ TEST_CASE("cached memory is let go of before a request fails") {
   memory.set_limit(limit);
 }
 
+TEST_CASE("a capture gets the memory that the runs before it left cached") {
+  DeviceMemory& memory = DeviceMemory::instance();
+  const Tensor x = ones({3 << 18}, gpu);
+  Tensor total = zeros({}, gpu);
+  const std::size_t before = used(), limit = memory.limit();
+  memory.set_limit(before +
+                   (std::size_t{4} << 20));  // the work takes 3 MiB, at first from the cache
+  RepeatedWork doubled(Device::cuda, [&] { total.copy_from(sum(x * 2)); });
+  for (int i = 0; i < 4; ++i) doubled.run();
+  memory.set_limit(limit);
+  CHECK(doubled.failure() == "");
+  CHECK(doubled.replays());
+  CHECK(total.item<float>() == 2.0F * (3 << 18));
+  CHECK(memory_stats(Device::cuda).reserved >= x.bytes());
+}
+
 TEST_CASE("a destroyed graph gives its memory back") {
   const std::size_t before = used();
   Tensor last;

@@ -147,12 +147,16 @@ cudaError_t cudaFree(void* memory) {
 }
 // Ordered on a stream: while it is captured, CUDA would make these part of the graph.
 cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t stream) {
+  *memory = nullptr;
   if (is_captured(stream)) return set_last_error(cudaErrorStreamCaptureUnsupported);
-  return cudaMalloc(memory, bytes);
+  if (bytes == 0) return cudaSuccess;
+  *memory = DeviceMemory::instance().allocate_from_pool(bytes);
+  return set_last_error(*memory ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
   if (is_captured(stream)) return set_last_error(cudaErrorStreamCaptureUnsupported);
-  return cudaFree(memory);
+  const bool freed = !memory || DeviceMemory::instance().free_to_pool(memory);
+  return set_last_error(freed ? cudaSuccess : cudaErrorInvalidValue);
 }
 cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
   *memory = std::malloc(bytes);
@@ -195,21 +199,23 @@ cudaError_t cudaMemset(void* memory, int value, std::size_t bytes) {
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   const DeviceMemory& memory = DeviceMemory::instance();
   *total = memory.limit();
-  *free = memory.limit() - std::min(memory.used(), memory.limit());
+  *free = memory.limit() - std::min(memory.taken(), memory.limit());
   return cudaSuccess;
 }
 
-// The pool keeps nothing back: what is reserved is what is used.
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
   *pool = nullptr;
   return set_last_error(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
 }
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
 cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr attribute, void* value) {
-  std::uint64_t bytes = DeviceMemory::instance().used();
+  std::uint64_t bytes = DeviceMemory::instance().pool_bytes();
   if (attribute == cudaMemPoolAttrReleaseThreshold)
     bytes = std::numeric_limits<std::uint64_t>::max();
   std::memcpy(value, &bytes, sizeof(bytes));
   return cudaSuccess;
 }
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, std::size_t) { return cudaSuccess; }
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, std::size_t) {
+  DeviceMemory::instance().trim_pool();
+  return cudaSuccess;
+}

@@ -97,7 +97,7 @@ void DeviceMemory::set_access(bool on) {
 
 void* DeviceMemory::allocate(std::size_t bytes) {
   const DeviceAccess access;
-  if (bytes > limit_ - std::min(used_, limit_)) return nullptr;
+  if (bytes > limit_ - std::min(taken(), limit_)) return nullptr;
   // The first gap that holds it: each allocation is followed by at least `alignment` bytes of its
   // own that stay unwritten, and so is the beginning.
   const std::size_t extent = round_up(bytes, alignment) + alignment;
@@ -135,6 +135,28 @@ bool DeviceMemory::free(void* memory) {
   check_surroundings(allocation);
   if (poison_) std::memset(memory, unwritten, allocation.size);
   ASAN_POISON_MEMORY_REGION(memory, allocation.size);
+  return true;
+}
+
+void* DeviceMemory::allocate_from_pool(std::size_t bytes) {
+  const DeviceAccess access;
+  const std::size_t kept = std::min(cached_, bytes);
+  cached_ -= kept;
+  void* memory = allocate(bytes);
+  if (memory) {
+    pool_used_ += bytes;
+  } else {
+    cached_ += kept;
+  }
+  return memory;
+}
+
+bool DeviceMemory::free_to_pool(void* memory) {
+  const DeviceAccess access;
+  const std::size_t bytes = find(memory).size;
+  if (!free(memory)) return false;
+  pool_used_ -= bytes;
+  cached_ += bytes;
   return true;
 }
 

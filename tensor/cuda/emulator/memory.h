@@ -30,6 +30,14 @@ class DeviceMemory {
   /// Whether `memory` was an allocation; faults if something was written beside it.
   bool free(void* memory);
 
+  /// The stream-ordered pool: what is freed to it stays counted against the limit, and serves its
+  /// later requests, until it is trimmed.
+  void* allocate_from_pool(std::size_t bytes);
+  bool free_to_pool(void* memory);
+  void trim_pool() { cached_ = 0; }
+  /// Bytes that the pool has handed out or keeps.
+  std::size_t pool_bytes() const { return pool_used_ + cached_; }
+
   /// Whether an address is the device's.
   bool owns(const void* address) const {
     const auto at = reinterpret_cast<std::uintptr_t>(address);
@@ -44,6 +52,8 @@ class DeviceMemory {
   void check_surroundings(const Allocation& allocation) const;
 
   std::size_t used() const { return used_; }
+  /// What counts against the limit: used, or kept by the pool.
+  std::size_t taken() const { return used_ + cached_; }
   std::size_t limit() const { return limit_; }
   void set_limit(std::size_t bytes) { limit_ = bytes; }
   void set_poison(bool on) { poison_ = on; }
@@ -60,6 +70,7 @@ class DeviceMemory {
   std::uintptr_t base_ = 0;
   std::uintptr_t end_ = 0;  // of what was ever allocated
   std::size_t used_ = 0, limit_ = 0;
+  std::size_t pool_used_ = 0, cached_ = 0;
   bool poison_ = true;
   std::map<std::uintptr_t, std::size_t> live_;
 };
