@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "autograd/saved_tensor.h"
 #include "tensor/check.h"
 #include "tensor/draws.h"
 
@@ -29,12 +30,12 @@ class SecondCall {
 /// What a function is called with: leaves where the inputs need gradients, so that the graph that
 /// it records ends there.
 struct Leaves {
-  std::vector<Tensor> values;
+  std::vector<SavedTensor> values;
   std::vector<bool> need_gradients;
 
   explicit Leaves(const std::vector<Variable>& inputs) {
     for (const Variable& input : inputs) {
-      values.push_back(input.value());
+      values.emplace_back(input.value());
       need_gradients.push_back(input.requires_grad());
     }
   }
@@ -42,7 +43,7 @@ struct Leaves {
   std::vector<Variable> make() const {
     std::vector<Variable> leaves;
     for (std::size_t i = 0; i < values.size(); ++i) {
-      leaves.emplace_back(values[i], need_gradients[i]);
+      leaves.emplace_back(values[i].get(), need_gradients[i]);
     }
     return leaves;
   }
@@ -53,8 +54,10 @@ struct FirstCall {
   Tensor value;
   bool needs_gradient = false;
   std::vector<Draw> draws;
+  std::vector<SavedNote> read;  ///< memory, besides the inputs, that the function read
 
   FirstCall(const CheckpointedFunction& function, const Leaves& leaves) {
+    const SavedNotes notes;
     const RecordDraws record;
     {
       // The graph is dropped; it only shows whether a gradient is needed.
@@ -63,6 +66,7 @@ struct FirstCall {
       needs_gradient = result.requires_grad();
     }
     draws = record.draws();
+    read = notes.remaining(value);
   }
 };
 
@@ -75,7 +79,9 @@ Variable checkpoint(const CheckpointedFunction& function, const std::vector<Vari
   const Leaves leaves(inputs);
   FirstCall first(function, leaves);
   if (!first.needs_gradient) return Variable(first.value);
-  auto backward = [function, leaves, shape = first.value.shape(), draws = std::move(first.draws)](Tensor doutput) {
+  auto backward = [function, leaves, shape = first.value.shape(), draws = std::move(first.draws),
+                   read = std::move(first.read)](Tensor doutput) {
+    check_unchanged(read);
     const std::vector<Variable> inputs_again = leaves.make();
     Variable again;
     {

@@ -20,8 +20,8 @@ using CheckpointedFunction = std::function<Variable(const std::vector<Variable>&
 /// What it does besides computing its result, it must leave out while recomputing().
 ///
 /// What it draws from generators, on the calling thread, it draws the second time, too, wherever
-/// they are by then. Backward throws Error if it draws otherwise the second time, or gives another
-/// shape.
+/// they are by then. Backward throws Error if it draws otherwise the second time, gives another
+/// shape, or if a tensor that its graph kept was changed in place in between.
 Variable checkpoint(const CheckpointedFunction& function, const std::vector<Variable>& inputs);
 
 /// Whether this thread is in the second call of a checkpointed function.

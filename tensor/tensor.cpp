@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "tensor/dispatch.h"
 
@@ -23,11 +24,14 @@ void Tensor::require_dtype(DType dtype) const {
         name(dtype));
 }
 
-void* Tensor::raw() {
-  return storage_ ? static_cast<std::byte*>(storage_->data()) + byte_offset_ : nullptr;
+const void* Tensor::raw() const {
+  return storage_ ? static_cast<const std::byte*>(storage_->data()) + byte_offset_ : nullptr;
 }
 
-const void* Tensor::raw() const { return const_cast<Tensor*>(this)->raw(); }
+void* Tensor::raw() {
+  if (storage_) storage_->count_change();
+  return const_cast<void*>(std::as_const(*this).raw());
+}
 
 Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const {
   int inferred = -1;
