@@ -21,9 +21,9 @@ using BackwardFunction = std::function<std::vector<Tensor>(Tensor doutput)>;
 /// A node of the graph: how one value was computed from others. A leaf (a parameter) has no
 /// backward function; gradients accumulate in it.
 struct Node {
-  std::string_view name;  ///< the op, for errors
-  Shape shape;            ///< of the value
-  Tensor gradient;        ///< accumulated so far; a leaf keeps it, others drop it in backward
+  std::string_view name;                      ///< the op, for errors
+  Shape shape;                                ///< of the value
+  Tensor gradient;                            ///< of a leaf: accumulated so far
   std::vector<std::shared_ptr<Node>> inputs;  ///< null for inputs that need no gradient
   BackwardFunction backward;
   bool leaf = false;
@@ -66,8 +66,9 @@ class Variable {
   Variable detach() const { return Variable(value_); }
 
   /// Adds d(this)/d(leaf) to every leaf's gradient. Without `doutput` this must have one element.
-  /// The graph is freed as it is walked, unless `retain_graph`. Throws Error if a tensor that it reads
-  /// was changed in place after the forward pass that used it.
+  /// The graph is freed as it is walked, unless `retain_graph`. If it throws, the leaves' gradients
+  /// are what they were before. It throws Error if a tensor that it reads was changed in place
+  /// after the forward pass that used it.
   void backward(Tensor doutput = {}, bool retain_graph = false) const;
 
   const std::shared_ptr<Node>& node() const { return node_; }
