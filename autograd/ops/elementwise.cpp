@@ -37,7 +37,7 @@ Variable select(std::string_view op, Tensor y, const Tensor& first_wins, const V
 Variable affine(const Variable& x, double scale, double shift) {
   return unary("affine", Affine{scale, shift}, x);
 }
-Variable neg(const Variable& x) { return unary("neg", Affine{-1, 0}, x); }
+Variable neg(const Variable& x) { return unary("neg", Affine{-1, -0.0}, x); }
 Variable exp(const Variable& x) { return unary("exp", Exp{}, x); }
 Variable log(const Variable& x) { return unary("log", Log{}, x); }
 Variable sqrt(const Variable& x) { return unary("sqrt", Sqrt{}, x); }
@@ -77,16 +77,19 @@ Variable mul(const Variable& a, const Variable& b) {
                        });
 }
 
+// The gradient of b is -dy a / b^2 = -(dy y) / b, without a square that could leave the range.
 Variable div(const Variable& a, const Variable& b) {
-  return make_variable(
-      "div", div(a.value(), b.value()), {&a, &b},
-      [a_saved = save_for(b, a.value()), b_saved = SavedTensor(b.value()),
-       need_a = a.requires_grad()](const Tensor& dy) -> std::vector<Tensor> {
-        const Tensor& b_value = b_saved.get();
-        return {need_a ? div(dy, b_value) : Tensor(),
-                a_saved ? neg(div(mul(dy, a_saved.get()), square(b_value))) : Tensor()};
-      });
+  Tensor y = div(a.value(), b.value());
+  return make_variable("div", y, {&a, &b},
+                       [y_saved = save_for(b, y), b_saved = SavedTensor(b.value()),
+                        need_a = a.requires_grad()](const Tensor& dy) -> std::vector<Tensor> {
+                         return {
+                             need_a ? div(dy, b_saved.get()) : Tensor(),
+                             y_saved ? neg(div(mul(dy, y_saved.get()), b_saved.get())) : Tensor()};
+                       });
 }
+
+Variable div(const Variable& x, double divisor) { return unary("div", DivideBy{divisor}, x); }
 
 Variable maximum(const Variable& a, const Variable& b) {
   return select("maximum", maximum(a.value(), b.value()), greater_equal(a.value(), b.value()), a,
