@@ -96,3 +96,37 @@ TEST_CASE("zero keeps its sign") {
     CHECK(std::signbit(gradient(negated, 1, 0, dtype)));
   }
 }
+
+TEST_CASE("cross entropy beside logits of -infinity") {
+  const std::vector<double> values = {1,         -infinity, 2, 3,  //
+                                      -infinity, -infinity, 0, 1,  //
+                                      1,         -infinity, 2, -infinity};
+  const Tensor labels = device_vector<std::int64_t>({0, 3, 3}, {3});
+  for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
+    CAPTURE(name(dtype));
+    const double epsilon = dtype == DType::bfloat16 ? 0.01 : 1e-6;
+    const Variable logits(device_vector(values, {3, 4}).to(dtype), true);
+    const Variable losses = softmax_cross_entropy(logits, labels);
+    const auto loss = doubles_of(losses.value());
+    CHECK(loss[0] == doctest::Approx(2.4076059644).epsilon(epsilon));  // log(e + e^2 + e^3) - 1
+    CHECK(loss[1] == doctest::Approx(std::log1p(std::exp(-1))).epsilon(epsilon));
+    CHECK(loss[2] == infinity);  // the label itself is impossible
+    losses.backward(ones({3}, device_options(compute_dtype(dtype))));
+    const auto dlogits = doubles_of(logits.grad());
+    const double sum = std::exp(-2) + std::exp(-1) + 1;
+    CHECK(dlogits[0] == doctest::Approx(std::exp(-2) / sum - 1).epsilon(epsilon));
+    CHECK(dlogits[1] == 0);
+    CHECK(dlogits[3] == doctest::Approx(1 / sum).epsilon(epsilon));
+    CHECK(dlogits[4] == 0);
+    CHECK(dlogits[11] == -1);
+    for (const double d : dlogits) CHECK(std::isfinite(d));
+
+    // With smoothing every class counts: an impossible one costs infinity, as PyTorch has it.
+    const Tensor finite = full({1, 4}, 0.5, device_options(dtype));
+    const Tensor first = device_vector<std::int64_t>({0}, {1});
+    CHECK(value_of(softmax_cross_entropy(logits.value().slice(0, 1), first, 0.1).losses) ==
+          infinity);
+    CHECK(value_of(softmax_cross_entropy(finite, first, 1).losses) ==
+          doctest::Approx(std::log(4.0)).epsilon(epsilon));
+  }
+}
