@@ -251,7 +251,8 @@ void Trainer::end_epoch(Progress& progress) {
       "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
       health.std_mean, health.std_min, health.effective_rank,
       record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : ""));
-  if (const auto warning = collapse_warning(health, train_step_->embeddings().size(1)))
+  const Shape& shape = train_step_->embeddings().shape();
+  if (const auto warning = collapse_warning(health, shape[0], shape[1]))
     progress.message("warning: " + *warning);
   write_curves(file("curves.svg"), metrics);
   draw_augmentations();
