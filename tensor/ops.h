@@ -103,6 +103,7 @@ Tensor one_hot(const Tensor& index, std::int64_t classes, DType dtype = DType::f
 
 // --- Reductions over a set of axes ({} is all), floating ---------------------------------------
 Tensor sum(const Tensor& x, Axes axes = {}, bool keep_axes = false);
+/// NaN over no elements, as 0 / 0.
 Tensor mean(const Tensor& x, Axes axes = {}, bool keep_axes = false);
 /// sum (x - mean)^2 / (n - correction), two-pass; NaN where n <= correction.
 Tensor variance(const Tensor& x, Axes axes = {}, double correction = 1, bool keep_axes = false);
@@ -222,7 +223,7 @@ BatchNormGradients batch_norm_relu_conv2d_backward_input(const Tensor& doutput, 
                                                          double eps, const Tensor& weight,
                                                          const Conv2dOptions& options = {});
 /// Moves running statistics towards those of a batch of `rows` >= 2 values a channel, in place, and
-/// counts the batch in num_batches (int64, []):
+/// counts the batch in num_batches (int64, []); momentum in [0, 1]:
 ///   running_mean = (1 - momentum) running_mean + momentum batch.mean
 ///   running_var = (1 - momentum) running_var + momentum batch.variance rows / (rows - 1)
 void batch_norm_track(Tensor& running_mean, Tensor& running_var, Tensor& num_batches,

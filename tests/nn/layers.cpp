@@ -320,3 +320,17 @@ TEST_CASE(
     }
   }
 }
+
+TEST_CASE("batch norm's options must make sense") {
+  const auto make = [](double eps, double momentum) {
+    BatchNorm({.channels = 3, .eps = eps, .momentum = momentum});
+  };
+  const double nan = std::nan(""), infinity = HUGE_VAL;
+  for (const double bad : {-1.0, 1.5, nan, infinity}) {
+    CHECK_THROWS_WITH_AS(make(1e-5, bad),
+                         doctest::Contains("[batch_norm] momentum must be in [0, 1]"), Error);
+  }
+  for (const double bad : {-1.0, nan, infinity}) CHECK_THROWS_AS(make(bad, 0.1), Error);
+  CHECK_NOTHROW(make(0, 0));
+  CHECK_NOTHROW(make(1e-5, 1));
+}
