@@ -24,7 +24,7 @@ BatchNorm::BatchNorm(const BatchNormOptions& options) : options_(options) {
   register_parameter("bias", bias);
   register_buffer("running_mean", running_mean);
   register_buffer("running_var", running_var);
-  register_buffer("num_batches_tracked", num_batches_tracked);
+  register_buffer("num_batches_tracked", num_batches_tracked, Presence::optional);
 }
 
 Variable BatchNorm::relu(const WithStatistics& x) {
