@@ -64,25 +64,29 @@ TEST_CASE("a graph that was kept can be walked again after a failure") {
 TEST_CASE("a failure after a checkpoint's own backward undoes that, too") {
   bool broken = true;
   const Variable x = leaf(2), w = leaf(5), own = leaf(7);
-  const auto run = [&] {
+  const auto run = [&](bool checkpoint_first) {
     const Variable inner = checkpoint([&](const auto& in) { return in[0] * w; }, {x * own});
-    fragile(x, broken);  // unused
-    (inner + fragile(own * 3, broken) + inner * 0).backward();
+    const Variable other = fragile(own * 3, broken);
+    (checkpoint_first ? other + inner : inner + other).backward();
   };
-  CHECK_ERROR(run(), "[fragile] broken");
-  CHECK_FALSE(x.grad().defined());
-  CHECK_FALSE(w.grad().defined());
-  CHECK_FALSE(own.grad().defined());
+  for (const bool checkpoint_first : {false, true}) {  // in the order that the graph is walked
+    CHECK_ERROR(run(checkpoint_first), "[fragile] broken");
+    CHECK_FALSE(x.grad().defined());
+    CHECK_FALSE(w.grad().defined());
+    CHECK_FALSE(own.grad().defined());
+  }
   broken = false;
-  run();
+  run(true);
   CHECK(grad(w) == 14);
   CHECK(grad(x) == 35);
   CHECK(grad(own) == 13);
   broken = true;
-  CHECK_ERROR(run(), "[fragile] broken");
-  CHECK(grad(w) == 14);
-  CHECK(grad(x) == 35);
-  CHECK(grad(own) == 13);
+  for (const bool checkpoint_first : {false, true}) {
+    CHECK_ERROR(run(checkpoint_first), "[fragile] broken");
+    CHECK(grad(w) == 14);
+    CHECK(grad(x) == 35);
+    CHECK(grad(own) == 13);
+  }
 }
 
 TEST_CASE("gradients accumulate over backwards to the bit, and into a tensor that is held") {
