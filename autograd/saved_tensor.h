@@ -10,7 +10,9 @@
 namespace gradus {
 
 /// A handle on a tensor as it is now. Were its elements changed in place before backward reads
-/// them, the gradient would be that of other values: reading them is then an error.
+/// them, the gradient would be that of other values: reading them is then an error. Changes are
+/// told by Tensor::version(), which moves where a pointer to write through is taken; what is
+/// written later through an old one is not seen.
 class SavedTensor {
  public:
   SavedTensor() = default;
