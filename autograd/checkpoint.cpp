@@ -2,57 +2,40 @@
 
 #include <utility>
 
+#include "autograd/saved_tensor.h"
 #include "tensor/check.h"
+#include "tensor/draws.h"
 
 namespace gradus {
 namespace {
 
 thread_local int recomputing_depth = 0;
 
-std::vector<std::uint64_t> positions_of(const std::vector<Generator*>& generators) {
-  std::vector<std::uint64_t> positions;
-  for (const Generator* generator : generators) positions.push_back(generator->position());
-  return positions;
-}
-
-void set_positions(const std::vector<Generator*>& generators,
-                   const std::vector<std::uint64_t>& positions) {
-  for (std::size_t i = 0; i < generators.size(); ++i) {
-    generators[i]->set_position(positions[i]);
-  }
-}
-
-/// While one is alive, generators are where they were before the first call, a graph is recorded,
-/// and recomputing() is true.
+/// While one is alive, draws are those of the first call, a graph is recorded, and recomputing() is
+/// true.
 class SecondCall {
  public:
-  SecondCall(const std::vector<Generator*>& generators, const std::vector<std::uint64_t>& positions)
-      : generators_(generators), later_(positions_of(generators)) {
-    set_positions(generators, positions);
-    ++recomputing_depth;
-  }
-  ~SecondCall() {
-    --recomputing_depth;
-    set_positions(generators_, later_);
-  }
+  explicit SecondCall(const std::vector<Draw>& draws) : replay_(draws) { ++recomputing_depth; }
+  ~SecondCall() { --recomputing_depth; }
   SecondCall(const SecondCall&) = delete;
   SecondCall& operator=(const SecondCall&) = delete;
 
+  void check_complete() const { replay_.check_complete(); }
+
  private:
-  const std::vector<Generator*>& generators_;
-  std::vector<std::uint64_t> later_;
+  ReplayDraws replay_;
   EnableGrad enable_grad_;
 };
 
 /// What a function is called with: leaves where the inputs need gradients, so that the graph that
 /// it records ends there.
 struct Leaves {
-  std::vector<Tensor> values;
+  std::vector<SavedTensor> values;
   std::vector<bool> need_gradients;
 
   explicit Leaves(const std::vector<Variable>& inputs) {
     for (const Variable& input : inputs) {
-      values.push_back(input.value());
+      values.emplace_back(input.value());
       need_gradients.push_back(input.requires_grad());
     }
   }
@@ -60,9 +43,30 @@ struct Leaves {
   std::vector<Variable> make() const {
     std::vector<Variable> leaves;
     for (std::size_t i = 0; i < values.size(); ++i) {
-      leaves.emplace_back(values[i], need_gradients[i]);
+      leaves.emplace_back(values[i].get(), need_gradients[i]);
     }
     return leaves;
+  }
+};
+
+/// The function's result, and what a second call must find as the first one did.
+struct FirstCall {
+  Tensor value;
+  bool needs_gradient = false;
+  std::vector<Draw> draws;
+  std::vector<SavedNote> read;  ///< memory, besides the inputs, that the function read
+
+  FirstCall(const CheckpointedFunction& function, const Leaves& leaves) {
+    const SavedNotes notes;
+    const RecordDraws record;
+    {
+      // The graph is dropped; it only shows whether a gradient is needed.
+      const Variable result = function(leaves.make());
+      value = result.value();
+      needs_gradient = result.requires_grad();
+    }
+    draws = record.draws();
+    read = notes.remaining(value);
   }
 };
 
@@ -70,20 +74,20 @@ struct Leaves {
 
 bool recomputing() { return recomputing_depth > 0; }
 
-Variable checkpoint(const CheckpointedFunction& function, const std::vector<Variable>& inputs,
-                    const std::vector<Generator*>& generators) {
+Variable checkpoint(const CheckpointedFunction& function, const std::vector<Variable>& inputs) {
   if (!grad_enabled()) return function(inputs);
   const Leaves leaves(inputs);
-  const std::vector<std::uint64_t> positions = positions_of(generators);
-  // The graph of the first call is dropped; it only shows whether a gradient is needed.
-  const Variable result = function(leaves.make());
-  if (!result.requires_grad()) return result;
-  auto backward = [=, shape = result.shape()](Tensor doutput) {
+  FirstCall first(function, leaves);
+  if (!first.needs_gradient) return Variable(first.value);
+  auto backward = [function, leaves, shape = first.value.shape(), draws = std::move(first.draws),
+                   read = std::move(first.read)](Tensor doutput) {
+    check_unchanged(read);
     const std::vector<Variable> inputs_again = leaves.make();
     Variable again;
     {
-      const SecondCall second_call(generators, positions);
+      const SecondCall second_call(draws);
       again = function(inputs_again);
+      second_call.check_complete();
     }
     check(again.shape() == shape && again.requires_grad(), "checkpoint",
           "the function gave another result the second time: shape {} after {}", again.shape(),
@@ -99,7 +103,7 @@ Variable checkpoint(const CheckpointedFunction& function, const std::vector<Vari
   // parameters needs gradients.
   std::vector<Variable> node_inputs = inputs;
   node_inputs.emplace_back(empty({}), true);
-  return make_variable("checkpoint", result.value(), node_inputs, std::move(backward));
+  return make_variable("checkpoint", std::move(first.value), node_inputs, std::move(backward));
 }
 
 }  // namespace gradus

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "autograd/variable.h"
-#include "tensor/random.h"
 
 namespace gradus {
 
@@ -18,11 +17,12 @@ using CheckpointedFunction = std::function<Variable(const std::vector<Variable>&
 ///
 /// Leaves that the function captures, as parameters, receive their gradients; any other Variable
 /// that depends on a leaf must be an input (backward throws if its graph is needed elsewhere, too).
-/// What it does besides computing its result, it must leave out while recomputing(). `generators`
-/// are those that it draws from: it draws the same numbers the second time. They must outlive the
-/// graph.
-Variable checkpoint(const CheckpointedFunction& function, const std::vector<Variable>& inputs,
-                    const std::vector<Generator*>& generators = {});
+/// What it does besides computing its result, it must leave out while recomputing().
+///
+/// What it draws from generators, on the calling thread, it draws the second time, too, wherever
+/// they are by then. Backward throws Error if it draws otherwise the second time, gives another
+/// shape, or if a tensor that its graph kept was changed in place in between.
+Variable checkpoint(const CheckpointedFunction& function, const std::vector<Variable>& inputs);
 
 /// Whether this thread is in the second call of a checkpointed function.
 bool recomputing();

@@ -1,5 +1,7 @@
 // Reverse mode: the graph is walked from the result to the leaves, each node once all gradients of
 // its value have arrived, and is freed on the way.
+#include <map>
+#include <memory>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -10,11 +12,47 @@
 namespace gradus {
 namespace {
 
+/// The leaves' gradients from before a walk, which are put back unless it is kept. Those of a walk
+/// within another one (a checkpoint's) are kept only if that one is.
+class LeafGradients {
+ public:
+  LeafGradients() : outer_(std::exchange(innermost, this)) {}
+  ~LeafGradients() {
+    innermost = outer_;
+    if (kept_ && outer_ == nullptr) return;
+    for (auto& [node, gradient] : before_) {
+      if (kept_) {
+        outer_->before_.try_emplace(node, std::move(gradient));
+      } else if (const std::shared_ptr<Node> leaf = node.lock()) {
+        leaf->gradient = std::move(gradient);
+      }
+    }
+  }
+  LeafGradients(const LeafGradients&) = delete;
+  LeafGradients& operator=(const LeafGradients&) = delete;
+
+  void remember(const std::shared_ptr<Node>& leaf) { before_.try_emplace(leaf, leaf->gradient); }
+  void keep() { kept_ = true; }
+
+ private:
+  static thread_local LeafGradients* innermost;
+  std::map<std::weak_ptr<Node>, Tensor, std::owner_less<>> before_;
+  LeafGradients* outer_;
+  bool kept_ = false;
+};
+
+thread_local LeafGradients* LeafGradients::innermost = nullptr;
+
+/// The gradients, so far, of values that are still read by nodes to come.
+using Gradients = std::unordered_map<const Node*, Tensor>;
+
 /// How many nodes reachable from `root` read each node's value. Depth first, without recursion.
 /// Throws if a part of the graph was freed, before anything is changed.
-std::unordered_map<Node*, int> count_uses(Node* root) {
-  std::unordered_map<Node*, int> uses{{root, 0}};
-  std::vector<Node*> stack{root};
+std::unordered_map<Node*, int> count_uses(const std::shared_ptr<Node>& root,
+                                          LeafGradients& leaves) {
+  std::unordered_map<Node*, int> uses{{root.get(), 0}};
+  if (root->leaf) leaves.remember(root);
+  std::vector<Node*> stack{root.get()};
   while (!stack.empty()) {
     Node* node = stack.back();
     stack.pop_back();
@@ -27,43 +65,56 @@ std::unordered_map<Node*, int> count_uses(Node* root) {
       if (!input) continue;
       const auto [entry, is_new] = uses.try_emplace(input.get(), 0);
       ++entry->second;
-      if (is_new) stack.push_back(input.get());
+      if (!is_new) continue;
+      stack.push_back(input.get());
+      if (input->leaf) leaves.remember(input);
     }
   }
   return uses;
 }
 
-/// Adds a gradient to a node's. A tensor that others hold too is never changed in place.
-void accumulate(Node& node, Tensor gradient) {
+/// Adds a gradient of a node's value to the sum of those before it. A tensor that others hold too
+/// is never changed in place.
+void accumulate(const Node& node, Tensor& sum, Tensor gradient) {
   check(broadcast_shapes(node.name, node.shape, gradient.shape()) == gradient.shape(), node.name,
         "its gradient has shape {}, which does not sum to the value's shape {}", gradient.shape(),
         node.shape);
   gradient = sum_to(gradient, node.shape);
-  if (!node.gradient.defined()) {
+  if (!sum.defined()) {
     // A leaf keeps its gradient, so it must own it.
-    node.gradient = node.leaf && !gradient.unique() ? gradient.clone() : std::move(gradient);
-  } else if (node.gradient.unique()) {
-    add_scaled(node.gradient, gradient);
+    sum = node.leaf && !gradient.unique() ? gradient.clone() : std::move(gradient);
+  } else if (sum.unique()) {
+    add_scaled(sum, gradient);
   } else {
-    node.gradient = add(node.gradient, gradient);
+    sum = add(sum, gradient);
   }
+}
+
+/// Where the gradient of a node's value is summed: a leaf's stays with it.
+Tensor& sum_of(Node& node, Gradients& gradients) {
+  return node.leaf ? node.gradient : gradients[&node];
 }
 
 /// Runs one node's backward function and hands its results to the inputs. What the function saved
 /// is released as soon as it has run.
-void propagate(Node& node, bool retain_graph) {
+void propagate(Node& node, Gradients& sums, bool retain_graph) {
+  auto own = sums.extract(&node);
+  // No gradient: all uses of the value were on paths that ended in undefined gradients.
+  if (own.empty()) return;
   check(!node.freed, "backward",
         "a backward within this one freed the graph (at {}): what a checkpointed function takes "
         "from outside must be an input of it",
         node.name);
-  std::vector<Tensor> gradients = node.backward(std::exchange(node.gradient, Tensor()));
+  std::vector<Tensor> gradients = node.backward(std::move(own.mapped()));
   check(gradients.size() == node.inputs.size(), node.name,
         "its backward function gave {} gradients for {} inputs", gradients.size(),
         node.inputs.size());
   if (!retain_graph) node.backward = nullptr;
-  for (std::size_t i = 0; i < gradients.size(); ++i)
-    if (node.inputs[i] && gradients[i].defined())
-      accumulate(*node.inputs[i], std::move(gradients[i]));
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    if (!node.inputs[i] || !gradients[i].defined()) continue;
+    Node& input = *node.inputs[i];
+    accumulate(input, sum_of(input, sums), std::move(gradients[i]));
+  }
 }
 
 }  // namespace
@@ -80,15 +131,16 @@ void Variable::backward(Tensor doutput, bool retain_graph) const {
         "the gradient must be {} of shape {}; got {} of shape {}", name(dtype()), shape(),
         name(doutput.dtype()), doutput.shape());
   const NoGrad no_grad;
-  std::unordered_map<Node*, int> uses = count_uses(node_.get());
-  accumulate(*node_, std::move(doutput));
+  LeafGradients leaves;
+  std::unordered_map<Node*, int> uses = count_uses(node_, leaves);
+  Gradients gradients;
+  accumulate(*node_, sum_of(*node_, gradients), std::move(doutput));
   std::vector<std::shared_ptr<Node>> ready{node_};
   while (!ready.empty()) {
     const std::shared_ptr<Node> node = std::move(ready.back());
     ready.pop_back();
     if (node->leaf) continue;
-    // No gradient: all uses of the value were on paths that ended in undefined gradients.
-    if (node->gradient.defined()) propagate(*node, retain_graph);
+    propagate(*node, gradients, retain_graph);
     for (auto& input : node->inputs)
       if (input && --uses[input.get()] == 0) ready.push_back(input);
     if (!retain_graph) {
@@ -97,6 +149,7 @@ void Variable::backward(Tensor doutput, bool retain_graph) const {
       node->freed = true;
     }
   }
+  leaves.keep();
 }
 
 }  // namespace gradus

@@ -27,6 +27,7 @@ Variable add(const Variable& a, const Variable& b);
 Variable sub(const Variable& a, const Variable& b);
 Variable mul(const Variable& a, const Variable& b);
 Variable div(const Variable& a, const Variable& b);
+Variable div(const Variable& x, double divisor);
 /// Where a == b the gradient goes to a.
 Variable maximum(const Variable& a, const Variable& b);
 Variable minimum(const Variable& a, const Variable& b);
@@ -38,11 +39,11 @@ inline Variable operator*(const Variable& a, const Variable& b) { return mul(a, 
 inline Variable operator/(const Variable& a, const Variable& b) { return div(a, b); }
 inline Variable operator+(const Variable& a, double b) { return affine(a, 1, b); }
 inline Variable operator-(const Variable& a, double b) { return affine(a, 1, -b); }
-inline Variable operator*(const Variable& a, double b) { return affine(a, b, 0); }
-inline Variable operator/(const Variable& a, double b) { return affine(a, 1 / b, 0); }
+inline Variable operator*(const Variable& a, double b) { return affine(a, b, -0.0); }
+inline Variable operator/(const Variable& a, double b) { return div(a, b); }
 inline Variable operator+(double a, const Variable& b) { return affine(b, 1, a); }
 inline Variable operator-(double a, const Variable& b) { return affine(b, -1, a); }
-inline Variable operator*(double a, const Variable& b) { return affine(b, a, 0); }
+inline Variable operator*(double a, const Variable& b) { return b * a; }
 inline Variable operator-(const Variable& a) { return neg(a); }
 
 /// Converted to another floating type; the gradient is converted back.

@@ -21,9 +21,9 @@ using BackwardFunction = std::function<std::vector<Tensor>(Tensor doutput)>;
 /// A node of the graph: how one value was computed from others. A leaf (a parameter) has no
 /// backward function; gradients accumulate in it.
 struct Node {
-  std::string_view name;  ///< the op, for errors
-  Shape shape;            ///< of the value
-  Tensor gradient;        ///< accumulated so far; a leaf keeps it, others drop it in backward
+  std::string_view name;                      ///< the op, for errors
+  Shape shape;                                ///< of the value
+  Tensor gradient;                            ///< of a leaf: accumulated so far
   std::vector<std::shared_ptr<Node>> inputs;  ///< null for inputs that need no gradient
   BackwardFunction backward;
   bool leaf = false;
@@ -66,7 +66,9 @@ class Variable {
   Variable detach() const { return Variable(value_); }
 
   /// Adds d(this)/d(leaf) to every leaf's gradient. Without `doutput` this must have one element.
-  /// The graph is freed as it is walked, unless `retain_graph`.
+  /// The graph is freed as it is walked, unless `retain_graph`. If it throws, the leaves' gradients
+  /// are what they were before. It throws Error if a tensor that it reads was changed in place
+  /// after the forward pass that used it.
   void backward(Tensor doutput = {}, bool retain_graph = false) const;
 
   const std::shared_ptr<Node>& node() const { return node_; }
@@ -106,7 +108,7 @@ bool grad_enabled();
 
 /// The result of an op: `value` with a node that leads to `inputs`, or a constant if none of them
 /// needs a gradient or NoGrad is in force (then `backward` is dropped with all that it captured).
-/// Closures capture tensors, never Variables.
+/// Closures capture tensors (those that they read as SavedTensors), never Variables.
 Variable make_variable(std::string_view name, Tensor value,
                        std::initializer_list<const Variable*> inputs, BackwardFunction backward);
 Variable make_variable(std::string_view name, Tensor value, std::span<const Variable> inputs,

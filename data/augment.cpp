@@ -30,14 +30,20 @@ struct ViewDraws {
   PhiloxBlock block(std::uint32_t index) const { return draw(seed, index, sample, high); }
 };
 
-/// Where no try fitted: the largest centred crop whose ratio lies in the range.
+/// The nearest number of pixels, at least 1, of an image's `most`.
+int rounded_side(float side, int most) {
+  return static_cast<int>(std::clamp(std::nearbyint(side), 1.0f, static_cast<float>(most)));
+}
+
+/// Where no try fitted: the largest centred crop whose ratio lies in the range, or, where that has
+/// no pixel, the one of a single row or column.
 CropBox centred_crop(const AugmentOptions& options, int height, int width) {
   const float ratio = static_cast<float>(width) / static_cast<float>(height);
   int h = height, w = width;
   if (ratio < options.crop_ratio[0]) {
-    h = static_cast<int>(std::nearbyint(static_cast<float>(width) / options.crop_ratio[0]));
+    h = rounded_side(static_cast<float>(width) / options.crop_ratio[0], height);
   } else if (ratio > options.crop_ratio[1]) {
-    w = static_cast<int>(std::nearbyint(static_cast<float>(height) * options.crop_ratio[1]));
+    w = rounded_side(static_cast<float>(height) * options.crop_ratio[1], width);
   }
   return {(height - h) / 2, (width - w) / 2, h, w};
 }
@@ -127,6 +133,8 @@ void validate(const AugmentOptions& options) {
   }
   check(jitter.hue >= 0.0f && jitter.hue <= 0.5f, "augment",
         "jitter's hue must lie in [0, 0.5]; got {}", jitter.hue);
+  check(std::isfinite(options.solarize_threshold), "augment",
+        "solarize_threshold must be finite; got {}", options.solarize_threshold);
   for (float std : options.std) {
     check(std > 0.0f && std::isfinite(std), "augment", "std must be positive and finite; got {}",
           std);

@@ -28,6 +28,9 @@ struct ViewId {
 AugmentParameters draw_parameters(const AugmentOptions& options, int height, int width,
                                   const ViewId& id);
 
+/// Throws Error unless images of `height` x `width` are within what the pixels' numbers can count.
+void check_image_size(std::int64_t height, std::int64_t width);
+
 /// Makes views on the device where `images` (uint8 [N, H, W, 3]) lies: `output` there, float32
 /// [V, size, size, 3], gets views[0 .. V-1]. On the CPU the calling thread works alone, so that
 /// several can make batches side by side; the GPU's pixels differ from the CPU's by rounding.

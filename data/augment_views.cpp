@@ -21,12 +21,19 @@ void check_views(std::span<const AugmentedView> views, const Shape& images) {
 
 }  // namespace
 
+void check_image_size(std::int64_t height, std::int64_t width) {
+  constexpr std::int64_t most = std::int64_t{1} << 14;  // then 3 height width fits in an int
+  check(height <= most && width <= most, "augment",
+        "images must have at most {} pixels a side; got {} x {}", most, height, width);
+}
+
 void augment(const AugmentOptions& options, std::span<const AugmentedView> views,
              const Tensor& images, Tensor& output) {
   check(images.defined() && output.defined(), "augment", "images and output must be defined");
   const Shape& shape = images.shape();
   check(images.dtype() == DType::uint8 && shape.rank() == 4 && shape[3] == 3, "augment",
         "images must be uint8 [N, H, W, 3]; got {} {}", name(images.dtype()), shape);
+  check_image_size(shape[1], shape[2]);
   const auto count = static_cast<std::int64_t>(views.size());
   const Shape expected = {count, options.size, options.size, 3};
   check(output.dtype() == DType::float32 && output.shape() == expected &&

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <utility>
 
 #include "data/sampler.h"
@@ -20,6 +21,7 @@ void validate(const Dataset& dataset) {
         "images must be uint8 [N, H, W, 3]; got {} {}", name(dataset.images.dtype()), images);
   check(images[0] >= 1 && images[1] >= 1 && images[2] >= 1 && images[0] < sample_limit, "loader",
         "the data set is empty or too large: images {}", images);
+  check_image_size(images[1], images[2]);
   check(dataset.labels.dtype() == DType::int64 && dataset.labels.shape() == Shape{images[0]},
         "loader", "labels must be int64 [N]; got {} {} beside images {}",
         name(dataset.labels.dtype()), dataset.labels.shape(), images);
@@ -35,6 +37,9 @@ void validate(const LoaderOptions& options, std::int64_t samples, Device images)
         options.batch_size);
   check(options.views >= 1 && options.views <= 16, "loader", "views must lie in [1, 16]; got {}",
         options.views);
+  check(options.batch_size <= std::numeric_limits<std::int64_t>::max() / options.views, "loader",
+        "{} views of a batch of {} images are more than can be counted", options.views,
+        options.batch_size);
   check(options.workers >= 0 && options.workers <= 1024, "loader",
         "workers must lie in [0, 1024]; got {}", options.workers);
   check(options.prefetch >= 1 && options.prefetch <= 1024, "loader",

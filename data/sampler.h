@@ -20,7 +20,8 @@ inline Tensor epoch_order(std::int64_t count, bool shuffle, std::uint64_t seed,
 
 /// Batches in an epoch; with `drop_last` a partial batch at the end is left out.
 constexpr std::int64_t batch_count(std::int64_t samples, std::int64_t batch_size, bool drop_last) {
-  return drop_last ? samples / batch_size : (samples + batch_size - 1) / batch_size;
+  const bool partial = !drop_last && samples % batch_size != 0;
+  return samples / batch_size + (partial ? 1 : 0);
 }
 
 }  // namespace gradus::data

@@ -1,5 +1,7 @@
 #include "nn/batch_norm.h"
 
+#include <cmath>
+
 #include "autograd/checkpoint.h"
 #include "tensor/repeated_work.h"
 
@@ -8,7 +10,10 @@ namespace gradus::nn {
 BatchNorm::BatchNorm(const BatchNormOptions& options) : options_(options) {
   const std::int64_t channels = options.channels;
   check(channels > 0, "batch_norm", "channels must be positive; got {}", channels);
-  check(options.eps >= 0, "batch_norm", "eps must not be negative; got {}", options.eps);
+  check(std::isfinite(options.eps) && options.eps >= 0, "batch_norm",
+        "eps must be finite and not negative; got {}", options.eps);
+  check(options.momentum >= 0 && options.momentum <= 1, "batch_norm",
+        "momentum must be in [0, 1]; got {}", options.momentum);
   if (options.affine) {
     weight = Variable(ones({channels}), true);
     bias = Variable(zeros({channels}), true);
@@ -20,7 +25,7 @@ BatchNorm::BatchNorm(const BatchNormOptions& options) : options_(options) {
   register_parameter("bias", bias);
   register_buffer("running_mean", running_mean);
   register_buffer("running_var", running_var);
-  register_buffer("num_batches_tracked", num_batches_tracked);
+  register_buffer("num_batches_tracked", num_batches_tracked, Presence::optional);
 }
 
 Variable BatchNorm::relu(const WithStatistics& x) {

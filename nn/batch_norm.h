@@ -9,8 +9,8 @@ namespace gradus::nn {
 
 struct BatchNormOptions {
   std::int64_t channels = 0;
-  double eps = 1e-5;
-  double momentum = 0.1;  ///< weight of the new batch in the running statistics
+  double eps = 1e-5;      ///< finite, not negative
+  double momentum = 0.1;  ///< weight of the new batch in the running statistics, in [0, 1]
   bool affine = true;     ///< whether weight and bias are learnt, or stay 1 and 0
 };
 

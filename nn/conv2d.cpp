@@ -15,7 +15,7 @@ Conv2d::Conv2d(const Conv2dOptions& options, Generator& generator) : options_(op
   check(o.kernel.height > 0 && o.kernel.width > 0, "conv2d", "kernel must be positive; got {} x {}",
         o.kernel.height, o.kernel.width);
   const Shape shape{o.out_channels, o.kernel.height, o.kernel.width, o.in_channels / o.groups};
-  const std::int64_t fan_in = shape[1] * shape[2] * shape[3];
+  const std::int64_t fan_in = Shape{shape[1], shape[2], shape[3]}.numel();
   weight = Variable(o.init == ConvInit::kaiming_normal_fan_out
                         ? kaiming_normal_fan_out(shape, generator)
                         : uniform_fan_in(shape, fan_in, generator),

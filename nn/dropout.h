@@ -12,11 +12,11 @@ struct DropoutOptions {
 
 /// In training, zeroes elements with probability p and scales the others by 1 / (1 - p); the
 /// identity in evaluation. Srivastava et al., "Dropout", JMLR 2014. It draws from a generator of
-/// its own, which named_generators() shows.
+/// its own, which is split off the one given and which named_generators() shows.
 class Dropout : public Module {
  public:
-  Dropout(const DropoutOptions& options, const Generator& generator)
-      : options_(options), generator_(generator) {
+  Dropout(const DropoutOptions& options, Generator& generator)
+      : options_(options), generator_(generator.split()) {
     check(options.p >= 0 && options.p < 1, "dropout", "p must be in [0, 1); got {}", options.p);
     register_generator("generator", generator_);
   }

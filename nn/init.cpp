@@ -10,8 +10,9 @@ Tensor uniform_fan_in(const Shape& shape, std::int64_t fan_in, Generator& genera
 }
 
 Tensor kaiming_normal_fan_out(const Shape& conv_weight_shape, Generator& generator) {
-  const std::int64_t fan_out = conv_weight_shape[0] * conv_weight_shape[1] * conv_weight_shape[2];
-  return normal(conv_weight_shape, 0, std::sqrt(2.0 / static_cast<double>(fan_out)), generator);
+  const Shape& shape = conv_weight_shape;
+  const std::int64_t fan_out = Shape{shape[0], shape[1], shape[2]}.numel();
+  return normal(shape, 0, std::sqrt(2.0 / static_cast<double>(fan_out)), generator);
 }
 
 }  // namespace gradus::nn

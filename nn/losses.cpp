@@ -43,6 +43,8 @@ Variable mse_loss(const Variable& prediction, const Variable& target) {
   check(prediction.shape() == target.shape(), "mse_loss",
         "prediction and target must have one shape; got {} and {}", prediction.shape(),
         target.shape());
+  check(prediction.numel() > 0, "mse_loss", "the batch is empty; got prediction {}",
+        prediction.shape());
   return mean(square(prediction - target));
 }
 

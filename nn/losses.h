@@ -14,7 +14,7 @@ struct CrossEntropyOptions {
 Variable cross_entropy(const Variable& logits, const Tensor& labels,
                        const CrossEntropyOptions& options = {});
 
-/// mean (prediction - target)^2; equal shapes -> [].
+/// mean (prediction - target)^2; equal shapes, not empty -> [].
 Variable mse_loss(const Variable& prediction, const Variable& target);
 
 /// Of how many rows of logits [N, classes] the label is among the k largest; labels int64 [N].

@@ -83,8 +83,9 @@ std::vector<NamedParameter> Module::named_parameters() {
 std::vector<NamedTensor> Module::named_buffers() {
   std::vector<NamedTensor> all;
   visit([&](const std::string& path, Module& module) {
-    for (const auto& [name, tensor] : module.buffers_) {
-      all.push_back({join_path(path, name), tensor});
+    for (NamedTensor buffer : module.buffers_) {
+      buffer.name = join_path(path, buffer.name);
+      all.push_back(std::move(buffer));
     }
   });
   return all;
@@ -96,8 +97,9 @@ std::vector<NamedTensor> Module::named_state() {
     for (const Parameter& p : module.parameters_) {
       all.push_back({join_path(path, p.name), &p.variable->value(), p.layout});
     }
-    for (const auto& [name, tensor] : module.buffers_) {
-      all.push_back({join_path(path, name), tensor});
+    for (NamedTensor buffer : module.buffers_) {
+      buffer.name = join_path(path, buffer.name);
+      all.push_back(std::move(buffer));
     }
   });
   return all;
@@ -166,11 +168,11 @@ void Module::check_new_name(const std::string& name) const {
     return std::any_of(entries.begin(), entries.end(),
                        [&](const auto& entry) { return name_of(entry) == name; });
   };
+  const auto own_name = [](const auto& entry) -> const std::string& { return entry.name; };
   const auto first = [](const auto& entry) -> const std::string& { return entry.first; };
   check(!name.empty() && name.find('.') == std::string::npos, "module",
         "a name must not be empty or contain a dot; got \"{}\"", name);
-  check(!taken(parameters_, [](const Parameter& p) -> const std::string& { return p.name; }) &&
-            !taken(buffers_, first) && !taken(generators_, first) &&
+  check(!taken(parameters_, own_name) && !taken(buffers_, own_name) && !taken(generators_, first) &&
             !taken(children_, [](const auto& child) -> const std::string& { return child->name_; }),
         "module", "the name \"{}\" is already taken", name);
 }
@@ -187,9 +189,9 @@ void Module::register_parameter(std::string name, Variable& variable, Layout lay
   parameters_.push_back({std::move(name), &variable, layout});
 }
 
-void Module::register_buffer(std::string name, Tensor& tensor) {
+void Module::register_buffer(std::string name, Tensor& tensor, Presence presence) {
   check_new_name(name);
-  buffers_.emplace_back(std::move(name), &tensor);
+  buffers_.push_back({std::move(name), &tensor, Layout::same, presence});
 }
 
 void Module::register_generator(std::string name, Generator& generator) {

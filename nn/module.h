@@ -21,11 +21,15 @@ enum class Layout : std::uint8_t {
   conv_weight,  ///< ours [O, kH, kW, I], PyTorch's [O, I, kH, kW]
 };
 
+/// Whether a state that is loaded must hold a tensor; what it lacks stays as it is.
+enum class Presence : std::uint8_t { required, optional };
+
 /// A tensor of a module's state under its dotted name.
 struct NamedTensor {
   std::string name;
   Tensor* tensor = nullptr;
   Layout layout = Layout::same;
+  Presence presence = Presence::required;
 };
 
 /// A module's own random number generator under its dotted name: its position belongs in a
@@ -116,7 +120,7 @@ class Module {
   /// `variable`, a member of the subclass, becomes a parameter; an undefined one is left out.
   void register_parameter(std::string name, Variable& variable, Layout layout = Layout::same);
   /// `tensor`, a member of the subclass, becomes part of the state without being trained.
-  void register_buffer(std::string name, Tensor& tensor);
+  void register_buffer(std::string name, Tensor& tensor, Presence presence = Presence::required);
   void register_generator(std::string name, Generator& generator);
 
  private:
@@ -135,7 +139,7 @@ class Module {
   std::string name_;
   bool training_ = true;
   std::vector<Parameter> parameters_;
-  std::vector<std::pair<std::string, Tensor*>> buffers_;
+  std::vector<NamedTensor> buffers_;  // under their own names
   std::vector<std::pair<std::string, Generator*>> generators_;
   std::vector<std::unique_ptr<Module>> children_;
 };

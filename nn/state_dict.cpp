@@ -39,7 +39,8 @@ LoadReport compare_names(const std::vector<NamedTensor>& targets, const StateDic
   for (const NamedTensor& target : targets) {
     const std::string name = join_path(prefix, target.name);
     known.insert(name);
-    if (!state.contains(name)) report.missing.push_back(name);
+    if (target.presence == Presence::required && !state.contains(name))
+      report.missing.push_back(name);
   }
   const std::string start = prefix.empty() ? "" : fmt::format("{}.", prefix);
   for (const auto& [name, tensor] : state) {

@@ -21,7 +21,7 @@ struct LoadOptions {
 };
 
 struct LoadReport {
-  std::vector<std::string> missing;     ///< in the module, not in the state
+  std::vector<std::string> missing;     ///< required by the module, not in the state
   std::vector<std::string> unexpected;  ///< in the state, not in the module
 };
 
@@ -29,7 +29,8 @@ struct LoadReport {
 /// type. With a prefix only names that start with it and a dot are read:
 /// `load_state_dict(encoder, state, "encoder")`. All or nothing: on an Error the module is as it
 /// was. The error names missing and unexpected names (unless options.strict is off), and the first
-/// tensor whose shape or type does not fit.
+/// tensor whose shape or type does not fit. Batch norm's num_batches_tracked may be missing, as in
+/// states of PyTorch before 0.4.1.
 LoadReport load_state_dict(Module& module, const StateDict& state, std::string_view prefix = "",
                            const LoadOptions& options = {});
 

@@ -1,5 +1,7 @@
 #include "nn/vicreg_loss.h"
 
+#include <cmath>
+
 #include "autograd/ops.h"
 #include "tensor/check.h"
 
@@ -29,6 +31,8 @@ VICRegLoss vicreg_loss(const Variable& z1, const Variable& z2, const VICRegOptio
   check(z1.size(0) >= 2 && z1.size(1) >= 1, "vicreg_loss",
         "variance and covariance need at least 2 images and 1 dimension; got embeddings {}",
         z1.shape());
+  check(std::isfinite(options.eps) && options.eps >= 0, "vicreg_loss",
+        "eps must be finite and not negative; got {}", options.eps);
   VICRegLoss loss;
   loss.invariance = mean(square(z1 - z2));
   loss.variance = variance_term(z1, options.eps) + variance_term(z2, options.eps);

@@ -12,7 +12,7 @@ struct VICRegOptions {
   double invariance = 25;
   double variance = 25;
   double covariance = 1;
-  double eps = 1e-4;  ///< in the standard deviation
+  double eps = 1e-4;  ///< in the standard deviation; finite, not negative
 };
 
 /// The paper's and its authors' program: 25 on the mean of the views' variance terms.

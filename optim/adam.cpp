@@ -1,5 +1,7 @@
 #include "optim/adam.h"
 
+#include <cmath>
+
 #include "tensor/check.h"
 #include "tensor/optimizer_ops.h"
 
@@ -13,7 +15,8 @@ Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options, bool 
             .decoupled = decoupled} {
   check(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1, "adam",
         "beta1 and beta2 must be in [0, 1); got {} and {}", options.beta1, options.beta2);
-  check(options.eps >= 0, "adam", "eps must not be negative; got {}", options.eps);
+  check(std::isfinite(options.eps) && options.eps >= 0, "adam",
+        "eps must be finite and not negative; got {}", options.eps);
 }
 
 Tensor Adam::steps(const std::vector<Coming>& updates) const {

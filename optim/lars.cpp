@@ -1,5 +1,7 @@
 #include "optim/lars.h"
 
+#include <cmath>
+
 #include "tensor/check.h"
 #include "tensor/optimizer_ops.h"
 
@@ -10,8 +12,12 @@ Lars::Lars(std::vector<ParameterGroup> groups, const LarsOptions& options)
       trust_{
           .form = options.form, .trust = options.trust, .eps = options.eps, .clip = options.clip},
       rule_{.momentum = options.momentum} {
-  check(options.momentum >= 0, "lars", "momentum must not be negative; got {}", options.momentum);
-  check(options.trust > 0, "lars", "trust must be positive; got {}", options.trust);
+  check(std::isfinite(options.momentum) && options.momentum >= 0, "lars",
+        "momentum must be finite and not negative; got {}", options.momentum);
+  check(std::isfinite(options.trust) && options.trust > 0, "lars",
+        "trust must be finite and positive; got {}", options.trust);
+  check(std::isfinite(options.eps) && options.eps >= 0, "lars",
+        "eps must be finite and not negative; got {}", options.eps);
 }
 
 Tensor Lars::steps(const std::vector<Coming>& updates) const {

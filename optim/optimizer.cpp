@@ -45,9 +45,10 @@ std::vector<ParameterGroup> exclude_biases_and_norms(const std::vector<NamedPara
 Optimizer::Optimizer(std::vector<ParameterGroup> groups) : groups_(std::move(groups)) {
   std::set<std::string> names;
   for (const ParameterGroup& group : groups_) {
-    check(group.weight_decay >= 0 && group.lr_scale >= 0, "optimizer",
-          "weight_decay and lr_scale must not be negative; got {} and {}", group.weight_decay,
-          group.lr_scale);
+    check(std::isfinite(group.weight_decay) && group.weight_decay >= 0 &&
+              std::isfinite(group.lr_scale) && group.lr_scale >= 0,
+          "optimizer", "weight_decay and lr_scale must be finite and not negative; got {} and {}",
+          group.weight_decay, group.lr_scale);
     for (const NamedParameter& parameter : group.parameters) {
       check(names.insert(parameter.name).second, "optimizer", "the parameter {} is given twice",
             parameter.name);

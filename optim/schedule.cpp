@@ -26,6 +26,8 @@ Schedule step_decay(const StepOptions& options) {
   check_rate(options.lr);
   check(std::is_sorted(options.milestones.begin(), options.milestones.end()), "step_decay",
         "milestones must increase");
+  check(std::isfinite(options.factor) && options.factor >= 0, "step_decay",
+        "factor must be finite and not negative; got {}", options.factor);
   return [options](std::int64_t step) {
     const auto passed =
         std::upper_bound(options.milestones.begin(), options.milestones.end(), step);

@@ -1,5 +1,7 @@
 #include "optim/sgd.h"
 
+#include <cmath>
+
 #include "tensor/check.h"
 #include "tensor/optimizer_ops.h"
 
@@ -7,7 +9,8 @@ namespace gradus::optim {
 
 Sgd::Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options)
     : Optimizer(std::move(groups)), rule_(options) {
-  check(options.momentum >= 0, "sgd", "momentum must not be negative; got {}", options.momentum);
+  check(std::isfinite(options.momentum) && options.momentum >= 0, "sgd",
+        "momentum must be finite and not negative; got {}", options.momentum);
   check(!options.nesterov || options.momentum > 0, "sgd", "nesterov needs momentum");
 }
 

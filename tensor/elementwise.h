@@ -29,6 +29,20 @@ struct Affine {
   }
 };
 
+/// y = x / divisor
+struct DivideBy {
+  static constexpr Saves saves = Saves::nothing;
+  double divisor = 1;
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return x / static_cast<T>(divisor);
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T) const {
+    return dy / static_cast<T>(divisor);
+  }
+};
+
 struct Exp {
   static constexpr Saves saves = Saves::output;
   template <class T>
@@ -73,7 +87,7 @@ struct Square {
   }
   template <class T>
   GRADUS_HOST_DEVICE T backward(T dy, T x) const {
-    return 2 * x * dy;
+    return 2 * (x * dy);  // 2 x alone may leave the range
   }
 };
 
@@ -88,7 +102,7 @@ struct Pow {
   template <class T>
   GRADUS_HOST_DEVICE T backward(T dy, T x) const {
     if (exponent == 0) return T{0};
-    return dy * static_cast<T>(exponent) * std::pow(x, static_cast<T>(exponent - 1));
+    return dy * (static_cast<T>(exponent) * std::pow(x, static_cast<T>(exponent - 1)));
   }
 };
 
@@ -176,9 +190,10 @@ struct Gelu {
   }
 };
 
-#define GRADUS_UNARY_FUNCTIONS(X) \
-  X(Affine)                       \
-  X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) X(Sigmoid) X(Tanh) X(Gelu)
+#define GRADUS_UNARY_FUNCTIONS(X)                                                               \
+  X(Affine)                                                                                     \
+  X(DivideBy) X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) X(Sigmoid) X(Tanh) \
+      X(Gelu)
 
 // Binary functions: y = f(a, b). Their gradients are composed of other ops (autograd/ops).
 #define GRADUS_DEFINE_BINARY(Name, expression)           \

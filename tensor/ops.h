@@ -20,7 +20,7 @@
 namespace gradus {
 
 // --- Elementwise, one input (floating) ------------------------------------------------------
-/// scale * x + shift
+/// scale * x + shift; a shift of -0.0 changes no number, not even -0
 Tensor affine(const Tensor& x, double scale, double shift);
 Tensor neg(const Tensor& x);
 Tensor exp(const Tensor& x);
@@ -45,6 +45,8 @@ Tensor add(const Tensor& a, const Tensor& b);
 Tensor sub(const Tensor& a, const Tensor& b);
 Tensor mul(const Tensor& a, const Tensor& b);
 Tensor div(const Tensor& a, const Tensor& b);
+/// x / divisor, one rounding: no detour by 1 / divisor, which may leave the range.
+Tensor div(const Tensor& x, double divisor);
 Tensor maximum(const Tensor& a, const Tensor& b);
 Tensor minimum(const Tensor& a, const Tensor& b);
 /// Comparisons of any dtype give a uint8 mask of 0 and 1; NaN compares as in C++.
@@ -63,9 +65,9 @@ inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
 inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
 inline Tensor operator+(const Tensor& a, double b) { return affine(a, 1, b); }
 inline Tensor operator-(const Tensor& a, double b) { return affine(a, 1, -b); }
-inline Tensor operator*(const Tensor& a, double b) { return affine(a, b, 0); }
-inline Tensor operator/(const Tensor& a, double b) { return affine(a, 1 / b, 0); }
-inline Tensor operator*(double a, const Tensor& b) { return affine(b, a, 0); }
+inline Tensor operator*(const Tensor& a, double b) { return affine(a, b, -0.0); }
+inline Tensor operator/(const Tensor& a, double b) { return div(a, b); }
+inline Tensor operator*(double a, const Tensor& b) { return b * a; }
 inline Tensor operator-(const Tensor& a) { return neg(a); }
 
 /// into += scale * x, in place; same shape and dtype.
@@ -101,6 +103,7 @@ Tensor one_hot(const Tensor& index, std::int64_t classes, DType dtype = DType::f
 
 // --- Reductions over a set of axes ({} is all), floating ---------------------------------------
 Tensor sum(const Tensor& x, Axes axes = {}, bool keep_axes = false);
+/// NaN over no elements, as 0 / 0.
 Tensor mean(const Tensor& x, Axes axes = {}, bool keep_axes = false);
 /// sum (x - mean)^2 / (n - correction), two-pass; NaN where n <= correction.
 Tensor variance(const Tensor& x, Axes axes = {}, double correction = 1, bool keep_axes = false);
@@ -220,7 +223,7 @@ BatchNormGradients batch_norm_relu_conv2d_backward_input(const Tensor& doutput, 
                                                          double eps, const Tensor& weight,
                                                          const Conv2dOptions& options = {});
 /// Moves running statistics towards those of a batch of `rows` >= 2 values a channel, in place, and
-/// counts the batch in num_batches (int64, []):
+/// counts the batch in num_batches (int64, []); momentum in [0, 1]:
 ///   running_mean = (1 - momentum) running_mean + momentum batch.mean
 ///   running_var = (1 - momentum) running_var + momentum batch.variance rows / (rows - 1)
 void batch_norm_track(Tensor& running_mean, Tensor& running_var, Tensor& num_batches,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "tensor/draws.h"
 #include "tensor/philox.h"
 #include "tensor/tensor.h"
 
@@ -14,9 +15,18 @@ namespace gradus {
 /// Element i of a drawn tensor comes from block `position + i / 2`, whatever the element type:
 /// words 0 and 1 for even i, words 2 and 3 for odd i, made into a double in [0, 1). A draw of n
 /// elements moves the position by ceil(n / 2). Float tensors hold the same numbers, rounded.
+///
+/// It can't be copied, for the copy would draw the same numbers: what needs numbers of its own, as
+/// a layer does, takes a generator that was split off.
 class Generator {
  public:
   explicit Generator(std::uint64_t seed, std::uint64_t stream = 0) : seed_(seed), stream_(stream) {}
+  Generator(const Generator&) = delete;
+  Generator& operator=(const Generator&) = delete;
+
+  /// A new generator of independent numbers: its seed is drawn from this one, and so takes a block
+  /// that nothing else gets.
+  Generator split() { return Generator(next_bits()); }
 
   std::uint64_t seed() const { return seed_; }
   std::uint64_t stream() const { return stream_; }
@@ -25,15 +35,23 @@ class Generator {
 
   /// Reserves the blocks of `count` elements and returns the first one's position.
   std::uint64_t reserve(std::int64_t count) {
-    const std::uint64_t first = position_;
-    position_ += (static_cast<std::uint64_t>(count) + 1) / 2;
-    return first;
+    return DrawScope::take(*this, (static_cast<std::uint64_t>(count) + 1) / 2);
   }
 
   /// An integer in [0, bound), by the multiply-high method on one 64-bit draw.
   std::uint64_t below(std::uint64_t bound);
 
  private:
+  friend class DrawScope;
+  /// Moves on by `blocks` and returns where it was.
+  std::uint64_t advance(std::uint64_t blocks) {
+    const std::uint64_t first = position_;
+    position_ += blocks;
+    return first;
+  }
+  /// 64 random bits: half a block.
+  std::uint64_t next_bits();
+
   std::uint64_t seed_;
   std::uint64_t stream_;
   std::uint64_t position_ = 0;

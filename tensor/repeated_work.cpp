@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "tensor/check.h"
+#include "tensor/draws.h"
 
 #if defined(GRADUS_CUDA)
 #include "tensor/cuda/graph.h"
@@ -20,6 +21,17 @@ constexpr int warm_up_runs = 2;  // libraries load their code, buffers reach the
 #if defined(GRADUS_CUDA)
 
 bool recording() { return cuda::Graph::capturing(); }
+
+namespace {
+
+/// While one is alive, draws are errors: a captured one would be the same in each replay.
+class ForbidDraws : public DrawScope {
+  std::uint64_t take_inside(Generator&, std::uint64_t) override {
+    fail("capture", "the work draws random numbers, which a replay would repeat");
+  }
+};
+
+}  // namespace
 
 struct RepeatedWork::Captured {
   explicit Captured(const std::function<void()>& work) : graph(work) {}
@@ -46,6 +58,7 @@ void RepeatedWork::run() {
   if (device_ == Device::cuda) {
     if (!captured_ && runs_ == warm_up_runs && failure_.empty()) {
       try {
+        const ForbidDraws forbid;
         captured_ = std::make_unique<Captured>(work_);
       } catch (const Error& error) {
         failure_ = error.what();

@@ -14,7 +14,8 @@ namespace gradus {
 /// the function does. So each run must do the same work on the same tensors; what changes from run
 /// to run (the batch, the learning rate) lies in tensors that the caller overwrites in between.
 ///
-/// Where capturing fails (the function reads a result, say), the function goes on being called.
+/// Where capturing fails (the function reads a result, or draws from a Generator, say), the
+/// function goes on being called.
 class RepeatedWork {
  public:
   RepeatedWork(Device device, std::function<void()> work);

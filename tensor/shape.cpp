@@ -1,9 +1,8 @@
 #include "tensor/shape.h"
 
-#include <algorithm>
-#include <limits>
-
 #include <fmt/ranges.h>
+
+#include <algorithm>
 
 namespace gradus {
 
@@ -19,12 +18,13 @@ void Shape::push_back(std::int64_t size) {
 
 std::int64_t Shape::numel() const {
   std::int64_t product = 1;
+  bool empty = false;
   for (std::int64_t size : *this) {
-    if (size != 0 && product > std::numeric_limits<std::int64_t>::max() / size)
+    empty = empty || size == 0;
+    if (size != 0 && __builtin_mul_overflow(product, size, &product))
       fail("shape", "{} has more elements than can be counted", to_string(*this));
-    product *= size;
   }
-  return product;
+  return empty ? 0 : product;
 }
 
 int Shape::normalize(int axis) const {

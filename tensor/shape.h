@@ -27,7 +27,8 @@ class Shape {
   /// Size of an axis; negative axes count from the end.
   std::int64_t operator[](int axis) const { return sizes_[normalize(axis)]; }
   std::int64_t& operator[](int axis) { return sizes_[normalize(axis)]; }
-  /// Product of all sizes; 1 for a scalar.
+  /// Product of all sizes; 1 for a scalar. Throws if that of the sizes that are not 0 is too large
+  /// for int64, so that every product of some of them can be computed.
   std::int64_t numel() const;
   /// Axis in [0, rank); throws if it is out of range.
   int normalize(int axis) const;

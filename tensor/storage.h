@@ -2,6 +2,7 @@
 // driver's stream-ordered pool).
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -22,10 +23,15 @@ class Storage {
   std::size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
 
+  /// How often the memory may have been changed (Tensor::version).
+  std::uint64_t version() const { return version_.load(std::memory_order_relaxed); }
+  void count_change() { version_.fetch_add(1, std::memory_order_relaxed); }
+
  private:
   void* data_;
   std::size_t bytes_;
   Device device_;
+  std::atomic<std::uint64_t> version_ = 0;  // threads may write to parts of one storage
 };
 
 /// What the allocator has handed out and holds, in bytes. Blocks are rounded up to size classes

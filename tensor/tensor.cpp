@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "tensor/dispatch.h"
 
@@ -23,11 +24,14 @@ void Tensor::require_dtype(DType dtype) const {
         name(dtype));
 }
 
-void* Tensor::raw() {
-  return storage_ ? static_cast<std::byte*>(storage_->data()) + byte_offset_ : nullptr;
+const void* Tensor::raw() const {
+  return storage_ ? static_cast<const std::byte*>(storage_->data()) + byte_offset_ : nullptr;
 }
 
-const void* Tensor::raw() const { return const_cast<Tensor*>(this)->raw(); }
+void* Tensor::raw() {
+  if (storage_) storage_->count_change();
+  return const_cast<void*>(std::as_const(*this).raw());
+}
 
 Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const {
   int inferred = -1;
@@ -144,9 +148,13 @@ Tensor full(const Shape& shape, double value, TensorOptions options) {
 
 Tensor arange(std::int64_t begin, std::int64_t end, TensorOptions options) {
   check(begin <= end, "arange", "begin must not exceed end; got {} and {}", begin, end);
-  std::vector<std::int64_t> values(static_cast<std::size_t>(end - begin));
-  std::iota(values.begin(), values.end(), begin);
-  return from_vector(values, {end - begin}).to(options.dtype).to(options.device);
+  std::int64_t count = 0;
+  check(!__builtin_sub_overflow(end, begin, &count), "arange",
+        "[{}, {}) has more elements than can be counted", begin, end);
+  Tensor values({count}, DType::int64, Device::cpu);
+  auto* const first = values.data<std::int64_t>();
+  std::iota(first, first + count, begin);
+  return values.to(options.dtype).to(options.device);
 }
 
 template <class T>

@@ -33,7 +33,8 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
 
-  /// Pointer to the first element; throws unless T is the tensor's element type.
+  /// Pointer to the first element; throws unless T is the tensor's element type. One that elements
+  /// can be changed through counts as a change of them (version): read through a const tensor.
   template <class T>
   T* data() {
     require_dtype(dtype_of<T>);
@@ -73,8 +74,13 @@ class Tensor {
 
   /// Whether this is the only handle on its storage (then it may be overwritten in place).
   bool unique() const { return storage_.use_count() == 1; }
+  /// How often the elements may have been changed since their memory was allocated: by fill,
+  /// copy_from, the ops that work in place, or a pointer that could write. Views share the count.
+  std::uint64_t version() const { return storage_ ? storage_->version() : 0; }
   /// Whether two tensors share storage.
   bool shares_storage(const Tensor& other) const { return storage_ == other.storage_; }
+  /// The storage, to know it by while its tensors come and go.
+  std::weak_ptr<const Storage> storage() const { return storage_; }
 
  private:
   void require_dtype(DType dtype) const;

@@ -23,8 +23,9 @@ struct EmbeddingHealth {
 /// size min(N, D).
 EmbeddingHealth measure(const Tensor& z);
 
-/// A warning in plain words when the embeddings of `dimensions` dimensions have collapsed, or lost
-/// most of their dimensions; nothing otherwise.
-std::optional<std::string> collapse_warning(const EmbeddingHealth& health, std::int64_t dimensions);
+/// A warning in plain words when the embeddings of `images` images in `dimensions` dimensions have
+/// collapsed, or lost most of the dimensions that so many images can span; nothing otherwise.
+std::optional<std::string> collapse_warning(const EmbeddingHealth& health, std::int64_t images,
+                                            std::int64_t dimensions);
 
 }  // namespace gradus::vicreg

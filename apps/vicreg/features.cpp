@@ -2,6 +2,7 @@
 
 #include "autograd/variable.h"
 #include "data/loader.h"
+#include "tensor/ops.h"
 
 namespace gradus::vicreg {
 
@@ -21,6 +22,9 @@ Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
   loader.start_epoch(0);
   while (const auto batch = loader.next()) {
     const Variable output = encoder(Variable(batch->images));
+    check(all_finite(output.value()), "features",
+          "the encoder gives features that are not finite (NaN or infinity) for an image of {} to {}",
+          done, done + batch->size() - 1);
     features.slice(done, done + batch->size()).copy_from(output.value());
     done += batch->size();
     if (progress) progress(done);

@@ -11,7 +11,7 @@ namespace gradus::vicreg {
 
 /// Features [N, F] float32 of all images under normalisation alone, in evaluation mode and without
 /// a graph, on the encoder's device; its mode is restored. `progress` (may be null) is told the
-/// images done.
+/// images done. Throws Error if a feature is not finite.
 Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
                         const std::function<void(std::int64_t)>& progress = nullptr);
 

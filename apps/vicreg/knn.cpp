@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -10,9 +11,21 @@
 namespace gradus::vicreg {
 namespace {
 
-/// Rows scaled to length 1; rows of zeros stay zeros.
+constexpr double smallest = std::numeric_limits<float>::denorm_min();
+
+/// Throws Error with the first image whose features are not finite.
+void check_finite(const char* what, const Tensor& features) {
+  if (all_finite(features)) return;
+  for (std::int64_t i = 0; i < features.size(0); ++i)
+    check(all_finite(features.slice(i, i + 1)), "knn",
+          "the features of {} image {} are not finite (NaN or infinity)", what, i);
+}
+
+/// Rows scaled to length 1; rows of zeros stay zeros. Divided by its largest element first, a row
+/// has a square sum in [1, F], whatever its size.
 Tensor normalize_rows(const Tensor& x) {
-  return div(x, sqrt(clamp(sum(square(x), {1}, true), 1e-24, INFINITY)));
+  const Tensor scaled = div(x, clamp(max(abs(x), {1}, true).values, smallest, INFINITY));
+  return div(scaled, sqrt(clamp(sum(square(scaled), {1}, true), smallest, INFINITY)));
 }
 
 }  // namespace
@@ -27,6 +40,10 @@ Tensor knn_scores(const Tensor& train_features, const Tensor& train_labels,
   check(train_labels.numel() == train_count && train_count > 0, "knn",
         "each training image needs a label; got {} for {}", train_labels.numel(), train_count);
   check(options.k >= 1 && options.temperature > 0, "knn", "k and the temperature must be positive");
+  check(train_features.size(1) >= 1, "knn", "features must not be empty; got {}",
+        train_features.shape());
+  check_finite("training", train_features);
+  check_finite("test", test_features);
   const std::int64_t k = std::min(options.k, train_count);
   const Tensor train = normalize_rows(train_features), test = normalize_rows(test_features);
   const std::int64_t* labels = train_labels.data<std::int64_t>();
@@ -54,7 +71,7 @@ Tensor knn_scores(const Tensor& train_features, const Tensor& train_labels,
       std::partial_sort(order.begin(), order.begin() + k, order.end(), nearer);
       for (std::int64_t j = 0; j < k; ++j)
         output[i * classes + labels[order[j]]] +=
-            static_cast<float>(std::exp(row[order[j]] / options.temperature));
+            static_cast<float>(std::exp((row[order[j]] - row[order[0]]) / options.temperature));
     }
   }
   return scores;

@@ -12,9 +12,10 @@ struct KnnOptions {
 
 /// Weighted kNN (Wu et al., "Unsupervised feature learning via non-parametric instance
 /// discrimination", CVPR 2018, as Lightly runs it): a test image's scores are the sums over its k
-/// nearest training images, by cosine similarity s, of exp(s / temperature) for each one's class.
-/// Features [N, F] and [M, F] float32, labels int64 [N] in [0, classes) -> scores [M, classes].
-/// k is at most N.
+/// nearest training images, by cosine similarity s, of exp((s - s_1) / temperature) for each one's
+/// class, s_1 the nearest one's: all in [0, k], at any temperature. Features [N, F] and [M, F]
+/// float32, finite, of any size, labels int64 [N] in [0, classes) -> scores [M, classes]. k is at
+/// most N.
 Tensor knn_scores(const Tensor& train_features, const Tensor& train_labels,
                   const Tensor& test_features, std::int64_t classes,
                   const KnnOptions& options = {});

@@ -58,7 +58,8 @@ class FeatureSource {
       return FeatureBatch{encoder_(Variable(batch->images)).value(), batch->labels};
     }
     if (position_ == dataset_.size()) return std::nullopt;
-    const std::int64_t end = std::min(dataset_.size(), position_ + protocol_.batch_size);
+    const std::int64_t end =
+        position_ + std::min(dataset_.size() - position_, protocol_.batch_size);
     const Tensor samples = order_.slice(position_, end);
     position_ = end;
     return FeatureBatch{gather_rows(features_, samples), gather_rows(dataset_.labels, samples)};

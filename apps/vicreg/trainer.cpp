@@ -20,6 +20,7 @@
 #include "optim/adam.h"
 #include "optim/lars.h"
 #include "optim/sgd.h"
+#include "tensor/device.h"
 #include "tensor/file.h"
 
 namespace gradus::vicreg {
@@ -27,6 +28,19 @@ namespace {
 
 constexpr const char* checkpoint_name = "checkpoint.safetensors";
 constexpr const char* metrics_name = "metrics.jsonl";
+
+/// While one is alive, convolutions are plain sums, in which a value that is not finite stays where
+/// it is, and none comes from an algorithm's intermediate results.
+class PlainConvolutions {
+ public:
+  PlainConvolutions() : before_(winograd_output_side()) { use_winograd(0); }
+  ~PlainConvolutions() { use_winograd(before_); }
+  PlainConvolutions(const PlainConvolutions&) = delete;
+  PlainConvolutions& operator=(const PlainConvolutions&) = delete;
+
+ private:
+  int before_;
+};
 
 double seconds_now() {
   using Clock = std::chrono::steady_clock;
@@ -210,16 +224,25 @@ void Trainer::fail_not_finite(const StepRecord& record, double loss) {
   const std::int64_t step = record.step - 1;  // from 0
   loader_->start_epoch(step / steps_per_epoch_, step % steps_per_epoch_);
   const data::Batch batch = *loader_->next();
-  std::string culprit = "the loss itself";
-  {
+  const auto first_not_finite = [&] {
+    std::string first;
     const NoGrad no_grad;
-    bool found = false;
     const nn::ForwardObserver observer([&](const std::string& path, const Tensor& output) {
-      if (found || all_finite(output)) return;
-      found = true;
-      culprit = path;
+      if (first.empty() && !all_finite(output)) first = path;
     });
     train_step_->embed(batch.images);
+    return first;
+  };
+  std::string culprit;
+  {
+    const PlainConvolutions plain;
+    culprit = first_not_finite();
+  }
+  if (culprit.empty()) {
+    culprit = first_not_finite();
+    culprit = culprit.empty()
+                  ? "the loss itself"
+                  : culprit + ", though not with plain sums, which --winograd 0 asks for";
   }
   const std::string kept = saved_step_ < 0
                                ? "no checkpoint was written yet"
@@ -251,7 +274,8 @@ void Trainer::end_epoch(Progress& progress) {
       "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
       health.std_mean, health.std_min, health.effective_rank,
       record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : ""));
-  if (const auto warning = collapse_warning(health, train_step_->embeddings().size(1)))
+  const Shape& shape = train_step_->embeddings().shape();
+  if (const auto warning = collapse_warning(health, shape[0], shape[1]))
     progress.message("warning: " + *warning);
   write_curves(file("curves.svg"), metrics);
   draw_augmentations();

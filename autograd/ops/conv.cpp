@@ -1,4 +1,5 @@
 #include "autograd/ops.h"
+#include "autograd/ops/saved_norm.h"
 
 namespace gradus {
 
@@ -11,17 +12,21 @@ Variable conv2d_variable(Tensor y, const Variable& input, const Variable& weight
   const bool input_grad = input.requires_grad();
   const bool weight_grad = weight.requires_grad();
   const bool bias_grad = bias.requires_grad();
-  return make_variable("conv2d", std::move(y), {&input, &weight, &bias},
-                       [x = weight_grad ? input.value() : Tensor(),
-                        w = input_grad ? weight.value() : Tensor(), input_shape = input.shape(),
-                        weight_shape = weight.shape(), options, bias_grad](const Tensor& dy) {
-                         std::vector<Tensor> gradients(3);
-                         if (w) gradients[0] = conv2d_backward_input(dy, w, input_shape, options);
-                         if (x) gradients[1] = conv2d_backward_weight(x, dy, weight_shape, options);
-                         if (bias_grad)
-                           gradients[2] = sum(dy.to(compute_dtype(dy.dtype())), {0, 1, 2});
-                         return gradients;
-                       });
+  return make_variable(
+      "conv2d", std::move(y), {&input, &weight, &bias},
+      [x = SavedTensor(weight_grad ? input.value() : Tensor()),
+       w = SavedTensor(input_grad ? weight.value() : Tensor()), input_shape = input.shape(),
+       weight_shape = weight.shape(), options, bias_grad](const Tensor& dy) {
+        std::vector<Tensor> gradients(3);
+        if (w) {
+          gradients[0] = conv2d_backward_input(dy, w.get(), input_shape, options);
+        }
+        if (x) {
+          gradients[1] = conv2d_backward_weight(x.get(), dy, weight_shape, options);
+        }
+        if (bias_grad) gradients[2] = sum(dy.to(compute_dtype(dy.dtype())), {0, 1, 2});
+        return gradients;
+      });
 }
 
 }  // namespace
@@ -48,16 +53,18 @@ BatchNormConvResult batch_norm_relu_conv2d_train(const WithStatistics& input, co
                                                   beta.value(), eps, weight.value(), options);
   const bool norm_grad = x.requires_grad() || gamma.requires_grad() || beta.requires_grad();
   const bool weight_grad = weight.requires_grad();
-  const auto backward = [x = x.value(), statistics, gamma = gamma.value(), beta = beta.value(), eps,
-                         w = weight.value(), options, norm_grad, weight_grad](const Tensor& dy) {
+  const auto backward = [saved = SavedNorm(x, statistics, gamma, beta), eps,
+                         w = SavedTensor(weight.value()), options, norm_grad,
+                         weight_grad](const Tensor& dy) {
+    const SavedNorm::Values in = saved.get();
     std::vector<Tensor> gradients(4);  // of x, gamma, beta, weight
     if (weight_grad) {
-      gradients[3] = batch_norm_relu_conv2d_backward_weight(x, statistics, gamma, beta, eps, dy,
-                                                            w.shape(), options);
+      gradients[3] = batch_norm_relu_conv2d_backward_weight(in.x, in.statistics, in.gamma, in.beta,
+                                                            eps, dy, w.shape(), options);
     }
     if (norm_grad) {
-      auto [dx, dgamma, dbeta, dresidual] =
-          batch_norm_relu_conv2d_backward_input(dy, x, statistics, gamma, beta, eps, w, options);
+      auto [dx, dgamma, dbeta, dresidual] = batch_norm_relu_conv2d_backward_input(
+          dy, in.x, in.statistics, in.gamma, in.beta, eps, w.get(), options);
       gradients[0] = dx;
       gradients[1] = dgamma;
       gradients[2] = dbeta;

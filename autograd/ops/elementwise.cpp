@@ -1,4 +1,5 @@
 #include "autograd/ops.h"
+#include "autograd/saved_tensor.h"
 #include "tensor/ops/unary.h"
 
 namespace gradus {
@@ -8,26 +9,27 @@ namespace {
 template <class Function>
 Variable unary(std::string_view op, Function function, const Variable& x) {
   Tensor y = unary_forward(op, function, x.value());
-  Tensor saved;
+  SavedTensor saved;
   if constexpr (Function::saves == Saves::input) saved = x.value();
   if constexpr (Function::saves == Saves::output) saved = y;
   return make_variable(op, std::move(y), {&x}, [=](const Tensor& dy) -> std::vector<Tensor> {
-    return {unary_backward(function, dy, saved)};
+    return {unary_backward(function, dy, saved.get())};
   });
 }
 
 /// x where it is needed for the gradient of `other`, else nothing: what is not read is not kept.
-Tensor save_for(const Variable& other, const Variable& x) {
-  return other.requires_grad() ? x.value() : Tensor();
+SavedTensor save_for(const Variable& other, const Tensor& x) {
+  return other.requires_grad() ? x : Tensor();
 }
 
 /// maximum or minimum: the gradient goes where `first_wins` is 1, else to b.
 Variable select(std::string_view op, Tensor y, const Tensor& first_wins, const Variable& a,
                 const Variable& b) {
-  return make_variable(op, std::move(y), {&a, &b}, [=](const Tensor& dy) -> std::vector<Tensor> {
-    const Tensor zero = zeros({}, options_of(dy));
-    return {where(first_wins, dy, zero), where(first_wins, zero, dy)};
-  });
+  return make_variable(op, std::move(y), {&a, &b},
+                       [mask = SavedTensor(first_wins)](const Tensor& dy) -> std::vector<Tensor> {
+                         const Tensor zero = zeros({}, options_of(dy));
+                         return {where(mask.get(), dy, zero), where(mask.get(), zero, dy)};
+                       });
 }
 
 }  // namespace
@@ -35,7 +37,7 @@ Variable select(std::string_view op, Tensor y, const Tensor& first_wins, const V
 Variable affine(const Variable& x, double scale, double shift) {
   return unary("affine", Affine{scale, shift}, x);
 }
-Variable neg(const Variable& x) { return unary("neg", Affine{-1, 0}, x); }
+Variable neg(const Variable& x) { return unary("neg", Affine{-1, -0.0}, x); }
 Variable exp(const Variable& x) { return unary("exp", Exp{}, x); }
 Variable log(const Variable& x) { return unary("log", Log{}, x); }
 Variable sqrt(const Variable& x) { return unary("sqrt", Sqrt{}, x); }
@@ -68,22 +70,26 @@ Variable sub(const Variable& a, const Variable& b) {
 
 Variable mul(const Variable& a, const Variable& b) {
   return make_variable("mul", mul(a.value(), b.value()), {&a, &b},
-                       [a_value = save_for(b, a),
-                        b_value = save_for(a, b)](const Tensor& dy) -> std::vector<Tensor> {
-                         return {b_value.defined() ? mul(dy, b_value) : Tensor(),
-                                 a_value.defined() ? mul(dy, a_value) : Tensor()};
+                       [a_saved = save_for(b, a.value()),
+                        b_saved = save_for(a, b.value())](const Tensor& dy) -> std::vector<Tensor> {
+                         return {b_saved ? mul(dy, b_saved.get()) : Tensor(),
+                                 a_saved ? mul(dy, a_saved.get()) : Tensor()};
                        });
 }
 
+// The gradient of b is -dy a / b^2 = -(dy y) / b, without a square that could leave the range.
 Variable div(const Variable& a, const Variable& b) {
-  return make_variable(
-      "div", div(a.value(), b.value()), {&a, &b},
-      [a_value = save_for(b, a), b_value = b.value(),
-       need_a = a.requires_grad()](const Tensor& dy) -> std::vector<Tensor> {
-        return {need_a ? div(dy, b_value) : Tensor(),
-                a_value.defined() ? neg(div(mul(dy, a_value), square(b_value))) : Tensor()};
-      });
+  Tensor y = div(a.value(), b.value());
+  return make_variable("div", y, {&a, &b},
+                       [y_saved = save_for(b, y), b_saved = SavedTensor(b.value()),
+                        need_a = a.requires_grad()](const Tensor& dy) -> std::vector<Tensor> {
+                         return {
+                             need_a ? div(dy, b_saved.get()) : Tensor(),
+                             y_saved ? neg(div(mul(dy, y_saved.get()), b_saved.get())) : Tensor()};
+                       });
 }
+
+Variable div(const Variable& x, double divisor) { return unary("div", DivideBy{divisor}, x); }
 
 Variable maximum(const Variable& a, const Variable& b) {
   return select("maximum", maximum(a.value(), b.value()), greater_equal(a.value(), b.value()), a,

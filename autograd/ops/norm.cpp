@@ -1,4 +1,5 @@
 #include "autograd/ops.h"
+#include "autograd/ops/saved_norm.h"
 
 namespace gradus {
 namespace {
@@ -8,16 +9,17 @@ Variable batch_norm(std::string_view op, const Variable& x, const BatchStatistic
                     const Variable& residual, bool training) {
   Tensor y =
       batch_norm(x.value(), statistics, gamma.value(), beta.value(), options, residual.value());
-  const Tensor saved_y = options.relu && residual.defined() ? y : Tensor();
+  const SavedTensor saved_y = options.relu && residual.defined() ? y : Tensor();
   const BatchNormBackwardOptions backward{.eps = options.eps,
                                           .training = training,
                                           .relu = options.relu,
                                           .residual = residual.requires_grad()};
   return make_variable(op, std::move(y), {&x, &gamma, &beta, &residual},
-                       [x = x.value(), y = saved_y, statistics, gamma = gamma.value(),
-                        beta = beta.value(), backward](const Tensor& dy) -> std::vector<Tensor> {
-                         auto [dx, dgamma, dbeta, dresidual] =
-                             batch_norm_backward(dy, x, y, statistics, gamma, beta, backward);
+                       [saved = SavedNorm(x, statistics, gamma, beta), saved_y,
+                        backward](const Tensor& dy) -> std::vector<Tensor> {
+                         const SavedNorm::Values in = saved.get();
+                         auto [dx, dgamma, dbeta, dresidual] = batch_norm_backward(
+                             dy, in.x, saved_y.get(), in.statistics, in.gamma, in.beta, backward);
                          return {dx, dgamma, dbeta, dresidual};
                        });
 }
@@ -44,8 +46,8 @@ Variable batch_norm_eval(const Variable& x, const BatchStatistics& statistics,
 
 Variable off_diagonal_square_sum(const Variable& x) {
   return make_variable("off_diagonal_square_sum", off_diagonal_square_sum(x.value()), {&x},
-                       [x = x.value()](const Tensor& dy) -> std::vector<Tensor> {
-                         return {off_diagonal_square_sum_backward(dy, x)};
+                       [x = SavedTensor(x.value())](const Tensor& dy) -> std::vector<Tensor> {
+                         return {off_diagonal_square_sum_backward(dy, x.get())};
                        });
 }
 

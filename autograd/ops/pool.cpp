@@ -1,14 +1,15 @@
 #include "autograd/ops.h"
+#include "autograd/saved_tensor.h"
 
 namespace gradus {
 
 Variable max_pool2d(const Variable& input, const Pool2dOptions& options) {
   auto [output, indices] = max_pool2d(input.value(), options);
-  return make_variable(
-      "max_pool2d", output, {&input},
-      [indices = indices, shape = input.shape(), options](const Tensor& dy) -> std::vector<Tensor> {
-        return {max_pool2d_backward(dy, indices, shape, options)};
-      });
+  return make_variable("max_pool2d", output, {&input},
+                       [indices = SavedTensor(indices), shape = input.shape(),
+                        options](const Tensor& dy) -> std::vector<Tensor> {
+                         return {max_pool2d_backward(dy, indices.get(), shape, options)};
+                       });
 }
 
 Variable avg_pool2d(const Variable& input, const Pool2dOptions& options) {

@@ -1,4 +1,5 @@
 #include "autograd/ops.h"
+#include "autograd/saved_tensor.h"
 
 namespace gradus {
 namespace {
@@ -40,22 +41,24 @@ Variable mean(const Variable& x, Axes axes, bool keep_axes) {
 // d variance / dx = 2 (x - mean) / (n - correction)
 Variable variance(const Variable& x, Axes axes, double correction, bool keep_axes) {
   Tensor y = variance(x.value(), axes, correction, keep_axes);
-  return make_variable("variance", std::move(y), {&x},
-                       [x_value = x.value(), axes, correction, kept = kept_shape(x.shape(), axes)](
-                           const Tensor& dy) -> std::vector<Tensor> {
-                         const double divisor = reduced_count(x_value.shape(), kept) - correction;
-                         const Tensor deviation = sub(x_value, mean(x_value, axes, true));
-                         return {mul(deviation, dy.reshape(kept) * (2 / divisor))};
-                       });
+  return make_variable(
+      "variance", std::move(y), {&x},
+      [x_saved = SavedTensor(x.value()), axes, correction,
+       kept = kept_shape(x.shape(), axes)](const Tensor& dy) -> std::vector<Tensor> {
+        const Tensor& x_value = x_saved.get();
+        const double divisor = reduced_count(x_value.shape(), kept) - correction;
+        const Tensor deviation = sub(x_value, mean(x_value, axes, true));
+        return {mul(deviation, dy.reshape(kept) * (2 / divisor))};
+      });
 }
 
 Variable max(const Variable& x, Axes axes, bool keep_axes) {
   MaxResult result = max(x.value(), axes, keep_axes);
-  return make_variable(
-      "max", result.values, {&x},
-      [indices = result.indices, from = x.shape(), axes](const Tensor& dy) -> std::vector<Tensor> {
-        return {max_backward(dy, indices, from, axes)};
-      });
+  return make_variable("max", result.values, {&x},
+                       [indices = SavedTensor(result.indices), from = x.shape(),
+                        axes](const Tensor& dy) -> std::vector<Tensor> {
+                         return {max_backward(dy, indices.get(), from, axes)};
+                       });
 }
 
 }  // namespace gradus

@@ -1,4 +1,5 @@
 #include "autograd/ops.h"
+#include "autograd/saved_tensor.h"
 
 namespace gradus {
 
@@ -73,10 +74,11 @@ Variable slice(const Variable& x, int axis, std::int64_t begin, std::int64_t end
 }
 
 Variable gather_rows(const Variable& x, const Tensor& index) {
-  return make_variable("gather_rows", gather_rows(x.value(), index), {&x},
-                       [=, from = x.shape()](const Tensor& dy) -> std::vector<Tensor> {
-                         return {scatter_add_rows(dy, index, from[0])};
-                       });
+  return make_variable(
+      "gather_rows", gather_rows(x.value(), index), {&x},
+      [index = SavedTensor(index), from = x.shape()](const Tensor& dy) -> std::vector<Tensor> {
+        return {scatter_add_rows(dy, index.get(), from[0])};
+      });
 }
 
 }  // namespace gradus

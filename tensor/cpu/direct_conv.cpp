@@ -243,8 +243,8 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
   // Some phases are read by no tap if strides exceed the kernel: the first other one clears them.
   T* zeros =
       g.kernel.height < g.stride.height || g.kernel.width < g.stride.width ? dinput : nullptr;
-  for (std::int64_t a = 0; a < g.stride.height; ++a) {
-    for (std::int64_t b = 0; b < g.stride.width; ++b) {
+  for (std::int64_t a = 0; a < std::min(g.stride.height, g.kernel.height); ++a) {
+    for (std::int64_t b = 0; b < std::min(g.stride.width, g.kernel.width); ++b) {
       const Phase h(a, g.H, g.kernel.height, g.stride.height, g.padding.height);
       const Phase w(b, g.W, g.kernel.width, g.stride.width, g.padding.width);
       if (h.taps * w.taps * h.count * w.count == 0) continue;

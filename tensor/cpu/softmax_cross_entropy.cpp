@@ -16,6 +16,12 @@ void for_each_row(std::int64_t rows, std::int64_t classes, const Function& funct
   });
 }
 
+/// weight x, and 0 where the weight is: x is infinite where a logit is -infinity.
+template <class C>
+C weighted(C weight, C x) {
+  return weight == C(0) ? C(0) : weight * x;
+}
+
 }  // namespace
 
 template <class T>
@@ -36,8 +42,8 @@ void softmax_cross_entropy(const T* logits, const std::int64_t* labels, Compute<
     }
     const C log_sum = std::log(sum_exp);  // of the shifted logits
     log_sum_exp[i] = largest + log_sum;
-    losses[i] = own * (log_sum - (x[labels[i]] - largest)) +
-                share * (static_cast<C>(classes) * log_sum - sum);
+    losses[i] = weighted(own, log_sum - (x[labels[i]] - largest)) +
+                weighted(share, static_cast<C>(classes) * log_sum - sum);
   });
 }
 

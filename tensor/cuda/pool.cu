@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "tensor/cuda/gemm.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/launch.h"
 #include "tensor/cuda/map.h"
@@ -53,9 +54,10 @@ __device__ Span window_columns_over(const Pool& g, int w) {
 /// 1 / what the average of output position (p, q) divides by.
 template <class C>
 __device__ C window_scale(const Pool& g, int p, int q) {
-  const int size = g.count_include_pad ? g.kernel_height * g.kernel_width
-                                       : rows_of(g, p).size() * columns_of(g, q).size();
-  return 1 / static_cast<C>(size);
+  if (g.count_include_pad) {  // a kernel may be larger than an image
+    return 1 / (static_cast<C>(g.kernel_height) * static_cast<C>(g.kernel_width));
+  }
+  return 1 / static_cast<C>(rows_of(g, p).size() * columns_of(g, q).size());
 }
 
 /// Image, row, column and first channel of the i-th group of `width` channels of images
@@ -201,6 +203,8 @@ __global__ void avg_pool2d_backward_kernel(const T* doutput, T* dinput, Pool g, 
 }
 
 Pool in_32_bits(const Pool2dGeometry& g) {
+  check_index_size("the pixels of an image", std::max(g.H * g.W, g.out_height * g.out_width));
+  check_index_size("the channels of an image", g.C);
   const auto narrow = [](std::int64_t x) { return static_cast<int>(x); };
   return {narrow(g.H),
           narrow(g.W),

@@ -18,6 +18,12 @@ LaunchShape row_shape(std::int64_t rows) {
   return {dim3(static_cast<unsigned>(blocks)), dim3(warp, rows_per_block)};
 }
 
+/// weight x, and 0 where the weight is: x is infinite where a logit is -infinity.
+template <class C>
+__device__ C weighted(C weight, C x) {
+  return weight == C(0) ? C(0) : weight * x;
+}
+
 // logits [rows, classes]; block (32, rows_per_block): one warp a row.
 template <class T>
 __global__ void softmax_cross_entropy_kernel(const T* logits, const std::int64_t* labels,
@@ -45,8 +51,8 @@ __global__ void softmax_cross_entropy_kernel(const T* logits, const std::int64_t
     if (threadIdx.x == 0) {
       const C log_sum = std::log(sum_exp);  // of the shifted logits
       log_sum_exp[i] = largest + log_sum;
-      losses[i] = own * (log_sum - (x[labels[i]] - largest)) +
-                  share * (static_cast<C>(classes) * log_sum - sum);
+      losses[i] = weighted(own, log_sum - (x[labels[i]] - largest)) +
+                  weighted(share, static_cast<C>(classes) * log_sum - sum);
     }
   }
 }

@@ -1,15 +1,9 @@
 #include "tensor/ops.h"
 #include "tensor/ops/support.h"
+#include "tensor/ops/window.h"
 
 namespace gradus {
 namespace {
-
-/// Output positions along one axis; below 1 where the dilated kernel does not fit.
-std::int64_t output_size(std::int64_t size, std::int64_t kernel, std::int64_t stride,
-                         std::int64_t padding, std::int64_t dilation) {
-  const std::int64_t room = size + 2 * padding - dilation * (kernel - 1) - 1;
-  return room < 0 ? 0 : room / stride + 1;
-}
 
 void check_options(std::string_view op, const Conv2dOptions& options) {
   const auto [stride, padding, dilation, groups] = options;
@@ -45,16 +39,20 @@ Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input, const Sh
   check(g.C % g.groups == 0 && g.O % g.groups == 0, op,
         "groups ({}) must divide the input's {} and the weight's {} output channels", g.groups, g.C,
         g.O);
-  check(g.C == weight[3] * g.groups, op,
+  check(g.C / g.groups == weight[3], op,
         "weight's input channels must match the input's last dimension{}; got input {}, weight {}",
         g.groups == 1 ? "" : fmt::format(" divided by {} groups", g.groups), input, weight);
-  g.out_height =
-      output_size(g.H, g.kernel.height, g.stride.height, g.padding.height, g.dilation.height);
-  g.out_width = output_size(g.W, g.kernel.width, g.stride.width, g.padding.width, g.dilation.width);
+  WindowAxis rows{g.H, g.kernel.height, g.stride.height, g.padding.height, g.dilation.height};
+  WindowAxis columns{g.W, g.kernel.width, g.stride.width, g.padding.width, g.dilation.width};
+  g.out_height = output_positions(op, rows);
+  g.out_width = output_positions(op, columns);
+  g.stride = {rows.stride, columns.stride};
+  g.dilation = {rows.dilation, columns.dilation};
   check(g.out_height >= 1 && g.out_width >= 1, op,
         "the kernel is larger than the padded image; got input {}, weight {}, padding {} x {}, "
         "dilation {} x {}",
-        input, weight, g.padding.height, g.padding.width, g.dilation.height, g.dilation.width);
+        input, weight, g.padding.height, g.padding.width, options.dilation.height,
+        options.dilation.width);
   return g;
 }
 

@@ -99,7 +99,7 @@ StridedGeometry broadcast_geometry(const Shape& out, const Shape& a, const Shape
 Tensor affine(const Tensor& x, double scale, double shift) {
   return unary_forward("affine", Affine{scale, shift}, x);
 }
-Tensor neg(const Tensor& x) { return unary_forward("neg", Affine{-1, 0}, x); }
+Tensor neg(const Tensor& x) { return unary_forward("neg", Affine{-1, -0.0}, x); }
 Tensor exp(const Tensor& x) { return unary_forward("exp", Exp{}, x); }
 Tensor log(const Tensor& x) { return unary_forward("log", Log{}, x); }
 Tensor sqrt(const Tensor& x) { return unary_forward("sqrt", Sqrt{}, x); }
@@ -119,6 +119,7 @@ Tensor add(const Tensor& a, const Tensor& b) { return arithmetic("add", Add{}, a
 Tensor sub(const Tensor& a, const Tensor& b) { return arithmetic("sub", Sub{}, a, b); }
 Tensor mul(const Tensor& a, const Tensor& b) { return arithmetic("mul", Mul{}, a, b); }
 Tensor div(const Tensor& a, const Tensor& b) { return arithmetic("div", Div{}, a, b); }
+Tensor div(const Tensor& x, double divisor) { return unary_forward("div", DivideBy{divisor}, x); }
 Tensor maximum(const Tensor& a, const Tensor& b) { return arithmetic("maximum", Maximum{}, a, b); }
 Tensor minimum(const Tensor& a, const Tensor& b) { return arithmetic("minimum", Minimum{}, a, b); }
 

@@ -114,6 +114,7 @@ void batch_norm_track(Tensor& running_mean, Tensor& running_var, Tensor& num_bat
   check(num_batches.device() == running_mean.device(), op,
         "num_batches and running_mean must lie on one device; got {} and {}",
         name(num_batches.device()), name(running_mean.device()));
+  check(momentum >= 0 && momentum <= 1, op, "momentum must be in [0, 1]; got {}", momentum);
   check(rows >= 2, op, "an unbiased variance needs at least 2 rows; got {}", rows);
   const double unbiased = static_cast<double>(rows) / static_cast<double>(rows - 1);
   dispatch_full_precision(op, running_mean.dtype(), [&]<class T>() {

@@ -52,17 +52,24 @@ void check_state(const char* op, const char* name, const Tensor& parameter, cons
   check_same_kind(op, "parameter", parameter, name, state);
 }
 
+/// The elements, to be written; null for an undefined tensor.
 template <class T>
 T* pointer(const Tensor& x) {
   Tensor handle = x;  // a handle on the same elements, which may be written
   return x ? handle.data<T>() : nullptr;
 }
 
+/// The elements, to be read.
+template <class T>
+const T* read_pointer(const Tensor& x) {
+  return x ? x.data<T>() : nullptr;
+}
+
 template <class T>
 std::vector<SgdPointers<T>> sgd_pointers(std::span<const SgdTensors> tensors) {
   std::vector<SgdPointers<T>> list;
   for (const auto& [parameter, gradient, momentum] : tensors) {
-    list.push_back({pointer<T>(parameter), pointer<T>(gradient), pointer<T>(momentum),
+    list.push_back({pointer<T>(parameter), read_pointer<T>(gradient), pointer<T>(momentum),
                     gradient ? parameter.numel() : 0});
   }
   return list;
@@ -99,7 +106,7 @@ void sgd_update(std::span<SgdTensors> tensors, const Tensor& steps, const SgdRul
     }
     GRADUS_KERNEL(first.device(),
                   sgd_update<T>(list, reinterpret_cast<const SgdStep*>(steps.data<double>()), rule,
-                                pointer<T>(guard)));
+                                read_pointer<T>(guard)));
   });
 }
 
@@ -118,12 +125,12 @@ void adam_update(std::span<AdamTensors> tensors, const Tensor& steps, const Adam
   dispatch_full_precision("adam_update", first.dtype(), [&]<class T>() {
     std::vector<AdamPointers<T>> list;
     for (const auto& [parameter, gradient, mean, square] : tensors) {
-      list.push_back({pointer<T>(parameter), pointer<T>(gradient), pointer<T>(mean),
+      list.push_back({pointer<T>(parameter), read_pointer<T>(gradient), pointer<T>(mean),
                       pointer<T>(square), gradient ? parameter.numel() : 0});
     }
     GRADUS_KERNEL(first.device(),
                   adam_update<T>(list, reinterpret_cast<const AdamStep*>(steps.data<double>()),
-                                 rule, pointer<T>(guard)));
+                                 rule, read_pointer<T>(guard)));
   });
 }
 
@@ -142,7 +149,8 @@ double norm(const Tensor& x) {
   check_floating("norm", "x", x);
   Tensor result({}, DType::float64, x.device());
   dispatch_full_precision("norm", x.dtype(), [&]<class T>() {
-    const GradientPointers<T> all[] = {{pointer<T>(x), x.numel()}};
+    // The list's pointers are not const because clip_norm writes; here they are only read.
+    const GradientPointers<T> all[] = {{const_cast<T*>(x.data<T>()), x.numel()}};
     GRADUS_KERNEL(x.device(), euclidean_norm<T>(all, result.data<double>()));
   });
   return result.item<double>();

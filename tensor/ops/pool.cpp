@@ -1,15 +1,9 @@
 #include "tensor/ops.h"
 #include "tensor/ops/support.h"
+#include "tensor/ops/window.h"
 
 namespace gradus {
 namespace {
-
-/// Output positions along one axis; below 1 where the kernel does not fit.
-std::int64_t output_size(std::int64_t size, std::int64_t kernel, std::int64_t stride,
-                         std::int64_t padding) {
-  const std::int64_t room = size + 2 * padding - kernel;
-  return room < 0 ? 0 : room / stride + 1;
-}
 
 /// The sizes of a pooling, with the input's shape and all options checked.
 Pool2dGeometry pool2d_geometry(std::string_view op, const Shape& input,
@@ -22,20 +16,23 @@ Pool2dGeometry pool2d_geometry(std::string_view op, const Shape& input,
         stride.height, stride.width);
   check(padding.height >= 0 && padding.width >= 0, op, "padding must not be negative; got {} x {}",
         padding.height, padding.width);
-  check(2 * padding.height <= kernel.height && 2 * padding.width <= kernel.width, op,
+  check(padding.height <= kernel.height / 2 && padding.width <= kernel.width / 2, op,
         "padding must be at most half the kernel; got padding {} x {}, kernel {} x {}",
         padding.height, padding.width, kernel.height, kernel.width);
-  const Pool2dGeometry g{
-      .N = input[0],
-      .H = input[1],
-      .W = input[2],
-      .C = input[3],
-      .out_height = output_size(input[1], kernel.height, stride.height, padding.height),
-      .out_width = output_size(input[2], kernel.width, stride.width, padding.width),
-      .kernel = kernel,
-      .stride = stride,
-      .padding = padding,
-      .count_include_pad = count_include_pad};
+  WindowAxis rows{input[1], kernel.height, stride.height, padding.height};
+  WindowAxis columns{input[2], kernel.width, stride.width, padding.width};
+  const std::int64_t out_height = output_positions(op, rows);
+  const std::int64_t out_width = output_positions(op, columns);
+  const Pool2dGeometry g{.N = input[0],
+                         .H = input[1],
+                         .W = input[2],
+                         .C = input[3],
+                         .out_height = out_height,
+                         .out_width = out_width,
+                         .kernel = kernel,
+                         .stride = {rows.stride, columns.stride},
+                         .padding = padding,
+                         .count_include_pad = count_include_pad};
   check(g.H >= 1 && g.W >= 1 && g.out_height >= 1 && g.out_width >= 1, op,
         "the kernel is larger than the padded image; got input {}, kernel {} x {}, padding {} x {}",
         input, kernel.height, kernel.width, padding.height, padding.width);

@@ -1,24 +1,28 @@
 #include "tensor/random.h"
 
-#include <numeric>
-#include <vector>
+#include <cmath>
+#include <utility>
 
 #include "tensor/ops.h"
 #include "tensor/ops/support.h"
 
 namespace gradus {
 
+std::uint64_t Generator::next_bits() {
+  const PhiloxBlock block = philox(seed_, DrawScope::take(*this, 1), stream_);
+  return (std::uint64_t{block.word[1]} << 32) | block.word[0];
+}
+
 std::uint64_t Generator::below(std::uint64_t bound) {
   check(bound > 0, "random", "the bound must be positive");
-  const PhiloxBlock block = philox(seed_, position_++, stream_);
-  const std::uint64_t bits = (std::uint64_t{block.word[1]} << 32) | block.word[0];
   __extension__ using Wide = unsigned __int128;
-  return static_cast<std::uint64_t>((static_cast<Wide>(bits) * bound) >> 64);
+  return static_cast<std::uint64_t>((static_cast<Wide>(next_bits()) * bound) >> 64);
 }
 
 Tensor uniform(const Shape& shape, double low, double high, Generator& generator,
                TensorOptions options) {
   check(low <= high, "uniform", "low must not exceed high; got {} and {}", low, high);
+  check(std::isfinite(high - low), "uniform", "the range must be finite; got {} to {}", low, high);
   Tensor y = empty(shape, options);
   const std::uint64_t position = generator.reserve(y.numel());
   dispatch_floating("uniform", y.dtype(), [&]<class T>() {
@@ -32,6 +36,8 @@ Tensor normal(const Shape& shape, double mean, double standard_deviation, Genera
               TensorOptions options) {
   check(standard_deviation >= 0, "normal", "the standard deviation must not be negative; got {}",
         standard_deviation);
+  check(std::isfinite(mean) && std::isfinite(standard_deviation), "normal",
+        "mean and standard deviation must be finite; got {} and {}", mean, standard_deviation);
   Tensor y = empty(shape, options);
   const std::uint64_t position = generator.reserve(y.numel());
   dispatch_floating("normal", y.dtype(), [&]<class T>() {
@@ -43,11 +49,11 @@ Tensor normal(const Shape& shape, double mean, double standard_deviation, Genera
 
 Tensor permutation(std::int64_t count, Generator& generator) {
   check(count >= 0, "permutation", "the count must not be negative; got {}", count);
-  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
-  std::iota(order.begin(), order.end(), std::int64_t{0});
+  Tensor result = arange(0, count);
+  auto* const order = result.data<std::int64_t>();
   for (std::int64_t i = count - 1; i > 0; --i)
     std::swap(order[i], order[generator.below(static_cast<std::uint64_t>(i) + 1)]);
-  return from_vector(order, {count});
+  return result;
 }
 
 Tensor dropout_mask(const Shape& shape, double p, Generator& generator, TensorOptions options) {

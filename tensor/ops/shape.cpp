@@ -119,7 +119,8 @@ Tensor concat(std::span<const Tensor> tensors, int axis) {
     for (int a = 0; matches && a < shape.rank(); ++a) matches = a == axis || x.size(a) == shape[a];
     check(matches, "concat", "sizes must match except along axis {}; got {} and {}", axis,
           tensors[0].shape(), x.shape());
-    shape[axis] += x.size(axis);
+    check(!__builtin_add_overflow(shape[axis], x.size(axis), &shape[axis]), "concat",
+          "axis {} has more elements than can be counted", axis);
   }
   Tensor y = empty(shape, options_of(tensors[0]));
   const ReduceGeometry g = around_axis(shape, axis);
@@ -165,8 +166,10 @@ Tensor slice_backward(const Tensor& dy, const Shape& shape, int axis, std::int64
   Shape part = shape;
   if (dy.rank() == shape.rank()) part[axis] = dy.size(axis);
   check_shape("slice_backward", "dy", dy, part);
-  check(0 <= begin && begin + dy.size(axis) <= shape[axis], "slice_backward",
-        "[{}, {}) is not within axis {} of shape {}", begin, begin + dy.size(axis), axis, shape);
+  std::int64_t end = 0;
+  const bool countable = !__builtin_add_overflow(begin, dy.size(axis), &end);
+  check(countable && 0 <= begin && end <= shape[axis], "slice_backward",
+        "[{}, {}) is not within axis {} of shape {}", begin, end, axis, shape);
   Tensor dx = zeros(shape, options_of(dy));
   const ReduceGeometry g = around_axis(shape, axis);
   const std::int64_t run = dy.size(axis) * g.inner;

@@ -1,6 +1,7 @@
 // Argument checks and layouts that the ops share.
 #pragma once
 
+#include <cmath>
 #include <string_view>
 
 #include "tensor/dispatch.h"
@@ -84,6 +85,7 @@ inline void check_statistics(std::string_view op, const BatchStatistics& statist
 
 inline void check_eps(std::string_view op, double eps) {
   check(eps >= 0, op, "eps must not be negative; got {}", eps);
+  check(std::isfinite(eps), op, "eps must be finite; got {}", eps);
 }
 
 inline void check_norm(std::string_view op, const Tensor& x, const BatchStatistics& statistics,

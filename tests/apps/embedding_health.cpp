@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "tensor/ops.h"
 #include "tests/support/temp_folder.h"
 
 using namespace gradus;
@@ -83,7 +84,7 @@ TEST_CASE("embedding health: what is not finite gives NaN, and a warning") {
   CHECK(std::isnan(health.std_mean));
   CHECK(std::isnan(health.std_min));
   CHECK(std::isnan(health.effective_rank));
-  CHECK(collapse_warning(health, 4).value().find("not finite") != std::string::npos);
+  CHECK(collapse_warning(health, 4, 4).value().find("not finite") != std::string::npos);
 }
 
 TEST_CASE("embedding health: shapes that cannot be measured") {
@@ -97,7 +98,7 @@ TEST_CASE("embedding health: shapes that cannot be measured") {
 
 TEST_CASE("collapse warnings") {
   const auto warning = [](EmbeddingHealth health, std::int64_t dimensions) {
-    return collapse_warning(health, dimensions).value_or("");
+    return collapse_warning(health, 512, dimensions).value_or("");
   };
   CHECK(warning({.std_mean = 0.98, .std_min = 0.6, .effective_rank = 300}, 1024) == "");
   CHECK(warning({.std_mean = 0.98, .std_min = 0.6, .effective_rank = 1}, 1) == "");
@@ -111,9 +112,28 @@ TEST_CASE("collapse warnings") {
 
 TEST_CASE("collapse warnings come from measured embeddings") {
   const auto point = [](auto, auto j) { return double(j % 3); };
-  CHECK(collapse_warning(measure(matrix(16, 8, point)), 8).has_value());
+  CHECK(collapse_warning(measure(matrix(16, 8, point)), 16, 8).has_value());
   const auto line = [](auto i, auto j) { return double(i - 8) * (double(j) - 3.5); };
-  CHECK(collapse_warning(measure(matrix(16, 8, line)), 8).has_value());
+  CHECK(collapse_warning(measure(matrix(16, 8, line)), 16, 8).has_value());
   const auto spread = [](auto i, auto j) { return (i >> j) % 2 == 0 ? 1.0 : -1.0; };
-  CHECK(!collapse_warning(measure(matrix(256, 8, spread)), 8).has_value());
+  CHECK(!collapse_warning(measure(matrix(256, 8, spread)), 256, 8).has_value());
+}
+
+TEST_CASE("few images in many dimensions are no collapse") {
+  Generator generator(6);
+  for (const auto& [images, dimensions] :
+       {std::pair<std::int64_t, std::int64_t>{32, 8192}, {4, 2048}, {3, 4096}, {2, 64}}) {
+    CAPTURE(images);
+    const Tensor z = normal({images, dimensions}, 0, 1, generator);
+    const EmbeddingHealth health = measure(z);
+    CHECK(health.effective_rank > 0.9 * static_cast<double>(images));
+    CHECK_FALSE(collapse_warning(health, images, dimensions).has_value());
+  }
+  // The same few images on a line are one, and many images in few of many dimensions.
+  const Tensor line = matmul(normal({32, 1}, 0, 1, generator), normal({1, 8192}, 0, 1, generator));
+  CHECK(
+      collapse_warning(measure(line), 32, 8192).value().find("use about 1.0 of 8192 dimensions") !=
+      std::string::npos);
+  CHECK(
+      collapse_warning({.std_mean = 1, .std_min = 1, .effective_rank = 5}, 8193, 8192).has_value());
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "tensor/ops.h"
 #include "tensor/random.h"
 #include "tests/support/errors.h"
 
@@ -29,7 +30,7 @@ double cosine(const float* a, const float* b, std::size_t size) {
   return dot / std::sqrt(aa * bb);
 }
 
-/// Scores [classes] of one test image, in double, by sorting everything.
+/// Scores [classes] of one test image, in double, by sorting everything; the nearest counts 1.
 std::vector<double> naive_scores(const Tensor& train, const std::vector<std::int64_t>& labels,
                                  const float* test, std::size_t classes, std::size_t k,
                                  double temperature) {
@@ -41,7 +42,7 @@ std::vector<double> naive_scores(const Tensor& train, const std::vector<std::int
   std::vector<double> scores(classes, 0);
   for (std::size_t j = 0; j < k; ++j)
     scores[static_cast<std::size_t>(labels[order[j].second])] +=
-        std::exp(-order[j].first / temperature);
+        std::exp((order[0].first - order[j].first) / temperature);
   return scores;
 }
 
@@ -87,8 +88,42 @@ TEST_CASE("kNN gives ties to the earlier image, and zero features no NaN") {
   const std::vector<float> values = scores.to_vector<float>();
   CHECK(values[0] == 0);
   CHECK(values[1] == 0);
-  CHECK(values[2] == doctest::Approx(std::exp(1.0)));
+  CHECK(values[2] == 1);
   CHECK(std::vector<float>(values.begin() + 3, values.end()) == std::vector<float>{0, 0, 1});
+}
+
+TEST_CASE("kNN at any temperature: near 0 the nearest image decides") {
+  const Tensor train = from_vector<float>({1, 0, 0.6f, 0.8f, 0, 1}, {3, 2});
+  const Tensor test = from_vector<float>({0.1f, 1, 0.9f, 0.1f}, {2, 2});
+  for (const double temperature : {1e-2, 1e-3, 1e-30, 1e-300}) {
+    CAPTURE(temperature);
+    const Tensor scores =
+        knn_scores(train, labels_of({2, 0, 1}), test, 3, {.k = 3, .temperature = temperature});
+    CHECK(all_finite(scores));
+    CHECK(argmax(scores).to_vector<std::int64_t>() == std::vector<std::int64_t>{1, 2});
+  }
+  const Tensor even = knn_scores(train, labels_of({2, 0, 1}), test, 3, {.temperature = 1e300});
+  CHECK(even.to_vector<float>() == std::vector<float>(6, 1.0f));
+}
+
+TEST_CASE("kNN of features of any size, and of none that are not finite") {
+  for (const float size : {1e25f, 1e-25f, 3e38f, 1e-40f, 1.0f}) {
+    CAPTURE(size);
+    const Tensor train = from_vector<float>({size, 0, 0, size}, {2, 2});
+    const Tensor test = from_vector<float>({size / 8, size, size, -size / 8}, {2, 2});
+    const Tensor scores = knn_scores(train, labels_of({0, 1}), test, 2, {.k = 1});
+    CHECK(scores.to_vector<float>() == std::vector<float>{0, 1, 1, 0});
+  }
+  Tensor bad = ones({3, 2});
+  for (const float value : {NAN, INFINITY, -INFINITY}) {
+    bad.data<float>()[5] = value;
+    CHECK_ERROR(knn_scores(bad, labels_of({0, 1, 0}), ones({1, 2}), 2),
+                "[knn] the features of training image 2 are not finite (NaN or infinity)");
+    CHECK_ERROR(knn_scores(ones({1, 2}), labels_of({0}), bad, 2), "features of test image 2");
+  }
+  CHECK_ERROR(knn_scores(ones({1, 0}), labels_of({0}), ones({1, 0}), 2), "must not be empty");
+  CHECK_ERROR(knn_scores(ones({1, 2}), labels_of({0}), ones({1, 2}), 2, {.temperature = NAN}),
+              "positive");
 }
 
 TEST_CASE("kNN refuses what does not fit") {

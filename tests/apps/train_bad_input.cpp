@@ -140,6 +140,26 @@ TEST_CASE("the layer whose weights are not finite is named") {
                 {"encoder.layer2.1.conv1.weight is not finite"});
 }
 
+TEST_CASE(
+    "a layer that leaves the range by Winograd's algorithm alone is named, with the way out") {
+  const TempFolder folder;
+  const fs::path weights = folder / "weights";
+  const Arguments wide{"--width", "16"};
+  REQUIRE(
+      train_tiny(folder / "first", wide + Arguments{"--steps", "0", "--export", weights.string()})
+          .exit_code == 0);
+  TensorFile file = read_safetensors(weights);
+  // Weights whose transform overflows, of inputs so small that plain sums do not.
+  file.tensors.at("encoder.layer1.0.bn1.weight").fill(1e-35);
+  file.tensors.at("encoder.layer1.0.conv2.weight").fill(2e38);
+  write_safetensors(weights, file);
+  const Arguments start = wide + Arguments{"--init", weights.string(), "--steps", "1"};
+  check_refused(train_tiny(folder / "run", start),
+                {"step 1 (epoch 1)",
+                 "that of encoder.layer1.0.conv2, though not with plain sums, which --winograd 0 "
+                 "asks for"});
+}
+
 TEST_CASE("a file that may not grow: the previous checkpoint stays") {
   const TempFolder folder;
   const fs::path out = folder / "run";

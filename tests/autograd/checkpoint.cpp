@@ -3,8 +3,11 @@
 #include <doctest/doctest.h>
 
 #include <functional>
+#include <memory>
+#include <utility>
 
 #include "autograd/ops.h"
+#include "nn/dropout.h"
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"
@@ -118,7 +121,7 @@ TEST_CASE("dropout in a checkpoint draws the same numbers the second time") {
     const auto body = [&](const std::vector<Variable>& in) {
       return dropout(in[0] * 2, 0.5, generator);
     };
-    const Variable y = checkpointed ? checkpoint(body, {x}, {&generator}) : body({x});
+    const Variable y = checkpointed ? checkpoint(body, {x}) : body({x});
     const Variable z = dropout(y, 0.25, generator);
     const std::uint64_t after_forward = generator.position();
     sum(z).backward();
@@ -180,7 +183,7 @@ TEST_CASE("errors of a checkpointed function") {
     check(++calls < 2, "inside", "no");
     return y;
   };
-  const Variable y = checkpoint(fails_later, {x}, {&generator});
+  const Variable y = checkpoint(fails_later, {x});
   const std::uint64_t position = generator.position();
   CHECK_ERROR(sum(y).backward(), "[inside] no");
   CHECK_FALSE(recomputing());
@@ -212,4 +215,78 @@ TEST_CASE("EnableGrad records a graph within NoGrad") {
     CHECK_FALSE(square(x).requires_grad());
   }
   CHECK_FALSE(square(x).requires_grad());
+}
+
+TEST_CASE("a checkpoint draws what it drew, whoever holds the generator") {
+  const auto value_and_gradient = [](const Variable& x, const Variable& y) {
+    sum(y * y).backward();
+    return std::vector<Tensor>{y.value(), x.grad()};
+  };
+  const auto compare = [&](const std::function<CheckpointedFunction()>& make) {
+    const Variable a = leaf({40, 50}, 1), b = leaf({40, 50}, 1);
+    const auto plain = make(), checkpointed = make();
+    check_same(value_and_gradient(a, checkpoint(checkpointed, {a})),
+               value_and_gradient(b, plain({b})));
+  };
+  SUBCASE("one that moves on before backward") {
+    Generator kept(5), again(5);
+    const Variable a = leaf({40, 50}, 1), b = leaf({40, 50}, 1);
+    const Variable y = checkpoint([&](const auto& in) { return dropout(in[0], 0.5, kept); }, {a});
+    (void)dropout(y, 0.5, kept);
+    check_same(value_and_gradient(a, y), value_and_gradient(b, dropout(b, 0.5, again)));
+  }
+  SUBCASE("one that is made in the function") {
+    compare([]() -> CheckpointedFunction {
+      return [](const std::vector<Variable>& in) {
+        Generator own(7);
+        return dropout(dropout(in[0], 0.5, own), 0.5, own);
+      };
+    });
+  }
+  SUBCASE("a layer's own") {
+    compare([]() -> CheckpointedFunction {
+      Generator generator(3);
+      auto layer = std::make_shared<nn::Dropout>(nn::DropoutOptions{.p = 0.5}, generator);
+      return [layer](const std::vector<Variable>& in) { return (*layer)(in[0]) * 2; };
+    });
+  }
+  SUBCASE("checkpoints within checkpoints") {
+    compare([]() -> CheckpointedFunction {
+      auto generator = std::make_shared<Generator>(9);
+      return [generator](const std::vector<Variable>& in) {
+        const auto inside = [generator](const std::vector<Variable>& x) {
+          return dropout(tanh(x[0]), 0.25, *generator);
+        };
+        return dropout(checkpoint(inside, {dropout(in[0], 0.25, *generator)}), 0.25, *generator);
+      };
+    });
+  }
+}
+
+TEST_CASE("a checkpoint that draws otherwise the second time is an error") {
+  const Variable x = leaf({8}, 1);
+  Generator generator(1);
+  int calls = 0;
+  const auto more_later = [&](const std::vector<Variable>& in) {
+    const Variable y = dropout(in[0], 0.5, generator);
+    return ++calls == 1 ? y : dropout(y, 0.5, generator);
+  };
+  CHECK_ERROR(sum(checkpoint(more_later, {x})).backward(),
+              "[random] the second run draws more random numbers than the first");
+  bool first = true;
+  const auto none_later = [&](const std::vector<Variable>& in) {
+    return std::exchange(first, false) ? dropout(in[0], 0.5, generator) : in[0] * 2;
+  };
+  CHECK_ERROR(sum(checkpoint(none_later, {x})).backward(),
+              "[random] the second run drew fewer random numbers than the first");
+  first = true;
+  const auto other_later = [&](const std::vector<Variable>& in) {
+    Generator other(std::exchange(first, false) ? 1 : 2);
+    return dropout(in[0], 0.5, other);
+  };
+  CHECK_ERROR(sum(checkpoint(other_later, {x})).backward(),
+              "[random] the second run draws other random numbers than the first");
+  const std::uint64_t position = generator.position();
+  (void)dropout(x, 0.5, generator);  // nothing is left in force
+  CHECK(generator.position() == position + 4);
 }

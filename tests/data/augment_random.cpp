@@ -276,6 +276,36 @@ TEST_CASE("absurd options are refused by name") {
   CHECK(contains(message({.jitter = {.brightness = -1.0f}}), "jitter strengths"));
   CHECK(contains(message({.blur_sigma = {0.0f, 1.0f}}), "blur_sigma"));
   CHECK(contains(message({.std = {1.0f, 0.0f, 1.0f}}), "std"));
+  CHECK(contains(message({.solarize_threshold = NAN}), "solarize_threshold"));
+}
+
+TEST_CASE("crops of tiny and oblong images have a pixel at any ratio") {
+  const std::vector<std::array<float, 2>> ratios = {
+      {0.75f, 4.0f / 3}, {3.0f, 4.0f}, {0.001f, 0.002f}, {500.0f, 1000.0f}, {0.001f, 1000.0f}};
+  for (const auto& [height, width] :
+       {std::pair{1, 1}, {1, 2}, {2, 1}, {1, 1000}, {1000, 1}, {3, 5}, {2, 64}}) {
+    const std::vector<std::uint8_t> image(static_cast<std::size_t>(height * width * 3), 128);
+    for (const auto& ratio : ratios) {
+      for (int sample = 0; sample < 50; ++sample) {
+        CAPTURE(height);
+        CAPTURE(width);
+        CAPTURE(ratio[0]);
+        const AugmentOptions options{
+            .size = 2, .random_crop = true, .crop_scale = {0.01f, 1.0f}, .crop_ratio = ratio};
+        const auto p = draw_parameters(options, height, width, {.seed = 1, .sample = sample});
+        REQUIRE(p.crop.height >= 1);
+        REQUIRE(p.crop.width >= 1);
+        REQUIRE(p.crop.top >= 0);
+        REQUIRE(p.crop.left >= 0);
+        REQUIRE(p.crop.top + p.crop.height <= height);
+        REQUIRE(p.crop.left + p.crop.width <= width);
+        float output[2 * 2 * 3];
+        AugmentScratch scratch;
+        apply(options, p, image.data(), width, output, scratch);
+        for (const float value : output) REQUIRE(std::isfinite(value));
+      }
+    }
+  }
 }
 
 }  // namespace

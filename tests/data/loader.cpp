@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -223,10 +224,31 @@ TEST_CASE("bad options are told") {
   mismatched.labels = mismatched.labels.slice(0, 9);
   CHECK(contains(error_of([&] { Loader(mismatched, small); }), "labels must be int64 [N]"));
 
+  Dataset vast = random_dataset(1, 1, 1);
+  vast.images = empty({1, 1, 20'000, 3}, {DType::uint8});
+  CHECK(contains(error_of([&] { Loader(vast, small); }), "at most 16384 pixels a side"));
+
   Loader loader(dataset, small);
   CHECK(contains(error_of([&] { loader.next(); }), "start_epoch must be called"));
   CHECK(contains(error_of([&] { loader.start_epoch(0, 3); }), "first batch must lie in [0, 2]"));
   CHECK(contains(error_of([&] { loader.start_epoch(-1); }), "epoch"));
+}
+
+TEST_CASE("a batch size near the end of int64 is one batch") {
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  const Dataset dataset = random_dataset(10, 4, 4);
+  LoaderOptions options{.batch_size = most / 2 - 6, .views = 2, .augment = {.size = 4}};
+  Loader loader(dataset, options);
+  CHECK(loader.batches_per_epoch() == 1);
+  loader.start_epoch(0);
+  CHECK(loader.next().value().size() == 10);
+  CHECK_FALSE(loader.next().has_value());
+  Tensor images = empty({20, 4, 4, 3});
+  CHECK(contains(error_of([&] { loader.next_into(images); }), "images must be written into"));
+  CHECK(batch_count(10, most - 6, false) == 1);
+  CHECK(batch_count(10, most - 6, true) == 0);
+  options.batch_size = most - 6;
+  CHECK(contains(error_of([&] { Loader(dataset, options); }), "more than can be counted"));
 }
 
 TEST_CASE("the queue keeps the order however long each item takes") {

@@ -278,7 +278,8 @@ TEST_CASE("layers say which input they expect") {
 }
 
 TEST_CASE("dropout: off in evaluation, scaled in training, resumable") {
-  Dropout layer({.p = 0.25}, Generator(9));
+  Generator generator(9);
+  Dropout layer({.p = 0.25}, generator);
   const Variable x(ones({1000}, device_options()));
   const auto first = layer(x).value().to_vector<float>();
   const auto second = layer(x).value().to_vector<float>();
@@ -311,4 +312,42 @@ TEST_CASE("a running statistic that is shared is not recorded, since replays wou
     CHECK(work.failure().find("running statistic is shared") != std::string::npos);
   CHECK(norm.num_batches_tracked.item<std::int64_t>() == 5);
   CHECK(same_bits(shared, before));
+}
+
+TEST_CASE(
+    "dropout layers of one generator draw masks of their own, and none of the weights' numbers") {
+  Generator generator(9);
+  Dropout a({.p = 0.5}, generator), b({.p = 0.5}, generator);
+  const Linear linear({.in_features = 40, .out_features = 25, .bias = false}, generator);
+  Dropout c({.p = 0.5}, generator);
+  const Variable x(ones({1000}, device_options()));
+  const auto kept = [&x](Dropout& layer) {
+    std::vector<bool> result;
+    for (const float value : layer(x).value().to_vector<float>()) result.push_back(value != 0.0F);
+    return result;
+  };
+  std::vector<bool> upper;  // a weight that is drawn uniformly, against the middle
+  for (const float value : linear.weight.value().to_vector<float>()) upper.push_back(value >= 0.0F);
+  const std::vector<std::vector<bool>> masks = {kept(a), kept(b), kept(c), upper};
+  for (std::size_t i = 0; i < masks.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      std::int64_t equal = 0;
+      for (std::size_t k = 0; k < 1000; ++k) equal += masks[i][k] == masks[j][k];
+      CHECK(std::abs(equal - 500) < 80);  // five standard deviations
+    }
+  }
+}
+
+TEST_CASE("batch norm's options must make sense") {
+  const auto make = [](double eps, double momentum) {
+    BatchNorm({.channels = 3, .eps = eps, .momentum = momentum});
+  };
+  const double nan = std::nan(""), infinity = HUGE_VAL;
+  for (const double bad : {-1.0, 1.5, nan, infinity}) {
+    CHECK_THROWS_WITH_AS(make(1e-5, bad),
+                         doctest::Contains("[batch_norm] momentum must be in [0, 1]"), Error);
+  }
+  for (const double bad : {-1.0, nan, infinity}) CHECK_THROWS_AS(make(bad, 0.1), Error);
+  CHECK_NOTHROW(make(0, 0));
+  CHECK_NOTHROW(make(1e-5, 1));
 }

@@ -131,6 +131,10 @@ TEST_CASE("the VICReg loss refuses what it cannot use") {
                        "[4, 8] and [4, 7]",
                        Error);
   CHECK_THROWS_AS(vicreg_loss(Variable(zeros({2, 4, 8})), Variable(zeros({2, 4, 8}))), Error);
+  for (const double eps : {-1.0, std::nan(""), HUGE_VAL}) {
+    CHECK_THROWS_AS(vicreg_loss(Variable(zeros({4, 8})), Variable(zeros({4, 8})), {.eps = eps}),
+                    Error);
+  }
 }
 
 TEST_CASE("cross entropy: values and gradients") {
@@ -176,6 +180,8 @@ TEST_CASE("mean squared error") {
       gradcheck([](const std::vector<Variable>& x) { return mse_loss(x[0], x[1]); }, {a, b});
   CHECK_MESSAGE(result, result.message);
   CHECK_THROWS_AS(mse_loss(Variable(a), Variable(zeros({2}, float64()))), Error);
+  CHECK_THROWS_WITH_AS(mse_loss(Variable(zeros({0, 2})), Variable(zeros({0, 2}))),
+                       "[mse_loss] the batch is empty; got prediction [0, 2]", Error);
 }
 
 TEST_CASE("top-k counts, with ties and NaN") {

@@ -27,7 +27,8 @@ class Net : public Module {
         head(add("head", std::make_unique<Linear>(LinearOptions{4, 2, false}, generator))) {
     body.append(std::make_unique<Linear>(LinearOptions{3, 4}, generator));
     body.append(std::make_unique<BatchNorm1d>(nn::BatchNormOptions{.channels = 4}));
-    body.append(std::make_unique<Dropout>(DropoutOptions{0.5}, Generator(7)));
+    Generator masks(7);
+    body.append(std::make_unique<Dropout>(DropoutOptions{0.5}, masks));
     register_parameter("scale", scale);
     register_buffer("offset", offset);
   }

@@ -140,3 +140,25 @@ TEST_CASE("without strict, what fits is loaded and the rest reported") {
   CHECK(floats(state_dict(*net).at("0.weight")) == own_weight);
   CHECK(floats(state_dict(*net).at("2.weight")) == floats(state_dict(*other).at("2.weight")));
 }
+
+TEST_CASE("a state of an old PyTorch, without num_batches_tracked, is taken") {
+  const auto net = small_net(1);
+  (*net)(Variable(ones({2, 3, 3, 3}, device_options())));
+  const StateDict before = state_dict(*net);
+  StateDict state = state_dict(*small_net(2));
+  state.erase("1.num_batches_tracked");
+  const LoadReport report = load_state_dict(*net, state);
+  CHECK(report.missing.empty());
+  CHECK(report.unexpected.empty());
+  const StateDict after = state_dict(*net);
+  CHECK(floats(after.at("0.weight")) == floats(state.at("0.weight")));
+  CHECK(floats(after.at("1.running_var")) == floats(state.at("1.running_var")));
+  CHECK(after.at("1.num_batches_tracked").item<std::int64_t>() == 1);  // as it was
+
+  // All else is still required.
+  state.erase("1.running_var");
+  CHECK_THROWS_WITH_AS(load_state_dict(*net, state),
+                       "[load_state_dict] the state does not fit the module: it lacks 1 name "
+                       "(1.running_var)",
+                       Error);
+}

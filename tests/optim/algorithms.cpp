@@ -210,4 +210,12 @@ TEST_CASE("options out of range are errors") {
   CHECK_THROWS_AS(Adam(trainee.groups(0), {.beta1 = 1}), Error);
   CHECK_THROWS_AS(AdamW(trainee.groups(0), {.eps = -1}), Error);
   CHECK_THROWS_AS(Lars(trainee.groups(0), {.trust = 0}), Error);
+  for (const double bad : {-1.0, double{NAN}, double{INFINITY}}) {
+    CHECK_THROWS_AS(Sgd(trainee.groups(0), {.momentum = bad}), Error);
+    CHECK_THROWS_AS(Adam(trainee.groups(0), {.beta2 = bad}), Error);
+    CHECK_THROWS_AS(Adam(trainee.groups(0), {.eps = bad}), Error);
+    CHECK_THROWS_AS(Lars(trainee.groups(0), {.momentum = bad}), Error);
+    CHECK_THROWS_AS(Lars(trainee.groups(0), {.trust = bad}), Error);
+    CHECK_THROWS_AS(Lars(trainee.groups(0), {.eps = bad}), Error);
+  }
 }

@@ -77,6 +77,10 @@ TEST_CASE("bad groups and learning rates are errors") {
       Sgd({{.parameters = {{"w", &layer.weight}}}, {.parameters = {{"w", &layer.bias}}}}),
       "[optimizer] the parameter w is given twice", Error);
   CHECK_THROWS_AS(Sgd(std::vector<ParameterGroup>{}), Error);
+  for (const double bad : {-1.0, double{NAN}, double{INFINITY}}) {
+    CHECK_THROWS_AS(Sgd(one_group(layer.parameters(), bad)), Error);
+    CHECK_THROWS_AS(Sgd({{.parameters = layer.parameters(), .lr_scale = bad}}), Error);
+  }
   Sgd sgd(one_group(layer.parameters()));
   CHECK_THROWS_AS(sgd.step(NAN), Error);
   CHECK_THROWS_AS(sgd.step(-1), Error);

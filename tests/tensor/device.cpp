@@ -133,6 +133,22 @@ TEST_CASE("repeated work with gradients") {
   }
 }
 
+TEST_CASE("work that draws is called every time, as a replay would draw the same") {
+  Generator generator(1);
+  Tensor drawn;
+  RepeatedWork work(test_device(),
+                    [&] { drawn = dropout_mask({1000}, 0.5, generator, device_options()); });
+  std::vector<Tensor> before;
+  for (int i = 0; i < 5; ++i) {
+    work.run();
+    for (const Tensor& mask : before) CHECK_FALSE(same_bits(drawn, mask));
+    before.push_back(drawn.clone());
+    CHECK(generator.position() == 500 * static_cast<std::uint64_t>(i + 1));
+  }
+  CHECK_FALSE(work.replays());
+  CHECK((work.failure() != "") == (test_device() == Device::cuda));
+}
+
 TEST_CASE("work that reads a result is called every time") {
   Tensor x = zeros({4}, device_options());
   double seen = 0;

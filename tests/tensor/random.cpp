@@ -115,13 +115,13 @@ TEST_CASE("draws do not depend on the number of threads" * cpu_only()) {
 }
 
 TEST_CASE("seed, stream and position all matter; a scalar and nothing can be drawn") {
-  const auto draw = [](Generator generator) { return uniform({4}, 0, 1, generator, float64()); };
+  const auto draw = [](Generator&& generator) { return uniform({4}, 0, 1, generator, float64()); };
   Generator later(1);
   later.set_position(1);
   CHECK(same_bits(draw(Generator(1)), draw(Generator(1, 0))));
   CHECK_FALSE(same_bits(draw(Generator(1)), draw(Generator(2))));
   CHECK_FALSE(same_bits(draw(Generator(1)), draw(Generator(1, 1))));
-  CHECK_FALSE(same_bits(draw(Generator(1)), draw(later)));
+  CHECK_FALSE(same_bits(draw(Generator(1)), draw(std::move(later))));
   Generator generator(1);
   CHECK(uniform({}, 0, 1, generator, device_options()).shape() == Shape{});
   CHECK(generator.position() == 1);
@@ -208,4 +208,26 @@ TEST_CASE("random ops check their arguments") {
   CHECK_ERROR(dropout_mask({2}, 1, g), "[dropout] the probability must be in [0, 1); got 1");
   CHECK_ERROR(dropout_mask({2}, -0.1, g), "[dropout] the probability must be in [0, 1); got -0.1");
   CHECK_ERROR(g.below(0), "[random] the bound must be positive");
+  CHECK_ERROR(uniform({2}, -INFINITY, 0, g), "[uniform] the range must be finite");
+  CHECK_ERROR(uniform({2}, NAN, 0, g), "[uniform] low must not exceed high");
+  CHECK_ERROR(normal({2}, NAN, 1, g), "[normal] mean and standard deviation must be finite");
+  CHECK_ERROR(normal({2}, 0, INFINITY, g), "[normal] mean and standard deviation must be finite");
+}
+
+TEST_CASE("a generator that is split off draws numbers of its own") {
+  static_assert(!std::is_copy_constructible_v<Generator> && !std::is_copy_assignable_v<Generator>);
+  const auto draw = [](Generator& generator) { return uniform({64}, 0, 1, generator, float64()); };
+  Generator parent(4), same(4);
+  Generator first = parent.split(), second = parent.split();
+  const std::vector<Tensor> drawn = {draw(parent), draw(first), draw(second)};
+  std::vector<double> all;
+  for (const Tensor& x : drawn)
+    for (const double value : x.to_vector<double>()) all.push_back(value);
+  std::sort(all.begin(), all.end());
+  CHECK(std::adjacent_find(all.begin(), all.end()) == all.end());
+  // The same again from the same seed; the parent has moved on by a block for each.
+  Generator again = same.split();
+  CHECK(same_bits(draw(again), drawn[1]));
+  same.set_position(2);
+  CHECK(same_bits(draw(same), drawn[0]));
 }

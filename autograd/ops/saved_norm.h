@@ -1,0 +1,34 @@
+// What the backward of a batch norm reads; shared by autograd/ops/norm.cpp and conv.cpp.
+#pragma once
+
+#include "autograd/ops.h"
+#include "autograd/saved_tensor.h"
+
+namespace gradus {
+
+/// The input, its statistics, scale and shift of a batch norm, saved.
+class SavedNorm {
+ public:
+  SavedNorm(const Variable& x, const BatchStatistics& statistics, const Variable& gamma,
+            const Variable& beta)
+      : x_(x.value()),
+        mean_(statistics.mean),
+        variance_(statistics.variance),
+        gamma_(gamma.value()),
+        beta_(beta.value()) {}
+
+  struct Values {
+    Tensor x;
+    BatchStatistics statistics;
+    Tensor gamma, beta;
+  };
+  /// Throws Error if one was changed since.
+  Values get() const {
+    return {x_.get(), {mean_.get(), variance_.get()}, gamma_.get(), beta_.get()};
+  }
+
+ private:
+  SavedTensor x_, mean_, variance_, gamma_, beta_;
+};
+
+}  // namespace gradus

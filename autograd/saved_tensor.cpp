@@ -1,0 +1,50 @@
+#include "autograd/saved_tensor.h"
+
+#include <utility>
+
+#include "tensor/check.h"
+
+namespace gradus {
+namespace {
+
+thread_local SavedNotes* taking_notes = nullptr;  // the innermost of this thread
+
+}  // namespace
+
+SavedTensor::SavedTensor(Tensor value) : value_(std::move(value)), version_(value_.version()) {
+  if (!value_.defined()) return;
+  for (SavedNotes* notes = taking_notes; notes != nullptr; notes = notes->outer_)
+    notes->notes_.push_back({value_.storage(), version_});
+}
+
+const Tensor& SavedTensor::get() const {
+  check(value_.version() == version_, "backward",
+        "a {} tensor of shape {} that the gradient is computed from was changed in place after "
+        "the forward pass that used it; change a clone, or run forward again",
+        name(value_.dtype()), value_.shape());
+  return value_;
+}
+
+SavedNotes::SavedNotes() : outer_(std::exchange(taking_notes, this)) {}
+
+SavedNotes::~SavedNotes() { taking_notes = outer_; }
+
+std::vector<SavedNote> SavedNotes::remaining(const Tensor& result) const {
+  std::vector<SavedNote> kept;
+  for (const SavedNote& note : notes_) {
+    const std::shared_ptr<const Storage> storage = note.storage.lock();
+    if (storage && storage != result.storage().lock()) kept.push_back(note);
+  }
+  return kept;
+}
+
+void check_unchanged(const std::vector<SavedNote>& notes) {
+  for (const SavedNote& note : notes) {
+    const std::shared_ptr<const Storage> storage = note.storage.lock();
+    check(!storage || storage->version() == note.version, "backward",
+          "a tensor that a checkpointed function read was changed in place before backward called "
+          "the function again; change a clone, or run forward again");
+  }
+}
+
+}  // namespace gradus
