@@ -2,7 +2,7 @@
 # Installs what is missing and builds: sourced by run.sh and tests/run.sh.
 # usage: source apps/vicreg/setup.sh; install_packages PACKAGE...; build_gradus [TARGET...]
 
-packages_to_build=(g++ cmake ninja-build libopenblas-dev libfmt-dev doctest-dev
+packages_to_build=(g++ cmake ninja-build libeigen3-dev libfmt-dev doctest-dev
   nlohmann-json3-dev libcli11-dev libboost-context-dev libpng-dev zlib1g-dev ca-certificates curl)
 
 # Installs those of the named Debian packages that are not there; asks for sudo only if needed.
