@@ -32,6 +32,13 @@ std::string summary(const std::vector<std::string>& names) {
                      count > shown ? ", ..." : "");
 }
 
+/// Whether a state may lack a name: batch norm's counter of batches, which PyTorch's states before
+/// 0.4.1 did not have.
+bool may_be_missing(std::string_view name) {
+  constexpr std::string_view counter = "num_batches_tracked";
+  return name.substr(name.rfind('.') + 1) == counter;
+}
+
 LoadReport compare_names(const std::vector<NamedTensor>& targets, const StateDict& state,
                          std::string_view prefix) {
   LoadReport report;
@@ -39,7 +46,7 @@ LoadReport compare_names(const std::vector<NamedTensor>& targets, const StateDic
   for (const NamedTensor& target : targets) {
     const std::string name = join_path(prefix, target.name);
     known.insert(name);
-    if (!state.contains(name)) report.missing.push_back(name);
+    if (!state.contains(name) && !may_be_missing(name)) report.missing.push_back(name);
   }
   const std::string start = prefix.empty() ? "" : fmt::format("{}.", prefix);
   for (const auto& [name, tensor] : state) {

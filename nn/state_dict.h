@@ -29,7 +29,8 @@ struct LoadReport {
 /// type. With a prefix only names that start with it and a dot are read:
 /// `load_state_dict(encoder, state, "encoder")`. All or nothing: on an Error the module is as it
 /// was. The error names missing and unexpected names (unless options.strict is off), and the first
-/// tensor whose shape or type does not fit.
+/// tensor whose shape or type does not fit. Where the state has no `num_batches_tracked`, as
+/// PyTorch's states before 0.4.1, the module's own stays, and that is no missing name.
 LoadReport load_state_dict(Module& module, const StateDict& state, std::string_view prefix = "",
                            const LoadOptions& options = {});
 
