@@ -243,6 +243,10 @@ bool parse_train_options(int argc, const char* const* argv, TrainOptions& option
             add_data_options(app, options);
             add_model_options(app, options);
             add_optimizer_options(app, options);
+            app.footer(
+                "Ctrl-C, SIGTERM and SIGHUP (a closed terminal) finish the step, save and end the "
+                "run, a second one of them at once; --resume goes on. Without a reader of its "
+                "output (train | head) the run goes on.");
           },
       .default_file = [&] { return own_config(options); }};
   if (!apps::parse_command_line(program, argc, argv, &config)) return false;
