@@ -125,6 +125,14 @@ TEST_CASE("a program without memory ends with one line, at once" * doctest::skip
                           {.timeout_seconds = 20, .address_space_limit = limit}));
 }
 
+TEST_CASE("threads that the system refuses are an error" * doctest::skip(is_sanitized)) {
+  const TempFolder folder;
+  constexpr std::uint64_t limit = std::uint64_t{3} << 30;  // a thread's stack takes 8 MiB
+  check_refused(train_tiny(folder / "run", {"--device", "cpu", "--workers", "1024"},
+                           {.address_space_limit = limit}),
+                {"worker thread", "of 1024", "use fewer"});
+}
+
 TEST_CASE("a run folder has one process at a time") {
   const TempFolder folder;
   const fs::path out = folder / "run";
