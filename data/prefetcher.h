@@ -8,9 +8,12 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "tensor/check.h"
 
 namespace gradus::data {
 
@@ -33,7 +36,11 @@ class Prefetcher {
         slots_(static_cast<std::size_t>(std::max(capacity, 1))) {
     try {
       for (int i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
-    } catch (...) {  // the system refused a thread
+    } catch (const std::system_error& error) {
+      stop();
+      fail("loader", "the system refused worker thread {} of {}: {}; use fewer",
+           threads_.size() + 1, workers, error.code().message());
+    } catch (...) {
       stop();
       throw;
     }

@@ -1,12 +1,13 @@
 #include "tensor/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <system_error>
-#include <utility>
 
 #include "tensor/check.h"
 
@@ -26,16 +27,39 @@ void sync_folder(const fs::path& folder) {
   if (error != 0 && error != EINVAL) throw std::system_error(error, std::generic_category());
 }
 
+/// Whether `path` still is the open file: who had it locked may have renamed or removed it.
+bool is_file_at(int descriptor, const fs::path& path) {
+  struct stat open = {}, named = {};
+  return ::fstat(descriptor, &open) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         open.st_dev == named.st_dev && open.st_ino == named.st_ino;
+}
+
 }  // namespace
 
-FileWriter::FileWriter(const fs::path& path)
-    : descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
-  if (descriptor_ < 0) throw_errno();
+int open_locked(const fs::path& path, bool wait) {
+  constexpr int most_tries = 1000;  // where files have no lasting numbers, each seems another one
+  for (int tries = 1;; ++tries) {
+    const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (descriptor < 0) throw_errno();
+    int status = 0;
+    do {
+      status = ::flock(descriptor, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
+    } while (status != 0 && errno == EINTR);
+    const bool is_held = status != 0 && errno == EWOULDBLOCK;
+    if (!is_held && (tries == most_tries || is_file_at(descriptor, path))) return descriptor;
+    ::close(descriptor);
+    if (is_held) return -1;
+  }
 }
 
-FileWriter::~FileWriter() {
-  if (descriptor_ >= 0) ::close(descriptor_);
+FileWriter::FileWriter(const fs::path& path) : descriptor_(open_locked(path, /*wait=*/true)) {
+  if (::ftruncate(descriptor_, 0) == 0) return;
+  const int error = errno;
+  ::close(descriptor_);
+  throw std::system_error(error, std::generic_category());
 }
+
+FileWriter::~FileWriter() { ::close(descriptor_); }
 
 void FileWriter::write(const void* data, std::size_t bytes) {
   const auto* next = static_cast<const std::byte*>(data);
@@ -50,9 +74,8 @@ void FileWriter::write(const void* data, std::size_t bytes) {
   }
 }
 
-void FileWriter::sync_and_close() {
+void FileWriter::sync() {
   if (::fsync(descriptor_) != 0) throw_errno();
-  if (::close(std::exchange(descriptor_, -1)) != 0) throw_errno();
 }
 
 void write_file_atomically(const fs::path& path, const std::function<void(FileWriter&)>& write,
@@ -64,17 +87,18 @@ void write_file_atomically(const fs::path& path, const std::function<void(FileWr
   const std::string temporary = path.string() + ".tmp";
   try {
     FileWriter file(temporary);
-    write(file);
-    file.sync_and_close();
-    if (::rename(temporary.c_str(), path.c_str()) != 0) throw_errno();
+    try {
+      write(file);
+      file.sync();
+      if (::rename(temporary.c_str(), path.c_str()) != 0) throw_errno();
+    } catch (...) {
+      ::unlink(temporary.c_str());  // while it is locked, and so surely ours
+      throw;
+    }
   } catch (const std::system_error& error) {
-    ::unlink(temporary.c_str());
     fail("save", "cannot write {}: {}{}; {}", path.string(), error.code().message(),
          bytes > 0 ? fmt::format(" (needs {})", format_bytes(bytes)) : "",
          replaces ? "the previous file is untouched" : "no file was left behind");
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
   }
   try {
     sync_folder(path.has_parent_path() ? path.parent_path() : fs::path("."));

@@ -10,11 +10,17 @@
 
 namespace gradus {
 
+/// Opens `path` for reading and writing, creating it if need be, and locks it (flock) against other
+/// processes and other calls until the descriptor is closed, however the process ends. Where
+/// another one has it locked, waits, or returns -1 unless `wait`. A file system without locks gives
+/// none. Throws std::system_error.
+int open_locked(const std::filesystem::path& path, bool wait);
+
 /// The open temporary file that `write_file_atomically` hands to its caller. Every byte is written
 /// or an exception is thrown.
 class FileWriter {
  public:
-  /// Creates or empties `path`; throws std::system_error.
+  /// Creates or empties `path`, once no other process writes it; throws std::system_error.
   explicit FileWriter(const std::filesystem::path& path);
   ~FileWriter();
   FileWriter(const FileWriter&) = delete;
@@ -22,8 +28,8 @@ class FileWriter {
 
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  /// Brings the contents to the disk and closes the file.
-  void sync_and_close();
+  /// Brings the contents to the disk.
+  void sync();
 
  private:
   int descriptor_;
@@ -31,7 +37,8 @@ class FileWriter {
 
 /// Replaces the file at `path` whole or not at all, also when the process is killed or the power
 /// fails: `write` fills `path`.tmp in the same folder, which is then synced and renamed. On failure
-/// the temporary is removed and the previous file stays as it was.
+/// the temporary is removed and the previous file stays as it was. Processes that write the same
+/// file take turns; the last one's is what remains.
 ///
 /// `bytes` is the size to come, where it is known, for the error of a full disk:
 ///   [save] cannot write runs/x/checkpoint.safetensors: No space left on device (needs 180 MB); the

@@ -1,7 +1,6 @@
 // Augmented views a second on one core, for each recipe and for each operation alone.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdint>
 #include <ctime>
@@ -9,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "apps/common/command_line.h"
+#include "apps/common/program.h"
 #include "data/augment.h"
 
 namespace {
@@ -59,16 +60,7 @@ std::vector<std::pair<std::string, AugmentOptions>> cases() {
           {"+ solarize", {.solarize_probability = 1.0f}}};
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  CLI::App app("Augmented 32x32 views a second on one core");
-  double seconds = 1.0;
-  app.add_option("--seconds", seconds, "Processor time for each case")
-      ->check(CLI::Range(0.001, 3600.0))
-      ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-
+void run(double seconds) {
   std::vector<std::uint8_t> images(1000 * image_bytes);
   for (std::size_t i = 0; i < images.size(); ++i) {
     images[i] = static_cast<std::uint8_t>((i * 2654435761u) >> 13);
@@ -78,4 +70,17 @@ int main(int argc, char** argv) {
     const double rate = measure(options, images, seconds);
     fmt::print("{:<20} {:>12.0f} {:>10.2f}\n", name, rate, 1e6 / rate);
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return gradus::apps::run_program("augment", [&] {
+    gradus::apps::CommandLine app("Augmented 32x32 views a second on one core", "augment");
+    double seconds = 1.0;
+    app.add_option("--seconds", seconds, "Processor time for each case")
+        ->check(CLI::Range(0.001, 3600.0));
+    if (gradus::apps::parse_command_line(app, argc, argv)) run(seconds);
+    return 0;
+  });
 }

@@ -265,9 +265,15 @@ def processor_seconds():
     return [sum(times), sum(times) - times[3] - times[4], sum(os.times()[:4])]  # 3 and 4: idle
 
 
+def fail(error):
+    """Ends the program with one line, as the C++ programs do."""
+    sys.exit(f"compare: error: {error}")
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = fail
     parser.add_argument("--python", action="append", metavar="PATH",
                         help="an interpreter with PyTorch; may be repeated (python3)")
     parser.add_argument("--build", type=Path, default=HERE.parents[1] / "build", metavar="DIR",
@@ -302,7 +308,7 @@ def main():
         if args.output:
             args.output.write_text(text)
     except (Failure, OSError) as error:
-        sys.exit(f"compare: {error}")
+        fail(error)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 #include <omp.h>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "apps/bench/timing.h"
+#include "apps/common/command_line.h"
+#include "apps/common/program.h"
 #include "tensor/ops.h"
 #include "tensor/repeated_work.h"
 
@@ -126,7 +127,7 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app{"Speed of conv2d on the layers of a CIFAR ResNet-18"};
+  apps::CommandLine app("Speed of conv2d on the layers of a CIFAR ResNet-18", "conv");
   app.add_option("--batch", options.batch, "Images")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 16));
@@ -143,12 +144,8 @@ int main(int argc, char** argv) {
   app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
   app.add_flag("--tf32", options.tf32, "TF32 products, on a GPU");
   app.add_flag("--json", options.json, "Seconds of each layer as JSON, not a table");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    run(options);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "conv: {}\n", error.what());
-    return 1;
-  }
-  return 0;
+  return apps::run_program("conv", [&] {
+    if (apps::parse_command_line(app, argc, argv)) run(options);
+    return 0;
+  });
 }

@@ -2,7 +2,6 @@
 // (ResNet-18 for 32x32, projector 1024x4, Adam), the bytes that it must move and the operations
 // that it must do, and prints the least time that a chosen GPU needs for them: gpu_step --help. On
 // a GPU, with --measure, the measured time stands beside it.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -10,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "apps/common/command_line.h"
+#include "apps/common/program.h"
 #include "autograd/ops.h"
 #include "data/loader.h"
 #include "nn/vicreg_loss.h"
@@ -223,7 +224,8 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app("The least time of a training step on a GPU, kernel by kernel.", "gpu_step");
+  apps::CommandLine app("The least time of a training step on a GPU, kernel by kernel.",
+                        "gpu_step");
   app.add_option("--batch-size", options.batch, "Images a step (each in two views)")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16))
       ->capture_default_str();
@@ -236,12 +238,8 @@ int main(int argc, char** argv) {
   app.add_flag("--tf32", options.tf32, "TF32 products");
   app.add_flag("--measure", options.measure, "Also run the step and time each kernel");
   app.add_flag("--json", options.json, "The figures as JSON, not a table");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    run(options);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "gpu_step: {}\n", error.what());
-    return 1;
-  }
-  return 0;
+  return apps::run_program("gpu_step", [&] {
+    if (apps::parse_command_line(app, argc, argv)) run(options);
+    return 0;
+  });
 }

@@ -5,12 +5,13 @@
 // convolution the operations of the definition, which are what is counted.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "apps/bench/peaks.h"
+#include "apps/common/command_line.h"
+#include "apps/common/program.h"
 #include "nn/vicreg_loss.h"
 #include "tensor/ops.h"
 #include "tensor/optimizer_ops.h"
@@ -260,9 +261,10 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app{
+  apps::CommandLine app(
       "The peak rates of this machine, and the operations of a training step (ResNet-18 for 32x32, "
-      "projector 1024x4, Adam) measured against them."};
+      "projector 1024x4, Adam) measured against them.",
+      "ops");
   app.add_option("--batch", options.batch, "Images a step (each in two views)")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 14));
@@ -275,12 +277,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0, 4096));
   app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
   app.add_flag("--json", options.json, "The figures as JSON, in seconds, bytes and operations");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    run(options);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "ops: {}\n", error.what());
-    return 1;
-  }
-  return 0;
+  return apps::run_program("ops", [&] {
+    if (apps::parse_command_line(app, argc, argv)) run(options);
+    return 0;
+  });
 }

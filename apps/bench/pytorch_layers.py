@@ -7,6 +7,7 @@ needs it.
 """
 import argparse
 import json
+import sys
 import statistics
 import time
 
@@ -70,6 +71,7 @@ def main():
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--tf32", action="store_true", help="on a GPU")
     parser.add_argument("--json", action="store_true", help="seconds as JSON, not a table")
+    parser.error = lambda message: sys.exit(f"pytorch_layers: error: {message}")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)

@@ -8,6 +8,7 @@ classifier on cached features. Needs torch, torchvision and numpy; nothing in th
 """
 import argparse
 import json
+import sys
 import resource
 import time
 
@@ -172,6 +173,7 @@ def main():
     parser.add_argument("--bf16", action="store_true", help="of --step-time: autocast")
     parser.add_argument("--tf32", action="store_true", help="of --step-time")
     parser.add_argument("--compile", help="of --step-time: torch.compile's mode")
+    parser.error = lambda message: sys.exit(f"pytorch_vicreg: error: {message}")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

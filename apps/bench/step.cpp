@@ -3,7 +3,6 @@
 #include <omp.h>
 #include <sys/resource.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <ctime>
@@ -14,6 +13,8 @@
 
 #include "apps/bench/parallel_time.h"
 #include "apps/bench/timing.h"
+#include "apps/common/command_line.h"
+#include "apps/common/program.h"
 #include "autograd/ops.h"
 #include "nn/vicreg_loss.h"
 #include "nn/vicreg_model.h"
@@ -179,7 +180,7 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app("Times training steps on random images.", "step");
+  apps::CommandLine app("Times training steps on random images.", "step");
   app.add_option("batch", options.batch, "Images a step (each in two views)")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16))
       ->capture_default_str();
@@ -208,12 +209,8 @@ int main(int argc, char** argv) {
   app.add_flag("--checkpoint-activations", options.checkpoint_activations,
                "Residual blocks keep their input only and compute their inside again");
   app.add_flag("--eager", options.eager, "On a GPU, without capturing the step as a graph");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    run(options);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "step: {}\n", error.what());
-    return 1;
-  }
-  return 0;
+  return apps::run_program("step", [&] {
+    if (apps::parse_command_line(app, argc, argv)) run(options);
+    return 0;
+  });
 }

@@ -1,7 +1,6 @@
 #include "apps/vicreg/embedding_health.h"
 
-#include <cblas.h>
-
+#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,43 +8,26 @@
 
 #include "tensor/check.h"
 
-// LAPACK, which OpenBLAS contains: eigenvalues of a symmetric matrix, column-major.
-extern "C" void dsyevd_(const char* job, const char* triangle, const int* n, double* a,
-                        const int* lda, double* eigenvalues, double* work, const int* work_size,
-                        int* integer_work, const int* integer_work_size, int* info);
-
 namespace gradus::vicreg {
 namespace {
 
 constexpr double rankme_eps = 1e-7;
 
-/// Eigenvalues of the symmetric matrix a [n, n], of which the upper triangle (of the row-major
-/// matrix) is given; a is overwritten.
-std::vector<double> symmetric_eigenvalues(std::vector<double>& a, int n) {
-  std::vector<double> eigenvalues(static_cast<std::size_t>(n));
-  // A row-major upper triangle is a column-major lower one.
-  const char job = 'N', triangle = 'L';
-  int info = 0, integer_size = 1, query = -1;
-  int integer_work = 0;
-  double best_size = 0;
-  dsyevd_(&job, &triangle, &n, a.data(), &n, eigenvalues.data(), &best_size, &query, &integer_work,
-          &query, &info);
-  const int work_size = std::max(static_cast<int>(best_size), 2 * n + 1);
-  std::vector<double> work(static_cast<std::size_t>(work_size));
-  dsyevd_(&job, &triangle, &n, a.data(), &n, eigenvalues.data(), work.data(), &work_size,
-          &integer_work, &integer_size, &info);
-  check(info == 0, "embedding_health", "the eigenvalue routine dsyevd failed with code {}", info);
-  return eigenvalues;
-}
-
 /// Singular values of z [rows, columns], as roots of the eigenvalues of the smaller Gram matrix.
 std::vector<double> singular_values(const std::vector<double>& z, int rows, int columns) {
+  using Eigen::MatrixXd;
+  const Eigen::Map<const MatrixXd> transposed(z.data(), columns, rows);  // z is row-major
   const int n = std::min(rows, columns);
-  std::vector<double> gram(static_cast<std::size_t>(n) * static_cast<std::size_t>(n));
-  const bool transposed = columns <= rows;  // Z^T Z, otherwise Z Z^T
-  cblas_dsyrk(CblasRowMajor, CblasUpper, transposed ? CblasTrans : CblasNoTrans, n,
-              transposed ? rows : columns, 1.0, z.data(), columns, 0.0, gram.data(), n);
-  std::vector<double> values = symmetric_eigenvalues(gram, n);
+  MatrixXd gram = MatrixXd::Zero(n, n);
+  if (columns <= rows) {
+    gram.selfadjointView<Eigen::Lower>().rankUpdate(transposed);  // Z^T Z
+  } else {
+    gram.selfadjointView<Eigen::Lower>().rankUpdate(transposed.transpose());  // Z Z^T
+  }
+  const Eigen::SelfAdjointEigenSolver<MatrixXd> solver(gram, Eigen::EigenvaluesOnly);
+  check(solver.info() == Eigen::Success, "embedding_health",
+        "the eigenvalues of the embeddings' Gram matrix did not converge");
+  std::vector<double> values(solver.eigenvalues().begin(), solver.eigenvalues().end());
   for (double& value : values) value = std::sqrt(std::max(value, 0.0));
   return values;
 }

@@ -14,7 +14,7 @@ files=(data_batch_1.bin data_batch_2.bin data_batch_3.bin data_batch_4.bin data_
   test_batch.bin)
 
 die() { # STATUS MESSAGE
-  echo "get_cifar10: $2" >&2
+  echo "get_cifar10: error: $2" >&2
   exit "$1"
 }
 

@@ -2,7 +2,8 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "apps/vicreg/command_line.h"
+#include "apps/common/command_line.h"
+#include "apps/common/program.h"
 #include "apps/vicreg/datasets.h"
 #include "apps/vicreg/evaluation.h"
 #include "apps/vicreg/features.h"
@@ -15,11 +16,17 @@
 namespace gradus::vicreg {
 namespace {
 
+using apps::add_switch;
+using apps::finite;
+using apps::non_negative;
+using apps::positive;
+using apps::print;
+
 struct EvalOptions {
   std::string file;
   bool untrained = false;
   ModelOptions model;
-  std::int64_t stem_padding = -1;
+  std::int64_t stem_padding = -1;  ///< of load_encoder
   DataOptions data;
   std::int64_t test_limit = 0;
   Protocol protocol;
@@ -99,6 +106,27 @@ void add_options(CLI::App& app, EvalOptions& o) {
       ->group("Run");
 }
 
+/// Sets the options; returns false after printing the help.
+bool parse(int argc, const char* const* argv, EvalOptions& options) {
+  constexpr std::int64_t not_given = -1;
+  const apps::ConfigurableProgram program{
+      .description = "Evaluates a frozen encoder: linear classifier and k nearest neighbours.",
+      .name = "linear_eval",
+      .preset = "protocol",
+      .add_options = [&](CLI::App& app, const std::string& protocol) {
+        options = {};
+        options.model.stem_padding = not_given;
+        if (protocol == "vicreg" || protocol == "solo-learn")
+          options.protocol = named_protocol(protocol);
+        add_options(app, options);
+        app.get_option("--stem-padding")->default_str("the file's, or 1");
+      }};
+  if (!apps::parse_command_line(program, argc, argv)) return false;
+  options.stem_padding = options.model.stem_padding;
+  if (options.stem_padding == not_given) options.model.stem_padding = ModelOptions().stem_padding;
+  return true;
+}
+
 std::filesystem::path results_file(const EvalOptions& o) {
   if (!o.json.empty()) return o.json;
   if (o.untrained) return "linear_eval_untrained.json";
@@ -108,17 +136,17 @@ std::filesystem::path results_file(const EvalOptions& o) {
 Evaluation run_linear(nn::ResNet& encoder, const EvalOptions& o, const data::Dataset& train,
                       const Tensor& train_features, const data::Dataset& test,
                       const Tensor& test_features) {
-  fmt::print("training a linear classifier on {} images: protocol {}\n", train.size(),
-             to_json(o.protocol).dump());
+  print("training a linear classifier on {} images: protocol {}\n", train.size(),
+        to_json(o.protocol).dump());
   const std::int64_t every = std::max<std::int64_t>(1, o.protocol.epochs / 5);
-  const auto head = train_linear_probe(encoder, train, train_features, o.protocol, o.workers,
-                                       o.seed, [&](std::int64_t epoch, double loss) {
-                                         if (epoch % every == 0 || !o.protocol.cached)
-                                           fmt::print("epoch {}/{}: loss {:.4f}\n", epoch,
-                                                      o.protocol.epochs, loss);
-                                         std::fflush(stdout);
-                                         return true;
-                                       });
+  const auto head =
+      train_linear_probe(encoder, train, train_features, o.protocol, o.workers, o.seed,
+                         [&](std::int64_t epoch, double loss) {
+                           if (epoch % every == 0 || !o.protocol.cached)
+                             print("epoch {}/{}: loss {:.4f}\n", epoch, o.protocol.epochs, loss);
+                           std::fflush(stdout);
+                           return true;
+                         });
   const NoGrad no_grad;
   return evaluate((*head)(Variable(test_features)).value().to(Device::cpu), test.labels);
 }
@@ -135,9 +163,9 @@ int run(const EvalOptions& o) {
   loaded.encoder->to(device);
   const data::Dataset train = load_dataset(o.data, data::Split::train, o.data.limit);
   const data::Dataset test = load_dataset(o.data, data::Split::test, o.test_limit);
-  fmt::print("encoder: {} ({}, {} features), {}; test images are normalised\n",
-             o.untrained ? "untrained" : o.file, loaded.options.architecture,
-             loaded.encoder->feature_count(), o.data.dataset);
+  print("encoder: {} ({}, {} features), {}; test images are normalised\n",
+        o.untrained ? "untrained" : o.file, loaded.options.architecture,
+        loaded.encoder->feature_count(), o.data.dataset);
   const Tensor test_features = extract_features(*loaded.encoder, test);
   const bool need_train_features = o.knn || (o.linear && o.protocol.cached);
   const Tensor train_features =
@@ -150,8 +178,8 @@ int run(const EvalOptions& o) {
   if (o.linear) {
     const Evaluation linear =
         run_linear(*loaded.encoder, o, train, train_features, test, test_features);
-    fmt::print("linear ({} protocol{}): {}", o.protocol.name,
-               o.protocol.cached ? ", cached features" : "", to_text(linear, test.class_names));
+    print("linear ({} protocol{}): {}", o.protocol.name,
+          o.protocol.cached ? ", cached features" : "", to_text(linear, test.class_names));
     results["linear"] = to_json(linear, test.class_names);
     results["linear"]["protocol"] = to_json(o.protocol);
   }
@@ -160,14 +188,14 @@ int run(const EvalOptions& o) {
         evaluate(knn_scores(train_features, train.labels, test_features,
                             static_cast<std::int64_t>(train.class_names.size()), o.knn_options),
                  test.labels);
-    fmt::print("kNN (k {}, temperature {}): {}", o.knn_options.k, o.knn_options.temperature,
-               to_text(knn, test.class_names));
+    print("kNN (k {}, temperature {}): {}", o.knn_options.k, o.knn_options.temperature,
+          to_text(knn, test.class_names));
     results["knn"] = to_json(knn, test.class_names);
     results["knn"]["k"] = o.knn_options.k;
     results["knn"]["temperature"] = o.knn_options.temperature;
   }
   write_file_atomically(results_file(o), results.dump(2) + "\n");
-  fmt::print("results: {}\n", results_file(o).string());
+  print("results: {}\n", results_file(o).string());
   return 0;
 }
 
@@ -175,17 +203,10 @@ int run(const EvalOptions& o) {
 }  // namespace gradus::vicreg
 
 int main(int argc, char** argv) {
-  using namespace gradus::vicreg;
-  return run_program("linear_eval", [&] {
-    EvalOptions options;
-    const std::string name = raw_value(argc, argv, "--protocol");  // decides the defaults
-    if (name == "vicreg" || name == "solo-learn") options.protocol = named_protocol(name);
-    CommandLine app("Evaluates a frozen encoder: linear classifier and k nearest neighbours.",
-                    "linear_eval");
-    add_options(app, options);
-    CLI::Option* padding = app.get_option("--stem-padding");
-    if (!parse_command_line(app, argc, argv)) return 0;
-    if (padding->count() > 0) options.stem_padding = options.model.stem_padding;
-    return run(options);
+  using namespace gradus;
+  return apps::run_program("linear_eval", [&] {
+    apps::ignore_closed_output();
+    vicreg::EvalOptions options;
+    return vicreg::parse(argc, argv, options) ? vicreg::run(options) : 0;
   });
 }

@@ -2,14 +2,19 @@
 
 #include <omp.h>
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 
-#include "apps/vicreg/command_line.h"
+#include "apps/common/command_line.h"
+#include "apps/common/program.h"
 #include "tensor/check.h"
 
 namespace gradus::vicreg {
 namespace {
+
+using apps::add_switch;
+using apps::finite;
+using apps::non_negative;
+using apps::positive;
 
 void add_data_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Data";
@@ -169,20 +174,10 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
       ->group(group);
 }
 
-bool has_flag(int argc, const char* const* argv, const std::string& name) {
-  for (int i = 1; i < argc; ++i)
-    if (argv[i] == name) return true;
-  return false;
-}
-
-/// The configuration file to read: the one named, or with --resume the run folder's own.
-std::string config_file(int argc, const char* const* argv) {
-  const std::string named = raw_value(argc, argv, "--config");
-  if (!named.empty() || !has_flag(argc, argv, "--resume")) return named;
-  std::string out = raw_value(argc, argv, "--out");
-  if (out.empty()) out = TrainOptions{}.out;
-  const auto own = std::filesystem::path(out) / "config.toml";
-  return std::filesystem::exists(own) ? own.string() : "";
+/// With --resume the run folder's own configuration, if it has one.
+std::string own_config(const TrainOptions& o) {
+  const auto own = std::filesystem::path(o.out) / "config.toml";
+  return o.resume && std::filesystem::exists(own) ? own.string() : "";
 }
 
 void check_consistency(const TrainOptions& o) {
@@ -213,23 +208,49 @@ TrainOptions recipe_defaults(const std::string& recipe) {
   return o;
 }
 
+void add_architecture_options(CLI::App& app, ModelOptions& o, const std::string& group) {
+  app.add_option("--arch", o.architecture, "resnet18 or resnet34")
+      ->check(CLI::IsMember({"resnet18", "resnet34"}))
+      ->group(group);
+  app.add_option("--width", o.width,
+                 "Channels of the first stage; the last has eight times as many")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{4096}))
+      ->group(group);
+  app.add_option("--stem", o.stem, "cifar (3x3, stride 1) or imagenet (7x7, stride 2, max-pool)")
+      ->check(CLI::IsMember({"cifar", "imagenet"}))
+      ->group(group);
+  app.add_option("--stem-padding", o.stem_padding, "Padding of the cifar stem")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{2}))
+      ->group(group);
+  add_switch(app, "--stem-bias,!--no-stem-bias", o.stem_bias, "A bias in the stem's convolution")
+      ->group(group);
+  app.add_option("--fc-features", o.fc_features,
+                 "Outputs of a linear layer at the encoder's end; 0: none")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
+      ->group(group);
+}
+
 bool parse_train_options(int argc, const char* const* argv, TrainOptions& options,
                          std::string& config) {
-  const std::string file = config_file(argc, argv);
-  // The recipe decides the defaults, so it is looked up first: command line, then file.
-  std::string recipe = raw_value(argc, argv, "--recipe");
-  if (recipe.empty() && !file.empty()) recipe = config_value(file, "recipe");
-  options = recipe_defaults(recipe);
-  if (recipe.empty()) options.recipe = "default";
-
-  CommandLine app("Pre-trains a ResNet encoder with VICReg (self-supervised).", "train");
-  add_run_options(app, options);
-  add_data_options(app, options);
-  add_model_options(app, options);
-  add_optimizer_options(app, options);
-  if (!parse_command_line(app, argc, argv, file)) return false;
+  const apps::ConfigurableProgram program{
+      .description = "Pre-trains a ResNet encoder with VICReg (self-supervised).",
+      .name = "train",
+      .preset = "recipe",
+      .add_options =
+          [&](CLI::App& app, const std::string& recipe) {
+            options = recipe_defaults(recipe.empty() ? "default" : recipe);
+            add_run_options(app, options);
+            add_data_options(app, options);
+            add_model_options(app, options);
+            add_optimizer_options(app, options);
+            app.footer(
+                "Ctrl-C, SIGTERM and SIGHUP (a closed terminal) finish the step, save and end the "
+                "run, a second one of them at once; --resume goes on. Without a reader of its "
+                "output (train | head) the run goes on.");
+          },
+      .default_file = [&] { return own_config(options); }};
+  if (!apps::parse_command_line(program, argc, argv, &config)) return false;
   check_consistency(options);
-  config = app.config_to_str(true, true);
   return true;
 }
 
@@ -314,7 +335,7 @@ Device choose_device(const std::string& name, bool tf32) {
   }
   check(name != "cuda", "device", "--device cuda: {}; on the CPU: --device cpu",
         cuda_unavailable_reason());
-  fmt::print("on the CPU: {}\n", cuda_unavailable_reason());
+  apps::print("on the CPU: {}\n", cuda_unavailable_reason());
   return Device::cpu;
 }
 

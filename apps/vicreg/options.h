@@ -1,11 +1,11 @@
 // The options of `train`: one struct, its command line, its configuration file.
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "data/augment.h"
 #include "nn/vicreg_loss.h"
@@ -81,6 +81,12 @@ struct TrainOptions {
 
 /// The defaults of a recipe: "default" or "solo-learn".
 TrainOptions recipe_defaults(const std::string& recipe);
+
+/// So many epochs at most: their steps fit 64 bits.
+inline constexpr std::int64_t most_epochs = std::int64_t{1} << 30;
+
+/// Adds the options that decide the encoder.
+void add_architecture_options(CLI::App& app, ModelOptions& options, const std::string& group);
 
 /// Reads the command line: defaults of the recipe, then the configuration file (--config; with
 /// --resume the run's own config.toml unless another is named), then the command line.

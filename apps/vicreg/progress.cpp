@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <utility>
 
+#include "apps/common/program.h"
+
 namespace gradus::vicreg {
 namespace {
 
@@ -86,10 +88,10 @@ void Progress::draw() {
   if (is_terminal_) {
     // The last column stays free: a terminal may wrap when it is filled.
     const auto width = static_cast<std::size_t>(std::max(options_.columns() - 1, 1));
-    fmt::print(options_.stream, "\r{}\x1b[K", bar_line(width));
+    apps::write_text(options_.stream, fmt::format("\r{}\x1b[K", bar_line(width)));
     visible_ = true;
   } else {
-    fmt::print(options_.stream, "{}\n", plain_line());
+    apps::write_text(options_.stream, plain_line() + "\n");
   }
   std::fflush(options_.stream);
   last_drawn_ = options_.clock();
@@ -97,7 +99,7 @@ void Progress::draw() {
 }
 
 void Progress::message(std::string_view line) {
-  fmt::print(options_.stream, "{}{}\n", visible_ ? clear_line : "", line);
+  apps::write_text(options_.stream, fmt::format("{}{}\n", visible_ ? clear_line : "", line));
   if (visible_) draw();
   std::fflush(options_.stream);
 }

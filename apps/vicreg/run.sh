@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
     --data) data=${2:?--data needs a folder}; shift 2 ;;
     --out) out=${2:?--out needs a folder}; shift 2 ;;
     -h | --help) sed -n '2,7s/^# //p' "$0"; exit 0 ;;
-    *) echo "error: unknown option $1 (--help lists the options)" >&2; exit 2 ;;
+    *) echo "run.sh: error: unknown option $1 (--help lists the options)" >&2; exit 1 ;;
   esac
 done
 

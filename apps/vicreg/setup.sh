@@ -2,8 +2,9 @@
 # Installs what is missing and builds: sourced by run.sh and tests/run.sh.
 # usage: source apps/vicreg/setup.sh; install_packages PACKAGE...; build_gradus [TARGET...]
 
-packages_to_build=(g++ cmake ninja-build libopenblas-dev libfmt-dev doctest-dev
-  nlohmann-json3-dev libcli11-dev libboost-context-dev libpng-dev zlib1g-dev ca-certificates curl python3)
+packages_to_build=(g++ cmake ninja-build libeigen3-dev libfmt-dev doctest-dev nlohmann-json3-dev
+  libcli11-dev libtomlplusplus-dev libboost-context-dev libpng-dev zlib1g-dev ca-certificates curl
+  python3)
 
 # Installs those of the named Debian packages that are not there; asks for sudo only if needed.
 install_packages() {
@@ -16,7 +17,7 @@ install_packages() {
   local as_root=()
   if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || {
-      echo "error: missing packages: ${missing[*]}; install them as root, then run this again" >&2
+      echo "${0##*/}: error: missing packages: ${missing[*]}; install them as root, then run this again" >&2
       return 1
     }
     as_root=(sudo)
@@ -25,7 +26,7 @@ install_packages() {
   { "${as_root[@]}" apt-get update -qq &&
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
       apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$install_log" 2>&1 || {
-    echo "error: apt-get could not install ${missing[*]}:" >&2
+    echo "${0##*/}: error: apt-get could not install ${missing[*]}:" >&2
     tail -n 5 "$install_log" >&2
     return 1
   }
@@ -38,7 +39,7 @@ build_gradus() {
   echo "building in $build"
   cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release ${GRADUS_CMAKE_FLAGS:-} \
     >"$log" 2>&1 && cmake --build "$build" ${1:+--target "$@"} >>"$log" 2>&1 || {
-    echo "error: the build failed; the end of $log:" >&2
+    echo "${0##*/}: error: the build failed; the end of $log:" >&2
     grep -E 'error|Error' "$log" | head -n 20 >&2
     tail -n 20 "$log" >&2
     return 1

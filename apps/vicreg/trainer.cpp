@@ -6,11 +6,11 @@
 #include <chrono>
 #include <cmath>
 
+#include "apps/common/program.h"
 #include "apps/vicreg/checkpoint.h"
 #include "apps/vicreg/datasets.h"
 #include "apps/vicreg/embedding_health.h"
 #include "apps/vicreg/features.h"
-#include "apps/vicreg/interrupt.h"
 #include "apps/vicreg/knn.h"
 #include "apps/vicreg/pictures.h"
 #include "apps/vicreg/weights.h"
@@ -98,6 +98,7 @@ void Trainer::open_run_folder() {
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
   check(!error, "train", "cannot make the run folder {}: {}", folder_.string(), error.message());
+  lock_ = std::make_unique<RunLock>(folder_);
   const bool has_checkpoint = std::filesystem::exists(file(checkpoint_name));
   check(
       options_.resume || options_.overwrite || !has_checkpoint, "train",
@@ -108,7 +109,7 @@ void Trainer::open_run_folder() {
   if (options_.resume && has_checkpoint) {
     step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_);
     saved_step_ = step_;
-    fmt::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
+    apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
   }
   write_file_atomically(file("config.toml"), config_);
 }
@@ -134,39 +135,42 @@ void Trainer::load_data() {
 
 int Trainer::run() {
   open_run_folder();
+  std::optional<InterruptGuard> interrupts;
   if (options_.steps != 0) {  // without steps only the initial weights are wanted
     load_data();
     schedule_ = make_schedule(options_, steps_per_epoch_);
     train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_);
     metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
-    fmt::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {}\n",
-               dataset_.size(), options_.data.dataset, steps_per_epoch_, total_steps(),
-               model_.parameter_count(), device_text(device_));
+    apps::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {}\n",
+                dataset_.size(), options_.data.dataset, steps_per_epoch_, total_steps(),
+                model_.parameter_count(), device_text(device_));
     draw_augmentations();
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
-    catch_interrupts();
-    train_to(total_steps(), progress);
+    interrupts.emplace();
+    train_to(total_steps(), *interrupts, progress);
     progress.finish();
     if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
-      fmt::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
+      apps::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
     write_curves(file("curves.svg"), read_metrics(file(metrics_name)));
   }
   save();
-  if (const int signal = interrupt_signal(); signal != 0 && step_ < total_steps()) {
-    fmt::print("interrupted: saved after step {}; go on with --resume\n", step_);
+  if (const int signal = interrupts ? interrupts->signal() : 0;
+      signal != 0 && step_ < total_steps()) {
+    apps::print("interrupted: saved after step {}; go on with --resume\n", step_);
     return 128 + signal;
   }
   if (!options_.export_file.empty()) export_weights(options_.export_file, model_, options_.model);
-  fmt::print("{} after step {}\n", file(checkpoint_name).string(), step_);
+  apps::print("{} after step {}\n", file(checkpoint_name).string(), step_);
   return 0;
 }
 
-void Trainer::train_to(std::int64_t last_step, Progress& progress) {
+void Trainer::train_to(std::int64_t last_step, const InterruptGuard& interrupts,
+                       Progress& progress) {
   // On a GPU the loss of a step is read while the next one runs.
   const std::size_t steps_ahead = device_ == Device::cpu ? 0 : 1;
   if (step_ < last_step) loader_->start_epoch(step_ / steps_per_epoch_, step_ % steps_per_epoch_);
-  while (step_ < last_step && interrupt_signal() == 0) {
+  while (step_ < last_step && interrupts.signal() == 0) {
     start_step();
     const bool epoch_ends = step_ % steps_per_epoch_ == 0;
     const bool save_now =

@@ -6,9 +6,11 @@
 #include <memory>
 #include <optional>
 
+#include "apps/vicreg/interrupt.h"
 #include "apps/vicreg/metrics.h"
 #include "apps/vicreg/options.h"
 #include "apps/vicreg/progress.h"
+#include "apps/vicreg/run_lock.h"
 #include "apps/vicreg/train_step.h"
 #include "data/loader.h"
 #include "nn/vicreg_model.h"
@@ -27,6 +29,7 @@ optim::Schedule make_schedule(const TrainOptions& options, std::int64_t steps_pe
 ///   metrics.jsonl           a line a step, and one an epoch (metrics.h)
 ///   config.toml             the resolved configuration
 ///   augmentations.png, curves.svg
+/// Another process cannot train in the folder meanwhile (run_lock.h).
 ///
 /// The step with number s (from 0) sees batch s mod steps_per_epoch of epoch s / steps_per_epoch,
 /// so a run is a function of the options and the number of steps, wherever it was interrupted.
@@ -40,7 +43,8 @@ class Trainer {
  private:
   void open_run_folder();
   void load_data();
-  void train_to(std::int64_t last_step, Progress& progress);
+  /// Starts steps until that one, or until the user interrupts.
+  void train_to(std::int64_t last_step, const InterruptGuard& interrupts, Progress& progress);
   /// Fetches the next batch and starts the update with it; its loss is read by finish_step.
   void start_step();
   /// Waits for the loss of the oldest step under way and records it; stops the run if it is not
@@ -67,6 +71,7 @@ class Trainer {
   std::string config_;
   Device device_;
   std::filesystem::path folder_;
+  std::unique_ptr<RunLock> lock_;
   Generator generator_;
   nn::VICRegModel model_;
   std::unique_ptr<optim::Optimizer> optimizer_;

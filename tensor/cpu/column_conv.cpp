@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "tensor/cpu/first_exception.h"
 #include "tensor/cpu/gemm.h"
 #include "tensor/cpu/im2col.h"
 #include "tensor/tensor.h"
@@ -135,17 +136,22 @@ void conv2d(const T* input, const T* weight, const T* bias, T* output, const Con
   const std::int64_t block_size = pixels_per_block(columns);
   const std::int64_t blocks = divide_up(pixels, block_size);
   const ThreadScratch<T> scratch(blocks, is_pointwise(g) ? 0 : block_size * columns);
+  FirstException exception;
 #pragma omp parallel for schedule(dynamic) num_threads(scratch.threads())
   for (std::int64_t i = 0; i < blocks; ++i) {
-    const Range block{i * block_size, std::min((i + 1) * block_size, pixels)};
-    T* y = output + block.begin * g.O;
-    for (std::int64_t group = 0; group < g.groups; ++group) {
-      const Rows<T> x = gather_columns(input, scratch.get(), g, {block, all_kernel_rows(g), group});
-      gemm_serial<T>(false, true, block.size(), outputs, columns, 1, x.data, x.stride,
-                     weight + group * outputs * columns, columns, 0, y + group * outputs, g.O);
-    }
-    if (bias) add_bias(bias, y, block.size(), g.O);
+    exception.guard([&] {
+      const Range block{i * block_size, std::min((i + 1) * block_size, pixels)};
+      T* y = output + block.begin * g.O;
+      for (std::int64_t group = 0; group < g.groups; ++group) {
+        const Rows<T> x =
+            gather_columns(input, scratch.get(), g, {block, all_kernel_rows(g), group});
+        gemm_serial<T>(false, true, block.size(), outputs, columns, 1, x.data, x.stride,
+                       weight + group * outputs * columns, columns, 0, y + group * outputs, g.O);
+      }
+      if (bias) add_bias(bias, y, block.size(), g.O);
+    });
   }
+  exception.rethrow();
 }
 
 template <class T>
@@ -159,26 +165,30 @@ void conv2d_backward_input(const T* doutput, const T* weight, T* dinput, const C
   const std::int64_t tasks = divide_up(g.N, images_per_task);
   const bool pointwise = is_pointwise(g);
   const ThreadScratch<T> scratch(tasks, pointwise ? 0 : block_size * columns);
+  FirstException exception;
 #pragma omp parallel for schedule(dynamic) num_threads(scratch.threads())
   for (std::int64_t task = 0; task < tasks; ++task) {
-    const Range images{task * images_per_task, std::min((task + 1) * images_per_task, g.N)};
-    if (!pointwise) {
-      std::fill(dinput + images.begin * g.H * g.W * g.C, dinput + images.end * g.H * g.W * g.C,
-                T(0));
-    }
-    for (std::int64_t begin = images.begin * image_pixels; begin < images.end * image_pixels;
-         begin += block_size) {
-      const Range block{begin, std::min(begin + block_size, images.end * image_pixels)};
-      for (std::int64_t group = 0; group < g.groups; ++group) {
-        T* dx = pointwise ? dinput + block.begin * g.C + group * channels : scratch.get();
-        gemm_serial<T>(false, false, block.size(), columns, outputs, 1,
-                       doutput + block.begin * g.O + group * outputs, g.O,
-                       weight + group * outputs * columns, columns, 0, dx,
-                       pointwise ? g.C : columns);
-        if (!pointwise) add_col2im(dx, dinput, g, {block, all_kernel_rows(g), group});
+    exception.guard([&] {
+      const Range images{task * images_per_task, std::min((task + 1) * images_per_task, g.N)};
+      if (!pointwise) {
+        std::fill(dinput + images.begin * g.H * g.W * g.C, dinput + images.end * g.H * g.W * g.C,
+                  T(0));
       }
-    }
+      for (std::int64_t begin = images.begin * image_pixels; begin < images.end * image_pixels;
+           begin += block_size) {
+        const Range block{begin, std::min(begin + block_size, images.end * image_pixels)};
+        for (std::int64_t group = 0; group < g.groups; ++group) {
+          T* dx = pointwise ? dinput + block.begin * g.C + group * channels : scratch.get();
+          gemm_serial<T>(false, false, block.size(), columns, outputs, 1,
+                         doutput + block.begin * g.O + group * outputs, g.O,
+                         weight + group * outputs * columns, columns, 0, dx,
+                         pointwise ? g.C : columns);
+          if (!pointwise) add_col2im(dx, dinput, g, {block, all_kernel_rows(g), group});
+        }
+      }
+    });
   }
+  exception.rethrow();
 }
 
 template <class T>
@@ -193,23 +203,28 @@ void conv2d_backward_weight(const T* input, const T* doutput, T* dweight, const 
   // The first part of the pixels is summed in dweight, the others in arrays of their own.
   Tensor partial({tasks.pixel_parts - 1, weights}, dtype_of<T>, Device::cpu);
   T* partial_data = partial.data<T>();
+  FirstException exception;
 #pragma omp parallel for schedule(dynamic) num_threads(scratch.threads())
   for (std::int64_t task = 0; task < count; ++task) {
-    std::int64_t rest = task;
-    const auto next = [&rest](std::int64_t size) {
-      const std::int64_t index = rest % size;
-      rest /= size;
-      return index;
-    };
-    const Range kernel_rows =
-        part_of(g.kernel.height, tasks.kernel_row_tiles, next(tasks.kernel_row_tiles));
-    const Range channels = part_of(g.O / g.groups, tasks.channel_tiles, next(tasks.channel_tiles));
-    const std::int64_t group = next(g.groups);
-    const std::int64_t part = rest;
-    T* into = part == 0 ? dweight : partial_data + (part - 1) * weights;
-    accumulate_weight_tile(input, doutput, into, scratch.get(), g, group, channels, kernel_rows,
-                           part_of(output_pixels(g), tasks.pixel_parts, part));
+    exception.guard([&] {
+      std::int64_t rest = task;
+      const auto next = [&rest](std::int64_t size) {
+        const std::int64_t index = rest % size;
+        rest /= size;
+        return index;
+      };
+      const Range kernel_rows =
+          part_of(g.kernel.height, tasks.kernel_row_tiles, next(tasks.kernel_row_tiles));
+      const Range channels =
+          part_of(g.O / g.groups, tasks.channel_tiles, next(tasks.channel_tiles));
+      const std::int64_t group = next(g.groups);
+      const std::int64_t part = rest;
+      T* into = part == 0 ? dweight : partial_data + (part - 1) * weights;
+      accumulate_weight_tile(input, doutput, into, scratch.get(), g, group, channels, kernel_rows,
+                             part_of(output_pixels(g), tasks.pixel_parts, part));
+    });
   }
+  exception.rethrow();
 #pragma omp parallel for schedule(static) if (weights > 16384)
   for (std::int64_t i = 0; i < weights; ++i) {
     T sum = dweight[i];

@@ -1,4 +1,4 @@
-// Convolution as OpenBLAS's matrix products over blocks of the column matrix (im2col.h): any
+// Convolution as Eigen's matrix products over blocks of the column matrix (im2col.h): any
 // convolution, and the plain reference for the faster ways. T is float or double.
 #pragma once
 

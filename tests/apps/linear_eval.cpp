@@ -116,6 +116,27 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("linear_eval reads options from a file, its protocol and its weights among them") {
+  const Trained trained;
+  const fs::path config = trained.folder / "eval.toml";
+  write_text(config,
+             "protocol = 'solo-learn'  # with its rate\ncached = true\nepochs = 2\nfile = '" +
+                 trained.exported.string() + "'\nstem-padding = 0\n");
+  const Arguments from_file{"--config", config.string()};
+  const json results = evaluate(trained.folder / "linear_eval.json", from_file);
+  CHECK(results.at("linear").at("protocol").at("name") == "solo-learn");
+  CHECK(results.at("linear").at("protocol").at("lr") == 0.1);
+  CHECK(results.at("linear").at("protocol").at("epochs") == 2);
+  CHECK(results.at("model").at("stem-padding") == 0);
+  const json other = evaluate(trained.folder / "linear_eval.json",
+                              from_file + Arguments{"--protocol", "vicreg", "--stem-padding", "2"});
+  CHECK(other.at("linear").at("protocol").at("lr") == 0.02);
+  CHECK(other.at("model").at("stem-padding") == 2);
+
+  write_text(config, "\nprotocol = 'mine'\n");
+  check_refused(run_linear_eval(from_file), {config.string() + ":2: ", "mine"});
+}
+
 TEST_CASE("kNN alone") {
   const Trained trained;
   const json results = evaluate(trained.folder / "linear_eval.json",

@@ -109,6 +109,22 @@ TEST_CASE("the command line wins over the file, and the file over the recipe") {
   CHECK(other.lr == 0.7);
 }
 
+TEST_CASE("the recipe of a file decides the defaults, however TOML writes it") {
+  const TempFolder folder;
+  const std::string file = folder / "run.toml";
+  const nlohmann::json expected = all_of(parse({"--recipe", "solo-learn"}).options);
+  for (const std::string text :
+       {"recipe = \"solo-learn\"  # note", "recipe='solo-learn'", "\xef\xbb\xbfrecipe='solo-learn'",
+        "\"recipe\" = \"solo\\u002Dlearn\"", "# recipe = 'default'\n  recipe = 'solo-learn'\r\n",
+        "seed = 0\nrecipe = \"\"\"solo-learn\"\"\"\n"}) {
+    CAPTURE(text);
+    write_text(file, text);
+    CHECK(all_of(parse({"--config", file}).options) == expected);
+  }
+  write_text(file, "recipe = 'solo-learn'\nbatch-size = 1_024 # large\n");
+  CHECK(parse({"--config", file}).options.batch_size == 1024);
+}
+
 TEST_CASE("the last of an option given twice holds") {
   const TrainOptions o = parse({"--lr", "1", "--recipe", "default", "--recipe", "solo-learn",
                                 "--lr", "2", "--drop-last", "--keep-last"})
@@ -178,6 +194,7 @@ TEST_CASE("the resolved configuration reads back to the same options") {
     write_text(file, first.config);
     const Parsed second = parse({"--config", file});
     CHECK(all_of(second.options) == all_of(first.options));
+    CHECK(second.config == first.config);
   }
 }
 
@@ -254,13 +271,15 @@ TEST_CASE("a bad configuration file is refused in one line that names it") {
     check_refused(train_tiny(folder / "run", {"--config", file}), parts);
     CHECK_FALSE(std::filesystem::exists(folder / "run"));
   };
-  refused("learning-rate=1\n", {file, "learning-rate"});
-  refused("lr=\"fast\"\n", {file, "lr", "fast"});
-  refused("lr=-1\n", {file, "lr"});
-  refused("knn-images=[1, x]\n", {file, "knn-images", "x"});
-  refused("[section]\nlr=1\n", {file, "section"});
-  refused("no equals sign here\n", {file});
-  refused("recipe=\"nobody's\"\n", {"recipe", "nobody's"});
+  refused("seed=1\nlearning-rate=1\n", {file + ":2: ", "learning-rate"});
+  refused("lr=\"fast\"\n", {file + ":1: ", "lr", "fast"});
+  refused("lr=-1\n", {file + ":1: ", "lr"});
+  refused("lr=1\n# again\nlr=2\n", {file + ":3: ", "lr"});
+  refused("knn-images=[1, x]\n", {file + ":1: "});
+  refused("[section]\nlr=1\n", {file + ":1: ", "section"});
+  refused("no equals sign here\n", {file + ":1: "});
+  refused("\nrecipe=\"nobody's\"\n", {file + ":2: ", "recipe", "nobody's"});
+  refused("resume=true\n", {file + ":1: ", "resume", "command line"});
   refused(std::string("\x00\xff\x7f"
                       "ELF\x01=\n\n\x02",
                       12),

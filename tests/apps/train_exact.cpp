@@ -145,9 +145,9 @@ TEST_CASE("SIGKILL at random moments changes nothing in the end") {
   }
 }
 
-TEST_CASE("SIGINT and SIGTERM finish the step, save, and say how to go on") {
+TEST_CASE("SIGINT, SIGTERM and SIGHUP finish the step, save, and say how to go on") {
   const TempFolder folder;
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     CAPTURE(signal);
     const fs::path out = folder / std::to_string(signal);
     const CommandResult stopped =

@@ -91,6 +91,24 @@ TEST_CASE("the time that steps waited for data is consistent, over an interrupti
     CHECK(metrics.epochs[i].data_wait_seconds == doctest::Approx(waited[i]));
 }
 
+TEST_CASE("a run from the saved configuration is the same run") {
+  const TempFolder folder;
+  for (const char* name : {"first", "second"}) fs::create_directory(folder / name);
+  const auto train_in = [&](const char* name, const Arguments& arguments) {
+    const CommandResult result = run_train(arguments, {.folder = folder / name});
+    INFO("output: ", result.output);
+    REQUIRE(result.exit_code == 0);
+    return folder / name / "run";
+  };
+  const fs::path first = train_in(
+      "first", tiny + Arguments{"--out", "run", "--recipe", "solo-learn", "--lr", "0.123456789",
+                                "--steps", "4", "--bf16", "--seed", "18446744073709551615"});
+  const fs::path second = train_in("second", {"--config", (first / "config.toml").string()});
+  CHECK(read_text(second / "config.toml") == read_text(first / "config.toml"));
+  CHECK(losses(second) == losses(first));
+  CHECK(checkpoint_bytes(second) == checkpoint_bytes(first));
+}
+
 TEST_CASE("each epoch redraws the pictures") {
   const TempFolder folder;
   const fs::path out = folder / "run";

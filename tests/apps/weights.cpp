@@ -161,6 +161,21 @@ TEST_CASE("load_encoder infers the architecture of a PyTorch state_dict") {
   }
 }
 
+TEST_CASE("weights of an old PyTorch, without num_batches_tracked, are taken") {
+  const TempFolder folder;
+  SmallRun run;
+  run.step();
+  nn::StateDict old;
+  for (const auto& [name, tensor] : nn::state_dict(run.model))
+    if (!name.ends_with("num_batches_tracked")) old.emplace(name, tensor);
+  write_safetensors(folder / "file", {.tensors = old});
+  CHECK(same_tensors(nn::state_dict(*load_encoder(folder / "file").encoder),
+                     nn::state_dict(run.model.encoder)));
+  SmallRun other(small_options(), 5);
+  vicreg::load_weights(folder / "file", other.model);
+  CHECK(same_tensors(nn::state_dict(other.model), nn::state_dict(run.model)));
+}
+
 TEST_CASE("load_encoder refuses what holds no encoder") {
   const TempFolder folder;
   const auto error = [&](const TensorFile& file) {

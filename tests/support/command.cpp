@@ -25,6 +25,15 @@ namespace {
   ::dup2(nothing, STDIN_FILENO);
   ::dup2(file, STDOUT_FILENO);
   ::dup2(file, STDERR_FILENO);
+  if (options.output_is_closed) {
+    int ends[2] = {};
+    if (::pipe(ends) != 0) ::_exit(127);
+    ::dup2(ends[1], STDOUT_FILENO);
+    ::close(ends[0]);
+    ::close(ends[1]);
+  }
+  // What this process ignores, when it runs in the background, say, the child would ignore, too.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) std::signal(signal, SIG_DFL);
   if (!options.folder.empty() && ::chdir(options.folder.c_str()) != 0) ::_exit(127);
   for (const std::string& entry : options.environment)
     ::putenv(const_cast<char*>(entry.c_str()));  // the strings outlive the exec
@@ -32,6 +41,10 @@ namespace {
     const rlimit limit{options.file_size_limit, options.file_size_limit};
     ::setrlimit(RLIMIT_FSIZE, &limit);
     std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit fails with EFBIG
+  }
+  if (options.address_space_limit > 0) {
+    const rlimit limit{options.address_space_limit, options.address_space_limit};
+    ::setrlimit(RLIMIT_AS, &limit);
   }
   ::execv(arguments[0], const_cast<char* const*>(arguments));
   ::_exit(127);
@@ -47,6 +60,10 @@ int wait_for(pid_t child, const CommandOptions& options, bool& timed_out) {
     if (!sent && options.signal_when()) {
       ::kill(child, options.signal);
       sent = true;
+      if (options.second_signal != 0) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        ::kill(child, options.second_signal);
+      }
     }
     if (!timed_out && Clock::now() > deadline) {
       ::kill(child, SIGKILL);
@@ -68,11 +85,13 @@ CommandResult run_command(const std::filesystem::path& program,
   for (const std::string& argument : arguments) pointers.push_back(argument.c_str());
   pointers.push_back(nullptr);
 
+  const auto start = std::chrono::steady_clock::now();
   const pid_t child = ::fork();
   if (child < 0) throw std::runtime_error("fork failed");
   if (child == 0) become(pointers.data(), output.c_str(), options);
   CommandResult result;
   const int status = wait_for(child, options, result.timed_out);
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   result.output = read_text(output);
   return result;

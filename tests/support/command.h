@@ -14,14 +14,18 @@ struct CommandOptions {
   std::filesystem::path folder{};          ///< where to run; empty: here
   double timeout_seconds = 120;            ///< then the program is killed
   std::uint64_t file_size_limit = 0;       ///< bytes it may write to a file (RLIMIT_FSIZE); 0: any
+  std::uint64_t address_space_limit = 0;   ///< bytes it may have mapped (RLIMIT_AS); 0: any
+  bool output_is_closed = false;           ///< stdout is a pipe that nobody reads (train | head)
   int signal = 0;                          ///< sent once `signal_when` first holds
   std::function<bool()> signal_when = nullptr;
+  int second_signal = 0;  ///< sent a twentieth of a second after `signal`
 };
 
 struct CommandResult {
   int exit_code = 0;  ///< 128 + number when a signal ended it
   bool timed_out = false;
   std::string output;  ///< stdout and stderr, as they came
+  double seconds = 0;  ///< from the start to the end
 };
 
 /// Runs `program` with `arguments`, without a shell, and waits for its end.

@@ -9,6 +9,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <thread>
+#include <vector>
 
 #include "tensor/check.h"
 #include "tests/support/device.h"
@@ -106,6 +108,26 @@ TEST_CASE("what a killed process left behind does not stand in the way") {
   write_text(folder / "a.txt.tmp", "half of a file, longer than the next one");
   write_file_atomically(folder / "a.txt", "whole");
   CHECK(read_text(folder / "a.txt") == "whole");
+  CHECK(count_files(folder.path()) == 1);
+}
+
+TEST_CASE("several writers of one file take turns") {
+  const TempFolder folder;
+  const auto path = folder / "a.txt";
+  std::vector<std::string> errors(4);
+  std::vector<std::thread> writers;
+  for (std::size_t i = 0; i < errors.size(); ++i) {
+    writers.emplace_back([&, i] {
+      const std::string contents(50'000 + i, static_cast<char>('a' + i));
+      for (int k = 0; k < 20 && errors[i].empty(); ++k)
+        errors[i] = error_of([&] { write_file_atomically(path, contents); });
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  for (const std::string& error : errors) CHECK(error == "");
+  const std::string last = read_text(path);
+  REQUIRE(last.size() >= 50'000);
+  CHECK(last == std::string(50'000 + static_cast<std::size_t>(last[0] - 'a'), last[0]));
   CHECK(count_files(folder.path()) == 1);
 }
 

@@ -1,5 +1,4 @@
-// cuBLAS's matrix products, by OpenBLAS.
-#include <cblas.h>
+// cuBLAS's matrix products, by the CPU's (tensor/cpu/gemm.h).
 #include <cublas_v2.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 
 #include "tensor/bfloat16.h"
 #include "tensor/check.h"
+#include "tensor/cpu/gemm.h"
 #include "tensor/cuda/emulator/memory.h"
 #include "tensor/cuda/emulator/stream.h"
 
@@ -82,11 +82,18 @@ std::vector<float> to_float(const Matrix& matrix, bool tf32) {
   return result;
 }
 
+/// c = alpha op(a) op(b) + beta c, column-major; read by rows, it is the product of the transposed
+/// matrices in the other order.
+template <class T>
+void multiply_columns(const Product& p, const T* a, int lda, const T* b, int ldb, T* c, int ldc) {
+  cpu::gemm_serial<T>(p.transpose_b, p.transpose_a, p.n, p.m, p.k, static_cast<T>(p.alpha), b, ldb,
+                      a, lda, static_cast<T>(p.beta), c, ldc);
+}
+
 void multiply_double(const Product& p, const Matrix& a, const Matrix& b, const Matrix& c) {
-  cblas_dgemm(CblasColMajor, p.transpose_a ? CblasTrans : CblasNoTrans,
-              p.transpose_b ? CblasTrans : CblasNoTrans, p.m, p.n, p.k, p.alpha,
-              static_cast<const double*>(a.data), a.stride, static_cast<const double*>(b.data),
-              b.stride, p.beta, static_cast<double*>(const_cast<void*>(c.data)), c.stride);
+  multiply_columns(p, static_cast<const double*>(a.data), a.stride,
+                   static_cast<const double*>(b.data), b.stride,
+                   static_cast<double*>(const_cast<void*>(c.data)), c.stride);
 }
 
 /// float32 arithmetic whatever the operands' types are.
@@ -94,10 +101,8 @@ void multiply_float(const Product& p, const Matrix& a, const Matrix& b, const Ma
   const std::vector<float> a_values = to_float(a, p.tf32), b_values = to_float(b, p.tf32);
   std::vector<float> c_values(static_cast<std::size_t>(p.m) * static_cast<std::size_t>(p.n));
   if (p.beta != 0) c_values = to_float(c, false);
-  cblas_sgemm(CblasColMajor, p.transpose_a ? CblasTrans : CblasNoTrans,
-              p.transpose_b ? CblasTrans : CblasNoTrans, p.m, p.n, p.k, static_cast<float>(p.alpha),
-              a_values.data(), std::max(1, a.rows), b_values.data(), std::max(1, b.rows),
-              static_cast<float>(p.beta), c_values.data(), p.m);
+  multiply_columns(p, a_values.data(), std::max(1, a.rows), b_values.data(), std::max(1, b.rows),
+                   c_values.data(), p.m);
   const auto rows = static_cast<std::size_t>(p.m);
   for (std::size_t j = 0; j < static_cast<std::size_t>(p.n); ++j) {
     const float* from = c_values.data() + j * rows;
@@ -114,7 +119,6 @@ void multiply_float(const Product& p, const Matrix& a, const Matrix& b, const Ma
 
 cudaError_t execute(const Product& p) {
   const DeviceAccess access;
-  openblas_set_num_threads(1);
   for (int index = 0; index < p.batch; ++index) {
     const Matrix a = locate(p.a, index, "cuBLAS, A"), b = locate(p.b, index, "cuBLAS, B");
     const Matrix c = locate(p.c, index, "cuBLAS, C");
