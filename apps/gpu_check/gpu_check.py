@@ -21,8 +21,8 @@ import training
 from report import Report
 from runner import Runner
 
-# Name, title, function, and a part's share of the time; what a part leaves goes to the ones after it,
-# and the last one takes the rest.
+# Name, title, function, and a part's share of the time that is left when it begins, beside those of
+# the parts after it; so what a part leaves goes to them. The last one takes the rest.
 PARTS = [
     ("start", "The GPU starts", correctness.start, 40),
     ("suites", "Test suites", correctness.suites, 110),
@@ -35,7 +35,7 @@ PARTS = [
     ("training", "Training", training.train, None),
 ]
 FULL_MINUTES = 9.0
-SHARED = 0.85  # of the time is shared out so; the rest is the last part's at least
+SHARED = 0.85  # of the time that is left is shared out so; the rest is the last part's at least
 
 
 class Settings:
@@ -117,10 +117,11 @@ def main():
 
 def run_parts(args, settings, report, runner):
     chosen = [entry for entry in PARTS if entry[0] in args.parts]
-    scale = SHARED * 60 * args.minutes / max(1, sum(share or 0 for *_, share in chosen))
-    for name, title, function, share in chosen:
+    for i, (name, title, function, share) in enumerate(chosen):
         part = report.part(name, title)
-        limit = runner.left() if share is None else min(share * scale, runner.left())
+        limit = runner.left()
+        if share is not None:
+            limit *= SHARED * share / sum(later or 0 for *_, later in chosen[i:])
         if limit <= 1:
             part.fail("no time was left for it")
             part.finish("cut")

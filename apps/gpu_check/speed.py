@@ -92,7 +92,7 @@ def pytorch(part, settings, runner, until):
         return {}
     command = [settings.program("apps/bench/pytorch_gpu_step.py"), "--batch-size", settings.batch, "--steps",
                5 if settings.small else 15]
-    result = run_python(runner, "pytorch_step", command, min(75.0, until - time.monotonic() - 30))
+    result = run_python(runner, "pytorch_step", command, 0.6 * (until - time.monotonic()))
     times, rows = defaultdict(dict), []
     for record in json_lines(result.output):
         if "torch" in record:

@@ -127,21 +127,6 @@ TEST_CASE("a state that does not fit changes nothing and says why") {
   CHECK(same_state(state_dict(*net), before));
 }
 
-TEST_CASE("a state without num_batches_tracked, as old PyTorch wrote it, is loaded") {
-  const auto net = small_net(1);
-  (*net)(Variable(ones({2, 3, 3, 3}, device_options())));  // counts a batch
-  const auto source = small_net(2);
-  StateDict state = state_dict(*source);
-  state.erase("1.num_batches_tracked");
-  const LoadReport report = load_state_dict(*net, state);
-  CHECK(report.missing.empty());
-  CHECK(report.unexpected.empty());
-  StateDict loaded = state_dict(*net);
-  CHECK(loaded.at("1.num_batches_tracked").to(Device::cpu).item<std::int64_t>() == 1);
-  loaded.erase("1.num_batches_tracked");
-  CHECK(same_state(loaded, state));
-}
-
 TEST_CASE("without strict, what fits is loaded and the rest reported") {
   const auto net = small_net(1);
   const auto other = small_net(2);
