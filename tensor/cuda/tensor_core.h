@@ -1,5 +1,5 @@
-// Tensor cores and asynchronous copies, one thin function an instruction. For compute capability 8.0
-// and newer; the emulated GPU has stand-ins (emulator/tensor_core.h).
+// Tensor cores and asynchronous copies, one thin function an instruction. For compute
+// capability 8.0 and newer; the emulated GPU has stand-ins (emulator/tensor_core.h).
 #pragma once
 
 #include "tensor/cuda/device.h"
@@ -22,8 +22,24 @@ struct SharedAddress {
   }
 };
 
-/// Starts to copy 16 bytes from global to shared memory, both aligned to 16 bytes; zeros, and nothing
-/// is read, where not `valid`.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+// 7.5 has none of these instructions. Kernels that need them are compiled for it, but not started.
+__device__ inline void copy_async(SharedAddress, const void*, bool) { __trap(); }
+__device__ inline void commit_copies() { __trap(); }
+template <int pending>
+__device__ void wait_for_copies() {
+  __trap();
+}
+__device__ inline void load_matrices(std::uint32_t (&)[4], SharedAddress) { __trap(); }
+__device__ inline void load_matrices_transposed(std::uint32_t (&)[4], SharedAddress) { __trap(); }
+__device__ inline void multiply_add(float (&)[4], const std::uint32_t (&)[4], std::uint32_t,
+                                    std::uint32_t) {
+  __trap();
+}
+#else
+
+/// Starts to copy 16 bytes from global to shared memory, both aligned to 16 bytes; zeros, and
+/// nothing is read, where not `valid`.
 __device__ inline void copy_async(SharedAddress to, const void* from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to.value), "l"(from),
                "r"(valid ? 16 : 0)
@@ -33,15 +49,16 @@ __device__ inline void copy_async(SharedAddress to, const void* from, bool valid
 /// Ends a group of this thread's copies.
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 
-/// Waits until at most `pending` of the groups that this thread ended last are under way. What other
-/// threads copied is there after a barrier behind their waits.
+/// Waits until at most `pending` of the groups that this thread ended last are under way. What
+/// other threads copied is there after a barrier behind their waits.
 template <int pending>
 __device__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(pending) : "memory");
 }
 
-/// Four 8x8 matrices of 16-bit elements, a warp together: lane l names row l % 8 (16 bytes) of matrix
-/// l / 8, and gets of each matrix i the elements 2 (l % 4) and the next one of row l / 4 in r[i].
+/// Four 8x8 matrices of 16-bit elements, a warp together: lane l names row l % 8 (16 bytes) of
+/// matrix l / 8, and gets of each matrix i the elements 2 (l % 4) and the next one of row l / 4 in
+/// r[i].
 __device__ inline void load_matrices(std::uint32_t (&r)[4], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -69,5 +86,22 @@ __device__ inline void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+#endif
+
 }  // namespace gradus::cuda
 #endif
+
+namespace gradus::cuda {
+
+/// Two bfloat16 in a word, rounded to nearest, ties to even.
+__device__ inline std::uint32_t round_pair(float low, float high) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  std::uint32_t pair = 0;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
+  return BFloat16(low).bits | static_cast<std::uint32_t>(BFloat16(high).bits) << 16;
+#endif
+}
+
+}  // namespace gradus::cuda
