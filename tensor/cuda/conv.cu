@@ -1,6 +1,10 @@
 // Convolution as matrix products. Which way depends on its geometry:
 // - 1x1, stride 1: the input is the column matrix already; one product.
-// - 3x3, stride 1: Winograd's F(4x4, 3x3) (winograd.h), 4 times fewer multiplications.
+// - 3x3, stride 1, not in bfloat16: Winograd's F(4x4, 3x3) (winograd.h), 4 times fewer
+// multiplications.
+// - 3x3 and 1x1 in bfloat16, stride 1 or 2, channels in multiples of 64: one kernel that gathers
+// the
+//   columns while it multiplies them (implicit_gemm.h).
 // - the rest: the column matrix (im2col.cuh) is written chunk by chunk to scratch that stays in the
 //   second-level cache, and multiplied there.
 // Sums over chunks are made in order, so that results repeat bit by bit.
@@ -13,6 +17,7 @@
 
 #include "tensor/cuda/gemm.h"
 #include "tensor/cuda/im2col.cuh"
+#include "tensor/cuda/implicit_gemm.h"
 #include "tensor/cuda/launch.h"
 #include "tensor/cuda/winograd.h"
 #include "tensor/kernels.h"
@@ -183,6 +188,8 @@ void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T*
   if (g.N == 0) return;
   if constexpr (!std::is_same_v<T, BFloat16>) {
     if (winograd::suits(g)) return winograd::conv2d(input, weight, bias, output, g);
+  } else if (is_aligned(input) && is_aligned(output) && implicit_gemm::suits(g)) {
+    return implicit_gemm::conv2d(input, weight, bias, output, g);
   }
   const std::int64_t outputs = g.O / g.groups;
   const ProductWeight<T> w(weight, weights_of(g));
@@ -213,6 +220,8 @@ void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput
   if (g.N == 0) return;
   if constexpr (!std::is_same_v<T, BFloat16>) {
     if (winograd::suits(g)) return winograd::conv2d_backward_input(doutput, weight, dinput, g);
+  } else if (is_aligned(doutput) && is_aligned(dinput) && implicit_gemm::suits(g)) {
+    return implicit_gemm::conv2d_backward_input(doutput, weight, dinput, g);
   }
   const ProductWeight<T> w(weight, weights_of(g));
   if (!is_pointwise(g)) return backward_input_by_columns(doutput, w.data(), dinput, g);
@@ -236,6 +245,9 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
   if (g.N == 0) return fill(dweight, Compute<T>(0), weights_of(g));
   if constexpr (!std::is_same_v<T, BFloat16>) {
     if (winograd::suits(g)) return winograd::conv2d_backward_weight(input, doutput, dweight, g);
+  } else if (is_aligned(input) && is_aligned(doutput) && is_aligned(dweight) &&
+             implicit_gemm::suits(g)) {
+    return implicit_gemm::conv2d_backward_weight(input, doutput, dweight, g);
   }
   const std::int64_t outputs = g.O / g.groups;
   for_each_chunk(input, g, [&](const Columns<T>& columns, std::int64_t group) {

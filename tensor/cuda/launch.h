@@ -51,4 +51,19 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
   check_launch(status, name, shape.grid, shape.block, shape.shared_bytes);
 }
 
+/// Lets launches of a kernel ask for that much dynamic shared memory, more than the 48 KiB that
+/// each kernel may have. Once for a kernel: `bytes` are the same each time.
+template <auto kernel>
+void allow_shared_bytes(std::size_t bytes) {
+  static const bool allowed = [&] {
+    GRADUS_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                           static_cast<int>(bytes)));
+    // As much of the first-level cache as can be, so that several blocks fit on a multiprocessor.
+    GRADUS_CUDA_CHECK(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 100));
+    return true;
+  }();
+  static_cast<void>(allowed);
+}
+
 }  // namespace gradus::cuda

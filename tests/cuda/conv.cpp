@@ -9,6 +9,7 @@
 
 #include "tensor/cuda/conv_reference.h"
 #include "tensor/cuda/gemm.h"
+#include "tensor/cuda/implicit_gemm.h"
 #include "tensor/cuda/runtime.h"
 #include "tensor/cuda/winograd.h"
 #include "tensor/ops.h"
@@ -60,6 +61,29 @@ const std::vector<Case> other_cases = {
      {.stride = {2, 3}, .padding = {0, 1}, .dilation = {1, 2}}},
     {"7x7, larger than the image", {2, 5, 4, 3}, {8, 7, 7, 3}, {.stride = 2, .padding = 3}},
     {"several chunks", {5, 24, 23, 16}, {24, 3, 3, 16}, {.stride = 2, .padding = 1}},
+};
+
+/// Tiles are of 128 pixels and of 64 or 128 channels; for the gradient of the weights, of 64 or 128
+/// outputs and 64 pixels a step.
+const std::vector<Case> implicit_gemm_cases = {
+    {"one pixel", {1, 1, 1, 64}, {64, 3, 3, 64}, {.padding = 1}},
+    {"one row", {1, 1, 5, 64}, {64, 3, 3, 64}, {.padding = 1}},
+    {"one column", {2, 5, 1, 64}, {64, 3, 3, 64}, {.padding = 1}, false},
+    {"odd sizes", {3, 7, 9, 64}, {64, 3, 3, 64}, {.padding = 1}},
+    {"one tile of pixels", {2, 8, 8, 64}, {64, 3, 3, 64}, {.padding = 1}, false},
+    {"several tiles", {2, 13, 11, 128}, {256, 3, 3, 128}, {.padding = 1}},
+    {"more channels than outputs", {3, 5, 6, 192}, {64, 3, 3, 192}, {.padding = 1}},
+    {"more outputs than channels", {3, 6, 5, 64}, {192, 3, 3, 64}, {.padding = 1}},
+    {"several parts", {4, 12, 12, 64}, {64, 3, 3, 64}, {.padding = 1}},
+    {"stride 2, one pixel", {1, 1, 1, 64}, {64, 3, 3, 64}, {.stride = 2, .padding = 1}},
+    {"stride 2, even", {3, 8, 6, 64}, {128, 3, 3, 64}, {.stride = 2, .padding = 1}, false},
+    {"stride 2, odd", {3, 9, 7, 128}, {64, 3, 3, 128}, {.stride = 2, .padding = 1}},
+    {"stride 2, even and odd", {2, 10, 13, 64}, {64, 3, 3, 64}, {.stride = 2, .padding = 1}},
+    {"stride 2, several tiles", {5, 14, 15, 128}, {128, 3, 3, 128}, {.stride = 2, .padding = 1}},
+    {"1x1, stride 2, one pixel", {1, 1, 1, 64}, {64, 1, 1, 64}, {.stride = 2}},
+    {"1x1, stride 2, even", {3, 8, 6, 64}, {128, 1, 1, 64}, {.stride = 2}},
+    {"1x1, stride 2, odd", {3, 9, 7, 128}, {64, 1, 1, 128}, {.stride = 2}, false},
+    {"1x1, stride 2, several tiles", {5, 17, 15, 64}, {256, 1, 1, 64}, {.stride = 2}, false},
 };
 
 struct Inputs {
@@ -118,6 +142,12 @@ Results run_reference(const Inputs& in, const Conv2dOptions& options) {
   cuda::reference::conv2d_backward_weight(in.input.data<T>(), in.doutput.data<T>(),
                                           r.dweight.data<Compute<T>>(), g);
   return r;
+}
+
+bool has_bfloat16_tensor_cores() {
+  cudaDeviceProp properties{};
+  REQUIRE(cudaGetDeviceProperties(&properties, 0) == cudaSuccess);
+  return properties.major >= 8;
 }
 
 /// tolerances of the largest element: of output and dinput, and of dweight.
@@ -197,6 +227,96 @@ TEST_CASE("convolution of bfloat16 matches the reference kernels") {
   // of rounded terms.
   check_cases<BFloat16>(winograd_cases, 0x1p-7, 1e-5);
   check_cases<BFloat16>(other_cases, 0x1p-7, 1e-5);
+}
+
+TEST_CASE("convolution of bfloat16 by implicit GEMM matches the reference kernels") {
+  if (!has_bfloat16_tensor_cores()) return;
+  for (const Case& c : implicit_gemm_cases) {
+    CAPTURE(c.name);
+    CHECK(cuda::implicit_gemm::suits(geometry(random_inputs(c, DType::bfloat16), c.options)));
+  }
+  check_cases<BFloat16>(implicit_gemm_cases, 0x1p-7, 1e-5);
+}
+
+TEST_CASE("convolution by implicit GEMM rounds its inputs and results, and nothing else") {
+  const OneOrder one_order;
+  for (const Case& c : implicit_gemm_cases) {
+    CAPTURE(c.name);
+    const Inputs in = random_inputs(c, DType::bfloat16);
+    const Results actual = run_ops(in, c.options), again = run_ops(in, c.options);
+    CHECK(same_bits(actual.output, again.output));
+    CHECK(same_bits(actual.dinput, again.dinput));
+    CHECK(same_bits(actual.dweight, again.dweight));
+    const auto exact = [](const Tensor& x) { return x.to(Device::cpu).to(DType::float64); };
+    const Tensor weight = exact(in.weight.to(DType::bfloat16));
+    const Tensor bias = in.bias ? exact(in.bias) : Tensor();
+    const Results expected = run_ops({exact(in.input), weight, bias, exact(in.doutput)}, c.options);
+    CHECK(rms_error(actual.output, expected.output) < 2e-3);
+    CHECK(rms_error(actual.dinput, expected.dinput) < 2e-3);
+    CHECK(rms_error(actual.dweight, expected.dweight) < 1e-6);
+  }
+}
+
+TEST_CASE("implicit GEMM counts a multiply-add for each output, tap and channel") {
+  if (!has_bfloat16_tensor_cores()) return;
+  const Case c{"", {2, 8, 8, 64}, {128, 3, 3, 64}, {.stride = 2, .padding = 1}};
+  const Inputs in = random_inputs(c, DType::bfloat16);
+  const cuda::Profile profile(false);
+  run_ops(in, c.options);
+  double flops = 0;
+  for (const cuda::ProfileEntry& entry : profile.entries()) {
+    if (entry.name.ends_with("implicit gemm")) flops += entry.work.flops;
+  }
+  CHECK(flops == 3 * 2.0 * (2 * 4 * 4) * 128 * (9 * 64));
+}
+
+TEST_CASE("implicit GEMM refuses what its kernels do not compute") {
+  const Conv2dGeometry good{.N = 2,
+                            .H = 8,
+                            .W = 8,
+                            .C = 64,
+                            .O = 128,
+                            .out_height = 8,
+                            .out_width = 8,
+                            .kernel = 3,
+                            .padding = 1};
+  const auto suits = [&](auto change) {
+    Conv2dGeometry g = good;
+    change(g);
+    return cuda::implicit_gemm::suits(g);
+  };
+  using G = Conv2dGeometry;
+  CHECK(suits([](G&) {}) == has_bfloat16_tensor_cores());
+  CHECK_FALSE(suits([](G& g) { g.C = 32; }));
+  CHECK_FALSE(suits([](G& g) { g.C = 96; }));
+  CHECK_FALSE(suits([](G& g) { g.O = 72; }));
+  CHECK_FALSE(suits([](G& g) { g.groups = 2; }));
+  CHECK_FALSE(suits([](G& g) { g.dilation = 2; }));
+  CHECK_FALSE(suits([](G& g) { g.padding = 0; }));
+  CHECK_FALSE(suits([](G& g) { g.padding = {1, 0}; }));
+  CHECK_FALSE(suits([](G& g) { g.stride = 3; }));
+  CHECK_FALSE(suits([](G& g) { g.stride = {2, 1}; }));
+  CHECK_FALSE(suits([](G& g) { g.kernel = {3, 1}; }));
+  CHECK_FALSE(suits([](G& g) { g.kernel = 5, g.padding = 2; }));
+  CHECK_FALSE(suits([](G& g) { g.kernel = 1, g.padding = 0; }));  // cuBLAS takes the input as it is
+  CHECK_FALSE(suits([](G& g) { g.N = 1 << 20; }));                // 2^32 inputs
+}
+
+TEST_CASE("convolution of bfloat16 takes views that are not aligned to 16 bytes") {
+  const Case c{"", {1, 3, 4, 64}, {64, 3, 3, 64}, {.padding = 1}, false};
+  const Inputs in = random_inputs(c, DType::bfloat16);
+  const auto shifted =
+      [](const Tensor& x) {  // the same elements, 2 bytes behind a 16-byte boundary
+        const Tensor flat = x.reshape({x.numel()});
+        const Tensor longer = concat({flat.slice(0, 1), flat});
+        return longer.slice(1, x.numel() + 1).reshape(x.shape());
+      };
+  const Results expected = run_reference<BFloat16>(in, c.options);
+  const Results actual =
+      run_ops({shifted(in.input), in.weight, {}, shifted(in.doutput)}, c.options);
+  CHECK(max_difference(actual.output, expected.output) <= 0x1p-7 * max_abs(expected.output));
+  CHECK(max_difference(actual.dinput, expected.dinput) <= 0x1p-7 * max_abs(expected.dinput));
+  CHECK(max_difference(actual.dweight, expected.dweight) <= 1e-5 * max_abs(expected.dweight));
 }
 
 TEST_CASE("Winograd's rounding error in the layers of ResNet-18 stays below 2.5e-6") {

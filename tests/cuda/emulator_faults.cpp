@@ -355,12 +355,16 @@ TEST_CASE("emulator faults: launches beyond the device's limits") {
   CHECK(refused(0x80000000u, 1, 0) == cudaErrorInvalidConfiguration);
   CHECK(refused(1, 1, 48 * 1024) == cudaSuccess);
   CHECK(refused(1, 1, 48 * 1024 + 1) == cudaErrorInvalidValue);
-  CHECK(cudaFuncSetAttribute(set_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 97 * 1024) ==
-        cudaErrorInvalidValue);
+  const auto raise = [](int bytes) {
+    return cudaFuncSetAttribute(set_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  };
+  CHECK(raise(163 * 1024 + 1) == cudaErrorInvalidValue);
   CHECK(cudaGetLastError() == cudaErrorInvalidValue);
-  CHECK(cudaFuncSetAttribute(set_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 96 * 1024) ==
-        cudaSuccess);
-  CHECK(refused(1, 1, 96 * 1024) == cudaSuccess);
+  CHECK(raise(100 * 1024) == cudaSuccess);
+  CHECK(refused(1, 1, 100 * 1024) == cudaSuccess);
+  CHECK(refused(1, 1, 100 * 1024 + 1) == cudaErrorInvalidValue);
+  CHECK(raise(163 * 1024) == cudaSuccess);
+  CHECK(refused(1, 1, 163 * 1024) == cudaSuccess);
 }
 
 TEST_CASE("emulator faults: device memory ends") {

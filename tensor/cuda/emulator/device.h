@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -15,10 +16,15 @@ namespace emulator {
 /// Counts the blocks that have run: what was written under another number is not there any more.
 inline constinit std::uint64_t block_number = 0;
 
-/// Dynamic shared memory of the running block, and a flag a byte: 1 once it was written.
+/// What is known of a byte of shared memory. `under_way`: a copy_async to it was not waited for
+/// yet.
+enum class ByteState : unsigned char { unwritten, written, under_way };
+
+/// Dynamic shared memory of the running block, all that the launch gave.
 struct DynamicShared {
   unsigned char* data;
-  unsigned char* written;
+  ByteState* states;  // one a byte
+  std::size_t size;
 };
 /// Faults unless the launch gave `bytes`.
 DynamicShared dynamic_shared_memory(std::int64_t bytes);
@@ -26,7 +32,8 @@ DynamicShared dynamic_shared_memory(std::int64_t bytes);
 /// Counts static shared memory of the running block; faults beyond the device's limit.
 void add_static_shared(std::size_t bytes);
 [[noreturn]] void fault_shared_index(std::int64_t index, std::int64_t size);
-[[noreturn]] void fault_shared_unwritten(std::int64_t index);
+/// A read of bytes that are not written yet, or a write to bytes that a copy_async will write.
+[[noreturn]] void fault_shared_access(std::int64_t index, ByteState state, bool is_write);
 [[noreturn]] void fault_misaligned(const void* address, std::size_t alignment);
 
 /// An element of shared memory: reads check that this block wrote it. It cannot be kept:
@@ -34,8 +41,8 @@ void add_static_shared(std::size_t bytes);
 template <class T>
 class SharedElement {
  public:
-  SharedElement(T* value, unsigned char* written, std::int64_t index)
-      : value_(value), written_(written), index_(index) {}
+  SharedElement(T* value, ByteState* states, std::int64_t index)
+      : value_(value), states_(states), index_(index) {}
   SharedElement(const SharedElement&) = delete;
 
   operator T() && { return read(); }
@@ -44,9 +51,10 @@ class SharedElement {
   operator U() && {
     return static_cast<U>(read());
   }
-  /// For atomic operations; counts as written.
+  /// For atomic operations, so that it counts as written; and for a SharedAddress, which may be
+  /// taken while a copy is under way.
   T* operator&() && {
-    mark();
+    if (first() != ByteState::under_way) mark();
     return value_;
   }
   T operator=(const T& x) && { return write(x); }
@@ -69,17 +77,24 @@ class SharedElement {
 
  private:
   T read() const {
-    if (!written_[0] || !written_[sizeof(T) - 1]) fault_shared_unwritten(index_);
+    for (const ByteState state : {first(), last()}) {
+      if (state != ByteState::written) fault_shared_access(index_, state, false);
+    }
     return *value_;
   }
   T write(const T& x) {
+    for (const ByteState state : {first(), last()}) {
+      if (state == ByteState::under_way) fault_shared_access(index_, state, true);
+    }
     mark();
     return *value_ = x;
   }
-  void mark() { std::memset(written_, 1, sizeof(T)); }
+  void mark() { std::fill_n(states_, sizeof(T), ByteState::written); }
+  ByteState first() const { return states_[0]; }
+  ByteState last() const { return states_[sizeof(T) - 1]; }
 
   T* value_;
-  unsigned char* written_;
+  ByteState* states_;
   std::int64_t index_;
 };
 
@@ -94,7 +109,7 @@ class SharedArray {
   emulator::SharedElement<T> operator[](std::int64_t i) {
     if (i < 0 || i >= size) emulator::fault_shared_index(i, size);
     if (block_ != emulator::block_number) start_block();
-    return {data_ + i, written_ + i * sizeof(T), i};
+    return {data_ + i, states_ + i * sizeof(T), i};
   }
 
  private:
@@ -102,11 +117,11 @@ class SharedArray {
     block_ = emulator::block_number;
     emulator::add_static_shared(sizeof(data_));
     std::memset(static_cast<void*>(data_), 0xFF, sizeof(data_));
-    std::memset(written_, 0, sizeof(written_));
+    std::memset(states_, 0, sizeof(states_));
   }
 
   alignas(16) T data_[size];
-  unsigned char written_[size * sizeof(T)];
+  emulator::ByteState states_[size * sizeof(T)];
   std::uint64_t block_;
 };
 
@@ -118,7 +133,7 @@ class DynamicSharedArray {
       : size_(size), memory_(emulator::dynamic_shared_memory(size * std::int64_t{sizeof(T)})) {}
   emulator::SharedElement<T> operator[](std::int64_t i) const {
     if (i < 0 || i >= size_) emulator::fault_shared_index(i, size_);
-    return {reinterpret_cast<T*>(memory_.data) + i, memory_.written + i * sizeof(T), i};
+    return {reinterpret_cast<T*>(memory_.data) + i, memory_.states + i * sizeof(T), i};
   }
 
  private:

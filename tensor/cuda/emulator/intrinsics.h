@@ -6,6 +6,7 @@
 // one instruction on a GPU (an atomic operation, say) cannot be interrupted here either.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -30,7 +31,14 @@ inline constinit dim3 blockDim{}, gridDim{};
 namespace gradus::cuda::emulator {
 
 enum class BarrierKind : std::uint8_t { plain, any, all, count };
-enum class WarpKind : std::uint8_t { sync, shuffle, vote };
+enum class WarpKind : std::uint8_t {
+  sync,
+  shuffle,
+  vote,
+  load_matrices,  // from here on tensor_core.h's
+  load_matrices_transposed,
+  multiply_add,
+};
 
 /// Waits until every thread of the block is here; returns for how many `predicate` held.
 int wait_for_block(BarrierKind kind, bool predicate, std::source_location place);
@@ -39,6 +47,12 @@ int wait_for_block(BarrierKind kind, bool predicate, std::source_location place)
 /// the lanes whose value is not zero.
 std::uint64_t wait_for_warp(WarpKind kind, unsigned mask, std::uint64_t value, int source,
                             std::source_location place);
+
+/// The operations of tensor_core.h: one instruction that all lanes execute at the same place.
+inline bool is_matrix_operation(WarpKind kind) { return kind >= WarpKind::load_matrices; }
+
+/// Carries one out for a whole warp; what each lane brought is the address of its operands.
+void run_matrix_operation(WarpKind kind, const std::array<std::uint64_t, 32>& operands);
 
 /// The lanes of this thread's warp that have not left the kernel.
 unsigned active_lanes();

@@ -37,6 +37,10 @@ struct Thread {
 
 std::string describe(uint3 index) { return fmt::format("({}, {}, {})", index.x, index.y, index.z); }
 
+bool is_same(const std::source_location& a, const std::source_location& b) {
+  return a.line() == b.line() && a.file_name() == b.file_name();
+}
+
 std::string describe(const std::source_location& place) {
   const std::string file = place.file_name();
   return fmt::format("{}:{}", file.substr(file.find_last_of('/') + 1), place.line());
@@ -87,8 +91,8 @@ class Scheduler {
   Fibre* starting_ = nullptr;  // where run_threads() begins
 
   std::size_t static_shared_ = 0;
-  alignas(256) std::array<unsigned char, most_shared_bytes> shared_data_;
-  std::array<unsigned char, most_shared_bytes> shared_written_;
+  alignas(1024) std::array<unsigned char, most_shared_bytes> shared_data_;
+  std::array<ByteState, most_shared_bytes> shared_states_;
 };
 
 /// One for the process: DeviceAccess lets one host thread in.
@@ -138,7 +142,7 @@ void Scheduler::run_block(std::uint64_t block) {
               static_cast<unsigned>(block / gridDim.x / gridDim.y)};
   ++block_number;
   static_shared_ = 0;
-  std::memset(shared_written_.data(), 0, launch_->shared_bytes);
+  std::fill_n(shared_states_.begin(), launch_->shared_bytes, ByteState::unwritten);
   std::memset(shared_data_.data(), 0xFF, launch_->shared_bytes);
   started_ = finished_ = at_barrier_ = predicates_ = 0;
   arrived_.fill(0);
@@ -234,8 +238,7 @@ void Scheduler::release_block() {
   const Thread& first = threads_[0];
   for (int i = 0; i < count_; ++i) {
     Thread& thread = threads_[i];
-    if (thread.barrier != first.barrier || thread.place.line() != first.place.line() ||
-        thread.place.file_name() != first.place.file_name()) {
+    if (thread.barrier != first.barrier || !is_same(thread.place, first.place)) {
       fault(fmt::format("barrier divergence: thread {} waits at {}, thread {} at {}",
                         describe(indices_[0]), describe(first.place), describe(indices_[i]),
                         describe(thread.place)));
@@ -277,20 +280,22 @@ std::uint64_t Scheduler::wait_for_warp(WarpKind kind, unsigned mask, std::uint64
 void Scheduler::release_warp(int first, unsigned mask) {
   std::array<std::uint64_t, 32> values;
   std::uint64_t votes = 0;
+  const Thread& last = threads_[current_];  // to come
   for (int lane = 0; lane < 32; ++lane) {
     if (!(mask >> lane & 1)) continue;
     const Thread& thread = threads_[first + lane];
-    if (thread.mask != mask || thread.operation != threads_[current_].operation) {
-      fault(
-          fmt::format("warp divergence: lane {} is at {} with the mask {:#010x}, lane {} at {} "
-                      "with {:#010x}",
-                      current_ % 32, describe(threads_[current_].place), mask, lane,
-                      describe(thread.place), thread.mask));
+    if (thread.mask != mask || thread.operation != last.operation ||
+        (is_matrix_operation(last.operation) && !is_same(thread.place, last.place))) {
+      fault(fmt::format(
+          "warp divergence: lane {} is at {} with the mask {:#010x}, lane {} at {} "
+          "with {:#010x}",
+          current_ % 32, describe(last.place), mask, lane, describe(thread.place), thread.mask));
     }
     values[lane] = thread.value;
     if (thread.value != 0) votes |= std::uint64_t{1} << lane;
   }
   arrived_[first / 32] &= ~mask;
+  if (is_matrix_operation(last.operation)) run_matrix_operation(last.operation, values);
   const int flip = order_ == Order::forward   ? 0
                    : order_ == Order::reverse ? 31
                                               : static_cast<int>(random_() % 32);
@@ -347,7 +352,7 @@ DynamicShared Scheduler::dynamic_shared(std::int64_t bytes) {
     fault(fmt::format("{} bytes of dynamic shared memory are used, but the launch gave {}", bytes,
                       launch_->shared_bytes));
   }
-  return {shared_data_.data(), shared_written_.data()};
+  return {shared_data_.data(), shared_states_.data(), launch_->shared_bytes};
 }
 
 void Scheduler::add_static_shared(std::size_t bytes) {
@@ -394,8 +399,10 @@ void fault(const std::string& message) {
 void fault_shared_index(std::int64_t index, std::int64_t size) {
   fault(fmt::format("shared memory index {} is outside of {} elements", index, size));
 }
-void fault_shared_unwritten(std::int64_t index) {
-  fault(fmt::format("shared memory is read at index {} before this block wrote it", index));
+void fault_shared_access(std::int64_t index, ByteState state, bool is_write) {
+  fault(fmt::format("shared memory is {} at index {} {}", is_write ? "written" : "read", index,
+                    state == ByteState::under_way ? "while a copy_async to it is under way"
+                                                  : "before this block wrote it"));
 }
 void fault_misaligned(const void* address, std::size_t alignment) {
   fault(fmt::format("an access of {} bytes at {} is not aligned to them", alignment, address));

@@ -1,0 +1,217 @@
+#include "tensor/cuda/emulator/tensor_core.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <vector>
+
+#include "tensor/check.h"
+#include "tensor/cuda/emulator/intrinsics.h"
+#include "tensor/cuda/emulator/memory.h"
+#include "tensor/cuda/emulator/scheduler.h"
+
+namespace gradus::cuda {
+namespace emulator {
+namespace {
+
+constexpr std::size_t row_bytes = 16;  // that a copy moves and a lane names
+
+struct Copy {
+  std::uint32_t to;
+  std::uint64_t group;
+  std::array<unsigned char, row_bytes> bytes;
+};
+
+/// The copies that a thread has started and not waited for, in the order of their starts.
+struct ThreadCopies {
+  std::uint64_t block = 0;  // block_number: copies do not outlive their block
+  std::uint64_t ended = 0;  // groups, which are counted from 0
+  std::vector<Copy> under_way;
+};
+
+ThreadCopies& copies_of_this_thread() {
+  static auto* all = new std::array<ThreadCopies, max_threads>;
+  const unsigned index = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+  ThreadCopies& copies = (*all)[index];
+  if (copies.block != block_number) {
+    copies.block = block_number;
+    copies.ended = 0;
+    copies.under_way.clear();
+  }
+  return copies;
+}
+
+/// The 16 bytes of shared memory at an address, with their states.
+struct SharedRow {
+  unsigned char* data;
+  ByteState* states;
+};
+
+SharedRow find_row(SharedAddress address, const char* what) {
+  const DynamicShared memory = dynamic_shared_memory(0);
+  if (address.value % row_bytes != 0) {
+    fault(fmt::format("{}: byte {} of shared memory is not aligned to {}", what, address.value,
+                      row_bytes));
+  }
+  if (std::size_t{address.value} + row_bytes > memory.size) {
+    fault(fmt::format("{}: byte {} is outside of the {} bytes of dynamic shared memory", what,
+                      address.value, memory.size));
+  }
+  return {memory.data + address.value, memory.states + address.value};
+}
+
+/// What a lane brings to load_matrices, and takes with it.
+struct LoadOperands {
+  std::array<std::uint16_t, 8> row;
+  std::uint32_t* result;
+};
+
+/// What a lane brings to multiply_add; the sums change in place.
+struct MultiplyOperands {
+  float* c;
+  const std::uint32_t* a;
+  std::array<std::uint32_t, 2> b;
+};
+
+using Lanes = std::array<std::uint64_t, 32>;
+
+template <class Operands>
+Operands& operands_of(const Lanes& lanes, int lane) {
+  return *reinterpret_cast<Operands*>(static_cast<std::uintptr_t>(lanes[lane]));
+}
+
+void load(const Lanes& lanes, bool transposed) {
+  for (int lane = 0; lane < 32; ++lane) {
+    const int row = lane / 4, column = lane % 4 * 2;
+    for (int matrix = 0; matrix < 4; ++matrix) {
+      const auto element = [&](int i, int j) -> std::uint32_t {
+        return operands_of<LoadOperands>(lanes, matrix * 8 + i).row[j];
+      };
+      const std::uint32_t low = transposed ? element(column, row) : element(row, column);
+      const std::uint32_t high = transposed ? element(column + 1, row) : element(row, column + 1);
+      operands_of<LoadOperands>(lanes, lane).result[matrix] = low | high << 16;
+    }
+  }
+}
+
+/// The bfloat16 numbers in the lower and the upper half of a register.
+float low_number(std::uint32_t pair) { return std::bit_cast<float>(pair << 16); }
+float high_number(std::uint32_t pair) { return std::bit_cast<float>(pair & 0xFFFF0000u); }
+
+void multiply(const Lanes& lanes) {
+  float a[16][16], b[16][8], c[16][8];  // b: k by n, for an inner loop over neighbours
+  for (int lane = 0; lane < 32; ++lane) {
+    const auto& operands = operands_of<MultiplyOperands>(lanes, lane);
+    const int row = lane / 4, column = lane % 4 * 2;
+    for (int i = 0; i < 4; ++i) {
+      float* pair = &a[row + i % 2 * 8][column + i / 2 * 8];
+      pair[0] = low_number(operands.a[i]);
+      pair[1] = high_number(operands.a[i]);
+      c[row + i / 2 * 8][column + i % 2] = operands.c[i];
+    }
+    for (int i = 0; i < 2; ++i) {
+      b[column + i * 8][row] = low_number(operands.b[i]);
+      b[column + i * 8 + 1][row] = high_number(operands.b[i]);
+    }
+  }
+  for (int row = 0; row < 16; ++row) {
+    for (int k = 0; k < 16; ++k) {
+      for (int n = 0; n < 8; ++n) c[row][n] += a[row][k] * b[k][n];
+    }
+  }
+  for (int lane = 0; lane < 32; ++lane) {
+    float* result = operands_of<MultiplyOperands>(lanes, lane).c;
+    for (int i = 0; i < 4; ++i) result[i] = c[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
+  }
+}
+
+/// Each lane reads its row when it comes: what another lane writes after that needs a barrier.
+void load_rows(WarpKind kind, std::uint32_t (&r)[4], SharedAddress address,
+               std::source_location place) {
+  const char* name = kind == WarpKind::load_matrices ? "load_matrices" : "load_matrices_transposed";
+  const SharedRow row = find_row(address, name);
+  for (std::size_t i = 0; i < row_bytes; ++i) {
+    if (row.states[i] == ByteState::written) continue;
+    fault(fmt::format("{} reads byte {} of shared memory {}", name, address.value + i,
+                      row.states[i] == ByteState::under_way
+                          ? "while a copy_async to it is under way"
+                          : "before this block wrote it"));
+  }
+  LoadOperands operands{{}, r};
+  std::memcpy(operands.row.data(), row.data, row_bytes);
+  wait_for_warp(kind, ~0u, reinterpret_cast<std::uintptr_t>(&operands), 0, place);
+}
+
+}  // namespace
+
+std::uint32_t shared_offset(const void* p) {
+  const DynamicShared memory = dynamic_shared_memory(0);
+  const std::uintptr_t offset =
+      reinterpret_cast<std::uintptr_t>(p) - reinterpret_cast<std::uintptr_t>(memory.data);
+  if (offset > memory.size) {
+    fault(fmt::format("a SharedAddress of {}, which is not in dynamic shared memory", p));
+  }
+  return static_cast<std::uint32_t>(offset);
+}
+
+void finish_copies(int pending) {
+  ThreadCopies& copies = copies_of_this_thread();
+  const auto is_awaited = [&](const Copy& copy) {
+    return copy.group + static_cast<std::uint64_t>(pending) < copies.ended;
+  };
+  const DynamicShared memory = dynamic_shared_memory(0);
+  const auto end = std::find_if_not(copies.under_way.begin(), copies.under_way.end(), is_awaited);
+  for (auto copy = copies.under_way.begin(); copy != end; ++copy) {
+    std::memcpy(memory.data + copy->to, copy->bytes.data(), row_bytes);
+    std::fill_n(memory.states + copy->to, row_bytes, ByteState::written);
+  }
+  copies.under_way.erase(copies.under_way.begin(), end);
+}
+
+void run_matrix_operation(WarpKind kind, const Lanes& operands) {
+  if (kind == WarpKind::multiply_add) {
+    multiply(operands);
+  } else {
+    load(operands, kind == WarpKind::load_matrices_transposed);
+  }
+}
+
+}  // namespace emulator
+
+using namespace emulator;
+
+void copy_async(SharedAddress to, const void* from, bool valid) {
+  const SharedRow row = find_row(to, "copy_async");
+  if (reinterpret_cast<std::uintptr_t>(from) % row_bytes != 0) fault_misaligned(from, row_bytes);
+  if (valid) DeviceMemory::instance().require(from, row_bytes, "copy_async");
+  ThreadCopies& copies = copies_of_this_thread();
+  Copy copy{to.value, copies.ended, {}};
+  if (valid) std::memcpy(copy.bytes.data(), from, row_bytes);
+  if (std::count(row.states, row.states + row_bytes, ByteState::under_way) != 0) {
+    fault(fmt::format("copy_async to byte {} of shared memory while another one is under way",
+                      to.value));
+  }
+  std::memset(row.data, 0xFF, row_bytes);
+  std::fill_n(row.states, row_bytes, ByteState::under_way);
+  copies.under_way.push_back(copy);
+}
+
+void commit_copies() { ++copies_of_this_thread().ended; }
+
+void load_matrices(std::uint32_t (&r)[4], SharedAddress row, std::source_location place) {
+  load_rows(WarpKind::load_matrices, r, row, place);
+}
+
+void load_matrices_transposed(std::uint32_t (&r)[4], SharedAddress row,
+                              std::source_location place) {
+  load_rows(WarpKind::load_matrices_transposed, r, row, place);
+}
+
+void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
+                  std::source_location place) {
+  MultiplyOperands operands{c, a, {b0, b1}};
+  wait_for_warp(WarpKind::multiply_add, ~0u, reinterpret_cast<std::uintptr_t>(&operands), 0, place);
+}
+
+}  // namespace gradus::cuda
