@@ -22,7 +22,7 @@ from report import Report
 from runner import Runner
 
 # Name, title, function, and a part's share of the time that is left when it begins, beside those of
-# the parts after it; so what a part leaves goes to them. The last one takes the rest.
+# the parts after it; so what a part leaves goes to them.
 PARTS = [
     ("start", "The GPU starts", correctness.start, 40),
     ("suites", "Test suites", correctness.suites, 110),
@@ -32,10 +32,9 @@ PARTS = [
     ("kernels", "Kernels beside the model", speed.kernels, 30),
     ("sanitizer", "compute-sanitizer", correctness.sanitizer, 60),
     ("ncu", "Kernels as ncu times them", speed.ncu, 40),
-    ("training", "Training", training.train, None),
+    ("training", "Training", training.train, 120),
 ]
 FULL_MINUTES = 9.0
-SHARED = 0.85  # of the time that is left is shared out so; the rest is the last part's at least
 
 
 class Settings:
@@ -119,9 +118,7 @@ def run_parts(args, settings, report, runner):
     chosen = [entry for entry in PARTS if entry[0] in args.parts]
     for i, (name, title, function, share) in enumerate(chosen):
         part = report.part(name, title)
-        limit = runner.left()
-        if share is not None:
-            limit *= SHARED * share / sum(later or 0 for *_, later in chosen[i:])
+        limit = runner.left() * share / sum(later for *_, later in chosen[i:])
         if limit <= 1:
             part.fail("no time was left for it")
             part.finish("cut")
