@@ -13,34 +13,13 @@
 #include "tensor/check.h"
 #include "tensor/cuda/device.h"
 #include "tests/cuda/device_array.h"
+#include "tests/cuda/faulty.h"
 
 using namespace gradus;
 using namespace gradus::cuda;
 using emulator::launch;
 
 namespace {
-
-/// Whether fn() throws an Error whose message contains all of `parts`; says which it does not.
-void check_fault(const std::function<void()>& fn, const std::vector<std::string>& parts) {
-  std::string message = "no error";
-  try {
-    fn();
-  } catch (const Error& error) {
-    message = error.what();
-  }
-  for (const std::string& part : parts) {
-    CAPTURE(message);
-    CAPTURE(part);
-    CHECK(message.find(part) != std::string::npos);
-  }
-}
-
-template <class... Parameters, class... Arguments>
-void run(void (*kernel)(Parameters...), int threads, Arguments... arguments) {
-  const cudaError_t status =
-      launch("faulty", kernel, 1, static_cast<unsigned>(threads), 0, nullptr, arguments...);
-  REQUIRE(status == cudaSuccess);
-}
 
 // --- barriers and warps --------------------------------------------------------------------------
 
