@@ -10,6 +10,8 @@
 //   tap       1     2  0     1     2  0     1
 #include "tensor/cuda/implicit_gemm.h"
 
+#include <utility>
+
 #include "tensor/cuda/implicit_gemm.cuh"
 #include "tensor/cuda/launch.h"
 #include "tensor/kernels.h"
@@ -163,18 +165,32 @@ class RowFragments {
   std::uint32_t a_place_, b_place_;
 };
 
-/// Sets the sums to the bias of their columns, or zero.
+/// sums += the products of stages of rows along k.
 template <class T>
-__device__ __forceinline__ void start_sums(Sums<T>& sums, const float* bias, int first_column) {
+__device__ __forceinline__ void multiply_rows(int steps, PatchCopies<T>& copies,
+                                              SharedAddress stages, Sums<T>& sums) {
+  if constexpr (T::warpgroups) {
+    multiply_by_warpgroups<T, false>(steps, copies, stages, sums);
+  } else {
+    multiply<T>(steps, copies, RowFragments<T>(stages), sums);
+  }
+}
+
+/// (Sums that began with the bias would keep the tensor cores waiting: warpgroups' products must be
+/// all that writes to their registers.)
+template <class T>
+__device__ __forceinline__ void add_bias(Sums<T>& sums, const float* bias, int first_column) {
   const WarpPlace<T> place;
 #pragma unroll
   for (int j = 0; j < 2 * T::fragments_n; ++j) {
     const int column = first_column + place.column + j * 8 + place.lane % 4 * 2;
-    const float b0 = bias ? bias[column] : 0.0f, b1 = bias ? bias[column + 1] : 0.0f;
+    const float b0 = bias[column], b1 = bias[column + 1];
 #pragma unroll
     for (int i = 0; i < T::fragments_m; ++i) {
-      sums[i][j][0] = sums[i][j][2] = b0;
-      sums[i][j][1] = sums[i][j][3] = b1;
+      sums[i][j][0] += b0;
+      sums[i][j][1] += b1;
+      sums[i][j][2] += b0;
+      sums[i][j][3] += b1;
     }
   }
 }
@@ -235,9 +251,9 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
   const Taps taps{p.kernel, p.kernel, 0, 0, 1};
   const SharedAddress stages = stages_of_block<T>();
   PatchCopies<T> copies(p, taps, input, weight, block.row, block.column, stages);
-  Sums<T> sums;
-  start_sums<T>(sums, bias, block.column);
-  multiply<T>(p.kernel * p.kernel * p.C / step_k, copies, RowFragments<T>(stages), sums);
+  Sums<T> sums = {};
+  multiply_rows<T>(p.kernel * p.kernel * p.C / step_k, copies, stages, sums);
+  if (bias) add_bias<T>(sums, bias, block.column);
   store_rows<T>(sums, output, [&](int row) -> std::int64_t {
     const int pixel = block.row + row;
     return pixel < p.pixels ? static_cast<std::int64_t>(pixel) * p.O + block.column : -1;
@@ -256,9 +272,8 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
   const Taps taps = taps_of_phase(p.kernel, block.phase);
   const SharedAddress stages = stages_of_block<T>();
   PatchCopies<T> copies(p, taps, doutput, weight, block.row, block.column, stages);
-  Sums<T> sums;
-  start_sums<T>(sums, nullptr, block.column);
-  multiply<T>(taps.rows * taps.columns * p.C / step_k, copies, RowFragments<T>(stages), sums);
+  Sums<T> sums = {};
+  multiply_rows<T>(taps.rows * taps.columns * p.C / step_k, copies, stages, sums);
   store_rows<T>(sums, dinput, [&](int row) -> std::int64_t {
     const Pixel pixel = pixel_of(p, block.row + row);
     const int h = 2 * pixel.row + block.phase / 2, w = 2 * pixel.column + block.phase % 2;
@@ -292,26 +307,40 @@ __global__ void __launch_bounds__(turn_side* turn_rows)
 
 // --- launchers ----------------------------------------------------------------------------------
 
-// Microseconds of a layer's forward convolution of 512 images on an H200, by tile:
+// Microseconds of a layer's forward convolution of 512 images on an H200, by tile; * by warpgroups:
 //
-//   kernel/stride  channels     image   128 x 128   128 x 64
-//   3x3/1           64 ->  64      32           -        129
-//   3x3/1          128 -> 128      16          95        121
-//   3x3/1          256 -> 256       8          87        115
-//   3x3/1          512 -> 512       4          84        120
-//   3x3/2           64 -> 128      32          56          -
-//   1x1/2           64 -> 128      32          23         24
-//   1x1/2          256 -> 512       8          11         14
+//   kernel/stride  channels     image   128 x 128   128 x 64   * 128 x 64   * 128 x 128   * 128 x
+//   256 3x3/1           64 ->  64      32           -        129          109             - - 3x3/1
+//   128 -> 128      16          95        121           92            76             - 3x3/1 256 ->
+//   256       8          87        115           85            70            60 3x3/1          512
+//   -> 512       4          84        120           84            67            57 3x3/2 64 -> 128
+//   32          56          -            -            54             - 3x3/2          128 -> 256 16
+//   48          -            -            45            36 3x3/2          256 -> 512       8 45 -
+//   -            40            31 1x1/2           64 -> 128      32          23         24 - - -
+//   1x1/2          256 -> 512       8          11         14            -             - -
 //
-// (256 x 128 on one block a multiprocessor: 94 to 108 where 128 x 128 takes 84 to 95.)
-using WideTile = Tile<128, 128, 64, 64, 3, 2>;
+// (256 x 128 on one block a multiprocessor: 94 to 108 where 128 x 128 takes 84 to 95; by warpgroups
+// as long as 128 x 128.)
+using MediumTile = Tile<128, 128, 64, 64, 3, 2>;
 using NarrowTile = Tile<128, 64, 64, 32, 3, 3>;
+using WideGroupTile = WarpgroupTile<128, 256, 4, 1>;
+using MediumGroupTile = WarpgroupTile<128, 128, 3, 2>;
+using NarrowGroupTile = WarpgroupTile<128, 64, 4, 2>;
 
 /// Calls function.operator()<T>() with the tile for so many output channels.
 template <class Function>
 void with_tile(int channels, const Function& function) {
-  if (channels % WideTile::n == 0) {
-    function.template operator()<WideTile>();
+  const auto divides = [&]<class T>(T) { return channels % T::n == 0; };
+  if (uses_warpgroups()) {
+    if (divides(WideGroupTile()) && WideGroupTile::shared_bytes <= most_shared_bytes()) {
+      function.template operator()<WideGroupTile>();
+    } else if (divides(MediumGroupTile())) {
+      function.template operator()<MediumGroupTile>();
+    } else {
+      function.template operator()<NarrowGroupTile>();
+    }
+  } else if (divides(MediumTile())) {
+    function.template operator()<MediumTile>();
   } else {
     function.template operator()<NarrowTile>();
   }
@@ -404,19 +433,41 @@ bool has_code() {
 #else
   static const bool has = [] {
     cudaFuncAttributes attributes{};
-    GRADUS_CUDA_CHECK(cudaFuncGetAttributes(&attributes, convolution_kernel<WideTile>));
+    GRADUS_CUDA_CHECK(cudaFuncGetAttributes(&attributes, convolution_kernel<MediumTile>));
     return attributes.ptxVersion >= 80;
   }();
   return has;
 #endif
 }
 
+#if defined(GRADUS_CUDA_EMULATOR)
+bool warpgroups_allowed = false;  // its stand-ins are slow
+bool has_warpgroups() { return true; }
+#elif defined(GRADUS_CUDA_SM90A)
+bool warpgroups_allowed = true;
+bool has_warpgroups() {
+  static const bool has = [] {
+    int major = 0, minor = 0;
+    GRADUS_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
+    GRADUS_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
+    return major == 9 && minor == 0;
+  }();
+  return has;
+}
+#else
+bool warpgroups_allowed = true;
+bool has_warpgroups() { return false; }  // this program has no code for them
+#endif
+
 }  // namespace
+
+bool uses_warpgroups() { return warpgroups_allowed && has_warpgroups(); }
+bool allow_warpgroups(bool on) { return std::exchange(warpgroups_allowed, on); }
 
 bool suits(const Conv2dGeometry& g) {
   const std::int64_t side = g.kernel.height, stride = g.stride.height;
   constexpr std::int64_t most =
-      (std::int64_t{1} << 31) - WideTile::m;  // tiles end beyond the image
+      (std::int64_t{1} << 31) - MediumTile::m;  // tiles end beyond the image
   return g.kernel == Size2(side) && (side == 1 || side == 3) && g.padding == Size2(side / 2) &&
          g.stride == Size2(stride) && (stride == 2 || (stride == 1 && side == 3)) &&
          g.dilation == Size2(1) && g.groups == 1 && g.C % step_k == 0 && g.O % step_k == 0 &&

@@ -27,7 +27,8 @@
 #pragma once
 
 #include "tensor/cuda/device.h"
-#include "tensor/cuda/tensor_core.h"
+#include "tensor/cuda/runtime.h"
+#include "tensor/cuda/warpgroup.h"
 #include "tensor/geometry.h"
 
 namespace gradus::cuda::implicit_gemm {
@@ -43,6 +44,7 @@ inline constexpr int slices = step_k / slice_k;  // of a stage
 /// many stages; registers are kept few enough for `blocks` blocks on a multiprocessor.
 template <int m_, int n_, int warp_m_, int warp_n_, int stages_, int blocks_>
 struct Tile {
+  static constexpr bool warpgroups = false;
   static constexpr int m = m_, n = n_, warp_m = warp_m_, warp_n = warp_n_;
   static constexpr int stages = stages_, blocks = blocks_;
   static constexpr int warps_m = m / warp_m, warps_n = n / warp_n;
@@ -53,6 +55,13 @@ struct Tile {
   static constexpr int shared_bytes = stages * stage_bytes;
   static_assert(m % 64 == 0 && n % 64 == 0 && warp_m % 16 == 0 && warp_n % 16 == 0);
   static_assert(64 % copied_rows == 0 && copied_rows % 8 == 0);
+};
+
+/// A tile that warpgroups multiply, where there are such instructions: 64 rows each, of which a
+/// warp has 16. The tensor cores read the stages themselves.
+template <int m, int n, int stages, int blocks>
+struct WarpgroupTile : Tile<m, n, 16, n, stages, blocks> {
+  static constexpr bool warpgroups = true;
 };
 
 /// A warp's sums: those of 16 rows and 8 columns each, as multiply_add has them.
@@ -133,59 +142,79 @@ struct CopyPlace {
 template <class T>
 __device__ SharedAddress stages_of_block() {
   const auto memory = dynamic_shared<Vector<BFloat16, chunk_size>>(T::shared_bytes / 16);
-  return SharedAddress(&memory[0]);
+  const SharedAddress stages(&memory[0]);
+  // Warpgroups take the swizzle from the address. Without static shared memory this is met.
+  if (T::warpgroups && stages.value % 1024 != 0) __trap();
+  return stages;
 }
 
-/// sums += the products of `steps` stages.
-/// - copies.start(stage, quarter) starts a quarter of the copies of the next stage to be filled, at
-///   that many bytes in shared memory; copies.advance() goes on to the one after it.
-/// - fragments.load(a, b, stage, slice) loads a slice of a stage.
-/// Copies are spread over the slices, so that they do not hold up the tensor cores.
+/// The stage behind one, both as bytes from the first, in a ring.
+template <class T>
+__device__ std::uint32_t next_stage(std::uint32_t stage) {
+  constexpr std::uint32_t size = T::stage_bytes, last = (T::stages - 1) * size;
+  return stage == last ? 0 : stage + size;
+}
+
+/// Fills `steps` stages in turn. copies.start(stage, quarter) starts a quarter of the copies of a
+/// stage; copies.advance() goes on to those of the next one.
+template <class T, class Copies>
+class Filler {
+ public:
+  __device__ Filler(int steps, Copies& copies) : steps_(steps), copies_(copies) {}
+  /// Starts a quarter of the stage's copies.
+  __device__ __forceinline__ void start(int quarter) const {
+    if (filled_ < steps_) copies_.start(stage_, quarter);
+  }
+  /// All of its copies are started.
+  __device__ __forceinline__ void end() {
+    commit_copies();
+    copies_.advance();
+    ++filled_;
+    stage_ = next_stage<T>(stage_);
+  }
+  __device__ __forceinline__ void fill() {
+#pragma unroll
+    for (int quarter = 0; quarter < slices; ++quarter) start(quarter);
+    end();
+  }
+
+ private:
+  const int steps_;
+  Copies& copies_;
+  std::uint32_t stage_ = 0;
+  int filled_ = 0;
+};
+
+/// sums += the products of `steps` stages, by warps. fragments.load(a, b, stage, slice) loads a
+/// slice of a stage. Copies are spread over the slices, so that they do not hold up the tensor
+/// cores.
 template <class T, class Copies, class Fragments>
 __device__ __forceinline__ void multiply(int steps, Copies& copies, const Fragments& fragments,
                                          Sums<T>& sums) {
   std::uint32_t a[2][T::fragments_m][4], b[2][T::fragments_n][4];  // of this slice and the next
-  std::uint32_t filled = 0, used = 0;                              // stages
-  int copied = 0;                                                  // steps
-  const auto next = [](std::uint32_t stage) {
-    constexpr std::uint32_t size = T::stage_bytes, last = (T::stages - 1) * size;
-    return stage == last ? 0 : stage + size;
-  };
-  const auto start_copies = [&](int quarter) {
-    if (copied < steps) copies.start(filled, quarter);
-  };
-  const auto end_copies = [&] {
-    commit_copies();
-    copies.advance();
-    ++copied;
-    filled = next(filled);
-  };
-
+  std::uint32_t stage = 0;
+  Filler<T, Copies> filler(steps, copies);
 #pragma unroll
-  for (int stage = 0; stage < T::stages - 1; ++stage) {
-#pragma unroll
-    for (int quarter = 0; quarter < slices; ++quarter) start_copies(quarter);
-    end_copies();
-  }
+  for (int i = 0; i < T::stages - 1; ++i) filler.fill();
   wait_for_copies<T::stages - 2>();
   __syncthreads();
-  if (steps > 0) fragments.load(a[0], b[0], used, 0);
+  if (steps > 0) fragments.load(a[0], b[0], stage, 0);
 #pragma unroll 1
   for (int step = 0; step < steps; ++step) {
 #pragma unroll
     for (int slice = 0; slice < slices; ++slice) {
       const int now = slice % 2;
       if (slice + 1 < slices) {
-        fragments.load(a[1 - now], b[1 - now], used, slice + 1);
-        start_copies(slice);
+        fragments.load(a[1 - now], b[1 - now], stage, slice + 1);
+        filler.start(slice);
       } else {
-        start_copies(slice);
-        end_copies();
+        filler.start(slice);
+        filler.end();
         // The next stage has arrived, and all warps have read this one, which is filled next.
         wait_for_copies<T::stages - 2>();
         __syncthreads();
-        used = next(used);
-        if (step + 1 < steps) fragments.load(a[1 - now], b[1 - now], used, 0);
+        stage = next_stage<T>(stage);
+        if (step + 1 < steps) fragments.load(a[1 - now], b[1 - now], stage, 0);
       }
 #pragma unroll
       for (int i = 0; i < T::fragments_m; ++i) {
@@ -199,6 +228,53 @@ __device__ __forceinline__ void multiply(int steps, Copies& copies, const Fragme
   }
   wait_for_copies<0>();  // so that no group is left open
   __syncthreads();       // shared memory may be used again
+}
+
+/// The same by warpgroups. Stages' rows run along k, or, `transposed`, are one k: panels of 64
+/// x 64. In either case a warpgroup has 64 rows of 128 bytes of the first matrix. A stage is filled
+/// again two steps after its products were started, one after they were waited for.
+template <class T, bool transposed, class Copies>
+__device__ __forceinline__ void multiply_by_warpgroups(int steps, Copies& copies,
+                                                       SharedAddress stages, Sums<T>& sums) {
+  constexpr std::uint32_t group_bytes = 8 * row_bytes, panel_bytes = 64 * row_bytes;
+  constexpr std::uint32_t slice_bytes = transposed ? slice_k * row_bytes : slice_k * 2;
+  const SharedAddress a_begin = stages + threadIdx.x / 128 * panel_bytes;
+  const SharedAddress b_begin = stages + T::m * row_bytes;
+  std::uint32_t stage = 0;
+  Filler<T, Copies> filler(steps, copies);
+#pragma unroll
+  for (int i = 0; i < T::stages - 2; ++i) filler.fill();
+#pragma unroll 1
+  for (int step = 0; step < steps; ++step) {
+    wait_for_copies<T::stages - 3>();
+    publish_copies();
+    __syncthreads();
+    const MatrixDescriptor a(a_begin + stage, group_bytes, panel_bytes);
+    const MatrixDescriptor b(b_begin + stage, group_bytes, panel_bytes);
+    begin_products();
+#pragma unroll
+    for (int slice = 0; slice < slices; ++slice) {
+      const std::uint32_t further = static_cast<std::uint32_t>(slice) * slice_bytes;
+      multiply_add<transposed>(sums[0], a + further, b + further);
+    }
+    commit_products();
+    filler.fill();
+    wait_for_products<1>();
+    stage = next_stage<T>(stage);
+  }
+  wait_for_products<0>();
+  wait_for_copies<0>();
+  __syncthreads();
+}
+
+/// Dynamic shared memory that a block may have at most.
+inline std::size_t most_shared_bytes() {
+  static const int bytes = [] {
+    int most = 0;
+    GRADUS_CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
+    return most;
+  }();
+  return static_cast<std::size_t>(bytes);
 }
 
 /// The problem of a forward convolution.

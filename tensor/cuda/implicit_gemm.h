@@ -13,6 +13,13 @@ namespace gradus::cuda::implicit_gemm {
 /// of compute capability 8.0 or newer.
 bool suits(const Conv2dGeometry& g);
 
+/// Whether products go by Hopper's warpgroups (warpgroup.h): on a GPU of compute capability 9.0
+/// whose code the program holds as sm_90a.
+bool uses_warpgroups();
+/// For tests: whether they may, where they can; returns what was set before. The emulated GPU can
+/// do both, and may not at first.
+bool allow_warpgroups(bool on);
+
 /// As the contract's functions (tensor/kernels.inc). All pointers but bias are aligned to 16 bytes.
 void conv2d(const BFloat16* input, const float* weight, const float* bias, BFloat16* output,
             const Conv2dGeometry& g);

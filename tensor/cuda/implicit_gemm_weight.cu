@@ -137,7 +137,11 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
   const SharedAddress stages = stages_of_block<T>();
   PixelCopies<T> copies(p, input, doutput, first_output, first_column, first_step * step_k, stages);
   Sums<T> sums = {};
-  multiply<T>(end_step - first_step, copies, PanelFragments<T>(stages), sums);
+  if constexpr (T::warpgroups) {
+    multiply_by_warpgroups<T, true>(end_step - first_step, copies, stages, sums);
+  } else {
+    multiply<T>(end_step - first_step, copies, PanelFragments<T>(stages), sums);
+  }
 
   const WarpPlace<T> place;
   const std::int64_t first_row = std::int64_t{blockIdx.y} * p.O + first_output + place.row;
@@ -188,36 +192,49 @@ __global__ void __launch_bounds__(warp* range_count)
 // --- launchers ----------------------------------------------------------------------------------
 
 // Microseconds of a layer's gradient of the weights from 512 images on an H200, by tile (outputs x
-// columns):
+// columns); * by warpgroups:
 //
-//   kernel/stride  channels     image   128 x 128    64 x 192    128 x 64
-//   3x3/1           64 ->  64      32           -         135           -
-//   3x3/1          128 -> 128      16         120         133           -
-//   3x3/1          256 -> 256       8         124         146           -
-//   3x3/1          512 -> 512       4         155         155           -
-//   3x3/2           64 -> 128      32           -          72           -
-//   3x3/2          128 -> 256      16          68          72           -
-//   3x3/2          256 -> 512       8          79          86           -
-//   1x1/2           64 -> 128      32           -           -          24
-//   1x1/2          128 -> 256      16          21           -          18
-//   1x1/2          256 -> 512       8          20           -          18
+//   kernel/stride  channels     image   128 x 128   64 x 192   128 x 64   * 128 x 192   * 128 x 256
+//   3x3/1           64 ->  64      32           -        135          -             -             -
+//   3x3/1          128 -> 128      16         120        133          -            80             -
+//   3x3/1          256 -> 256       8         124        146          -            84            78
+//   3x3/1          512 -> 512       4         155        155          -           103           103
+//   3x3/2           64 -> 128      32           -         72          -            50             -
+//   3x3/2          128 -> 256      16          68         72          -            48             -
+//   3x3/2          256 -> 512       8          79         86          -            59            54
+//   1x1/2           64 -> 128      32           -          -         24             -             -
+//   1x1/2          128 -> 256      16          21          -         18             -             -
+//   1x1/2          256 -> 512       8          20          -         18             -             -
 //
-// 64 x 64 is for what the others do not divide.
+// 64 x 64 is for what the others do not divide. (128 x 128 by warpgroups: 97 to 128 where 128 x 192
+// takes 80 to 103.)
 using SquareTile = Tile<128, 128, 64, 64, 3, 2>;
 using ThreeTapsTile = Tile<64, 192, 64, 48, 3, 2>;
 using TallTile = Tile<128, 64, 64, 32, 4, 2>;
 using SmallTile = Tile<64, 64, 32, 32, 4, 2>;
+using WideGroupTile = WarpgroupTile<128, 256, 4, 1>;
+using MediumGroupTile = WarpgroupTile<128, 192, 4, 1>;
 
 /// Calls function.operator()<T>() with the tile for a convolution.
 template <class Function>
 void with_tile(const Problem& p, const Function& function) {
-  const bool tall = p.O % 128 == 0;
-  if (p.kernel == 1) {
-    tall ? function.template operator()<TallTile>() : function.template operator()<SmallTile>();
+  const auto divides = [&]<class T>(T) {
+    return p.O % T::m == 0 && p.kernel * p.kernel * p.C % T::n == 0;
+  };
+  const bool warpgroups = uses_warpgroups() && p.kernel == 3;
+  if (warpgroups && divides(WideGroupTile()) &&
+      WideGroupTile::shared_bytes <= most_shared_bytes()) {
+    function.template operator()<WideGroupTile>();
+  } else if (warpgroups && divides(MediumGroupTile())) {
+    function.template operator()<MediumGroupTile>();
+  } else if (p.kernel == 3 && divides(SquareTile())) {
+    function.template operator()<SquareTile>();
+  } else if (p.kernel == 3) {
+    function.template operator()<ThreeTapsTile>();
+  } else if (divides(TallTile())) {
+    function.template operator()<TallTile>();
   } else {
-    const bool square = tall && p.C % 128 == 0;
-    square ? function.template operator()<SquareTile>()
-           : function.template operator()<ThreeTapsTile>();
+    function.template operator()<SmallTile>();
   }
 }
 

@@ -41,15 +41,20 @@ set(GRADUS_CUDA ON)
 
 # The GPU of this machine, or every generation since Turing (7.5) that the toolkit knows: machine
 # code for each (8.6 and 8.9 run that of 8.0), and PTX of the oldest and the newest, which a driver
-# translates for those that are not listed.
+# translates for those that are not listed. 90a is 9.0 with all of its instructions (warpgroup.h).
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   execute_process(COMMAND nvidia-smi -L OUTPUT_VARIABLE gpus RESULT_VARIABLE failed ERROR_QUIET)
   if(failed EQUAL 0 AND gpus MATCHES "GPU 0" AND CMAKE_VERSION VERSION_GREATER_EQUAL 3.24)
     set(CMAKE_CUDA_ARCHITECTURES native)
+    execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+                    OUTPUT_VARIABLE capabilities ERROR_QUIET)
+    if(capabilities MATCHES "^9\\.0")
+      set(CMAKE_CUDA_ARCHITECTURES 90a-real)
+    endif()
   else()
-    set(CMAKE_CUDA_ARCHITECTURES 75 80-real 90)
+    set(CMAKE_CUDA_ARCHITECTURES 75 80-real 90a-real 90-virtual)
     if(nvcc_version VERSION_GREATER_EQUAL 12.8)
-      set(CMAKE_CUDA_ARCHITECTURES 75 80-real 90-real 100-real 120)
+      set(CMAKE_CUDA_ARCHITECTURES 75 80-real 90a-real 100-real 120)
     endif()
   endif()
 endif()
@@ -83,12 +88,15 @@ function(gradus_add_cuda)
     list(FILTER sources INCLUDE REGEX "/${folder}/cuda/")
     target_sources(gradus_${folder} PRIVATE ${sources})
     target_compile_definitions(gradus_${folder} PUBLIC GRADUS_CUDA=1)
+    if("90a" IN_LIST CMAKE_CUDA_ARCHITECTURES OR "90a-real" IN_LIST CMAKE_CUDA_ARCHITECTURES)
+      target_compile_definitions(gradus_${folder} PRIVATE GRADUS_CUDA_SM90A=1)
+    endif()
   endforeach()
   # Of cuRAND, only the header for kernels (curand_kernel.h) is used.
   target_link_libraries(gradus_tensor PUBLIC ${GRADUS_CUDART} CUDA::cublas)
 
   # cmake --build build --target cuda_resources: registers, shared memory and spills of each kernel.
-  set(GRADUS_CUDA_RESOURCES "75 80 86 89 90 100 120" CACHE STRING
+  set(GRADUS_CUDA_RESOURCES "75 80 86 89 90a 100 120" CACHE STRING
       "Compute capabilities that the target cuda_resources looks at")
   set(kernels ${ARGN})
   list(FILTER kernels INCLUDE REGEX "\\.cu$")

@@ -86,6 +86,17 @@ const std::vector<Case> implicit_gemm_cases = {
     {"1x1, stride 2, several tiles", {5, 17, 15, 64}, {256, 1, 1, 64}, {.stride = 2}, false},
 };
 
+/// Tiles of warpgroups are of 128 pixels and 64, 128 or 256 channels; for the gradient of the
+/// weights, of 128 outputs and 192 or 256 columns.
+const std::vector<Case> warpgroup_cases = {
+    {"one pixel", {1, 1, 1, 64}, {64, 3, 3, 64}, {.padding = 1}},
+    {"64 to 128", {2, 9, 11, 64}, {128, 3, 3, 64}, {.padding = 1}},
+    {"128 to 64", {1, 9, 15, 128}, {64, 3, 3, 128}, {.padding = 1}, false},
+    {"256 to 256", {1, 3, 3, 256}, {256, 3, 3, 256}, {.padding = 1}},
+    {"stride 2", {2, 9, 8, 64}, {128, 3, 3, 64}, {.stride = 2, .padding = 1}},
+    {"1x1, stride 2", {2, 11, 9, 128}, {128, 1, 1, 128}, {.stride = 2}},
+};
+
 struct Inputs {
   Tensor input, weight, bias, doutput;
 };
@@ -164,6 +175,27 @@ void check_cases(const std::vector<Case>& cases, double tolerance, double weight
   }
 }
 
+/// Each pass has the rounding error of its results against float64, in each element, and the same
+/// bits when it is repeated.
+void check_implicit_gemm(const Case& c) {
+  const Inputs in = random_inputs(c, DType::bfloat16);
+  CHECK(cuda::implicit_gemm::suits(geometry(in, c.options)) == has_bfloat16_tensor_cores());
+  const Results actual = run_ops(in, c.options), again = run_ops(in, c.options);
+  const auto exact = [](const Tensor& x) { return x.to(Device::cpu).to(DType::float64); };
+  const Tensor weight = exact(in.weight.to(DType::bfloat16));
+  const Tensor bias = in.bias ? exact(in.bias) : Tensor();
+  const Results expected = run_ops({exact(in.input), weight, bias, exact(in.doutput)}, c.options);
+  const auto check = [](const Tensor& x, const Tensor& repeated, const Tensor& right, double rms,
+                        double largest) {
+    CHECK(same_bits(x, repeated));
+    CHECK(rms_error(x, right) < rms);
+    CHECK(max_difference(x, right) <= largest * max_abs(right));
+  };
+  check(actual.output, again.output, expected.output, 2e-3, 0x1p-8);
+  check(actual.dinput, again.dinput, expected.dinput, 2e-3, 0x1p-8);
+  check(actual.dweight, again.dweight, expected.dweight, 1e-6, 1e-6);
+}
+
 /// L X L^T, row-major
 template <class L>
 std::vector<double> both_sides(const std::vector<double>& x) {
@@ -229,32 +261,24 @@ TEST_CASE("convolution of bfloat16 matches the reference kernels") {
   check_cases<BFloat16>(other_cases, 0x1p-7, 1e-5);
 }
 
-TEST_CASE("convolution of bfloat16 by implicit GEMM matches the reference kernels") {
-  if (!has_bfloat16_tensor_cores()) return;
-  for (const Case& c : implicit_gemm_cases) {
-    CAPTURE(c.name);
-    CHECK(cuda::implicit_gemm::suits(geometry(random_inputs(c, DType::bfloat16), c.options)));
-  }
-  check_cases<BFloat16>(implicit_gemm_cases, 0x1p-7, 1e-5);
-}
-
 TEST_CASE("convolution by implicit GEMM rounds its inputs and results, and nothing else") {
   const OneOrder one_order;
   for (const Case& c : implicit_gemm_cases) {
     CAPTURE(c.name);
-    const Inputs in = random_inputs(c, DType::bfloat16);
-    const Results actual = run_ops(in, c.options), again = run_ops(in, c.options);
-    CHECK(same_bits(actual.output, again.output));
-    CHECK(same_bits(actual.dinput, again.dinput));
-    CHECK(same_bits(actual.dweight, again.dweight));
-    const auto exact = [](const Tensor& x) { return x.to(Device::cpu).to(DType::float64); };
-    const Tensor weight = exact(in.weight.to(DType::bfloat16));
-    const Tensor bias = in.bias ? exact(in.bias) : Tensor();
-    const Results expected = run_ops({exact(in.input), weight, bias, exact(in.doutput)}, c.options);
-    CHECK(rms_error(actual.output, expected.output) < 2e-3);
-    CHECK(rms_error(actual.dinput, expected.dinput) < 2e-3);
-    CHECK(rms_error(actual.dweight, expected.dweight) < 1e-6);
+    check_implicit_gemm(c);
   }
+}
+
+TEST_CASE("convolution by implicit GEMM of warpgroups is as exact") {
+  const OneOrder one_order;
+  const bool before = cuda::implicit_gemm::allow_warpgroups(true);
+  if (cuda::implicit_gemm::uses_warpgroups()) {
+    for (const Case& c : warpgroup_cases) {
+      CAPTURE(c.name);
+      check_implicit_gemm(c);
+    }
+  }
+  cuda::implicit_gemm::allow_warpgroups(before);
 }
 
 TEST_CASE("implicit GEMM counts a multiply-add for each output, tap and channel") {

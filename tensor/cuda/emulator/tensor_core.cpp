@@ -115,8 +115,8 @@ void multiply(const Lanes& lanes) {
       b[column + i * 8 + 1][row] = high_number(operands.b[i]);
     }
   }
-  for (int row = 0; row < 16; ++row) {
-    for (int k = 0; k < 16; ++k) {
+  for (int k = 0; k < 16; ++k) {
+    for (int row = 0; row < 16; ++row) {
       for (int n = 0; n < 8; ++n) c[row][n] += a[row][k] * b[k][n];
     }
   }
