@@ -1,7 +1,7 @@
 // Convolution as matrix products. Which way depends on its geometry:
 // - 1x1, stride 1: the input is the column matrix already; one product.
-// - 3x3, stride 1, not in bfloat16: Winograd's F(4x4, 3x3) (winograd.h), 4 times fewer
-// multiplications.
+// - 3x3, stride 1, not in bfloat16: Winograd's F(4x4, 3x3) (winograd.h), with 4 times fewer
+//   multiplications.
 // - 3x3 and 1x1 in bfloat16, stride 1 or 2, channels in multiples of 64: one kernel that gathers
 // the
 //   columns while it multiplies them (implicit_gemm.h).
@@ -51,33 +51,50 @@ bool is_aligned(const T* p) {
   return reinterpret_cast<std::uintptr_t>(p) % 16 == 0;
 }
 
-/// The weight in the type of the products' inputs: itself, or converted to bfloat16.
+/// Elements of a row of the column matrix: columns_of(g), and zeros up to a multiple of 16 bytes;
+/// none where the matrix is the input itself.
+template <class T>
+std::int64_t column_stride(const Conv2dGeometry& g) {
+  const std::int64_t columns = columns_of(g);
+  return is_pointwise(g) ? columns : divide_up(columns, vector_size<T>) * vector_size<T>;
+}
+
+/// y [rows, to] = x [rows, from]: cut, or filled up with zeros.
+template <class From, class To>
+void resize_rows(const From* x, To* y, std::int64_t rows, std::int64_t from, std::int64_t to) {
+  const auto bytes = static_cast<double>(rows) * (static_cast<double>(from) * sizeof(From) +
+                                                  static_cast<double>(to) * sizeof(To));
+  launch("conv rows resized", resize_rows_kernel<From, To>, one_thread_each(rows * to),
+         {.bytes = bytes}, x, y, rows, from, to);
+}
+
+/// The weight [O, stride] as the products take it: in the type of their inputs, with zeros behind
+/// its columns_of(g) columns. The weight itself where it is that already.
 template <class T>
 class ProductWeight {
  public:
-  ProductWeight(const T* weight, std::int64_t) : data_(weight) {}
+  ProductWeight(const Compute<T>* weight, const Conv2dGeometry& g, std::int64_t stride)
+      : made_(is_made(g, stride) ? g.O * stride : 0) {
+    if constexpr (std::is_same_v<T, Compute<T>>) data_ = weight;
+    if (!is_made(g, stride)) return;
+    resize_rows(weight, made_.data(), g.O, columns_of(g), stride);
+    data_ = made_.data();
+  }
   const T* data() const { return data_; }
 
  private:
-  const T* data_;
-};
-template <>
-class ProductWeight<BFloat16> {
- public:
-  ProductWeight(const float* weight, std::int64_t n) : converted_(n) {
-    cast(weight, converted_.data(), n);
+  static bool is_made(const Conv2dGeometry& g, std::int64_t stride) {
+    return !std::is_same_v<T, Compute<T>> || stride > columns_of(g);
   }
-  const BFloat16* data() const { return converted_.data(); }
-
- private:
-  Scratch<BFloat16> converted_;
+  Scratch<T> made_;
+  const T* data_ = nullptr;
 };
 
-/// columns [pixels, kH kW C / groups] of output pixels first_pixel and on.
+/// columns [pixels, column_stride(g)] of output pixels first_pixel and on.
 template <class T>
 void im2col(const T* input, T* columns, const Conv2dGeometry& g, std::int64_t group,
             std::int64_t first_pixel, std::int64_t pixels) {
-  const std::int64_t elements = pixels * columns_of(g);
+  const std::int64_t stride = column_stride<T>(g), elements = pixels * stride;
   // Each input element that the pixels read counts once.
   const double read =
       std::min(static_cast<double>(elements),
@@ -85,14 +102,15 @@ void im2col(const T* input, T* columns, const Conv2dGeometry& g, std::int64_t gr
                    static_cast<double>(pixels) / static_cast<double>(output_pixels(g)));
   const Work work{.bytes = read * sizeof(T),
                   .cached_bytes = static_cast<double>(elements) * sizeof(T)};
-  const auto start = [&]<int size>() {
-    launch("im2col", im2col_kernel<T, size>, one_thread_each(elements / size), work, input, columns,
-           g, group, first_pixel, static_cast<unsigned>(pixels));
-  };
-  if (g.C / g.groups % vector_size<T> == 0 && is_aligned(input)) {
-    start.template operator()<vector_size<T>>();
+  constexpr int size = vector_size<T>;
+  const LaunchShape shape = one_thread_each(elements / size);
+  const auto count = static_cast<unsigned>(pixels);
+  if (g.C / g.groups % size == 0 && is_aligned(input)) {
+    launch("im2col", im2col_kernel<T, size>, shape, work, input, columns, g, group, first_pixel,
+           count);
   } else {
-    start.template operator()<1>();
+    launch("im2col", im2col_gather_kernel<T, size>, shape, work, input, columns, g, group,
+           first_pixel, count, static_cast<unsigned>(stride / size));
   }
 }
 
@@ -128,24 +146,24 @@ struct Columns {
 /// Calls function(columns, group) for each chunk of output pixels and each group.
 template <class T, class Function>
 void for_each_chunk(const T* input, const Conv2dGeometry& g, const Function& function) {
-  const std::int64_t pixels = output_pixels(g), columns = columns_of(g);
+  const std::int64_t pixels = output_pixels(g), stride = column_stride<T>(g);
   if (is_pointwise(g)) {
     for (std::int64_t group = 0; group < g.groups; ++group) {
-      function(Columns<T>{input + group * columns, g.C, 0, pixels, false}, group);
+      function(Columns<T>{input + group * stride, g.C, 0, pixels, false}, group);
     }
     return;
   }
-  check_index_size("the weights of an output channel", columns);
+  check_index_size("the weights of an output channel", stride);
   check_index_size("the pixels of an image", std::max(g.H * g.W, image_pixels(g)));
-  const std::int64_t most = ((std::int64_t{1} << 31) - 1) / columns;
+  const std::int64_t most = ((std::int64_t{1} << 31) - 1) / stride;
   const std::int64_t chunk =
-      rows_per_chunk(pixels, columns * static_cast<std::int64_t>(sizeof(T)), most);
-  const Scratch<T> scratch(chunk * columns);
+      rows_per_chunk(pixels, stride * static_cast<std::int64_t>(sizeof(T)), most);
+  const Scratch<T> scratch(chunk * stride);
   for (std::int64_t first = 0; first < pixels; first += chunk) {
     const std::int64_t count = std::min(chunk, pixels - first);
     for (std::int64_t group = 0; group < g.groups; ++group) {
       im2col(input, scratch.data(), g, group, first, count);
-      function(Columns<T>{scratch.data(), columns, first, count, true}, group);
+      function(Columns<T>{scratch.data(), stride, first, count, true}, group);
     }
   }
 }
@@ -191,21 +209,21 @@ void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T*
   } else if (is_aligned(input) && is_aligned(output) && implicit_gemm::suits(g)) {
     return implicit_gemm::conv2d(input, weight, bias, output, g);
   }
-  const std::int64_t outputs = g.O / g.groups;
-  const ProductWeight<T> w(weight, weights_of(g));
+  const std::int64_t outputs = g.O / g.groups, stride = column_stride<T>(g);
+  const ProductWeight<T> w(weight, g, stride);
   for_each_chunk(input, g, [&](const Columns<T>& columns, std::int64_t group) {
     T* y = output + columns.first_pixel * g.O;
     gemm("conv product",
          {.m = columns.pixels,
           .n = outputs,
-          .k = columns_of(g),
+          .k = stride,
           .transpose_b = true,
           .lda = columns.stride,
-          .ldb = columns_of(g),
+          .ldb = stride,
           .ldc = g.O,
           .a_cached = columns.cached,
           .b_cached = columns.first_pixel > 0},
-         columns.data, w.data() + group * outputs * columns_of(g), y + group * outputs);
+         columns.data, w.data() + group * outputs * stride, y + group * outputs);
     if (bias && group == g.groups - 1) {
       const auto elements = static_cast<double>(columns.pixels * g.O);
       launch("conv bias", add_bias_kernel<T>, one_thread_each(columns.pixels * g.O),
@@ -223,7 +241,7 @@ void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput
   } else if (is_aligned(doutput) && is_aligned(dinput) && implicit_gemm::suits(g)) {
     return implicit_gemm::conv2d_backward_input(doutput, weight, dinput, g);
   }
-  const ProductWeight<T> w(weight, weights_of(g));
+  const ProductWeight<T> w(weight, g, columns_of(g));
   if (!is_pointwise(g)) return backward_input_by_columns(doutput, w.data(), dinput, g);
   const std::int64_t outputs = g.O / g.groups, channels = g.C / g.groups;
   for (std::int64_t group = 0; group < g.groups; ++group) {
@@ -249,22 +267,26 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
              implicit_gemm::suits(g)) {
     return implicit_gemm::conv2d_backward_weight(input, doutput, dweight, g);
   }
-  const std::int64_t outputs = g.O / g.groups;
+  const std::int64_t outputs = g.O / g.groups, stride = column_stride<T>(g);
+  const bool padded = stride > columns_of(g);
+  const Scratch<Compute<T>> with_padding(padded ? g.O * stride : 0);
+  Compute<T>* const result = padded ? with_padding.data() : dweight;
   for_each_chunk(input, g, [&](const Columns<T>& columns, std::int64_t group) {
     gemm("conv weight product",
          {.m = outputs,
-          .n = columns_of(g),
+          .n = stride,
           .k = columns.pixels,
           .transpose_a = true,
           .lda = g.O,
           .ldb = columns.stride,
-          .ldc = columns_of(g),
+          .ldc = stride,
           .beta = columns.first_pixel == 0 ? 0.0 : 1.0,
           .b_cached = columns.cached,
           .c_cached = columns.cached},
          doutput + columns.first_pixel * g.O + group * outputs, columns.data,
-         dweight + group * outputs * columns_of(g));
+         result + group * outputs * stride);
   });
+  if (padded) resize_rows(result, dweight, g.O, stride, columns_of(g));
 }
 
 #define GRADUS_INSTANTIATE(T)                                                                      \

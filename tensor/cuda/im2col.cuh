@@ -1,5 +1,6 @@
 // The matrix view of a convolution: one row an output pixel (n, p, q), one column a kernel tap and
-// a channel (r, s, c) of one group, so that output = columns weight^T. Internal to tensor/cuda.
+// a channel (r, s, c) of one group, so that output = columns weight^T. Rows end with zeros up to a
+// multiple of 16 bytes, without which the tensor cores' products are slow. Internal to tensor/cuda.
 //
 // A launch handles the pixels of a chunk, so that its items fit in 32 bits.
 #pragma once
@@ -41,6 +42,50 @@ __global__ void im2col_kernel(const T* input, T* columns, Conv2dGeometry g, std:
       x = load_vector<size>(input + ((n * g.H + h) * g.W + w) * g.C + group * channels + c);
     }
     store_vector(columns + std::int64_t{item} * size, x);
+  }
+}
+
+// The same where taps are no whole vectors: a thread gathers `size` columns of a row, element by
+// element. columns [pixels, vectors * size].
+template <class T, int size>
+__global__ void im2col_gather_kernel(const T* input, T* columns, Conv2dGeometry g,
+                                     std::int64_t group, std::int64_t first_pixel, unsigned pixels,
+                                     unsigned vectors) {
+  const auto kernel_width = static_cast<unsigned>(g.kernel.width);
+  const auto channels = static_cast<unsigned>(g.C / g.groups);
+  const unsigned count = static_cast<unsigned>(g.kernel.height) * kernel_width * channels;
+  const auto out_width = static_cast<unsigned>(g.out_width);
+  const auto out_pixels = static_cast<unsigned>(g.out_height) * out_width;  // of an image
+  for (unsigned item = blockIdx.x * blockDim.x + threadIdx.x; item < pixels * vectors;
+       item += gridDim.x * blockDim.x) {
+    const std::int64_t pixel = first_pixel + item / vectors;
+    const auto in_image = static_cast<unsigned>(pixel % out_pixels);
+    const std::int64_t h0 = in_image / out_width * g.stride.height - g.padding.height;
+    const std::int64_t w0 = in_image % out_width * g.stride.width - g.padding.width;
+    const T* const image = input + pixel / out_pixels * g.H * g.W * g.C + group * channels;
+    Vector<T, size> x{};
+    for (int e = 0; e < size; ++e) {
+      const unsigned column = item % vectors * size + static_cast<unsigned>(e);
+      const unsigned tap = column / channels;
+      const std::int64_t h = h0 + tap / kernel_width * g.dilation.height;
+      const std::int64_t w = w0 + tap % kernel_width * g.dilation.width;
+      if (column < count && h >= 0 && h < g.H && w >= 0 && w < g.W) {
+        x[e] = image[(h * g.W + w) * g.C + column % channels];
+      }
+    }
+    store_vector(columns + std::int64_t{item} * size, x);
+  }
+}
+
+// y [rows, to] = x [rows, from]: what is over is left out, what is missing is zero.
+template <class From, class To>
+__global__ void resize_rows_kernel(const From* x, To* y, std::int64_t rows, std::int64_t from,
+                                   std::int64_t to) {
+  const std::int64_t threads = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+  for (std::int64_t i = blockIdx.x * std::int64_t{blockDim.x} + threadIdx.x; i < rows * to;
+       i += threads) {
+    const std::int64_t column = i % to;
+    y[i] = column < from ? static_cast<To>(x[i / to * from + column]) : To{};
   }
 }
 
