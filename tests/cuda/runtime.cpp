@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "tensor/cuda/pinned.h"
 #include "tensor/ops.h"
 #include "tensor/repeated_work.h"
@@ -56,6 +58,24 @@ TEST_CASE("reading back takes no new page-locked memory once it is warm") {
   }
   CHECK(work.replays());
   CHECK(cuda::PinnedBlock::count() <= blocks + 1);  // one more while an unread copy was under way
+}
+
+TEST_CASE("what a recorded step has taken is given back with it") {
+  const auto taken = [] {
+    release_cached_memory(Device::cuda);
+    return memory_stats(Device::cuda).reserved;
+  };
+  const Tensor x = full({1 << 20}, 0.5, gpu);
+  Tensor total = zeros({}, gpu);
+  std::size_t with_graph = 0;
+  {
+    RepeatedWork work(Device::cuda, [&] { total.copy_from(sum(exp(x * 2))); });
+    for (int i = 0; i < 5; ++i) work.run();
+    CHECK(work.replays());
+    with_graph = taken();
+  }
+  CHECK(taken() + x.bytes() <= with_graph);
+  CHECK(total.item<float>() == doctest::Approx((1 << 20) * std::exp(1.0)));
 }
 
 TEST_CASE("copies to the device, however many, take a bounded amount of page-locked memory") {
