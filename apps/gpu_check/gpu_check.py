@@ -54,6 +54,10 @@ class Settings:
     def program(self, name):
         return self.root / name
 
+    def script(self, name):
+        """One of apps/bench, which lies beside this program: a build folder has none."""
+        return Path(__file__).resolve().parents[1] / "bench" / name
+
 
 def parse_arguments():
     bundle = Path(__file__).resolve().parents[2]

@@ -90,7 +90,7 @@ def pytorch(part, settings, runner, until):
     if not found.ok or "True" not in found.output:
         part.text("PyTorch: python3 has none that sees the GPU; left out.")
         return {}
-    command = [settings.program("apps/bench/pytorch_gpu_step.py"), "--batch-size", settings.batch, "--steps",
+    command = [settings.script("pytorch_gpu_step.py"), "--batch-size", settings.batch, "--steps",
                5 if settings.small else 15]
     result = run_python(runner, "pytorch_step", command, 0.6 * (until - time.monotonic()))
     times, rows = defaultdict(dict), []
@@ -132,7 +132,7 @@ def layers(part, settings, runner, until):
             if who == "gradus":
                 result = runner.run(log, [settings.program("apps/bench/conv"), *flags], limit)
             else:
-                script = settings.program("apps/bench/pytorch_layers.py")
+                script = settings.script("pytorch_layers.py")
                 result = run_python(runner, log, [script, *flags], limit)
             record = next(json_lines(result.output), None)
             if record is None and who == "gradus":
@@ -152,8 +152,8 @@ def layers(part, settings, runner, until):
             rows.append(row)
         part.table([f"{name}, {batch} images: µs", "forward", "cuDNN", "dinput", "cuDNN", "dweight", "cuDNN"],
                    rows)
-        part.text(f"All convolutions of a step, {name}: {milliseconds(sums[0])} ms, cuDNN's "
-                  f"{milliseconds(sums[1])} ms.")
+        part.text(f"All convolutions of a step, {name}: {milliseconds(sums[0])} ms"
+                  + (f", cuDNN's {milliseconds(sums[1])} ms." if sums[1] else "; PyTorch told nothing."))
 
 
 def kernels(part, settings, runner, until):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[2] / "apps/gpu_check/gpu_check.py"
 PROGRAMS = ["apps/vicreg/train", "apps/vicreg/linear_eval", "apps/bench/step", "apps/bench/conv",
-            "apps/bench/gpu_step", "apps/bench/pytorch_gpu_step.py", "apps/bench/pytorch_layers.py",
+            "apps/bench/gpu_step",
             *(f"tests/test_{suite}" for suite in ("tensor", "autograd", "nn", "optim", "data", "cuda", "apps"))]
 TOOLS = ["nvidia-smi", "ldd", "compute-sanitizer", "ncu", "python3"]
 
