@@ -1,10 +1,10 @@
-#include "autograd/checkpoint.h"
+#include <gradus/autograd/checkpoint.h>
 
 #include <utility>
 
-#include "autograd/saved_tensor.h"
-#include "tensor/check.h"
-#include "tensor/draws.h"
+#include <gradus/autograd/saved_tensor.h>
+#include <gradus/tensor/check.h>
+#include <gradus/tensor/draws.h>
 
 namespace gradus {
 namespace {

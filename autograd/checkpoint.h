@@ -4,7 +4,7 @@
 #include <functional>
 #include <vector>
 
-#include "autograd/variable.h"
+#include <gradus/autograd/variable.h>
 
 namespace gradus {
 

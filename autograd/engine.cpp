@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "autograd/variable.h"
-#include "tensor/ops.h"
+#include <gradus/autograd/variable.h>
+#include <gradus/tensor/ops.h>
 
 namespace gradus {
 namespace {

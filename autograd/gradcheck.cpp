@@ -1,9 +1,9 @@
-#include "autograd/gradcheck.h"
+#include <gradus/autograd/gradcheck.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/ops.h"
+#include <gradus/autograd/ops.h>
 
 namespace gradus {
 namespace {

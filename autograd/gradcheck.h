@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "autograd/variable.h"
+#include <gradus/autograd/variable.h>
 
 namespace gradus {
 

@@ -4,8 +4,8 @@
 
 #include <span>
 
-#include "autograd/variable.h"
-#include "tensor/ops.h"
+#include <gradus/autograd/variable.h>
+#include <gradus/tensor/ops.h>
 
 namespace gradus {
 

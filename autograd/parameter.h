@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "autograd/variable.h"
+#include <gradus/autograd/variable.h>
 
 namespace gradus {
 

@@ -1,8 +1,8 @@
-#include "autograd/saved_tensor.h"
+#include <gradus/autograd/saved_tensor.h>
 
 #include <utility>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 namespace gradus {
 namespace {

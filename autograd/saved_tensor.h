@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include <gradus/tensor/tensor.h>
 
 namespace gradus {
 

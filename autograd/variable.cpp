@@ -1,8 +1,8 @@
-#include "autograd/variable.h"
+#include <gradus/autograd/variable.h>
 
 #include <utility>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 namespace gradus {
 namespace {

@@ -1,11 +1,11 @@
-#include "data/augment.h"
+#include <gradus/data/augment.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "data/augment_color.h"
-#include "data/counters.h"
-#include "tensor/check.h"
+#include <gradus/data/counters.h>
+#include <gradus/tensor/check.h>
+#include "data/internal/augment_color.h"
 
 namespace gradus::data {
 namespace {

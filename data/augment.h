@@ -6,9 +6,9 @@
 #include <span>
 #include <vector>
 
-#include "data/augment_geometry.h"
-#include "data/augment_options.h"
-#include "tensor/tensor.h"
+#include <gradus/data/augment_geometry.h>
+#include <gradus/data/augment_options.h>
+#include <gradus/tensor/tensor.h>
 
 namespace gradus::data {
 

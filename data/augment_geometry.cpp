@@ -1,4 +1,4 @@
-#include "data/augment_geometry.h"
+#include <gradus/data/augment_geometry.h>
 
 #include <cstddef>
 

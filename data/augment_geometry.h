@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tensor/host_device.h"
+#include <gradus/tensor/host_device.h>
 
 namespace gradus::data {
 

@@ -5,8 +5,8 @@
 #include <array>
 #include <cstdint>
 
-#include "data/augment_geometry.h"
-#include "data/cifar10_statistics.h"
+#include <gradus/data/augment_geometry.h>
+#include <gradus/data/cifar10_statistics.h>
 
 namespace gradus::data {
 

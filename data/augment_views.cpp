@@ -1,8 +1,8 @@
 // Many views at once, on the device of the images.
-#include "data/augment.h"
-#include "data/kernels.h"
-#include "tensor/check.h"
-#include "tensor/dispatch.h"
+#include <gradus/data/augment.h>
+#include <gradus/tensor/check.h>
+#include "data/internal/augment_kernels.h"
+#include "tensor/backend/dispatch.h"
 
 namespace gradus::data {
 namespace {

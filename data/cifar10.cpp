@@ -1,4 +1,4 @@
-#include "data/cifar10.h"
+#include <gradus/data/cifar10.h>
 
 #include <cerrno>
 #include <cstring>

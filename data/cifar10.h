@@ -4,8 +4,8 @@
 
 #include <filesystem>
 
-#include "data/cifar10_statistics.h"
-#include "data/dataset.h"
+#include <gradus/data/cifar10_statistics.h>
+#include <gradus/data/dataset.h>
 
 namespace gradus::data {
 

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "tensor/philox.h"
+#include <gradus/tensor/philox.h>
 
 namespace gradus::data {
 

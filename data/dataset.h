@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "tensor/check.h"
-#include "tensor/tensor.h"
+#include <gradus/tensor/check.h>
+#include <gradus/tensor/tensor.h>
 
 namespace gradus::data {
 

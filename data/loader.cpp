@@ -1,12 +1,12 @@
-#include "data/loader.h"
+#include <gradus/data/loader.h>
 
 #include <algorithm>
 #include <chrono>
 #include <limits>
 #include <utility>
 
-#include "data/sampler.h"
-#include "tensor/check.h"
+#include <gradus/data/sampler.h>
+#include <gradus/tensor/check.h>
 
 namespace gradus::data {
 namespace {

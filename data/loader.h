@@ -6,9 +6,9 @@
 #include <optional>
 #include <vector>
 
-#include "data/augment.h"
-#include "data/dataset.h"
-#include "data/prefetcher.h"
+#include <gradus/data/augment.h>
+#include <gradus/data/dataset.h>
+#include <gradus/data/prefetcher.h>
 
 namespace gradus::data {
 

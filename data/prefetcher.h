@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 namespace gradus::data {
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "data/counters.h"
-#include "tensor/random.h"
+#include <gradus/data/counters.h>
+#include <gradus/tensor/random.h>
 
 namespace gradus::data {
 

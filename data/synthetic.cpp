@@ -1,13 +1,13 @@
-#include "data/synthetic.h"
+#include <gradus/data/synthetic.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <numbers>
 
-#include "data/counters.h"
-#include "data/synthetic_shapes.h"
-#include "tensor/check.h"
+#include <gradus/data/counters.h>
+#include <gradus/tensor/check.h>
+#include "data/internal/synthetic_shapes.h"
 
 namespace gradus::data {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "data/dataset.h"
+#include <gradus/data/dataset.h>
 
 namespace gradus::data {
 

@@ -1,9 +1,9 @@
-#include "nn/batch_norm.h"
+#include <gradus/nn/batch_norm.h>
 
 #include <cmath>
 
-#include "autograd/checkpoint.h"
-#include "tensor/repeated_work.h"
+#include <gradus/autograd/checkpoint.h>
+#include <gradus/tensor/repeated_work.h>
 
 namespace gradus::nn {
 

@@ -1,9 +1,9 @@
 // Batch normalisation layer.
 #pragma once
 
-#include "autograd/ops.h"
-#include "nn/conv2d.h"
-#include "nn/module.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/conv2d.h>
+#include <gradus/nn/module.h>
 
 namespace gradus::nn {
 

@@ -1,6 +1,6 @@
-#include "nn/conv2d.h"
+#include <gradus/nn/conv2d.h>
 
-#include "nn/init.h"
+#include <gradus/nn/init.h>
 
 namespace gradus::nn {
 

@@ -1,4 +1,4 @@
-#include "nn/init.h"
+#include <gradus/nn/init.h>
 
 #include <cmath>
 

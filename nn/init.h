@@ -2,8 +2,8 @@
 // our layout.
 #pragma once
 
-#include "tensor/random.h"
-#include "tensor/tensor.h"
+#include <gradus/tensor/random.h>
+#include <gradus/tensor/tensor.h>
 
 namespace gradus::nn {
 

@@ -1,7 +1,7 @@
-#include "nn/linear.h"
+#include <gradus/nn/linear.h>
 
-#include "autograd/ops.h"
-#include "nn/init.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/init.h>
 
 namespace gradus::nn {
 

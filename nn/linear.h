@@ -1,7 +1,7 @@
 // Fully connected layer.
 #pragma once
 
-#include "nn/module.h"
+#include <gradus/nn/module.h>
 
 namespace gradus::nn {
 

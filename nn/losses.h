@@ -1,7 +1,7 @@
 // Losses of supervised learning.
 #pragma once
 
-#include "autograd/variable.h"
+#include <gradus/autograd/variable.h>
 
 namespace gradus::nn {
 

@@ -1,9 +1,9 @@
-#include "nn/module.h"
+#include <gradus/nn/module.h>
 
 #include <algorithm>
 
-#include "autograd/checkpoint.h"
-#include "tensor/check.h"
+#include <gradus/autograd/checkpoint.h>
+#include <gradus/tensor/check.h>
 
 namespace gradus::nn {
 namespace {

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "autograd/parameter.h"
-#include "autograd/variable.h"
-#include "tensor/random.h"
+#include <gradus/autograd/parameter.h>
+#include <gradus/autograd/variable.h>
+#include <gradus/tensor/random.h>
 
 namespace gradus::nn {
 

@@ -1,8 +1,8 @@
 // Pooling layers on [N, H, W, C].
 #pragma once
 
-#include "autograd/ops.h"
-#include "nn/module.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/module.h>
 
 namespace gradus::nn {
 

@@ -1,8 +1,8 @@
-#include "nn/projector.h"
+#include <gradus/nn/projector.h>
 
-#include "nn/activation.h"
-#include "nn/batch_norm.h"
-#include "nn/linear.h"
+#include <gradus/nn/activation.h>
+#include <gradus/nn/batch_norm.h>
+#include <gradus/nn/linear.h>
 
 namespace gradus::nn {
 

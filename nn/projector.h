@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "nn/sequential.h"
+#include <gradus/nn/sequential.h>
 
 namespace gradus::nn {
 

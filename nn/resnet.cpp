@@ -1,7 +1,7 @@
-#include "nn/resnet.h"
+#include <gradus/nn/resnet.h>
 
-#include "autograd/checkpoint.h"
-#include "autograd/ops.h"
+#include <gradus/autograd/checkpoint.h>
+#include <gradus/autograd/ops.h>
 
 namespace gradus::nn {
 namespace {

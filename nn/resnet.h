@@ -4,10 +4,10 @@
 
 #include <array>
 
-#include "nn/batch_norm.h"
-#include "nn/conv2d.h"
-#include "nn/linear.h"
-#include "nn/sequential.h"
+#include <gradus/nn/batch_norm.h>
+#include <gradus/nn/conv2d.h>
+#include <gradus/nn/linear.h>
+#include <gradus/nn/sequential.h>
 
 namespace gradus::nn {
 

@@ -1,7 +1,7 @@
-#include "nn/sequential.h"
+#include <gradus/nn/sequential.h>
 
-#include "nn/activation.h"
-#include "nn/batch_norm.h"
+#include <gradus/nn/activation.h>
+#include <gradus/nn/batch_norm.h>
 
 namespace gradus::nn {
 

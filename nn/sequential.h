@@ -1,7 +1,7 @@
 // Modules one after another.
 #pragma once
 
-#include "nn/module.h"
+#include <gradus/nn/module.h>
 
 namespace gradus::nn {
 

@@ -1,4 +1,4 @@
-#include "nn/state_dict.h"
+#include <gradus/nn/state_dict.h>
 
 #include <fmt/ranges.h>
 
@@ -6,7 +6,7 @@
 #include <iterator>
 #include <set>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 
 namespace gradus::nn {
 namespace {

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "nn/module.h"
+#include <gradus/nn/module.h>
 
 namespace gradus::nn {
 

@@ -1,9 +1,9 @@
-#include "nn/vicreg_loss.h"
+#include <gradus/nn/vicreg_loss.h>
 
 #include <cmath>
 
-#include "autograd/ops.h"
-#include "tensor/check.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/tensor/check.h>
 
 namespace gradus::nn {
 namespace {

@@ -2,7 +2,7 @@
 // for Self-Supervised Learning", ICLR 2022.
 #pragma once
 
-#include "autograd/variable.h"
+#include <gradus/autograd/variable.h>
 
 namespace gradus::nn {
 

@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "nn/projector.h"
-#include "nn/resnet.h"
+#include <gradus/nn/projector.h>
+#include <gradus/nn/resnet.h>
 
 namespace gradus::nn {
 

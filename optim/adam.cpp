@@ -1,9 +1,9 @@
-#include "optim/adam.h"
+#include <gradus/optim/adam.h>
 
 #include <cmath>
 
-#include "tensor/check.h"
-#include "tensor/optimizer_ops.h"
+#include <gradus/tensor/check.h>
+#include <gradus/tensor/optimizer_ops.h>
 
 namespace gradus::optim {
 

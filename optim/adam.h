@@ -2,8 +2,8 @@
 // (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019), as in PyTorch.
 #pragma once
 
-#include "optim/optimizer.h"
-#include "tensor/optimizer_updates.h"
+#include <gradus/optim/optimizer.h>
+#include <gradus/tensor/optimizer_updates.h>
 
 namespace gradus::optim {
 

@@ -1,8 +1,8 @@
 // LARS: You, Gitman and Ginsburg, "Large batch training of convolutional networks", 2017.
 #pragma once
 
-#include "optim/optimizer.h"
-#include "tensor/optimizer_updates.h"
+#include <gradus/optim/optimizer.h>
+#include <gradus/tensor/optimizer_updates.h>
 
 namespace gradus::optim {
 

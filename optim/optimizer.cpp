@@ -1,11 +1,11 @@
-#include "optim/optimizer.h"
+#include <gradus/optim/optimizer.h>
 
 #include <cmath>
 #include <set>
 
-#include "tensor/check.h"
-#include "tensor/ops.h"
-#include "tensor/optimizer_ops.h"
+#include <gradus/tensor/check.h>
+#include <gradus/tensor/ops.h>
+#include <gradus/tensor/optimizer_ops.h>
 
 namespace gradus::optim {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "autograd/parameter.h"
+#include <gradus/autograd/parameter.h>
 
 namespace gradus::optim {
 

@@ -1,11 +1,11 @@
-#include "optim/schedule.h"
+#include <gradus/optim/schedule.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <utility>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 namespace gradus::optim {
 namespace {

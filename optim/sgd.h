@@ -1,8 +1,8 @@
 // Stochastic gradient descent.
 #pragma once
 
-#include "optim/optimizer.h"
-#include "tensor/optimizer_updates.h"
+#include <gradus/optim/optimizer.h>
+#include <gradus/tensor/optimizer_updates.h>
 
 namespace gradus::optim {
 

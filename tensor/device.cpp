@@ -1,11 +1,11 @@
-#include "tensor/device.h"
+#include <gradus/tensor/device.h>
 
 #include <cstring>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 #if defined(GRADUS_CUDA)
-#include "tensor/cuda/runtime.h"
+#include "tensor/cuda/runtime/runtime.h"
 #endif
 
 namespace gradus {

@@ -41,9 +41,9 @@ void allow_tf32(bool on);
 /// The rounding error of a plain sum is relative to what an output sees. Winograd's is relative to
 /// the largest input M of the output's whole tile, (m + 2) x (m + 2) pixels of all channels: up to
 /// about 2^-24 a M S, with S the sum of the output's |weights| and a = 38 for m = 4, 4 for m = 2 (a
-/// is the largest sum_f |A_kf G_fj B_fe| of tensor/winograd_matrices.h, squared). One input far
-/// above its neighbours thus blurs outputs that do not see it, and one that is not finite, or whose
-/// transform overflows, makes all outputs of its tiles NaN.
+/// is the largest sum_f |A_kf G_fj B_fe| of tensor/backend/winograd_matrices.h, squared). One input
+/// far above its neighbours thus blurs outputs that do not see it, and one that is not finite, or
+/// whose transform overflows, makes all outputs of its tiles NaN.
 void use_winograd(int output_side);
 int winograd_output_side();
 

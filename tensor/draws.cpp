@@ -1,9 +1,9 @@
-#include "tensor/draws.h"
+#include <gradus/tensor/draws.h>
 
 #include <utility>
 
-#include "tensor/check.h"
-#include "tensor/random.h"
+#include <gradus/tensor/check.h>
+#include <gradus/tensor/random.h>
 
 namespace gradus {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "tensor/bfloat16.h"
+#include <gradus/tensor/bfloat16.h>
 
 namespace gradus {
 

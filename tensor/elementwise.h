@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "tensor/host_device.h"
+#include <gradus/tensor/host_device.h>
 
 namespace gradus {
 
@@ -190,10 +190,10 @@ struct Gelu {
   }
 };
 
-#define GRADUS_UNARY_FUNCTIONS(X)                                                               \
-  X(Affine)                                                                                     \
-  X(DivideBy) X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) X(Sigmoid) X(Tanh) \
-      X(Gelu)
+#define GRADUS_UNARY_FUNCTIONS(X) \
+  X(Affine)                       \
+  X(DivideBy)                     \
+  X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) X(Sigmoid) X(Tanh) X(Gelu)
 
 // Binary functions: y = f(a, b). Their gradients are composed of other ops (autograd/ops).
 #define GRADUS_DEFINE_BINARY(Name, expression)           \

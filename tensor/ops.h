@@ -13,9 +13,9 @@
 #include <span>
 #include <utility>
 
-#include "tensor/geometry.h"
-#include "tensor/random.h"
-#include "tensor/tensor.h"
+#include <gradus/tensor/random.h>
+#include <gradus/tensor/size2.h>
+#include <gradus/tensor/tensor.h>
 
 namespace gradus {
 

@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "tensor/optimizer_updates.h"
-#include "tensor/tensor.h"
+#include <gradus/tensor/optimizer_updates.h>
+#include <gradus/tensor/tensor.h>
 
 namespace gradus {
 

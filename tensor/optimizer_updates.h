@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "tensor/host_device.h"
+#include <gradus/tensor/host_device.h>
 
 namespace gradus {
 

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-#include "tensor/draws.h"
-#include "tensor/philox.h"
-#include "tensor/tensor.h"
+#include <gradus/tensor/draws.h>
+#include <gradus/tensor/philox.h>
+#include <gradus/tensor/tensor.h>
 
 namespace gradus {
 

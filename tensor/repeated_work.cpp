@@ -1,14 +1,14 @@
-#include "tensor/repeated_work.h"
+#include <gradus/tensor/repeated_work.h>
 
 #include <optional>
 #include <utility>
 
-#include "tensor/check.h"
-#include "tensor/draws.h"
+#include <gradus/tensor/check.h>
+#include <gradus/tensor/draws.h>
 
 #if defined(GRADUS_CUDA)
-#include "tensor/cuda/graph.h"
-#include "tensor/cuda/pinned.h"
+#include "tensor/cuda/runtime/graph.h"
+#include "tensor/cuda/runtime/pinned.h"
 #endif
 
 namespace gradus {

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 namespace gradus {
 

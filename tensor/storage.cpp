@@ -1,4 +1,4 @@
-#include "tensor/storage.h"
+#include <gradus/tensor/storage.h>
 
 #include <sys/mman.h>
 
@@ -12,11 +12,11 @@
 #include <optional>
 #include <vector>
 
-#include "tensor/check.h"
-#include "tensor/ranges.h"
+#include <gradus/tensor/check.h>
+#include "tensor/cpu/range_set.h"
 
 #if defined(GRADUS_CUDA)
-#include "tensor/cuda/runtime.h"
+#include "tensor/cuda/runtime/runtime.h"
 #endif
 
 namespace gradus {

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "tensor/device.h"
+#include <gradus/tensor/device.h>
 
 namespace gradus {
 

@@ -1,4 +1,4 @@
-#include "tensor/tensor.h"
+#include <gradus/tensor/tensor.h>
 
 #include <algorithm>
 #include <cstring>
@@ -6,7 +6,7 @@
 #include <numeric>
 #include <utility>
 
-#include "tensor/dispatch.h"
+#include "tensor/backend/dispatch.h"
 
 namespace gradus {
 

@@ -6,10 +6,10 @@
 #include <span>
 #include <vector>
 
-#include "tensor/device.h"
-#include "tensor/dtype.h"
-#include "tensor/shape.h"
-#include "tensor/storage.h"
+#include <gradus/tensor/device.h>
+#include <gradus/tensor/dtype.h>
+#include <gradus/tensor/shape.h>
+#include <gradus/tensor/storage.h>
 
 namespace gradus {
 

@@ -1,14 +1,22 @@
-# Checks that includes obey the layers:
-#   tensor <- autograd <- {nn, optim},  tensor <- data,  apps see all.
+# Checks what the build's include folders do not: that a layer's sources name its own internals
+# ("tensor/...", "data/...") only where they may, and public headers by their public names.
+#   tensor <- autograd <- {nn, optim},  tensor <- data,  apps see all public headers.
 # Run as: cmake -DSOURCE_DIR=<root> -P tests/layering.cmake
 cmake_minimum_required(VERSION 3.22)
 
-set(tensor_sees tensor)
-set(autograd_sees autograd tensor)
-set(nn_sees nn autograd tensor)
-set(optim_sees optim autograd tensor)
-set(data_sees data tensor)
-set(apps_sees apps data optim nn autograd tensor)
+# By folder: the layers whose public headers it may name, and those whose internals.
+set(tensor_public tensor)
+set(tensor_internal tensor)
+set(autograd_public tensor autograd)
+set(autograd_internal "")
+set(nn_public tensor autograd nn)
+set(nn_internal "")
+set(optim_public tensor autograd optim)
+set(optim_internal "")
+set(data_public tensor data)
+set(data_internal tensor data)
+set(apps_public tensor autograd nn optim data)
+set(apps_internal bench bundle common gpu_check vicreg examples tensor/cuda)  # apps' own folders; benchmarks count
 
 set(violations "")
 set(checked 0)
@@ -16,14 +24,28 @@ foreach(folder tensor autograd nn optim data apps)
   file(GLOB_RECURSE files ${SOURCE_DIR}/${folder}/*.h ${SOURCE_DIR}/${folder}/*.cpp
        ${SOURCE_DIR}/${folder}/*.inc ${SOURCE_DIR}/${folder}/*.cu ${SOURCE_DIR}/${folder}/*.cuh)
   foreach(file ${files})
-    file(STRINGS ${file} includes REGEX "^[ \t]*#[ \t]*include[ \t]*\"")
+    file(RELATIVE_PATH name ${SOURCE_DIR} ${file})
+    file(STRINGS ${file} includes REGEX "^[ \t]*#[ \t]*include[ \t]*(\"|<gradus/)")
     foreach(line ${includes})
       math(EXPR checked "${checked} + 1")
-      string(REGEX REPLACE "^[^\"]*\"([^\"/]*)/?[^\"]*\".*" "\\1" target "${line}")
-      if(NOT target IN_LIST ${folder}_sees)
-        file(RELATIVE_PATH name ${SOURCE_DIR} ${file})
-        list(APPEND violations "${name}: ${line}")
+      if(line MATCHES "<gradus/([a-z]+)/")
+        if(CMAKE_MATCH_1 IN_LIST ${folder}_public)
+          continue()
+        endif()
+      elseif(line MATCHES "\"([a-z_]+)/([^\"]*)\"")
+        set(room ${CMAKE_MATCH_1})
+        set(is_public FALSE)  # named as internal, though it is a public header
+        if(CMAKE_MATCH_2 MATCHES "^(io/)?[a-z0-9_]+\\.h$" AND NOT folder STREQUAL "apps")
+          set(is_public TRUE)
+        endif()
+        string(REGEX REPLACE "^([^/]*)/.*" "\\1" subroom "${CMAKE_MATCH_2}")
+        if(NOT is_public AND (room IN_LIST ${folder}_internal OR room/${subroom} IN_LIST ${folder}_internal))
+          continue()
+        endif()
+      else()
+        continue()  # a file beside this one
       endif()
+      list(APPEND violations "${name}: ${line}")
     endforeach()
   endforeach()
 endforeach()

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "apps/common/command_line.h"
-#include "apps/common/program.h"
-#include "data/augment.h"
+#include <gradus/data/augment.h>
+#include "common/command_line.h"
+#include "common/program.h"
 
 namespace {
 

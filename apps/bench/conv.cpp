@@ -6,11 +6,11 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "apps/bench/timing.h"
-#include "apps/common/command_line.h"
-#include "apps/common/program.h"
-#include "tensor/ops.h"
-#include "tensor/repeated_work.h"
+#include <gradus/tensor/ops.h>
+#include <gradus/tensor/repeated_work.h>
+#include "bench/timing.h"
+#include "common/command_line.h"
+#include "common/program.h"
 
 using namespace gradus;
 

@@ -9,15 +9,15 @@
 #include <string>
 #include <vector>
 
-#include "apps/common/command_line.h"
-#include "apps/common/program.h"
-#include "autograd/ops.h"
-#include "data/loader.h"
-#include "nn/vicreg_loss.h"
-#include "nn/vicreg_model.h"
-#include "optim/adam.h"
-#include "tensor/check.h"
-#include "tensor/cuda/runtime.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/data/loader.h>
+#include <gradus/nn/vicreg_loss.h>
+#include <gradus/nn/vicreg_model.h>
+#include <gradus/optim/adam.h>
+#include <gradus/tensor/check.h>
+#include "common/command_line.h"
+#include "common/program.h"
+#include "tensor/cuda/runtime/runtime.h"
 #if defined(GRADUS_CUDA_EMULATOR)
 #include "tensor/cuda/emulator/emulator.h"
 #endif

@@ -9,12 +9,12 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "apps/bench/peaks.h"
-#include "apps/common/command_line.h"
-#include "apps/common/program.h"
-#include "nn/vicreg_loss.h"
-#include "tensor/ops.h"
-#include "tensor/optimizer_ops.h"
+#include <gradus/nn/vicreg_loss.h>
+#include <gradus/tensor/ops.h>
+#include <gradus/tensor/optimizer_ops.h>
+#include "bench/peaks.h"
+#include "common/command_line.h"
+#include "common/program.h"
 
 namespace {
 

@@ -9,8 +9,8 @@
 #include <immintrin.h>
 #endif
 
-#include "apps/bench/timing.h"
-#include "tensor/tensor.h"
+#include <gradus/tensor/tensor.h>
+#include "bench/timing.h"
 
 namespace gradus::bench {
 

@@ -11,19 +11,19 @@
 #include <optional>
 #include <vector>
 
-#include "apps/bench/parallel_time.h"
-#include "apps/bench/timing.h"
-#include "apps/common/command_line.h"
-#include "apps/common/program.h"
-#include "autograd/ops.h"
-#include "nn/vicreg_loss.h"
-#include "nn/vicreg_model.h"
-#include "optim/adam.h"
-#include "tensor/repeated_work.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/vicreg_loss.h>
+#include <gradus/nn/vicreg_model.h>
+#include <gradus/optim/adam.h>
+#include <gradus/tensor/repeated_work.h>
+#include "bench/parallel_time.h"
+#include "bench/timing.h"
+#include "common/command_line.h"
+#include "common/program.h"
 #if defined(GRADUS_CUDA)
 #include <cuda_profiler_api.h>
 
-#include "tensor/cuda/runtime.h"
+#include "tensor/cuda/runtime/runtime.h"
 #endif
 
 namespace {

@@ -1,10 +1,10 @@
-#include "apps/common/command_line.h"
+#include "common/command_line.h"
 
 #include <cmath>
 
-#include "apps/common/config_file.h"
-#include "apps/common/program.h"
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
+#include "common/config_file.h"
+#include "common/program.h"
 
 namespace gradus::apps {
 namespace {

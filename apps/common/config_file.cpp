@@ -1,4 +1,4 @@
-#include "apps/common/config_file.h"
+#include "common/config_file.h"
 
 #include <fmt/ranges.h>
 
@@ -11,8 +11,8 @@
 #include <map>
 #include <optional>
 
-#include "apps/common/program.h"
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
+#include "common/program.h"
 
 // toml++ 3.3 asserts that a text is free of some errors ("[=]") which the code after the assertion
 // then handles well; so its assertions do nothing here, not even tell the compiler what to assume.

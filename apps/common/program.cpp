@@ -1,4 +1,4 @@
-#include "apps/common/program.h"
+#include "common/program.h"
 
 #include <algorithm>
 #include <csignal>

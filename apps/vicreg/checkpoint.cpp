@@ -1,11 +1,11 @@
-#include "apps/vicreg/checkpoint.h"
+#include "vicreg/checkpoint.h"
 
 #include <charconv>
 
-#include "apps/vicreg/weights.h"
-#include "nn/state_dict.h"
-#include "tensor/ops.h"
-#include "tensor/safetensors.h"
+#include <gradus/nn/state_dict.h>
+#include <gradus/tensor/io/safetensors.h>
+#include <gradus/tensor/ops.h>
+#include "vicreg/weights.h"
 
 namespace gradus::vicreg {
 namespace {

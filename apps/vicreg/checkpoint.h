@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 
-#include "apps/vicreg/options.h"
-#include "nn/vicreg_model.h"
-#include "optim/optimizer.h"
+#include <gradus/nn/vicreg_model.h>
+#include <gradus/optim/optimizer.h>
+#include "vicreg/options.h"
 
 namespace gradus::vicreg {
 

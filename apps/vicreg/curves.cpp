@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "apps/vicreg/pictures.h"
-#include "tensor/file.h"
+#include <gradus/tensor/io/file.h>
+#include "vicreg/pictures.h"
 
 namespace gradus::vicreg {
 namespace {

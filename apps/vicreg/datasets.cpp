@@ -1,10 +1,10 @@
-#include "apps/vicreg/datasets.h"
+#include "vicreg/datasets.h"
 
 #include <algorithm>
 
-#include "data/cifar10.h"
-#include "data/synthetic.h"
-#include "tensor/check.h"
+#include <gradus/data/cifar10.h>
+#include <gradus/data/synthetic.h>
+#include <gradus/tensor/check.h>
 
 namespace gradus::vicreg {
 

@@ -1,8 +1,8 @@
 // The data sets that the programs know.
 #pragma once
 
-#include "apps/vicreg/options.h"
-#include "data/dataset.h"
+#include <gradus/data/dataset.h>
+#include "vicreg/options.h"
 
 namespace gradus::vicreg {
 

@@ -1,4 +1,4 @@
-#include "apps/vicreg/embedding_health.h"
+#include "vicreg/embedding_health.h"
 
 #include <Eigen/Eigenvalues>
 #include <algorithm>
@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 namespace gradus::vicreg {
 namespace {

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "tensor/tensor.h"
+#include <gradus/tensor/tensor.h>
 
 namespace gradus::vicreg {
 

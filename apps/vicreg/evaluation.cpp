@@ -1,11 +1,11 @@
-#include "apps/vicreg/evaluation.h"
+#include "vicreg/evaluation.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "nn/losses.h"
-#include "tensor/ops.h"
+#include <gradus/nn/losses.h>
+#include <gradus/tensor/ops.h>
 
 namespace gradus::vicreg {
 

@@ -1,8 +1,8 @@
-#include "apps/vicreg/features.h"
+#include "vicreg/features.h"
 
-#include "autograd/variable.h"
-#include "data/loader.h"
-#include "tensor/ops.h"
+#include <gradus/autograd/variable.h>
+#include <gradus/data/loader.h>
+#include <gradus/tensor/ops.h>
 
 namespace gradus::vicreg {
 
@@ -22,9 +22,10 @@ Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
   loader.start_epoch(0);
   while (const auto batch = loader.next()) {
     const Variable output = encoder(Variable(batch->images));
-    check(all_finite(output.value()), "features",
-          "the encoder gives features that are not finite (NaN or infinity) for an image of {} to {}",
-          done, done + batch->size() - 1);
+    check(
+        all_finite(output.value()), "features",
+        "the encoder gives features that are not finite (NaN or infinity) for an image of {} to {}",
+        done, done + batch->size() - 1);
     features.slice(done, done + batch->size()).copy_from(output.value());
     done += batch->size();
     if (progress) progress(done);

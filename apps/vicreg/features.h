@@ -3,9 +3,9 @@
 
 #include <functional>
 
-#include "data/augment.h"
-#include "data/dataset.h"
-#include "nn/resnet.h"
+#include <gradus/data/augment.h>
+#include <gradus/data/dataset.h>
+#include <gradus/nn/resnet.h>
 
 namespace gradus::vicreg {
 

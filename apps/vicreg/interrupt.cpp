@@ -1,4 +1,4 @@
-#include "apps/vicreg/interrupt.h"
+#include "vicreg/interrupt.h"
 
 #include <signal.h>
 

@@ -1,4 +1,4 @@
-#include "apps/vicreg/knn.h"
+#include "vicreg/knn.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <numeric>
 #include <vector>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 
 namespace gradus::vicreg {
 namespace {

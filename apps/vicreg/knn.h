@@ -1,7 +1,7 @@
 // k-nearest-neighbour classification of features: how good they are, without training anything.
 #pragma once
 
-#include "tensor/tensor.h"
+#include <gradus/tensor/tensor.h>
 
 namespace gradus::vicreg {
 

@@ -2,16 +2,16 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "apps/common/command_line.h"
-#include "apps/common/program.h"
-#include "apps/vicreg/datasets.h"
-#include "apps/vicreg/evaluation.h"
-#include "apps/vicreg/features.h"
-#include "apps/vicreg/knn.h"
-#include "apps/vicreg/linear_probe.h"
-#include "apps/vicreg/weights.h"
-#include "autograd/variable.h"
-#include "tensor/file.h"
+#include <gradus/autograd/variable.h>
+#include <gradus/tensor/io/file.h>
+#include "common/command_line.h"
+#include "common/program.h"
+#include "vicreg/datasets.h"
+#include "vicreg/evaluation.h"
+#include "vicreg/features.h"
+#include "vicreg/knn.h"
+#include "vicreg/linear_probe.h"
+#include "vicreg/weights.h"
 
 namespace gradus::vicreg {
 namespace {

@@ -1,15 +1,15 @@
-#include "apps/vicreg/linear_probe.h"
+#include "vicreg/linear_probe.h"
 
 #include <optional>
 
-#include "apps/vicreg/features.h"
-#include "autograd/ops.h"
-#include "data/augment.h"
-#include "data/loader.h"
-#include "data/sampler.h"
-#include "nn/losses.h"
-#include "optim/schedule.h"
-#include "optim/sgd.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/data/augment.h>
+#include <gradus/data/loader.h>
+#include <gradus/data/sampler.h>
+#include <gradus/nn/losses.h>
+#include <gradus/optim/schedule.h>
+#include <gradus/optim/sgd.h>
+#include "vicreg/features.h"
 
 namespace gradus::vicreg {
 namespace {

@@ -7,9 +7,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/dataset.h"
-#include "nn/linear.h"
-#include "nn/resnet.h"
+#include <gradus/data/dataset.h>
+#include <gradus/nn/linear.h>
+#include <gradus/nn/resnet.h>
 
 namespace gradus::vicreg {
 

@@ -1,4 +1,4 @@
-#include "apps/vicreg/metrics.h"
+#include "vicreg/metrics.h"
 
 #include <cerrno>
 #include <cmath>
@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "tensor/check.h"
-#include "tensor/file.h"
+#include <gradus/tensor/check.h>
+#include <gradus/tensor/io/file.h>
 
 namespace gradus::vicreg {
 namespace {

@@ -1,12 +1,12 @@
-#include "apps/vicreg/options.h"
+#include "vicreg/options.h"
 
 #include <omp.h>
 
 #include <filesystem>
 
-#include "apps/common/command_line.h"
-#include "apps/common/program.h"
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
+#include "common/command_line.h"
+#include "common/program.h"
 
 namespace gradus::vicreg {
 namespace {

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "data/augment.h"
-#include "nn/vicreg_loss.h"
-#include "nn/vicreg_model.h"
-#include "tensor/device.h"
+#include <gradus/data/augment.h>
+#include <gradus/nn/vicreg_loss.h>
+#include <gradus/nn/vicreg_model.h>
+#include <gradus/tensor/device.h>
 
 namespace gradus::vicreg {
 

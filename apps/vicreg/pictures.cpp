@@ -1,5 +1,5 @@
 // augmentations.png; curves.svg is in curves.cpp.
-#include "apps/vicreg/pictures.h"
+#include "vicreg/pictures.h"
 
 #include <png.h>
 
@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "tensor/check.h"
-#include "tensor/file.h"
+#include <gradus/tensor/check.h>
+#include <gradus/tensor/io/file.h>
 
 namespace gradus::vicreg {
 namespace {

@@ -4,8 +4,8 @@
 #include <array>
 #include <filesystem>
 
-#include "apps/vicreg/metrics.h"
-#include "tensor/tensor.h"
+#include <gradus/tensor/tensor.h>
+#include "vicreg/metrics.h"
 
 namespace gradus::vicreg {
 

@@ -1,4 +1,4 @@
-#include "apps/vicreg/progress.h"
+#include "vicreg/progress.h"
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <utility>
 
-#include "apps/common/program.h"
+#include "common/program.h"
 
 namespace gradus::vicreg {
 namespace {

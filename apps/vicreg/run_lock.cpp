@@ -1,4 +1,4 @@
-#include "apps/vicreg/run_lock.h"
+#include "vicreg/run_lock.h"
 
 #include <unistd.h>
 
@@ -6,8 +6,8 @@
 #include <string>
 #include <system_error>
 
-#include "tensor/check.h"
-#include "tensor/file.h"
+#include <gradus/tensor/check.h>
+#include <gradus/tensor/io/file.h>
 
 namespace gradus::vicreg {
 namespace {

@@ -1,6 +1,6 @@
 // Pre-trains an encoder with VICReg: `train --help`.
-#include "apps/common/program.h"
-#include "apps/vicreg/trainer.h"
+#include "common/program.h"
+#include "vicreg/trainer.h"
 
 int main(int argc, char** argv) {
   using namespace gradus;

@@ -1,7 +1,7 @@
-#include "apps/vicreg/train_step.h"
+#include "vicreg/train_step.h"
 
-#include "autograd/ops.h"
-#include "nn/vicreg_loss.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/vicreg_loss.h>
 
 namespace gradus::vicreg {
 

@@ -3,10 +3,10 @@
 
 #include <cstdint>
 
-#include "apps/vicreg/options.h"
-#include "nn/vicreg_model.h"
-#include "optim/optimizer.h"
-#include "tensor/repeated_work.h"
+#include <gradus/nn/vicreg_model.h>
+#include <gradus/optim/optimizer.h>
+#include <gradus/tensor/repeated_work.h>
+#include "vicreg/options.h"
 
 namespace gradus::vicreg {
 

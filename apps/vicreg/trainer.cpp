@@ -1,4 +1,4 @@
-#include "apps/vicreg/trainer.h"
+#include "vicreg/trainer.h"
 
 #include <fmt/ranges.h>
 
@@ -6,22 +6,22 @@
 #include <chrono>
 #include <cmath>
 
-#include "apps/common/program.h"
-#include "apps/vicreg/checkpoint.h"
-#include "apps/vicreg/datasets.h"
-#include "apps/vicreg/embedding_health.h"
-#include "apps/vicreg/features.h"
-#include "apps/vicreg/knn.h"
-#include "apps/vicreg/pictures.h"
-#include "apps/vicreg/weights.h"
-#include "autograd/variable.h"
-#include "data/cifar10.h"
-#include "nn/losses.h"
-#include "optim/adam.h"
-#include "optim/lars.h"
-#include "optim/sgd.h"
-#include "tensor/device.h"
-#include "tensor/file.h"
+#include <gradus/autograd/variable.h>
+#include <gradus/data/cifar10.h>
+#include <gradus/nn/losses.h>
+#include <gradus/optim/adam.h>
+#include <gradus/optim/lars.h>
+#include <gradus/optim/sgd.h>
+#include <gradus/tensor/device.h>
+#include <gradus/tensor/io/file.h>
+#include "common/program.h"
+#include "vicreg/checkpoint.h"
+#include "vicreg/datasets.h"
+#include "vicreg/embedding_health.h"
+#include "vicreg/features.h"
+#include "vicreg/knn.h"
+#include "vicreg/pictures.h"
+#include "vicreg/weights.h"
 
 namespace gradus::vicreg {
 namespace {

@@ -6,16 +6,16 @@
 #include <memory>
 #include <optional>
 
-#include "apps/vicreg/interrupt.h"
-#include "apps/vicreg/metrics.h"
-#include "apps/vicreg/options.h"
-#include "apps/vicreg/progress.h"
-#include "apps/vicreg/run_lock.h"
-#include "apps/vicreg/train_step.h"
-#include "data/loader.h"
-#include "nn/vicreg_model.h"
-#include "optim/optimizer.h"
-#include "optim/schedule.h"
+#include <gradus/data/loader.h>
+#include <gradus/nn/vicreg_model.h>
+#include <gradus/optim/optimizer.h>
+#include <gradus/optim/schedule.h>
+#include "vicreg/interrupt.h"
+#include "vicreg/metrics.h"
+#include "vicreg/options.h"
+#include "vicreg/progress.h"
+#include "vicreg/run_lock.h"
+#include "vicreg/train_step.h"
 
 namespace gradus::vicreg {
 

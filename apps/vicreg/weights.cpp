@@ -1,6 +1,6 @@
-#include "apps/vicreg/weights.h"
+#include "vicreg/weights.h"
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 namespace gradus::vicreg {
 namespace {

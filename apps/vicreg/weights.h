@@ -4,10 +4,10 @@
 #include <filesystem>
 #include <memory>
 
-#include "apps/vicreg/options.h"
-#include "nn/state_dict.h"
-#include "nn/vicreg_model.h"
-#include "tensor/safetensors.h"
+#include <gradus/nn/state_dict.h>
+#include <gradus/nn/vicreg_model.h>
+#include <gradus/tensor/io/safetensors.h>
+#include "vicreg/options.h"
 
 namespace gradus::vicreg {
 

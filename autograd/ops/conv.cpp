@@ -1,5 +1,5 @@
-#include "autograd/ops.h"
-#include "autograd/ops/saved_norm.h"
+#include <gradus/autograd/ops.h>
+#include "saved_norm.h"
 
 namespace gradus {
 

@@ -1,6 +1,6 @@
-#include "autograd/ops.h"
-#include "autograd/saved_tensor.h"
-#include "tensor/ops/unary.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/autograd/saved_tensor.h>
+#include <gradus/tensor/unary.h>
 
 namespace gradus {
 namespace {

@@ -1,8 +1,8 @@
 // What the backward of a batch norm reads; shared by autograd/ops/norm.cpp and conv.cpp.
 #pragma once
 
-#include "autograd/ops.h"
-#include "autograd/saved_tensor.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/autograd/saved_tensor.h>
 
 namespace gradus {
 

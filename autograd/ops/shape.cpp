@@ -1,5 +1,5 @@
-#include "autograd/ops.h"
-#include "autograd/saved_tensor.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/autograd/saved_tensor.h>
 
 namespace gradus {
 

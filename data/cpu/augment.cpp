@@ -1,5 +1,5 @@
-#include "data/augment.h"
-#include "data/kernels.h"
+#include <gradus/data/augment.h>
+#include "data/internal/augment_kernels.h"
 
 namespace gradus::cpu {
 

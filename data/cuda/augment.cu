@@ -3,10 +3,10 @@
 // grey of the contrast, and for the blur.
 #include <algorithm>
 
-#include "data/augment_color.h"
-#include "data/kernels.h"
-#include "tensor/cuda/device.h"
-#include "tensor/cuda/launch.h"
+#include "data/internal/augment_color.h"
+#include "data/internal/augment_kernels.h"
+#include "tensor/cuda/runtime/launch.h"
+#include "tensor/cuda/shared_array.h"
 #include "tensor/cuda/warp.h"
 
 namespace gradus::cuda {

@@ -1,8 +1,8 @@
 // Elementwise kernels over the functions of tensor/elementwise.h.
-#include "tensor/elementwise.h"
+#include <gradus/tensor/elementwise.h>
 
+#include "tensor/backend/kernels.h"
 #include "tensor/cpu/parallel.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cpu {
 

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "tensor/backend/kernels.h"
 #include "tensor/cpu/parallel.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cpu {
 namespace {

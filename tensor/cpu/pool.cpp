@@ -5,8 +5,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "tensor/backend/kernels.h"
 #include "tensor/cpu/parallel.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cpu {
 namespace {

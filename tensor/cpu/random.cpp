@@ -1,11 +1,11 @@
 // Random tensors: element i comes from block position + i / 2, half i % 2 (tensor/random.h).
-#include "tensor/random.h"
+#include <gradus/tensor/random.h>
 
 #include <cmath>
 #include <numbers>
 
+#include "tensor/backend/kernels.h"
 #include "tensor/cpu/parallel.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cpu {
 namespace {

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <type_traits>
 
+#include "tensor/backend/kernels.h"
 #include "tensor/cpu/parallel.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cpu {
 namespace {

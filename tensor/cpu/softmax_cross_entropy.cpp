@@ -1,8 +1,8 @@
 // Softmax cross-entropy of each row, fused: the probabilities are never stored.
 #include <cmath>
 
+#include "tensor/backend/kernels.h"
 #include "tensor/cpu/parallel.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cpu {
 namespace {

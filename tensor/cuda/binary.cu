@@ -1,8 +1,8 @@
 // Binary functions of tensor/elementwise.h, with broadcasting.
+#include <gradus/tensor/elementwise.h>
+#include "tensor/backend/kernels.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/map.h"
-#include "tensor/elementwise.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cuda {
 namespace {

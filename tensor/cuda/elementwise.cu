@@ -1,8 +1,8 @@
 // Unary functions of tensor/elementwise.h, where and add_scaled.
-#include "tensor/elementwise.h"
+#include <gradus/tensor/elementwise.h>
 
+#include "tensor/backend/kernels.h"
 #include "tensor/cuda/map.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cuda {
 namespace {

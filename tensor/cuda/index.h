@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
-#include "tensor/cuda/device.h"
-#include "tensor/geometry.h"
+#include "tensor/backend/geometry.h"
+#include "tensor/cuda/shared_array.h"
 
 namespace gradus::cuda {
 

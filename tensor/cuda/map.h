@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "tensor/cuda/device.h"
-#include "tensor/cuda/launch.h"
+#include "tensor/cuda/runtime/launch.h"
+#include "tensor/cuda/shared_array.h"
 
 namespace gradus::cuda {
 

@@ -1,10 +1,10 @@
 // Maxima over [outer, reduce, inner] to [outer, inner], with their places.
 #include <algorithm>
 
+#include "tensor/backend/kernels.h"
 #include "tensor/cuda/index.h"
-#include "tensor/cuda/launch.h"
+#include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/warp.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cuda {
 namespace {

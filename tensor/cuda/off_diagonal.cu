@@ -1,7 +1,7 @@
 // Sums off the diagonal of a square matrix x [n, n]: a block takes whole rows, one after another.
-#include "tensor/cuda/device.h"
-#include "tensor/cuda/launch.h"
-#include "tensor/kernels.h"
+#include "tensor/backend/kernels.h"
+#include "tensor/cuda/runtime/launch.h"
+#include "tensor/cuda/shared_array.h"
 
 namespace gradus::cuda {
 namespace {

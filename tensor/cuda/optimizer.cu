@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <span>
 
-#include "tensor/cuda/device.h"
-#include "tensor/cuda/launch.h"
+#include "tensor/backend/kernels.h"
+#include "tensor/cuda/runtime/launch.h"
+#include "tensor/cuda/shared_array.h"
 #include "tensor/cuda/warp.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cuda {
 namespace {

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "tensor/cuda/gemm.h"
+#include "tensor/backend/kernels.h"
+#include "tensor/cuda/gemm/gemm.h"
 #include "tensor/cuda/index.h"
-#include "tensor/cuda/launch.h"
 #include "tensor/cuda/map.h"
-#include "tensor/kernels.h"
+#include "tensor/cuda/runtime/launch.h"
 
 namespace gradus::cuda {
 namespace {

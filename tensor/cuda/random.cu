@@ -5,10 +5,10 @@
 #include <cmath>
 #include <numbers>
 
+#include <gradus/tensor/philox.h>
+#include "tensor/backend/kernels.h"
 #include "tensor/cuda/index.h"
-#include "tensor/cuda/launch.h"
-#include "tensor/kernels.h"
-#include "tensor/philox.h"
+#include "tensor/cuda/runtime/launch.h"
 
 namespace gradus::cuda {
 namespace {

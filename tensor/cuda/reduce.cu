@@ -5,10 +5,10 @@
 // split among blocks, whose partial sums a second launch adds.
 #include <algorithm>
 
-#include "tensor/cuda/launch.h"
+#include "tensor/backend/kernels.h"
 #include "tensor/cuda/map.h"
+#include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/warp.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cuda {
 namespace {

@@ -2,10 +2,10 @@
 // elements are read again for each pass, from the caches.
 #include <cmath>
 
-#include "tensor/cuda/device.h"
-#include "tensor/cuda/launch.h"
+#include "tensor/backend/kernels.h"
+#include "tensor/cuda/runtime/launch.h"
+#include "tensor/cuda/shared_array.h"
 #include "tensor/cuda/warp.h"
-#include "tensor/kernels.h"
 
 namespace gradus::cuda {
 namespace {

@@ -2,7 +2,7 @@
 // capability 8.0 and newer; the emulated GPU has stand-ins (emulator/tensor_core.h).
 #pragma once
 
-#include "tensor/cuda/device.h"
+#include "tensor/cuda/shared_array.h"
 
 #if defined(GRADUS_CUDA_EMULATOR)
 #include "tensor/cuda/emulator/tensor_core.h"

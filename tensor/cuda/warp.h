@@ -1,7 +1,7 @@
 // Values of a warp's or a block's threads combined to one, in a fixed order.
 #pragma once
 
-#include "tensor/cuda/device.h"
+#include "tensor/cuda/shared_array.h"
 
 namespace gradus::cuda {
 

@@ -1,8 +1,8 @@
 #include <array>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
+#include <gradus/tensor/unary.h>
 #include "tensor/ops/support.h"
-#include "tensor/ops/unary.h"
 
 namespace gradus {
 namespace {

@@ -1,9 +1,9 @@
-#include "tensor/random.h"
+#include <gradus/tensor/random.h>
 
 #include <cmath>
 #include <utility>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tensor/ops/support.h"
 
 namespace gradus {

@@ -1,6 +1,6 @@
 #include <limits>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tensor/ops/support.h"
 
 namespace gradus {

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tensor/ops/support.h"
 
 namespace gradus {

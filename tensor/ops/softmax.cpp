@@ -1,4 +1,4 @@
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tensor/ops/support.h"
 
 namespace gradus {

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <string_view>
 
-#include "tensor/dispatch.h"
-#include "tensor/geometry.h"
-#include "tensor/ops.h"
-#include "tensor/tensor.h"
+#include <gradus/tensor/ops.h>
+#include <gradus/tensor/tensor.h>
+#include "tensor/backend/dispatch.h"
+#include "tensor/backend/geometry.h"
 
 namespace gradus {
 

@@ -1,17 +1,17 @@
 // Checkpoints: what comes back, and what each kind of wrong file is told.
-#include "apps/vicreg/checkpoint.h"
+#include "vicreg/checkpoint.h"
 
 #include <doctest/doctest.h>
 
 #include <cstring>
 
-#include "apps/vicreg/weights.h"
-#include "tensor/file.h"
-#include "tensor/safetensors.h"
+#include <gradus/tensor/io/file.h>
+#include <gradus/tensor/io/safetensors.h>
 #include "tests/apps/small_model.h"
 #include "tests/support/command.h"
 #include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
+#include "vicreg/weights.h"
 
 namespace {
 

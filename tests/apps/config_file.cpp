@@ -1,11 +1,11 @@
 // Configuration files: what TOML allows, what it does not, and which line is at fault.
-#include "apps/common/config_file.h"
+#include "common/config_file.h"
 
 #include <doctest/doctest.h>
 
 #include <cstdint>
 
-#include "apps/common/command_line.h"
+#include "common/command_line.h"
 #include "tests/support/command.h"
 #include "tests/support/temp_folder.h"
 

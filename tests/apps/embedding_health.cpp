@@ -1,4 +1,4 @@
-#include "apps/vicreg/embedding_health.h"
+#include "vicreg/embedding_health.h"
 
 #include <doctest/doctest.h>
 
@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tests/support/temp_folder.h"
 
 using namespace gradus;

@@ -1,5 +1,5 @@
 // Accuracies, their interval, confusions.
-#include "apps/vicreg/evaluation.h"
+#include "vicreg/evaluation.h"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 // Weighted kNN against the definition, written out.
-#include "apps/vicreg/knn.h"
+#include "vicreg/knn.h"
 
 #include <doctest/doctest.h>
 
@@ -7,8 +7,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "tensor/ops.h"
-#include "tensor/random.h"
+#include <gradus/tensor/ops.h>
+#include <gradus/tensor/random.h>
 #include "tests/support/errors.h"
 
 namespace {

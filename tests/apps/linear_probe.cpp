@@ -1,14 +1,14 @@
 // The linear classifier on a frozen encoder.
-#include "apps/vicreg/linear_probe.h"
+#include "vicreg/linear_probe.h"
 
 #include <doctest/doctest.h>
 
-#include "apps/vicreg/features.h"
-#include "autograd/variable.h"
-#include "nn/losses.h"
-#include "tensor/random.h"
+#include <gradus/autograd/variable.h>
+#include <gradus/nn/losses.h>
+#include <gradus/tensor/random.h>
 #include "tests/apps/small_model.h"
 #include "tests/support/errors.h"
+#include "vicreg/features.h"
 
 namespace {
 

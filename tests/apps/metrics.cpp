@@ -1,4 +1,4 @@
-#include "apps/vicreg/metrics.h"
+#include "vicreg/metrics.h"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 // The options of `train`: recipes, files, the command line, and which of them wins.
-#include "apps/vicreg/options.h"
+#include "vicreg/options.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "apps/vicreg/pictures.h"
+#include "vicreg/pictures.h"
 
 #include <doctest/doctest.h>
 #include <png.h>

@@ -1,4 +1,4 @@
-#include "apps/vicreg/progress.h"
+#include "vicreg/progress.h"
 
 #include <doctest/doctest.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 // A model for tests of files: the whole architecture, but few channels.
 #pragma once
 
-#include "apps/vicreg/options.h"
-#include "apps/vicreg/trainer.h"
-#include "autograd/ops.h"
-#include "nn/state_dict.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/state_dict.h>
+#include "vicreg/options.h"
+#include "vicreg/trainer.h"
 
 namespace gradus::test {
 

@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "tensor/safetensors.h"
+#include <gradus/tensor/io/safetensors.h>
 #include "tests/apps/programs.h"
 
 namespace {

@@ -4,9 +4,9 @@
 
 #include <cmath>
 
-#include "apps/vicreg/metrics.h"
 #include "tests/apps/programs.h"
 #include "tests/support/device.h"
+#include "vicreg/metrics.h"
 
 namespace {
 

@@ -10,9 +10,9 @@
 #include <optional>
 #include <thread>
 
-#include "apps/vicreg/metrics.h"
-#include "apps/vicreg/run_lock.h"
 #include "tests/apps/programs.h"
+#include "vicreg/metrics.h"
+#include "vicreg/run_lock.h"
 
 namespace {
 

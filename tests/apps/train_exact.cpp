@@ -6,8 +6,8 @@
 #include <chrono>
 #include <random>
 
-#include "apps/vicreg/metrics.h"
 #include "tests/apps/programs.h"
+#include "vicreg/metrics.h"
 
 namespace {
 

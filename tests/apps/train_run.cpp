@@ -4,9 +4,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "apps/vicreg/metrics.h"
-#include "tensor/safetensors.h"
+#include <gradus/tensor/io/safetensors.h>
 #include "tests/apps/programs.h"
+#include "vicreg/metrics.h"
 
 namespace {
 

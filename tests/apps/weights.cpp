@@ -1,17 +1,17 @@
 // Exported weights, and finding an encoder in files of several origins.
-#include "apps/vicreg/weights.h"
+#include "vicreg/weights.h"
 
 #include <doctest/doctest.h>
 
 #include <set>
 
-#include "apps/vicreg/checkpoint.h"
-#include "tensor/file.h"
-#include "tensor/safetensors.h"
+#include <gradus/tensor/io/file.h>
+#include <gradus/tensor/io/safetensors.h>
 #include "tests/apps/small_model.h"
 #include "tests/support/command.h"
 #include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
+#include "vicreg/checkpoint.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // batch_norm_relu_conv2d_train against batch_norm_train and conv2d one after the other.
 #include <doctest/doctest.h>
 
-#include "autograd/ops.h"
+#include <gradus/autograd/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/numbers.h"

@@ -1,4 +1,4 @@
-#include "autograd/checkpoint.h"
+#include <gradus/autograd/checkpoint.h>
 
 #include <doctest/doctest.h>
 
@@ -6,8 +6,8 @@
 #include <memory>
 #include <utility>
 
-#include "autograd/ops.h"
-#include "nn/dropout.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/dropout.h>
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"

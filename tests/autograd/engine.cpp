@@ -4,8 +4,8 @@
 #include <cmath>
 #include <functional>
 
-#include "autograd/ops.h"
-#include "autograd/variable.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/autograd/variable.h>
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"

@@ -1,8 +1,8 @@
 // A backward that throws changes no gradient.
 #include <doctest/doctest.h>
 
-#include "autograd/checkpoint.h"
-#include "autograd/ops.h"
+#include <gradus/autograd/checkpoint.h>
+#include <gradus/autograd/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"

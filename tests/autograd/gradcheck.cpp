@@ -1,8 +1,8 @@
-#include "autograd/gradcheck.h"
+#include <gradus/autograd/gradcheck.h>
 
 #include <doctest/doctest.h>
 
-#include "autograd/ops.h"
+#include <gradus/autograd/ops.h>
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"
 

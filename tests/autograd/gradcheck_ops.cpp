@@ -2,8 +2,8 @@
 // float64, and the same bits for any number of threads.
 #include <doctest/doctest.h>
 
-#include "autograd/gradcheck.h"
-#include "autograd/ops.h"
+#include <gradus/autograd/gradcheck.h>
+#include <gradus/autograd/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/reference.h"

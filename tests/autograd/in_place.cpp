@@ -1,10 +1,10 @@
 // Tensors changed in place between forward and backward: backward refuses those that it reads.
 #include <doctest/doctest.h>
 
-#include "autograd/checkpoint.h"
-#include "autograd/ops.h"
-#include "nn/batch_norm.h"
-#include "optim/sgd.h"
+#include <gradus/autograd/checkpoint.h>
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/batch_norm.h>
+#include <gradus/optim/sgd.h>
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "autograd/gradcheck.h"
-#include "autograd/ops.h"
+#include <gradus/autograd/gradcheck.h>
+#include <gradus/autograd/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/numbers.h"

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "autograd/ops.h"
+#include <gradus/autograd/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 

@@ -1,7 +1,7 @@
 // What closures keep alive: only what backward reads.
 #include <doctest/doctest.h>
 
-#include "autograd/ops.h"
+#include <gradus/autograd/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 

@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "tensor/cuda/conv_reference.h"
-#include "tensor/cuda/gemm.h"
-#include "tensor/cuda/implicit_gemm.h"
-#include "tensor/cuda/runtime.h"
-#include "tensor/cuda/winograd.h"
-#include "tensor/ops.h"
-#include "tensor/winograd_matrices.h"
+#include <gradus/tensor/ops.h>
+#include "tensor/backend/winograd_matrices.h"
+#include "tensor/cuda/conv/conv_reference.h"
+#include "tensor/cuda/conv/implicit_gemm.h"
+#include "tensor/cuda/conv/winograd.h"
+#include "tensor/cuda/gemm/gemm.h"
+#include "tensor/cuda/runtime/runtime.h"
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/numbers.h"

@@ -8,9 +8,9 @@
 #include <numeric>
 #include <vector>
 
-#include "tensor/bfloat16.h"
-#include "tensor/check.h"
-#include "tensor/cuda/device.h"
+#include <gradus/tensor/bfloat16.h>
+#include <gradus/tensor/check.h>
+#include "tensor/cuda/shared_array.h"
 #include "tests/cuda/device_array.h"
 
 using namespace gradus;

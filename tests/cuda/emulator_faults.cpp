@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "tensor/check.h"
-#include "tensor/cuda/device.h"
+#include <gradus/tensor/check.h>
+#include "tensor/cuda/shared_array.h"
 #include "tests/cuda/device_array.h"
 #include "tests/cuda/faulty.h"
 

@@ -3,9 +3,9 @@
 
 #include <cmath>
 
+#include <gradus/tensor/ops.h>
+#include <gradus/tensor/repeated_work.h>
 #include "tensor/cuda/emulator/memory.h"
-#include "tensor/ops.h"
-#include "tensor/repeated_work.h"
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
 

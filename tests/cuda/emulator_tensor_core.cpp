@@ -7,8 +7,8 @@
 #include <random>
 #include <vector>
 
-#include "tensor/bfloat16.h"
-#include "tensor/cuda/device.h"
+#include <gradus/tensor/bfloat16.h>
+#include "tensor/cuda/shared_array.h"
 #include "tensor/cuda/tensor_core.h"
 #include "tests/cuda/device_array.h"
 #include "tests/cuda/faulty.h"

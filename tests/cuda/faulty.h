@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 namespace gradus::cuda {
 

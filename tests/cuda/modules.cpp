@@ -1,10 +1,10 @@
 // Whole networks on the GPU against the CPU.
 #include <doctest/doctest.h>
 
-#include "autograd/ops.h"
-#include "nn/state_dict.h"
-#include "nn/vicreg_loss.h"
-#include "nn/vicreg_model.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/state_dict.h>
+#include <gradus/nn/vicreg_loss.h>
+#include <gradus/nn/vicreg_model.h>
 #include "tests/support/compare.h"
 #include "tests/support/reference.h"
 

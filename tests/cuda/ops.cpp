@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "autograd/ops.h"
+#include <gradus/autograd/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/reference.h"

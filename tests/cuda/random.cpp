@@ -1,9 +1,9 @@
 // Random tensors: the GPU draws the CPU's numbers.
-#include "tensor/random.h"
+#include <gradus/tensor/random.h>
 
 #include <doctest/doctest.h>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 
 namespace gradus::test {

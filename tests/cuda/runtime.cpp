@@ -1,13 +1,13 @@
 // How the back end reports faults, and what it keeps for the next step.
-#include "tensor/cuda/runtime.h"
+#include "tensor/cuda/runtime/runtime.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "tensor/cuda/pinned.h"
-#include "tensor/ops.h"
-#include "tensor/repeated_work.h"
+#include <gradus/tensor/ops.h>
+#include <gradus/tensor/repeated_work.h>
+#include "tensor/cuda/runtime/pinned.h"
 #include "tests/support/command.h"
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"

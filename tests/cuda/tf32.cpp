@@ -5,7 +5,7 @@
 #include <cuda_runtime.h>
 #include <doctest/doctest.h>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/numbers.h"
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "data/augment.h"
+#include <gradus/data/augment.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"

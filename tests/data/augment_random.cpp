@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "data/augment.h"
+#include <gradus/data/augment.h>
 #include "tests/support/temp_folder.h"
 
 namespace {

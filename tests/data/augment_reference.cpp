@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "data/augment.h"
-#include "data/augment_color.h"
+#include <gradus/data/augment.h>
+#include "data/internal/augment_color.h"
 #include "tests/support/files.h"
 
 namespace {

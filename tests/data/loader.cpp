@@ -1,5 +1,5 @@
 // The loader and its queue. Free of OpenMP, so that ThreadSanitizer sees every synchronisation.
-#include "data/loader.h"
+#include <gradus/data/loader.h>
 
 #include <doctest/doctest.h>
 
@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "data/sampler.h"
+#include <gradus/data/sampler.h>
 #include "tests/support/temp_folder.h"
 
 namespace {

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/loader.h"
+#include <gradus/data/loader.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"

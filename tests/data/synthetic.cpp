@@ -1,4 +1,4 @@
-#include "data/synthetic.h"
+#include <gradus/data/synthetic.h>
 
 #include <doctest/doctest.h>
 

@@ -1,14 +1,14 @@
 // A folder with a batch file that the input describes is read right, or refused with an Error. The
 // input is not the file, whose size is given, but what is unlike in it: a byte for the folder's
 // form, then changes of five bytes each: a position (little-endian) and a value.
-#include "data/cifar10.h"
+#include <gradus/data/cifar10.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <fstream>
 #include <map>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 #include "tests/fuzz/require.h"
 #include "tests/support/temp_folder.h"
 

@@ -1,13 +1,13 @@
 // Any text is read into a program's options, or refused with an Error of one line; options that
 // were read can be written and read again.
-#include "apps/common/config_file.h"
+#include "common/config_file.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
-#include "apps/common/command_line.h"
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
+#include "common/command_line.h"
 #include "tests/fuzz/require.h"
 
 namespace {

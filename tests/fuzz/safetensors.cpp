@@ -1,12 +1,12 @@
 // Any bytes are read, or refused with an Error; what was read can be written and read again.
-#include "tensor/safetensors.h"
+#include <gradus/tensor/io/safetensors.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 #include "tests/fuzz/require.h"
 #include "tests/support/temp_folder.h"
 

@@ -2,15 +2,15 @@
 
 #include <cmath>
 
-#include "nn/activation.h"
-#include "nn/batch_norm.h"
-#include "nn/conv2d.h"
-#include "nn/dropout.h"
-#include "nn/linear.h"
-#include "nn/pooling.h"
-#include "nn/sequential.h"
-#include "nn/shape_layers.h"
-#include "tensor/repeated_work.h"
+#include <gradus/nn/activation.h>
+#include <gradus/nn/batch_norm.h>
+#include <gradus/nn/conv2d.h>
+#include <gradus/nn/dropout.h>
+#include <gradus/nn/linear.h>
+#include <gradus/nn/pooling.h>
+#include <gradus/nn/sequential.h>
+#include <gradus/nn/shape_layers.h>
+#include <gradus/tensor/repeated_work.h>
 #include "tests/support/compare.h"
 #include "tests/support/module_gradcheck.h"
 

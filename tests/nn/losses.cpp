@@ -1,13 +1,13 @@
-#include "nn/losses.h"
+#include <gradus/nn/losses.h>
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/gradcheck.h"
-#include "autograd/ops.h"
-#include "nn/vicreg_loss.h"
+#include <gradus/autograd/gradcheck.h>
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/vicreg_loss.h>
 #include "tests/support/device.h"
 
 using namespace gradus;

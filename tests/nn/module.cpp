@@ -1,16 +1,16 @@
-#include "nn/module.h"
+#include <gradus/nn/module.h>
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "autograd/ops.h"
-#include "nn/activation.h"
-#include "nn/batch_norm.h"
-#include "nn/dropout.h"
-#include "nn/linear.h"
-#include "nn/sequential.h"
-#include "nn/shape_layers.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/activation.h>
+#include <gradus/nn/batch_norm.h>
+#include <gradus/nn/dropout.h>
+#include <gradus/nn/linear.h>
+#include <gradus/nn/sequential.h>
+#include <gradus/nn/shape_layers.h>
 #include "tests/support/device.h"
 
 using namespace gradus;

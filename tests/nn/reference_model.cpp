@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "autograd/ops.h"
-#include "nn/state_dict.h"
-#include "nn/vicreg_loss.h"
-#include "nn/vicreg_model.h"
-#include "optim/adam.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/state_dict.h>
+#include <gradus/nn/vicreg_loss.h>
+#include <gradus/nn/vicreg_model.h>
+#include <gradus/optim/adam.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/reference.h"

@@ -1,13 +1,13 @@
-#include "nn/resnet.h"
+#include <gradus/nn/resnet.h>
 
 #include <doctest/doctest.h>
 
 #include <set>
 
-#include "autograd/ops.h"
-#include "nn/state_dict.h"
-#include "nn/vicreg_model.h"
-#include "tensor/ops.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/state_dict.h>
+#include <gradus/nn/vicreg_model.h>
+#include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/module_gradcheck.h"
 

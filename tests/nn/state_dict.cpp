@@ -1,9 +1,9 @@
-#include "nn/state_dict.h"
+#include <gradus/nn/state_dict.h>
 
 #include <doctest/doctest.h>
 
-#include "nn/resnet.h"
-#include "tensor/ops.h"
+#include <gradus/nn/resnet.h>
+#include <gradus/tensor/ops.h>
 #include "tests/support/device.h"
 
 using namespace gradus;

@@ -5,10 +5,10 @@
 #include <cmath>
 #include <functional>
 
-#include "optim/adam.h"
-#include "optim/lars.h"
-#include "optim/sgd.h"
-#include "tensor/random.h"
+#include <gradus/optim/adam.h>
+#include <gradus/optim/lars.h>
+#include <gradus/optim/sgd.h>
+#include <gradus/tensor/random.h>
 #include "tests/support/device.h"
 
 using namespace gradus;

@@ -6,11 +6,11 @@
 #include <functional>
 #include <memory>
 
-#include "optim/adam.h"
-#include "optim/lars.h"
-#include "optim/sgd.h"
-#include "tensor/random.h"
-#include "tensor/repeated_work.h"
+#include <gradus/optim/adam.h>
+#include <gradus/optim/lars.h>
+#include <gradus/optim/sgd.h>
+#include <gradus/tensor/random.h>
+#include <gradus/tensor/repeated_work.h>
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
 

@@ -1,12 +1,12 @@
-#include "optim/optimizer.h"
+#include <gradus/optim/optimizer.h>
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "optim/adam.h"
-#include "optim/sgd.h"
-#include "tensor/ops.h"
+#include <gradus/optim/adam.h>
+#include <gradus/optim/sgd.h>
+#include <gradus/tensor/ops.h>
 #include "tests/support/device.h"
 
 using namespace gradus;

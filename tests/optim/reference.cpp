@@ -9,11 +9,11 @@
 #include <memory>
 #include <vector>
 
-#include "autograd/ops.h"
-#include "optim/adam.h"
-#include "optim/lars.h"
-#include "optim/schedule.h"
-#include "optim/sgd.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/optim/adam.h>
+#include <gradus/optim/lars.h>
+#include <gradus/optim/schedule.h>
+#include <gradus/optim/sgd.h>
 #include "tests/support/device.h"
 #include "tests/support/reference.h"
 

@@ -1,11 +1,11 @@
-#include "optim/schedule.h"
+#include <gradus/optim/schedule.h>
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <numbers>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 using namespace gradus;
 using namespace gradus::optim;

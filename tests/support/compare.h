@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include <gradus/tensor/tensor.h>
 
 namespace gradus::test {
 

@@ -1,7 +1,7 @@
 // Convolution as its definition reads, in nested loops: what the fast kernels are compared with.
 #pragma once
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 
 namespace gradus::test {
 

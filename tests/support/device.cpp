@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 namespace gradus::cuda::emulator {
 // Null in programs without the emulator.

@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include "tensor/tensor.h"
+#include <gradus/tensor/tensor.h>
 
 namespace gradus::test {
 

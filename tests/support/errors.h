@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 /// The expression throws gradus::Error with `text` in its message.
 #define CHECK_ERROR(expression, text) \

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "autograd/gradcheck.h"
-#include "nn/module.h"
+#include <gradus/autograd/gradcheck.h>
+#include <gradus/nn/module.h>
 #include "tests/support/device.h"
 
 namespace gradus::testing {

@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 #include "tests/support/reference.h"
 
 namespace gradus::test {

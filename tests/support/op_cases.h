@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "autograd/variable.h"
+#include <gradus/autograd/variable.h>
 #include "tests/support/device.h"
 
 namespace gradus::test {

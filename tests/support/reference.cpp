@@ -6,7 +6,7 @@
 #include <numeric>
 #include <vector>
 
-#include "tensor/random.h"
+#include <gradus/tensor/random.h>
 #include "tests/support/compare.h"
 #include "tests/support/files.h"
 

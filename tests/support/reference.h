@@ -6,8 +6,8 @@
 #include <string>
 #include <string_view>
 
-#include "tensor/safetensors.h"
-#include "tensor/tensor.h"
+#include <gradus/tensor/io/safetensors.h>
+#include <gradus/tensor/tensor.h>
 
 namespace gradus::test {
 

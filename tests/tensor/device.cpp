@@ -1,10 +1,10 @@
 // Devices: what is said where there is no GPU, copies, reading back, and repeated work.
-#include "tensor/device.h"
+#include <gradus/tensor/device.h>
 
 #include <doctest/doctest.h>
 
-#include "autograd/ops.h"
-#include "tensor/repeated_work.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/tensor/repeated_work.h>
 #include "tests/support/command.h"
 #include "tests/support/compare.h"
 #include "tests/support/device.h"

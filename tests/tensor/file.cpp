@@ -1,4 +1,4 @@
-#include "tensor/file.h"
+#include <gradus/tensor/io/file.h>
 
 #include <doctest/doctest.h>
 #include <signal.h>
@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 #include "tests/support/device.h"
 #include "tests/support/temp_folder.h"
 

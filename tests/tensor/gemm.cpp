@@ -1,4 +1,4 @@
-#include "tensor/cpu/gemm.h"
+#include "tensor/cpu/gemm/gemm.h"
 
 #include <doctest/doctest.h>
 #include <omp.h>

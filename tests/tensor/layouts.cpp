@@ -6,8 +6,8 @@
 #include <functional>
 #include <limits>
 
-#include "tensor/ops.h"
-#include "tensor/ops/unary.h"
+#include <gradus/tensor/ops.h>
+#include <gradus/tensor/unary.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/simd_levels.h"

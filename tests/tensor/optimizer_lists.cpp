@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
-#include "tensor/optimizer_ops.h"
-#include "tensor/random.h"
+#include <gradus/tensor/optimizer_ops.h>
+#include <gradus/tensor/random.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 

@@ -1,4 +1,4 @@
-#include "tensor/optimizer_ops.h"
+#include <gradus/tensor/optimizer_ops.h>
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "tensor/random.h"
+#include <gradus/tensor/random.h>
 
 #include <doctest/doctest.h>
 
@@ -8,7 +8,7 @@
 #include <numbers>
 #include <numeric>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"

@@ -1,4 +1,4 @@
-#include "tensor/ranges.h"
+#include "tensor/cpu/range_set.h"
 
 #include <doctest/doctest.h>
 

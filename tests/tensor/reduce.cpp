@@ -4,7 +4,7 @@
 #include <functional>
 #include <limits>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"

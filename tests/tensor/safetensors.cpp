@@ -1,4 +1,4 @@
-#include "tensor/safetensors.h"
+#include <gradus/tensor/io/safetensors.h>
 
 #include <doctest/doctest.h>
 
@@ -7,7 +7,7 @@
 #include <limits>
 #include <string>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 #include "tests/support/device.h"
 #include "tests/support/temp_folder.h"
 

@@ -1,4 +1,4 @@
-#include "tensor/shape.h"
+#include <gradus/tensor/shape.h>
 
 #include <limits>
 

@@ -7,10 +7,10 @@
 #include <cstdlib>
 #include <vector>
 
-#include "tensor/cpu/direct_conv.h"
-#include "tensor/cpu/plain_norm.h"
-#include "tensor/cpu/simd/kernels.h"
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
+#include "tensor/cpu/conv/direct_conv.h"
+#include "tensor/cpu/norm/plain_norm.h"
+#include "tensor/cpu/simd/inner_kernels.h"
 #include "tests/support/compare.h"
 #include "tests/support/conv2d_reference.h"
 #include "tests/support/device.h"

@@ -3,8 +3,8 @@
 
 #include <limits>
 
-#include "autograd/ops.h"
-#include "tensor/ops.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"

@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 

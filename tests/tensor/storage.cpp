@@ -1,4 +1,4 @@
-#include "tensor/storage.h"
+#include <gradus/tensor/storage.h>
 
 #include <doctest/doctest.h>
 
@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include <gradus/tensor/tensor.h>
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
 

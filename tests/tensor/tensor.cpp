@@ -1,4 +1,4 @@
-#include "tensor/tensor.h"
+#include <gradus/tensor/tensor.h>
 
 #include <doctest/doctest.h>
 

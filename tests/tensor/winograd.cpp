@@ -1,6 +1,6 @@
 // The CPU's Winograd convolution, called directly, so that sizes that conv2d leaves to the column
 // matrix are tested too.
-#include "tensor/cpu/winograd.h"
+#include "tensor/cpu/conv/winograd.h"
 
 #include <doctest/doctest.h>
 
@@ -8,7 +8,7 @@
 #include <atomic>
 #include <cmath>
 
-#include "tensor/ops.h"
+#include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/simd_levels.h"

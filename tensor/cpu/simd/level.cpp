@@ -4,8 +4,8 @@
 #include <atomic>
 #include <cstdlib>
 
-#include "tensor/check.h"
-#include "tensor/cpu/simd/kernels.h"
+#include <gradus/tensor/check.h>
+#include "tensor/cpu/simd/inner_kernels.h"
 
 namespace gradus::cpu::simd {
 

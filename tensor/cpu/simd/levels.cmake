@@ -1,4 +1,4 @@
-# The innermost kernels (kernels.cpp), once for each level of vector instructions (level.h).
+# The innermost kernels (inner_kernels.cpp), once for each level of vector instructions (level.h).
 # Compiler vector extensions rather than a library such as Highway: the kernels need +, *, load and
 # store, which the compiler gives for any width and processor; the few intrinsics (bfloat16, stores
 # past the caches) have a plain way beside them.
@@ -15,14 +15,16 @@ if(GRADUS_X86_LEVEL STREQUAL "x86-64-v3")
 endif()
 
 add_library(gradus_simd OBJECT)
-target_link_libraries(gradus_simd PRIVATE gradus_options)
+target_compile_features(gradus_simd PRIVATE cxx_std_20)
+target_include_directories(gradus_simd PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/include/tensor)
+target_link_libraries(gradus_simd PRIVATE gradus_flags)
 foreach(entry ${simd_levels})
   string(REGEX MATCH "^([^:]*):([^:]*):(.*)$" entry "${entry}")
-  set(source ${PROJECT_BINARY_DIR}/simd/kernels_${CMAKE_MATCH_1}.cpp)
+  set(source ${PROJECT_BINARY_DIR}/simd/inner_kernels_${CMAKE_MATCH_1}.cpp)
   file(CONFIGURE OUTPUT ${source} CONTENT
 "#define GRADUS_SIMD_LEVEL ${CMAKE_MATCH_1}
 #define GRADUS_SIMD_WIDTH ${CMAKE_MATCH_2}
-#include \"tensor/cpu/simd/kernels.cpp\"
+#include \"tensor/cpu/simd/inner_kernels.cpp\"
 ")
   separate_arguments(flags UNIX_COMMAND "${CMAKE_MATCH_3}")
   if(GRADUS_SANITIZE)  # instrumented, these unrolled loops would take many minutes to compile

@@ -1,6 +1,6 @@
 // Batch norm's passes over rows at the level that is compiled: x [rows, C], a few vectors of
-// channels at a time, whose sums and parameters stay in registers. tensor/cpu/plain_norm.h has the
-// same passes as plain loops.
+// channels at a time, whose sums and parameters stay in registers. tensor/cpu/norm/plain_norm.h has
+// the same passes as plain loops.
 #pragma once
 
 #include "tensor/cpu/simd/vector.h"

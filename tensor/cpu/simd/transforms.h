@@ -1,12 +1,12 @@
 // Winograd's transforms of tiles at the level that is compiled: Y = L X L^T for the matrices L of
-// tensor/winograd_matrices.h, each element of X and Y a vector of channels.
+// tensor/backend/winograd_matrices.h, each element of X and Y a vector of channels.
 #pragma once
 
 #include <type_traits>
 
+#include "tensor/backend/winograd_matrices.h"
 #include "tensor/cpu/simd/norm.h"
 #include "tensor/cpu/simd/product.h"
-#include "tensor/winograd_matrices.h"
 
 namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
 

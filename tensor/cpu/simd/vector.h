@@ -10,7 +10,7 @@
 #include <immintrin.h>
 #endif
 
-#include "tensor/cpu/simd/kernels.h"
+#include "tensor/cpu/simd/inner_kernels.h"
 
 namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
 

@@ -1,4 +1,4 @@
-// cuBLAS's matrix products, by the CPU's (tensor/cpu/gemm.h).
+// cuBLAS's matrix products, by the CPU's (tensor/cpu/gemm/gemm.h).
 #include <cublas_v2.h>
 
 #include <algorithm>
@@ -6,9 +6,9 @@
 #include <cstring>
 #include <vector>
 
-#include "tensor/bfloat16.h"
-#include "tensor/check.h"
-#include "tensor/cpu/gemm.h"
+#include <gradus/tensor/bfloat16.h>
+#include <gradus/tensor/check.h>
+#include "tensor/cpu/gemm/gemm.h"
 #include "tensor/cuda/emulator/memory.h"
 #include "tensor/cuda/emulator/stream.h"
 

@@ -6,7 +6,7 @@
 #include <limits>
 #include <string_view>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 #include "tensor/cuda/emulator/memory.h"
 #include "tensor/cuda/emulator/scheduler.h"
 #include "tensor/cuda/emulator/stream.h"

@@ -7,7 +7,7 @@
 #include <boost/context/detail/fcontext.hpp>
 #include <cstddef>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 
 #if defined(__SANITIZE_ADDRESS__)  // which must be told of each switch
 #include <sanitizer/asan_interface.h>

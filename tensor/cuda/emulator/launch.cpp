@@ -4,7 +4,7 @@
 #include <limits>
 #include <map>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 #include "tensor/cuda/emulator/memory.h"
 #include "tensor/cuda/emulator/scheduler.h"
 #include "tensor/cuda/emulator/stream.h"

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <string>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 #include "tensor/cuda/emulator/emulator.h"
 #include "tensor/cuda/emulator/scheduler.h"
 

@@ -14,10 +14,10 @@
 #include <random>
 #include <utility>
 
-#include "tensor/check.h"
-#include "tensor/cuda/emulator/device.h"
+#include <gradus/tensor/check.h>
 #include "tensor/cuda/emulator/fibre.h"
 #include "tensor/cuda/emulator/intrinsics.h"
+#include "tensor/cuda/emulator/shared_array.h"
 
 namespace gradus::cuda::emulator {
 namespace {

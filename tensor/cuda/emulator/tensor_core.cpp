@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "tensor/check.h"
+#include <gradus/tensor/check.h>
 #include "tensor/cuda/emulator/intrinsics.h"
 #include "tensor/cuda/emulator/memory.h"
 #include "tensor/cuda/emulator/scheduler.h"

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <source_location>
 
-#include "tensor/cuda/emulator/device.h"
+#include "tensor/cuda/emulator/shared_array.h"
 
 namespace gradus::cuda {
 namespace emulator {

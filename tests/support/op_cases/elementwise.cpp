@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include "autograd/ops.h"
+#include <gradus/autograd/ops.h>
 #include "tests/support/op_cases.h"
 
 namespace gradus::test {

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
-#include "autograd/ops.h"
-#include "nn/losses.h"
-#include "nn/vicreg_loss.h"
+#include <gradus/autograd/ops.h>
+#include <gradus/nn/losses.h>
+#include <gradus/nn/vicreg_loss.h>
 #include "tests/support/op_cases.h"
 
 namespace gradus::test {

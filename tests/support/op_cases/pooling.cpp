@@ -1,4 +1,4 @@
-#include "autograd/ops.h"
+#include <gradus/autograd/ops.h>
 #include "tests/support/op_cases.h"
 
 namespace gradus::test {

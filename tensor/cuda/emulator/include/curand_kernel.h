@@ -3,7 +3,7 @@
 
 #include <cuda_runtime.h>
 
-#include "tensor/philox.h"
+#include <gradus/tensor/philox.h>
 
 /// Philox4x32-10 of a counter and a key, both with their low words first (x).
 inline uint4 curand_Philox4x32_10(uint4 counter, uint2 key) {

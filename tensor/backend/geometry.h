@@ -1,0 +1,52 @@
+// Sizes that ops hand to kernels: plain structs, the same for every back end.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include <gradus/tensor/size2.h>
+
+namespace gradus {
+
+/// input [N, H, W, C], weight [O, kernel.height, kernel.width, C / groups],
+/// output [N, out_height, out_width, O].
+struct Conv2dGeometry {
+  std::int64_t N, H, W, C, O;
+  std::int64_t out_height, out_width;
+  Size2 kernel = 1, stride = 1, padding = 0, dilation = 1;
+  std::int64_t groups = 1;
+};
+
+/// input [N, H, W, C], output [N, out_height, out_width, C].
+struct Pool2dGeometry {
+  std::int64_t N, H, W, C;
+  std::int64_t out_height, out_width;
+  Size2 kernel = 1, stride = 1, padding = 0;
+  bool count_include_pad = true;  ///< average pooling: whether padding counts in the divisor
+};
+
+/// c[batch][m, n] = scale op(a[batch]) op(b[batch]), op = transpose where asked for, so that op(a)
+/// is [m, k] and op(b) is [k, n].
+struct MatmulGeometry {
+  std::int64_t batch, m, n, k;
+  bool transpose_a = false, transpose_b = false;
+  double scale = 1;
+};
+
+/// Input seen as [outer, reduce, inner]; the output is [outer, inner].
+struct ReduceGeometry {
+  std::int64_t outer, reduce, inner;
+};
+
+/// Strided reading of a contiguous output's elements: output axis i has `size[i]` elements and
+/// moves the inputs by stride_a[i] and stride_b[i] elements (0 where an input is broadcast).
+/// Neighbouring axes are merged where both inputs allow it.
+struct StridedGeometry {
+  int rank = 0;
+  std::array<std::int64_t, 8> size{};
+  std::array<std::int64_t, 8> stride_a{};
+  std::array<std::int64_t, 8> stride_b{};
+  std::int64_t numel = 1;
+};
+
+}  // namespace gradus

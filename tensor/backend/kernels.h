@@ -1,0 +1,21 @@
+// The contract of a back end: the same kernels, on raw pointers, in the namespace of each back end.
+// Arguments were validated and outputs allocated by the ops; kernels never fail on valid ones.
+#pragma once
+
+#include <span>
+
+// The CUDA back end is declared where GRADUS_CUDA is defined: in a build that has it.
+#include <gradus/tensor/bfloat16.h>
+#include <gradus/tensor/elementwise.h>
+#include <gradus/tensor/optimizer_updates.h>
+#include "tensor/backend/geometry.h"
+
+namespace gradus::cpu {
+#include "tensor/backend/kernels.inc"
+}  // namespace gradus::cpu
+
+#if defined(GRADUS_CUDA)
+namespace gradus::cuda {
+#include "tensor/backend/kernels.inc"
+}  // namespace gradus::cuda
+#endif

@@ -1,0 +1,154 @@
+#include "tensor/cpu/gemm/product.h"
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "tensor/cpu/gemm/packing.h"
+
+namespace gradus::cpu {
+namespace {
+
+/// Both factors are packed into words along the depth k: op(a) by rows, or by columns where it is
+/// transposed, and op(b) by panels. Each task multiplies a block of rows by a panel.
+template <class T, class Out>
+class Product {
+ public:
+  Product(const T* a, const T* b, Out* c, const MatmulGeometry& g)
+      : kernels_(simd::kernels()),
+        a_(a),
+        b_(b),
+        c_(c),
+        g_(g),
+        words_(divide_up(g.k, per_word)),
+        panels_(divide_up(g.n, kernels_.panel)),
+        a_stride_(spread(g.transpose_a ? g.m : words_)) {}
+
+  void run() const {
+    const std::int64_t a_rows = g_.transpose_a ? words_ : g_.m;
+    const std::int64_t panel_size = words_ * kernels_.panel;
+    Tensor a_memory = scratch_words({a_rows, a_stride_});
+    Tensor b_memory = scratch_words({panels_, panel_size});
+    Word* const a = reinterpret_cast<Word*>(a_memory.data<float>());
+    Word* const b = reinterpret_cast<Word*>(b_memory.data<float>());
+    const std::int64_t most_rows = 8 * kernels_.rows;
+    const std::int64_t blocks = divide_up(g_.m, most_rows);
+    const ThreadScratch scratch(most_rows * kernels_.panel);
+    constexpr double worth_threads = 1e5;  // multiplications
+    const double work = static_cast<double>(g_.m) * static_cast<double>(g_.n * g_.k);
+#pragma omp parallel if (work >= worth_threads)
+    {
+#pragma omp for schedule(static) nowait
+      for (std::int64_t i = 0; i < a_rows; ++i) pack_a(i, a + i * a_stride_);
+#pragma omp for schedule(dynamic)
+      for (std::int64_t p = 0; p < panels_; ++p) pack_b(p, b + p * panel_size);
+#pragma omp for collapse(2) schedule(dynamic)
+      for (std::int64_t p = 0; p < panels_; ++p) {
+        for (std::int64_t i = 0; i < blocks; ++i) {
+          multiply(a, {g_.m * i / blocks, g_.m * (i + 1) / blocks}, b + p * panel_size, p,
+                   scratch.get());
+        }
+      }
+    }
+  }
+
+ private:
+  using Word = simd::Word<T>;
+  static constexpr std::int64_t per_word = simd::Packing<T>::per_word;
+
+  /// A row of op(a), [words of k]; or one word of each of its rows, [m].
+  void pack_a(std::int64_t i, Word* to) const {
+    if (g_.transpose_a) {
+      const std::int64_t k = i * per_word;
+      interleave_rows(a_ + k * g_.m, g_.m, std::min(per_word, g_.k - k), g_.m, to, g_.m);
+    } else {
+      T* const elements = reinterpret_cast<T*>(to);
+      std::copy_n(a_ + i * g_.k, g_.k, elements);
+      std::fill(elements + g_.k, elements + words_ * per_word, T(0.0f));
+    }
+  }
+
+  /// to[word][column in panel], zero for columns >= n.
+  void pack_b(std::int64_t p, Word* to) const {
+    const std::int64_t first = p * kernels_.panel;
+    const std::int64_t count = columns_of(p);
+    if (count < kernels_.panel) std::fill_n(to, words_ * kernels_.panel, Word{});
+    if (!g_.transpose_b) {
+      return interleave_rows(b_ + first, g_.n, g_.k, count, to, kernels_.panel);
+    }
+    // Some columns at a time: rows of b at powers of two compete for the same places in a cache.
+    constexpr std::int64_t most = 8;
+    for (std::int64_t j = 0; j < count; j += most) {
+      const T* const from = b_ + (first + j) * g_.k;
+      if (count - j >= most) {
+        transpose_words(from, std::integral_constant<std::int64_t, most>{}, to + j);
+      } else {
+        transpose_words(from, count - j, to + j);
+      }
+    }
+  }
+
+  /// to[word][row] for some rows of b, [rows, k].
+  template <class Rows>
+  void transpose_words(const T* from, Rows rows, Word* to) const {
+    const std::int64_t whole = g_.k / per_word;
+    for (std::int64_t w = 0; w < whole; ++w, to += kernels_.panel) {
+      for (std::int64_t j = 0; j < rows; ++j) {
+        std::memcpy(to + j, from + j * g_.k + w * per_word, sizeof(Word));
+      }
+    }
+    if constexpr (per_word > 1) {
+      for (std::int64_t j = 0; whole < words_ && j < rows; ++j) {
+        to[j] = {from[j * g_.k + g_.k - 1], T(0.0f)};
+      }
+    }
+  }
+
+  std::int64_t columns_of(std::int64_t p) const {
+    return std::min<std::int64_t>(kernels_.panel, g_.n - p * kernels_.panel);
+  }
+
+  /// c[rows][panel p]; `sums` has room for as much.
+  void multiply(const Word* a, const Range& rows, const Word* b, std::int64_t p,
+                float* sums) const {
+    const simd::LeftMatrix<T> left =
+        g_.transpose_a ? simd::LeftMatrix<T>{a + rows.begin, 1, a_stride_}
+                       : simd::LeftMatrix<T>{a + rows.begin * a_stride_, a_stride_, 1};
+    Out* to = c_ + rows.begin * g_.n + p * kernels_.panel;
+    const std::int64_t count = columns_of(p);
+    if constexpr (std::is_same_v<Out, T>) {
+      if (g_.scale == 1) {
+        return kernels_.multiply_and_store<T>()(left, rows.size(), b, words_,
+                                                {to, g_.n, count, nullptr, false});
+      }
+    }
+    kernels_.multiply<T>()(left, rows.size(), b, kernels_.panel, words_, sums, kernels_.panel,
+                           false);
+    const float scale = static_cast<float>(g_.scale);
+    for (std::int64_t i = 0; i < rows.size(); ++i, to += g_.n, sums += kernels_.panel) {
+      for (std::int64_t j = 0; j < count; ++j) to[j] = Out(scale * sums[j]);
+    }
+  }
+
+  const simd::Kernels& kernels_;
+  const T* a_;
+  const T* b_;
+  Out* c_;
+  MatmulGeometry g_;
+  std::int64_t words_;  // along the depth
+  std::int64_t panels_;
+  std::int64_t a_stride_;  // between rows of the packed a
+};
+
+}  // namespace
+
+template <class T, class Out>
+void multiply_blocked(const T* a, const T* b, Out* c, const MatmulGeometry& g) {
+  if (g.m > 0 && g.n > 0) Product<T, Out>(a, b, c, g).run();
+}
+
+template void multiply_blocked(const float*, const float*, float*, const MatmulGeometry&);
+template void multiply_blocked(const BFloat16*, const BFloat16*, float*, const MatmulGeometry&);
+template void multiply_blocked(const BFloat16*, const BFloat16*, BFloat16*, const MatmulGeometry&);
+
+}  // namespace gradus::cpu

@@ -1,0 +1,208 @@
+// The innermost kernels of convolutions and matrix products, compiled once for each level of vector
+// instructions (level.h): register-blocked matrix products, Winograd's transforms of tiles, and the
+// passes of batch norm.
+#pragma once
+
+#include <cstdint>
+
+#include <gradus/tensor/bfloat16.h>
+#include "tensor/cpu/simd/level.h"
+
+namespace gradus::cpu::simd {
+
+/// Two neighbours along the depth of a matrix product, which the processor multiplies and adds at a
+/// time.
+struct BFloat16Pair {
+  BFloat16 first, second;
+};
+
+/// How elements of type T enter a matrix product: in words of 32 bits, `per_word` of them along the
+/// depth.
+template <class T>
+struct Packing {
+  using Word = float;
+  static constexpr int per_word = 1;
+};
+template <>
+struct Packing<BFloat16> {
+  using Word = BFloat16Pair;
+  static constexpr int per_word = 2;
+};
+template <class T>
+using Word = typename Packing<T>::Word;
+
+/// A matrix [rows, depth] with any strides, in words, to be multiplied from the left.
+template <class T>
+struct LeftMatrix {
+  const Word<T>* data;
+  std::int64_t row_stride, step;  ///< between rows; along the depth
+};
+
+/// c [rows, panel] = (add ? c : 0) + a [rows, depth] b [depth, panel], with sums in float; depth
+/// counts words, and the strides of b and c are those between their rows.
+template <class T>
+using MultiplyPanel = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
+                               std::int64_t b_stride, std::int64_t depth, float* c,
+                               std::int64_t c_stride, bool add);
+
+/// Where a product goes in the type of its factors: `columns` of a panel at most, rows `stride`
+/// elements apart or, unless that is null, at `offsets`. With `stream`, for whole panels and rows
+/// that begin at multiples of 64 bytes, it is written past the caches, in no order that other
+/// threads could rely on before a fence.
+template <class T>
+struct StoredPanel {
+  T* data;
+  std::int64_t stride, columns;
+  const float* bias;  ///< [columns], or null
+  bool stream;
+  const std::int64_t* offsets = nullptr;  ///< [rows], in elements
+
+  T* row(std::int64_t i) const { return data + (offsets == nullptr ? i * stride : offsets[i]); }
+
+  /// The rows from `first` on.
+  StoredPanel from_row(std::int64_t first) const {
+    StoredPanel rest = *this;
+    if (offsets == nullptr) {
+      rest.data += first * stride;
+    } else {
+      rest.offsets += first;
+    }
+    return rest;
+  }
+};
+
+/// y [rows, columns] = a [rows, depth] b [depth, panel] + bias, with sums in float.
+template <class T>
+using MultiplyAndStore = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
+                                  std::int64_t depth, const StoredPanel<T>& y);
+
+/// (x - mean) scale + shift, by channel: batch norm with scale = gamma / sqrt(variance + eps) and
+/// shift = beta.
+template <class A>
+struct Normalisation {
+  const A *mean, *scale, *shift;  ///< [C]
+};
+
+/// The ways of Winograd convolution (tensor/backend/winograd_matrices.h): F(2x2, 3x3), F(4x4, 3x3),
+/// stride 2, and stride 2 from an output's gradient to the input's.
+enum class WinogradScheme { f2, f4, strided, strided_back };
+
+/// The transforms of a scheme, vectorised over channels. Tiles come as pointers to the channels of
+/// each of their pixels, row by row, null for zeros. A frequency f of a result begins at f *
+/// stride. Results are written in whole vectors: memory must have room for the channels rounded up
+/// to Kernels::width words. What only weight gradients need is null for
+/// WinogradScheme::strided_back.
+template <class T>
+struct WinogradKernels {
+  int input_side = 0;      ///< of a tile that transform_input takes
+  int frequency_side = 0;  ///< of its transform
+  int output_side = 0;     ///< of a tile that restore_output gives
+
+  /// to[f][c / per_word] = B^T x B of a tile x, or of max(normalised x, 0) unless `norm` is null.
+  void (*transform_input)(const T* const* pixels, const Normalisation<float>* norm, std::int64_t C,
+                          Word<T>* to, std::int64_t stride) = nullptr;
+  /// The same of `per_word` tiles, whose elements make one word: to[f][c].
+  void (*transform_input_tiles)(const T* const* pixels, const Normalisation<float>* norm,
+                                std::int64_t C, Word<T>* to, std::int64_t stride) = nullptr;
+  /// A dy A^T of `per_word` tiles of output gradients, likewise.
+  void (*transform_doutput_tiles)(const T* const* pixels, std::int64_t C, Word<T>* to,
+                                  std::int64_t stride) = nullptr;
+  /// to[f][j / per_word][k] = G g G^T of filters [count][9][panel], count a multiple of per_word.
+  void (*transform_weight)(const float* filters, std::int64_t count, Word<T>* to,
+                           std::int64_t stride) = nullptr;
+  /// to[i][j] = A^T y A + bias for from[f][c], where i < rows and j < columns; bias [C] or null.
+  void (*restore_output)(const float* from, std::int64_t stride, const float* bias, std::int64_t C,
+                         T* to, std::int64_t row_stride, std::int64_t column_stride,
+                         std::int64_t rows, std::int64_t columns) = nullptr;
+  /// to[tap][c] = (add ? to[tap][c] : 0) + G^T (sum over parts of from[f][c]) G
+  void (*restore_weight)(const float* from, std::int64_t stride, std::int64_t parts,
+                         std::int64_t part_stride, std::int64_t C, float* to,
+                         std::int64_t tap_stride, bool add) = nullptr;
+};
+
+/// Passes of batch norm over a block of rows, x, y, dy and their like [rows, C], the others [C].
+template <class T>
+struct NormKernels {
+  using A = Compute<T>;
+
+  /// mean = average of x - origin, deviations = sum (x - origin - mean)^2; rows >= 1.
+  void (*moments)(const T* x, const A* origin, std::int64_t rows, std::int64_t C, A* mean,
+                  A* deviations);
+  /// y = normalised x, + residual unless that is null, then max(y, 0) if `relu`.
+  void (*apply)(const T* x, const Normalisation<A>& n, const T* residual, bool relu, T* y,
+                std::int64_t rows, std::int64_t C);
+  /// sum_dy = sum g and sum_dy_x = sum g (x - mean), where g = dy, with relu only where y > 0; if y
+  /// is null, where the normalised x > 0. `masked` becomes g unless it or y is null.
+  void (*gradient_sums)(const T* dy, const T* x, const T* y, bool relu, const Normalisation<A>& n,
+                        T* masked, std::int64_t rows, std::int64_t C, A* sum_dy, A* sum_dy_x);
+  /// dx = scale (g - dshift - (x - mean) slope), g = dy, with mask_of_x only where the normalised
+  /// x > 0.
+  void (*input_gradient)(const T* dy, const T* x, bool mask_of_x, const Normalisation<A>& n,
+                         const A* dshift, const A* slope, T* dx, std::int64_t rows, std::int64_t C);
+};
+
+/// One level's kernels.
+struct Kernels {
+  int width;  ///< floats in a vector
+  int panel;  ///< columns that a product computes together
+  int rows;   ///< rows that a product of float computes together
+
+  MultiplyPanel<float> multiply_float;
+  MultiplyPanel<BFloat16> multiply_bfloat16;
+  MultiplyAndStore<float> multiply_and_store_float;
+  MultiplyAndStore<BFloat16> multiply_and_store_bfloat16;
+  /// Zeros, written past the caches; `to` and `bytes` are multiples of 64.
+  void (*stream_zeros)(void* to, std::int64_t bytes);
+  WinogradKernels<float> winograd_float[4];  ///< by scheme
+  WinogradKernels<BFloat16> winograd_bfloat16[4];
+  NormKernels<float> norm_float;
+  NormKernels<BFloat16> norm_bfloat16;
+
+  template <class T>
+  MultiplyPanel<T> multiply() const;
+  template <class T>
+  MultiplyAndStore<T> multiply_and_store() const;
+  template <class T>
+  const WinogradKernels<T>& winograd(WinogradScheme scheme) const;
+  template <class T>
+  const NormKernels<T>& norm() const;
+};
+
+template <>
+inline MultiplyPanel<float> Kernels::multiply() const {
+  return multiply_float;
+}
+template <>
+inline MultiplyPanel<BFloat16> Kernels::multiply() const {
+  return multiply_bfloat16;
+}
+template <>
+inline MultiplyAndStore<float> Kernels::multiply_and_store() const {
+  return multiply_and_store_float;
+}
+template <>
+inline MultiplyAndStore<BFloat16> Kernels::multiply_and_store() const {
+  return multiply_and_store_bfloat16;
+}
+template <>
+inline const WinogradKernels<float>& Kernels::winograd(WinogradScheme scheme) const {
+  return winograd_float[static_cast<int>(scheme)];
+}
+template <>
+inline const WinogradKernels<BFloat16>& Kernels::winograd(WinogradScheme scheme) const {
+  return winograd_bfloat16[static_cast<int>(scheme)];
+}
+
+template <>
+inline const NormKernels<float>& Kernels::norm() const {
+  return norm_float;
+}
+template <>
+inline const NormKernels<BFloat16>& Kernels::norm() const {
+  return norm_bfloat16;
+}
+
+/// Those of level().
+const Kernels& kernels();
+
+}  // namespace gradus::cpu::simd

@@ -1,0 +1,367 @@
+// The forward convolution and the gradient of the input, which are one kernel: the gradient is a
+// convolution of doutput with the weights transposed and turned by half a turn.
+//
+// With stride 2 it is one for each of the 4 phases of dinput's pixels (even or odd row, even or odd
+// column): along an axis an even position gets the kernel's middle tap, an odd one the two others.
+// All phases together are as many multiplications as forward, none of them with a zero.
+//
+//   dinput    0     1        2     3        4
+//   doutput   0     0  1     1     1  2     2
+//   tap       1     2  0     1     2  0     1
+#include "tensor/cuda/conv/implicit_gemm.h"
+
+#include <utility>
+
+#include "tensor/backend/kernels.h"
+#include "tensor/cuda/conv/implicit_gemm_patches.cuh"
+#include "tensor/cuda/runtime/launch.h"
+
+namespace gradus::cuda::implicit_gemm {
+namespace {
+
+/// Fragments of a stage whose rows run along k: a [16, 16] and b [16, 16], n by k.
+template <class T>
+class RowFragments {
+ public:
+  __device__ explicit RowFragments(SharedAddress stages) {
+    const WarpPlace<T> place;
+    const int lane = place.lane;
+    // Of a, lanes 0 to 15 name rows 0 to 15 of the first 8 elements, the others those of the second
+    // 8. Of b, matrices 0 and 1 are the first and second 8 elements of rows 0 to 7.
+    a_ = stages + static_cast<std::uint32_t>((place.row + lane % 16) * row_bytes);
+    b_ = stages +
+         static_cast<std::uint32_t>((T::m + place.column + lane / 16 * 8 + lane % 8) * row_bytes);
+    a_place_ = static_cast<std::uint32_t>((lane / 16 ^ lane % 8) * 16);
+    b_place_ = static_cast<std::uint32_t>((lane / 8 % 2 ^ lane % 8) * 16);
+  }
+  __device__ __forceinline__ void load(std::uint32_t (&a)[T::fragments_m][4],
+                                       std::uint32_t (&b)[T::fragments_n][4], std::uint32_t stage,
+                                       int slice) const {
+    constexpr std::uint32_t fragment = 16 * row_bytes;
+    const std::uint32_t swizzle = static_cast<std::uint32_t>(slice) * slice_k * 2;
+#pragma unroll
+    for (int i = 0; i < T::fragments_m; ++i) {
+      load_matrices(a[i], a_ + stage + i * fragment + (a_place_ ^ swizzle));
+    }
+#pragma unroll
+    for (int i = 0; i < T::fragments_n; ++i) {
+      load_matrices(b[i], b_ + stage + i * fragment + (b_place_ ^ swizzle));
+    }
+  }
+
+ private:
+  SharedAddress a_, b_;
+  std::uint32_t a_place_, b_place_;
+};
+
+/// sums += the products of stages of rows along k.
+template <class T>
+__device__ __forceinline__ void multiply_rows(int steps, PatchCopies<T>& copies,
+                                              SharedAddress stages, Sums<T>& sums) {
+  if constexpr (T::warpgroups) {
+    multiply_by_warpgroups<T, false>(steps, copies, stages, sums);
+  } else {
+    multiply<T>(steps, copies, RowFragments<T>(stages), sums);
+  }
+}
+
+/// (Sums that began with the bias would keep the tensor cores waiting: warpgroups' products must be
+/// all that writes to their registers.)
+template <class T>
+__device__ __forceinline__ void add_bias(Sums<T>& sums, const float* bias, int first_column) {
+  const WarpPlace<T> place;
+#pragma unroll
+  for (int j = 0; j < 2 * T::fragments_n; ++j) {
+    const int column = first_column + place.column + j * 8 + place.lane % 4 * 2;
+    const float b0 = bias[column], b1 = bias[column + 1];
+#pragma unroll
+    for (int i = 0; i < T::fragments_m; ++i) {
+      sums[i][j][0] += b0;
+      sums[i][j][1] += b1;
+      sums[i][j][2] += b0;
+      sums[i][j][3] += b1;
+    }
+  }
+}
+
+/// Rounds the block's sums to bfloat16 and writes row r of them to output + offset(r), unless that
+/// is negative. They go by way of shared memory, as a warp's sums are pieces of 8 columns: there
+/// rows are 16 bytes longer than they need, so that they begin in different banks.
+template <class T, class Offset>
+__device__ __forceinline__ void store_rows(const Sums<T>& sums, BFloat16* output,
+                                           const Offset& offset) {
+  constexpr int parts = T::n / chunk_size, pitch = parts + 1;  // chunks of a row
+  static_assert(T::m * pitch * 16 <= T::shared_bytes);
+  const WarpPlace<T> place;
+  const auto pairs = dynamic_shared<std::uint32_t>(T::m * pitch * 4);
+  const auto row_parts = dynamic_shared<Vector<std::uint32_t, 4>>(T::m * pitch);
+#pragma unroll
+  for (int i = 0; i < T::fragments_m; ++i) {
+#pragma unroll
+    for (int j = 0; j < 2 * T::fragments_n; ++j) {
+      const int row = place.row + i * 16 + place.lane / 4;
+      const int pair = row * pitch * 4 + (place.column + j * 8) / 2 + place.lane % 4;
+      pairs[pair] = round_pair(sums[i][j][0], sums[i][j][1]);
+      pairs[pair + 8 * pitch * 4] = round_pair(sums[i][j][2], sums[i][j][3]);
+    }
+  }
+  __syncthreads();
+#pragma unroll 4
+  for (int i = 0; i < T::m * parts / T::threads; ++i) {
+    const int item = static_cast<int>(threadIdx.x) + i * T::threads;
+    const int row = item / parts, part = item % parts;
+    const std::int64_t at = offset(row);
+    if (at < 0) continue;
+    const Vector<std::uint32_t, 4> values = row_parts[row * pitch + part];
+    store_vector(reinterpret_cast<std::uint32_t*>(output + at + part * chunk_size), values);
+  }
+}
+
+/// What a block of the convolution is: the tile's first row and column, and the phase.
+struct BlockPlace {
+  int row, column, phase;
+};
+template <class T>
+__device__ BlockPlace block_place(const Problem& p) {
+  const auto across = static_cast<unsigned>(p.O / T::n);  // blocks that share the pixels' rows
+  return {static_cast<int>(blockIdx.x / across) * T::m,
+          static_cast<int>(blockIdx.x % across) * T::n,
+          static_cast<int>(gridDim.z - 1 - blockIdx.z)};  // the longest sums first
+}
+
+// output [N, height, width, O] = input [N, H, W, C] convolved with weight [O, kernel, kernel, C],
+// + bias [O] or null. A block makes T::m pixels of T::n channels.
+template <class T>
+__global__ void __launch_bounds__(T::threads, T::blocks)
+    convolution_kernel(const BFloat16* __restrict__ input, const BFloat16* __restrict__ weight,
+                       const float* __restrict__ bias, BFloat16* __restrict__ output,
+                       const Problem p) {
+  const BlockPlace block = block_place<T>(p);
+  const Taps taps{p.kernel, p.kernel, 0, 0, 1};
+  const SharedAddress stages = stages_of_block<T>();
+  PatchCopies<T> copies(p, taps, input, weight, block.row, block.column, stages);
+  Sums<T> sums = {};
+  multiply_rows<T>(p.kernel * p.kernel * p.C / step_k, copies, stages, sums);
+  if (bias) add_bias<T>(sums, bias, block.column);
+  store_rows<T>(sums, output, [&](int row) -> std::int64_t {
+    const int pixel = block.row + row;
+    return pixel < p.pixels ? static_cast<std::int64_t>(pixel) * p.O + block.column : -1;
+  });
+}
+
+// dinput [N, rows, columns, O] of a convolution with stride 2: p gathers from doutput [N, H, W, C]
+// with weight [O, kernel, kernel, C], which are transposed and turned already. Of a phase, rows of
+// the product are pixels (2 i, 2 j) as far as there are any; those without a partner write nothing.
+template <class T>
+__global__ void __launch_bounds__(T::threads, T::blocks)
+    phases_kernel(const BFloat16* __restrict__ doutput, const BFloat16* __restrict__ weight,
+                  BFloat16* __restrict__ dinput, const Problem p, const int rows,
+                  const int columns) {
+  const BlockPlace block = block_place<T>(p);
+  const Taps taps = taps_of_phase(p.kernel, block.phase);
+  const SharedAddress stages = stages_of_block<T>();
+  PatchCopies<T> copies(p, taps, doutput, weight, block.row, block.column, stages);
+  Sums<T> sums = {};
+  multiply_rows<T>(taps.rows * taps.columns * p.C / step_k, copies, stages, sums);
+  store_rows<T>(sums, dinput, [&](int row) -> std::int64_t {
+    const Pixel pixel = pixel_of(p, block.row + row);
+    const int h = 2 * pixel.row + block.phase / 2, w = 2 * pixel.column + block.phase % 2;
+    if (block.row + row >= p.pixels || h >= rows || w >= columns) return -1;
+    return ((static_cast<std::int64_t>(pixel.n) * rows + h) * columns + w) * p.O + block.column;
+  });
+}
+
+constexpr int turn_side = 32, turn_rows = 8;
+
+// turned [C, taps, O] = weight [O, taps, C], the taps in reverse. A block takes 32 x 32 of a tap.
+__global__ void __launch_bounds__(turn_side* turn_rows)
+    turn_weight_kernel(const float* __restrict__ weight, BFloat16* __restrict__ turned, int O,
+                       int C) {
+  __shared__ SharedArray<float, turn_side*(turn_side + 1)> tile;
+  const int taps = static_cast<int>(gridDim.z), tap = static_cast<int>(blockIdx.z);
+  const int o0 = static_cast<int>(blockIdx.y) * turn_side;
+  const int c0 = static_cast<int>(blockIdx.x) * turn_side;
+  const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
+  for (int o = y; o < turn_side; o += turn_rows) {
+    tile[o * (turn_side + 1) + x] =
+        weight[(static_cast<std::int64_t>(o0 + o) * taps + tap) * C + c0 + x];
+  }
+  __syncthreads();
+  for (int c = y; c < turn_side; c += turn_rows) {
+    const float value = tile[x * (turn_side + 1) + c];
+    turned[(static_cast<std::int64_t>(c0 + c) * taps + taps - 1 - tap) * O + o0 + x] =
+        BFloat16(value);
+  }
+}
+
+// --- launchers ----------------------------------------------------------------------------------
+
+// Microseconds of a layer's forward convolution of 512 images on an H200, by tile; * by warpgroups:
+//
+//   kernel/stride  channels     image   128 x 128   128 x 64   * 128 x 64   * 128 x 128   * 128 x
+//   256 3x3/1           64 ->  64      32           -        129          109             - - 3x3/1
+//   128 -> 128      16          95        121           92            76             - 3x3/1 256 ->
+//   256       8          87        115           85            70            60 3x3/1          512
+//   -> 512       4          84        120           84            67            57 3x3/2 64 -> 128
+//   32          56          -            -            54             - 3x3/2          128 -> 256 16
+//   48          -            -            45            36 3x3/2          256 -> 512       8 45 -
+//   -            40            31 1x1/2           64 -> 128      32          23         24 - - -
+//   1x1/2          256 -> 512       8          11         14            -             - -
+//
+// (256 x 128 on one block a multiprocessor: 94 to 108 where 128 x 128 takes 84 to 95; by warpgroups
+// as long as 128 x 128.)
+using MediumTile = Tile<128, 128, 64, 64, 3, 2>;
+using NarrowTile = Tile<128, 64, 64, 32, 3, 3>;
+using WideGroupTile = WarpgroupTile<128, 256, 4, 1>;
+using MediumGroupTile = WarpgroupTile<128, 128, 3, 2>;
+using NarrowGroupTile = WarpgroupTile<128, 64, 4, 2>;
+
+/// Calls function.operator()<T>() with the tile for so many output channels.
+template <class Function>
+void with_tile(int channels, const Function& function) {
+  const auto divides = [&]<class T>(T) { return channels % T::n == 0; };
+  if (uses_warpgroups()) {
+    if (divides(WideGroupTile()) && WideGroupTile::shared_bytes <= most_shared_bytes()) {
+      function.template operator()<WideGroupTile>();
+    } else if (divides(MediumGroupTile())) {
+      function.template operator()<MediumGroupTile>();
+    } else {
+      function.template operator()<NarrowGroupTile>();
+    }
+  } else if (divides(MediumTile())) {
+    function.template operator()<MediumTile>();
+  } else {
+    function.template operator()<NarrowTile>();
+  }
+}
+
+template <class T>
+LaunchShape shape_of(const Problem& p, unsigned phases) {
+  const std::int64_t blocks = divide_up(p.pixels, T::m) * (p.O / T::n);
+  return {dim3(static_cast<unsigned>(blocks), 1, phases), dim3(T::threads), T::shared_bytes};
+}
+
+double weights_of(const Conv2dGeometry& g) {
+  return static_cast<double>(g.O * g.kernel.height * g.kernel.width * g.C);
+}
+double output_pixels(const Conv2dGeometry& g) {
+  return static_cast<double>(g.N * g.out_height * g.out_width);
+}
+/// Pixels of the input that the convolution reads, or whose gradient is not zero.
+double input_pixels(const Conv2dGeometry& g) {
+  return g.kernel == Size2(1) ? output_pixels(g) : static_cast<double>(g.N * g.H * g.W);
+}
+
+/// weight [O, kernel, kernel, C] as the gradient of the input takes it: [C, kernel, kernel, O].
+void turn_weight(const float* weight, BFloat16* turned, const Conv2dGeometry& g) {
+  const auto tiles = [](std::int64_t n) { return static_cast<unsigned>(n / turn_side); };
+  const auto taps = static_cast<unsigned>(g.kernel.height * g.kernel.width);
+  launch("conv weight turned", turn_weight_kernel,
+         {dim3(tiles(g.C), tiles(g.O), taps), dim3(turn_side, turn_rows)},
+         {.bytes = weights_of(g) * (sizeof(float) + sizeof(BFloat16))}, weight, turned,
+         static_cast<int>(g.O), static_cast<int>(g.C));
+}
+
+}  // namespace
+
+void conv2d(const BFloat16* input, const float* weight, const float* bias, BFloat16* output,
+            const Conv2dGeometry& g) {
+  const auto weights = static_cast<std::int64_t>(weights_of(g));
+  const Scratch<BFloat16> converted(weights);
+  cast(weight, converted.data(), weights);
+  const Problem p = problem_of(g);
+  const Work work{.bytes = (input_pixels(g) * static_cast<double>(g.C) + weights_of(g) +
+                            output_pixels(g) * static_cast<double>(g.O)) *
+                           sizeof(BFloat16),
+                  .flops = 2 * output_pixels(g) * weights_of(g),
+                  .unit = Unit::bf16};
+  with_tile(p.O, [&]<class T>() {
+    allow_shared_bytes<convolution_kernel<T>>(T::shared_bytes);
+    launch("conv implicit gemm", convolution_kernel<T>, shape_of<T>(p, 1), work, input,
+           converted.data(), bias, output, p);
+  });
+}
+
+void conv2d_backward_input(const BFloat16* doutput, const float* weight, BFloat16* dinput,
+                           const Conv2dGeometry& g) {
+  const Scratch<BFloat16> turned(static_cast<std::int64_t>(weights_of(g)));
+  turn_weight(weight, turned.data(), g);
+  // A convolution from doutput. With stride 2, a phase has as many pixels as doutput.
+  Conv2dGeometry reverse = g;
+  reverse.H = g.out_height, reverse.W = g.out_width;
+  reverse.C = g.O, reverse.O = g.C;
+  const bool phases = g.stride == Size2(2);
+  reverse.stride = 1;
+  if (phases) reverse.padding = 0;
+  const Problem p = problem_of(reverse);
+  const Work work{.bytes = (static_cast<double>(g.N * g.H * g.W * g.C) + weights_of(g) +
+                            output_pixels(g) * static_cast<double>(g.O)) *
+                           sizeof(BFloat16),
+                  .flops = 2 * output_pixels(g) * weights_of(g),
+                  .unit = Unit::bf16};
+  const char* const name = "conv backward input implicit gemm";
+  with_tile(p.O, [&]<class T>() {
+    if (phases) {
+      allow_shared_bytes<phases_kernel<T>>(T::shared_bytes);
+      launch(name, phases_kernel<T>, shape_of<T>(p, 4), work, doutput, turned.data(), dinput, p,
+             static_cast<int>(g.H), static_cast<int>(g.W));
+    } else {
+      allow_shared_bytes<convolution_kernel<T>>(T::shared_bytes);
+      launch(name, convolution_kernel<T>, shape_of<T>(p, 1), work, doutput, turned.data(),
+             static_cast<const float*>(nullptr), dinput, p);
+    }
+  });
+}
+
+namespace {
+
+/// Whether what this GPU runs of the program was compiled for compute capability 8.0 or newer.
+bool has_code() {
+#if defined(GRADUS_CUDA_EMULATOR)
+  return true;
+#else
+  static const bool has = [] {
+    cudaFuncAttributes attributes{};
+    GRADUS_CUDA_CHECK(cudaFuncGetAttributes(&attributes, convolution_kernel<MediumTile>));
+    return attributes.ptxVersion >= 80;
+  }();
+  return has;
+#endif
+}
+
+#if defined(GRADUS_CUDA_EMULATOR)
+bool warpgroups_allowed = false;  // its stand-ins are slow
+bool has_warpgroups() { return true; }
+#elif defined(GRADUS_CUDA_SM90A)
+bool warpgroups_allowed = true;
+bool has_warpgroups() {
+  static const bool has = [] {
+    int major = 0, minor = 0;
+    GRADUS_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
+    GRADUS_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
+    return major == 9 && minor == 0;
+  }();
+  return has;
+}
+#else
+bool warpgroups_allowed = true;
+bool has_warpgroups() { return false; }  // this program has no code for them
+#endif
+
+}  // namespace
+
+bool uses_warpgroups() { return warpgroups_allowed && has_warpgroups(); }
+bool allow_warpgroups(bool on) { return std::exchange(warpgroups_allowed, on); }
+
+bool suits(const Conv2dGeometry& g) {
+  const std::int64_t side = g.kernel.height, stride = g.stride.height;
+  constexpr std::int64_t most =
+      (std::int64_t{1} << 31) - MediumTile::m;  // tiles end beyond the image
+  return g.kernel == Size2(side) && (side == 1 || side == 3) && g.padding == Size2(side / 2) &&
+         g.stride == Size2(stride) && (stride == 2 || (stride == 1 && side == 3)) &&
+         g.dilation == Size2(1) && g.groups == 1 && g.C % step_k == 0 && g.O % step_k == 0 &&
+         g.N * (g.H + 2) * (g.W + 2) * g.C < most &&
+         g.N * g.out_height * g.out_width * g.O < most && weights_of(g) < most && has_code();
+}
+
+}  // namespace gradus::cuda::implicit_gemm

@@ -1,0 +1,32 @@
+// Convolution as implicit GEMM on the tensor cores, in bfloat16 with sums in float32: the matrix
+// product that a convolution is, without the column matrix in memory. Internal to tensor/cuda.
+#pragma once
+
+#include <gradus/tensor/bfloat16.h>
+#include "tensor/backend/geometry.h"
+
+namespace gradus::cuda::implicit_gemm {
+
+/// Whether the kernels below take a convolution, and pay: kernel 3x3 with padding 1 and stride 1 or
+/// 2, or kernel 1x1 with stride 2 (with stride 1 the input is the column matrix already, and cuBLAS
+/// is faster); one group, no dilation, channels in multiples of 64, indices below 2^31, and a GPU
+/// of compute capability 8.0 or newer.
+bool suits(const Conv2dGeometry& g);
+
+/// Whether products go by Hopper's warpgroups (warpgroup.h): on a GPU of compute capability 9.0
+/// whose code the program holds as sm_90a.
+bool uses_warpgroups();
+/// For tests: whether they may, where they can; returns what was set before. The emulated GPU can
+/// do both, and may not at first.
+bool allow_warpgroups(bool on);
+
+/// As the contract's functions (tensor/backend/kernels.inc). All pointers but bias are aligned to
+/// 16 bytes.
+void conv2d(const BFloat16* input, const float* weight, const float* bias, BFloat16* output,
+            const Conv2dGeometry& g);
+void conv2d_backward_input(const BFloat16* doutput, const float* weight, BFloat16* dinput,
+                           const Conv2dGeometry& g);
+void conv2d_backward_weight(const BFloat16* input, const BFloat16* doutput, float* dweight,
+                            const Conv2dGeometry& g);
+
+}  // namespace gradus::cuda::implicit_gemm

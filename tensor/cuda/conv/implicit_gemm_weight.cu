@@ -1,0 +1,299 @@
+// The gradient of the weights: dweight [O, taps C] = doutput^T columns, where the columns are
+// gathered as they are forward. The sums run over all pixels of the batch and dweight is small, so
+// that the pixels are cut into parts, which different blocks sum; the parts are added in order, and
+// results repeat bit by bit.
+#include <algorithm>
+
+#include "tensor/cuda/conv/implicit_gemm.cuh"
+#include "tensor/cuda/conv/implicit_gemm.h"
+#include "tensor/cuda/runtime/launch.h"
+#include "tensor/cuda/warp.h"
+
+namespace gradus::cuda::implicit_gemm {
+namespace {
+
+constexpr int panel = row_bytes / 2;  // channels of a stage's row
+
+/// Fills stages. k is the pixel here: a step's rows are 64 pixels, and both matrices lie in panels
+/// of 64 pixels x 64 channels, T::m / 64 of doutput and behind them T::n / 64 of columns, each of
+/// one tap.
+template <class T>
+class PixelCopies {
+ public:
+  __device__ PixelCopies(const Problem& p, const BFloat16* input, const BFloat16* doutput,
+                         int first_output, int first_column, int first_pixel, SharedAddress stages)
+      : p_(p), input_(input) {
+    const CopyPlace place;
+    to_ = stages + place.offset();
+    pixel_ = first_pixel + place.row;
+    doutput_ = doutput + first_output + place.chunk * chunk_size;
+    const int panels_of_tap = p.C / panel;
+#pragma unroll
+    for (int j = 0; j < panels_n; ++j) {
+      const int number = first_column / panel + j, tap = number / panels_of_tap;
+      row_[j] = tap / p.kernel;
+      column_[j] = tap % p.kernel;
+      offset_[j] = (row_[j] * p.W + column_[j]) * p.C + number % panels_of_tap * panel +
+                   place.chunk * chunk_size;
+    }
+  }
+
+  __device__ __forceinline__ void start(std::uint32_t stage, int quarter) const {
+#pragma unroll
+    for (int i = 0; i < copies; ++i) {
+      if (i * slices / copies != quarter) continue;
+      const int number = pixel_ + i * T::copied_rows;
+      const bool exists = number < p_.pixels;
+      const Pixel pixel = pixel_of(p_, exists ? number : 0);
+      const int h = pixel.row * p_.stride - p_.padding, w = pixel.column * p_.stride - p_.padding;
+      const int input_at = ((pixel.n * p_.H + h) * p_.W + w) * p_.C;
+      const SharedAddress to = to_ + (stage + i * T::copied_rows * row_bytes);
+#pragma unroll
+      for (int j = 0; j < panels_m; ++j) {
+        copy_async(to + j * panel_bytes, doutput_ + (exists ? number * p_.O + j * panel : 0),
+                   exists);
+      }
+#pragma unroll
+      for (int j = 0; j < panels_n; ++j) {
+        const bool valid = exists && inside(h + row_[j], p_.H) && inside(w + column_[j], p_.W);
+        copy_async(to + (panels_m + j) * panel_bytes, input_ + (valid ? input_at + offset_[j] : 0),
+                   valid);
+      }
+    }
+  }
+  __device__ __forceinline__ void advance() { pixel_ += step_k; }
+
+ private:
+  static constexpr int panels_m = T::m / panel, panels_n = T::n / panel;
+  static constexpr int copies = step_k / T::copied_rows;  // of a panel
+  static constexpr std::uint32_t panel_bytes = step_k * row_bytes;
+
+  const Problem& p_;
+  const BFloat16* input_;
+  const BFloat16* doutput_;
+  SharedAddress to_;
+  int pixel_;  // the thread's first one of the step that is copied next
+  int row_[panels_n], column_[panels_n], offset_[panels_n];  // of the panels' taps
+};
+
+/// Fragments of a stage of panels, whose rows are k: they are transposed while they are loaded.
+template <class T>
+class PanelFragments {
+ public:
+  __device__ explicit PanelFragments(SharedAddress stages) {
+    const WarpPlace<T> place;
+    const int lane = place.lane;
+    // Of a, matrices 0 and 1 are the first and second 8 channels of k 0 to 7; of b, they are the
+    // first 8 channels of k 0 to 7 and 8 to 15.
+    a_ = stages + static_cast<std::uint32_t>((lane / 16 * 8 + lane % 8) * row_bytes);
+    b_ = stages +
+         static_cast<std::uint32_t>(T::m * row_bytes + (lane / 8 % 2 * 8 + lane % 8) * row_bytes);
+    row_ = static_cast<std::uint32_t>(place.row);
+    column_ = static_cast<std::uint32_t>(place.column);
+    a_chunk_ = static_cast<std::uint32_t>(lane / 8 % 2);
+    b_chunk_ = static_cast<std::uint32_t>(lane / 16);
+    swizzle_ = static_cast<std::uint32_t>(lane % 8);
+  }
+  __device__ __forceinline__ void load(std::uint32_t (&a)[T::fragments_m][4],
+                                       std::uint32_t (&b)[T::fragments_n][4], std::uint32_t stage,
+                                       int slice) const {
+    const std::uint32_t at = stage + static_cast<std::uint32_t>(slice) * slice_k * row_bytes;
+#pragma unroll
+    for (int i = 0; i < T::fragments_m; ++i) {
+      load_matrices_transposed(a[i], a_ + (at + place_of(row_ + i * 16, a_chunk_)));
+    }
+#pragma unroll
+    for (int i = 0; i < T::fragments_n; ++i) {
+      load_matrices_transposed(b[i], b_ + (at + place_of(column_ + i * 16, b_chunk_)));
+    }
+  }
+
+ private:
+  /// Where the chunk that lies `further` behind `channel` is in a row of its panel.
+  __device__ std::uint32_t place_of(std::uint32_t channel, std::uint32_t further) const {
+    const std::uint32_t in_panel = channel % panel / chunk_size + further;
+    return channel / panel * (step_k * row_bytes) + (in_panel ^ swizzle_) * 16;
+  }
+
+  SharedAddress a_, b_;
+  std::uint32_t row_, column_, a_chunk_, b_chunk_, swizzle_;
+};
+
+// sums [parts, O, kernel, kernel, C] over the pixels of each part (blockIdx.y): doutput [pixels, O]
+// of a pixel times what each tap reads of input [N, H, W, C] for it. A block makes T::m outputs and
+// T::n columns, each 64 of which belong to one tap.
+template <class T>
+__global__ void __launch_bounds__(T::threads, T::blocks)
+    weight_gradient_kernel(const BFloat16* __restrict__ input, const BFloat16* __restrict__ doutput,
+                           float* __restrict__ sums_of_parts, const Problem p) {
+  const int columns = p.kernel * p.kernel * p.C;
+  const auto across = static_cast<unsigned>(columns / T::n);
+  const int first_output = static_cast<int>(blockIdx.x / across) * T::m;
+  const int first_column = static_cast<int>(blockIdx.x % across) * T::n;
+  const std::int64_t steps = (std::int64_t{p.pixels} + step_k - 1) / step_k;  // of all parts
+  const auto first_step = static_cast<int>(steps * blockIdx.y / gridDim.y);
+  const auto end_step = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
+
+  const SharedAddress stages = stages_of_block<T>();
+  PixelCopies<T> copies(p, input, doutput, first_output, first_column, first_step * step_k, stages);
+  Sums<T> sums = {};
+  if constexpr (T::warpgroups) {
+    multiply_by_warpgroups<T, true>(end_step - first_step, copies, stages, sums);
+  } else {
+    multiply<T>(end_step - first_step, copies, PanelFragments<T>(stages), sums);
+  }
+
+  const WarpPlace<T> place;
+  const std::int64_t first_row = std::int64_t{blockIdx.y} * p.O + first_output + place.row;
+  float* const to = sums_of_parts + (first_row + place.lane / 4) * columns + first_column +
+                    place.column + place.lane % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < T::fragments_m; ++i) {
+#pragma unroll
+    for (int j = 0; j < 2 * T::fragments_n; ++j) {
+      float* const at = to + std::int64_t{i} * 16 * columns + j * 8;
+      const auto& sum = sums[i][j];
+      store_vector(at, Vector<float, 2>{{sum[0], sum[1]}});
+      store_vector(at + std::int64_t{8} * columns, Vector<float, 2>{{sum[2], sum[3]}});
+    }
+  }
+}
+
+constexpr int range_count = 8, sum_size = 4;
+
+// sum [4 vectors] = the sum of parts [parts, 4 vectors] in a fixed order: 8 ranges of parts, each
+// in order, by the warps of a block, and then these. A lane takes 4 neighbouring elements.
+__global__ void __launch_bounds__(warp* range_count)
+    sum_parts_kernel(const float* __restrict__ parts, float* __restrict__ sum, int vectors,
+                     int count) {
+  __shared__ SharedArray<Vector<float, sum_size>, range_count * warp> ranges;
+  const int lane = static_cast<int>(threadIdx.x) % warp;
+  const int range = static_cast<int>(threadIdx.x) / warp;
+  const int vector = static_cast<int>(blockIdx.x) * warp + lane;
+  Vector<float, sum_size> total{};
+  if (vector < vectors) {
+#pragma unroll 8
+    for (int part = count * range / range_count; part < count * (range + 1) / range_count; ++part) {
+      const auto values =
+          load_vector<sum_size>(parts + (std::int64_t{part} * vectors + vector) * sum_size);
+      for (int i = 0; i < sum_size; ++i) total[i] += values[i];
+    }
+  }
+  ranges[static_cast<int>(threadIdx.x)] = total;
+  __syncthreads();
+  if (range != 0 || vector >= vectors) return;
+  for (int other = 1; other < range_count; ++other) {
+    const Vector<float, sum_size> values = ranges[other * warp + lane];
+    for (int i = 0; i < sum_size; ++i) total[i] += values[i];
+  }
+  store_vector(sum + std::int64_t{vector} * sum_size, total);
+}
+
+// --- launchers ----------------------------------------------------------------------------------
+
+// Microseconds of a layer's gradient of the weights from 512 images on an H200, by tile (outputs x
+// columns); * by warpgroups:
+//
+//   kernel/stride  channels     image   128 x 128   64 x 192   128 x 64   * 128 x 192   * 128 x 256
+//   3x3/1           64 ->  64      32           -        135          -             -             -
+//   3x3/1          128 -> 128      16         120        133          -            80             -
+//   3x3/1          256 -> 256       8         124        146          -            84            78
+//   3x3/1          512 -> 512       4         155        155          -           103           103
+//   3x3/2           64 -> 128      32           -         72          -            50             -
+//   3x3/2          128 -> 256      16          68         72          -            48             -
+//   3x3/2          256 -> 512       8          79         86          -            59            54
+//   1x1/2           64 -> 128      32           -          -         24             -             -
+//   1x1/2          128 -> 256      16          21          -         18             -             -
+//   1x1/2          256 -> 512       8          20          -         18             -             -
+//
+// 64 x 64 is for what the others do not divide. (128 x 128 by warpgroups: 97 to 128 where 128 x 192
+// takes 80 to 103.)
+using SquareTile = Tile<128, 128, 64, 64, 3, 2>;
+using ThreeTapsTile = Tile<64, 192, 64, 48, 3, 2>;
+using TallTile = Tile<128, 64, 64, 32, 4, 2>;
+using SmallTile = Tile<64, 64, 32, 32, 4, 2>;
+using WideGroupTile = WarpgroupTile<128, 256, 4, 1>;
+using MediumGroupTile = WarpgroupTile<128, 192, 4, 1>;
+
+/// Calls function.operator()<T>() with the tile for a convolution.
+template <class Function>
+void with_tile(const Problem& p, const Function& function) {
+  const auto divides = [&]<class T>(T) {
+    return p.O % T::m == 0 && p.kernel * p.kernel * p.C % T::n == 0;
+  };
+  const bool warpgroups = uses_warpgroups() && p.kernel == 3;
+  if (warpgroups && divides(WideGroupTile()) &&
+      WideGroupTile::shared_bytes <= most_shared_bytes()) {
+    function.template operator()<WideGroupTile>();
+  } else if (warpgroups && divides(MediumGroupTile())) {
+    function.template operator()<MediumGroupTile>();
+  } else if (p.kernel == 3 && divides(SquareTile())) {
+    function.template operator()<SquareTile>();
+  } else if (p.kernel == 3) {
+    function.template operator()<ThreeTapsTile>();
+  } else if (divides(TallTile())) {
+    function.template operator()<TallTile>();
+  } else {
+    function.template operator()<SmallTile>();
+  }
+}
+
+/// Into how many parts the pixels are cut: for the time of products and sums together, on a GPU
+/// that runs `at_once` blocks at a time. The products take whole rounds of blocks; each part's sums
+/// are written and read.
+int parts_for(std::int64_t tiles, std::int64_t at_once, std::int64_t steps, double flops,
+              double weights) {
+  constexpr double flop_rate = 400e12, byte_rate = 2.5e12;  // of an H200, about; ratios matter
+  constexpr std::int64_t most_parts = 512;
+  constexpr double most_bytes = 64 << 20;  // of all parts
+  const auto fit = static_cast<std::int64_t>(most_bytes / (weights * sizeof(float)));
+  const std::int64_t most = std::max<std::int64_t>(1, std::min({steps, most_parts, fit}));
+  int best = 1;
+  double least = 0;
+  for (std::int64_t parts = 1; parts <= most; ++parts) {
+    const auto rounds = static_cast<double>(divide_up(tiles * parts, at_once) * at_once);
+    const double products = flops / flop_rate * rounds / static_cast<double>(tiles * parts);
+    const double sums = parts > 1 ? 2 * static_cast<double>(parts) * weights * sizeof(float) : 0;
+    const double seconds = products + sums / byte_rate;
+    if (parts > 1 && seconds >= least * 0.999) continue;  // fewer parts where it hardly matters
+    least = seconds;
+    best = static_cast<int>(parts);
+  }
+  return best;
+}
+
+}  // namespace
+
+void conv2d_backward_weight(const BFloat16* input, const BFloat16* doutput, float* dweight,
+                            const Conv2dGeometry& g) {
+  const Problem p = problem_of(g);
+  const std::int64_t columns = g.kernel.height * g.kernel.width * g.C, weights = g.O * columns;
+  const auto pixels = static_cast<double>(p.pixels);
+  const double read = g.kernel == Size2(1) ? pixels : static_cast<double>(g.N * g.H * g.W);
+  const double flops = 2 * pixels * static_cast<double>(weights);
+  with_tile(p, [&]<class T>() {
+    const std::int64_t tiles = g.O / T::m * (columns / T::n);
+    const int parts = parts_for(tiles, std::int64_t{T::blocks} * multiprocessor_count(),
+                                divide_up(p.pixels, step_k), flops, static_cast<double>(weights));
+    const auto part_bytes = static_cast<double>(parts * weights) * sizeof(float);
+    Work work{.bytes = (read * static_cast<double>(g.C) + pixels * static_cast<double>(g.O)) *
+                       sizeof(BFloat16),
+              .flops = flops,
+              .unit = Unit::bf16};
+    (parts > 1 ? work.cached_bytes : work.bytes) += part_bytes;
+    const Scratch<float> sums(parts > 1 ? parts * weights : 0);
+    allow_shared_bytes<weight_gradient_kernel<T>>(T::shared_bytes);
+    launch("conv backward weight implicit gemm", weight_gradient_kernel<T>,
+           {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(parts)), dim3(T::threads),
+            T::shared_bytes},
+           work, input, doutput, parts > 1 ? sums.data() : dweight, p);
+    if (parts == 1) return;
+    const std::int64_t vectors = weights / sum_size;
+    launch("conv weight parts", sum_parts_kernel,
+           {dim3(static_cast<unsigned>(divide_up(vectors, warp))), dim3(warp * range_count)},
+           {.bytes = static_cast<double>(weights) * sizeof(float), .cached_bytes = part_bytes},
+           sums.data(), dweight, static_cast<int>(vectors), parts);
+  });
+}
+
+}  // namespace gradus::cuda::implicit_gemm

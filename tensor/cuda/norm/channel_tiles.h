@@ -1,0 +1,131 @@
+// Matrices [rows, C] of channels, as batch norm reads them. A block takes a tile of neighbouring
+// channels and a chunk of rows; a thread takes `width` neighbouring channels (16 bytes where C and
+// the addresses allow) and every blockDim.y-th row of the chunk. Sums over rows go in three fixed
+// steps, so that they do not vary: each thread its rows, each block its threads, then a second
+// kernel all blocks.
+#pragma once
+
+#include <algorithm>
+
+#include "tensor/cuda/runtime/launch.h"
+#include "tensor/cuda/shared_array.h"
+
+namespace gradus::cuda {
+
+inline constexpr int channel_block = 256;  // threads
+inline constexpr int finish_channels = 8;  // of a block of a finishing kernel: 32 bytes of float
+
+/// What a thread works on: channels [channel, channel + width) of rows begin, begin + step, ...
+struct Share {
+  std::int64_t channel, begin, end, step;
+};
+
+template <int width>
+__device__ Share share_of_thread(std::int64_t rows, std::int64_t rows_per_chunk) {
+  const std::int64_t chunk = blockIdx.y * rows_per_chunk, chunk_end = chunk + rows_per_chunk;
+  return {(std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * width, chunk + threadIdx.y,
+          chunk_end < rows ? chunk_end : rows, blockDim.y};
+}
+
+/// p[0, width) by loads of up to 16 bytes.
+template <int width, class A>
+__device__ void load_channels(const A* p, A (&to)[width]) {
+  constexpr int part = width < vector_size<A> ? width : vector_size<A>;
+  for (int i = 0; i < width; i += part) {
+    const Vector<A, part> values = load_vector<part>(p + i);
+    for (int j = 0; j < part; ++j) to[i + j] = values[j];
+  }
+}
+
+/// Merges the states of all threads with one threadIdx.x into the one with threadIdx.y = 0.
+/// blockDim.y is a power of two.
+template <int width, class State>
+__device__ void merge_in_block(State (&state)[width]) {
+  __shared__ SharedArray<State, channel_block * width> shared;
+  const int thread = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
+  const int y = static_cast<int>(threadIdx.y);
+  for (int half = static_cast<int>(blockDim.y) / 2; half > 0; half /= 2) {
+    if (y >= half && y < 2 * half) {
+      for (int i = 0; i < width; ++i) shared[i * channel_block + thread] = state[i];
+    }
+    __syncthreads();
+    if (y >= half) continue;
+    for (int i = 0; i < width; ++i) {
+      const int partner = thread + half * static_cast<int>(blockDim.x);
+      const State other = shared[i * channel_block + partner];
+      state[i] = merge(state[i], other);
+    }
+  }
+}
+
+/// The block's states, one a channel, to partial [chunks, C]; State has merge(State, State).
+template <int width, class State>
+__device__ void store_partial(State (&state)[width], std::int64_t channel, std::int64_t C,
+                              State* partial) {
+  merge_in_block(state);
+  if (threadIdx.y != 0 || channel >= C) return;
+  for (int i = 0; i < width; ++i) partial[blockIdx.y * C + channel + i] = state[i];
+}
+
+/// The state of all chunks of a channel, valid where threadIdx.y = 0.
+template <class State>
+__device__ State merge_chunks(const State* partial, std::int64_t channel, std::int64_t chunks,
+                              std::int64_t C) {
+  State state[1] = {};
+  if (channel < C) {
+#pragma unroll 4
+    for (std::int64_t chunk = threadIdx.y; chunk < chunks; chunk += blockDim.y) {
+      state[0] = merge(state[0], partial[chunk * C + channel]);
+    }
+  }
+  merge_in_block(state);
+  return state[0];
+}
+
+// --- launches --------------------------------------------------------------------------------
+
+/// How blocks share [rows, C]: see share_of_thread.
+struct Tiling {
+  LaunchShape shape;
+  std::int64_t rows_per_chunk;
+  std::int64_t chunks() const { return shape.grid.y; }
+};
+
+/// Up to 32 vectors of channels side by side, and as many chunks of rows as fill the device
+/// `blocks_each` times, but no fewer than 8 rows a thread.
+inline Tiling tile(std::int64_t rows, std::int64_t C, int width, int blocks_each) {
+  const std::int64_t vectors = divide_up(C, width);
+  int across = 1;
+  while (across < 32 && across < vectors) across *= 2;
+  const int down = channel_block / across;
+  const std::int64_t tiles = divide_up(vectors, across);
+  const std::int64_t wanted =
+      std::max<std::int64_t>(1, std::int64_t{blocks_each} * multiprocessor_count() / tiles);
+  const std::int64_t chunks = std::clamp<std::int64_t>(divide_up(rows, 8 * down), 1, wanted);
+  const std::int64_t rows_per_chunk =
+      std::max<std::int64_t>(down, divide_up(divide_up(rows, chunks), down) * down);
+  return {{dim3(static_cast<unsigned>(tiles),
+                static_cast<unsigned>(std::max<std::int64_t>(1, divide_up(rows, rows_per_chunk)))),
+           dim3(static_cast<unsigned>(across), static_cast<unsigned>(down))},
+          rows_per_chunk};
+}
+
+/// A thread a channel and 32 that share its chunks.
+inline LaunchShape finish_shape(std::int64_t C) {
+  return {dim3(static_cast<unsigned>(divide_up(C, finish_channels))),
+          dim3(finish_channels, channel_block / finish_channels)};
+}
+
+/// Calls function.operator()<width>() with a vector's width where C and the arrays (or nulls) can
+/// be read in vectors, else with 1.
+template <class T, class Function, class... Pointers>
+void with_width(std::int64_t C, const Function& function, const Pointers*... arrays) {
+  const bool aligned = ((reinterpret_cast<std::uintptr_t>(arrays) % 16 == 0) && ...);
+  if (aligned && C % vector_size<T> == 0) {
+    function.template operator()<vector_size<T>>();
+  } else {
+    function.template operator()<1>();
+  }
+}
+
+}  // namespace gradus::cuda

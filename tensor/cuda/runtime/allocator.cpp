@@ -1,0 +1,152 @@
+// Device memory: the driver's stream-ordered pool, and pools of captured graphs.
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include <gradus/tensor/check.h>
+#include "tensor/cuda/runtime/graph_pool.h"
+#include "tensor/cuda/runtime/runtime.h"
+
+namespace gradus::cuda {
+namespace {
+
+std::mutex mutex;  // guards all below
+MemoryCounts counts;
+std::shared_ptr<GraphPool> capturing_pool;
+std::map<void*, std::shared_ptr<GraphPool>> graph_blocks;  // handed out by graphs' pools
+std::vector<void*> freed_while_capturing;
+std::atomic<std::size_t> graph_pool_bytes =
+    0;  // taken from the driver; a pool may end without the mutex
+
+cudaMemPool_t default_pool() {
+  cudaMemPool_t pool = nullptr;
+  GRADUS_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, 0));
+  return pool;
+}
+
+[[noreturn]] void fail_out_of_memory(std::size_t bytes) {
+  std::size_t free = 0, total = 0;
+  cudaMemGetInfo(&free, &total);
+  constexpr double mib = 0x1p20;
+  fail("cuda",
+       "out of GPU memory: {:.1f} MiB asked for, {:.1f} MiB of {:.1f} MiB free, {:.1f} MiB in use "
+       "by tensors; a smaller --batch-size, or --bf16, needs less",
+       static_cast<double>(bytes) / mib, static_cast<double>(free) / mib,
+       static_cast<double>(total) / mib, static_cast<double>(counts.in_use) / mib);
+}
+
+void* allocate_from_driver(std::size_t bytes) {
+  void* memory = nullptr;
+  cudaError_t status = cudaMallocAsync(&memory, bytes, stream());
+  if (status == cudaErrorMemoryAllocation) {  // let go of what is cached, and try again
+    cudaGetLastError();
+    GRADUS_CUDA_CHECK(cudaStreamSynchronize(stream()));
+    GRADUS_CUDA_CHECK(cudaMemPoolTrimTo(default_pool(), 0));
+    status = cudaMallocAsync(&memory, bytes, stream());
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      fail_out_of_memory(bytes);
+    }
+  }
+  GRADUS_CUDA_CHECK(status);
+  return memory;
+}
+
+}  // namespace
+
+void* GraphPool::allocate(std::size_t bytes) {
+  if (auto& blocks = free_[bytes]; !blocks.empty()) {
+    void* block = blocks.back();
+    blocks.pop_back();
+    return block;
+  }
+  void* block = nullptr;
+  cudaError_t status = cudaMalloc(&block, bytes);  // not ordered on the captured stream
+  if (status == cudaErrorMemoryAllocation) {       // let go of what is cached, and try again
+    cudaGetLastError();
+    GRADUS_CUDA_CHECK(cudaMemPoolTrimTo(default_pool(), 0));
+    status = cudaMalloc(&block, bytes);
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      fail_out_of_memory(bytes);
+    }
+  }
+  GRADUS_CUDA_CHECK(status);
+  blocks_.push_back(block);
+  graph_pool_bytes += bytes;
+  bytes_ += bytes;
+  return block;
+}
+
+GraphPool::~GraphPool() {
+  graph_pool_bytes -= bytes_;
+  for (void* block : blocks_) cudaFree(block);
+}
+
+void begin_graph_memory(std::shared_ptr<GraphPool> pool) {
+  const std::lock_guard lock(mutex);
+  capturing_pool = std::move(pool);
+}
+
+void end_graph_memory() {
+  const std::lock_guard lock(mutex);
+  capturing_pool.reset();
+  for (void* memory : freed_while_capturing) cudaFreeAsync(memory, stream());
+  freed_while_capturing.clear();
+}
+
+void* allocate(std::size_t bytes) {
+  if (bytes == 0) return nullptr;
+  const std::lock_guard lock(mutex);
+  void* memory = nullptr;
+  if (capturing_pool) {
+    memory = capturing_pool->allocate(bytes);
+    graph_blocks.emplace(memory, capturing_pool);
+  } else {
+    memory = allocate_from_driver(bytes);
+  }
+  counts.in_use += bytes;
+  counts.peak_in_use = std::max(counts.peak_in_use, counts.in_use);
+  return memory;
+}
+
+void deallocate(void* memory, std::size_t bytes) noexcept {
+  if (!memory) return;
+  std::shared_ptr<GraphPool> last_owner;  // a pool may end here, after the lock
+  const std::lock_guard lock(mutex);
+  counts.in_use -= bytes;
+  if (const auto block = graph_blocks.find(memory); block != graph_blocks.end()) {
+    block->second->deallocate(memory, bytes);
+    last_owner = std::move(block->second);
+    graph_blocks.erase(block);
+  } else if (capturing_pool) {
+    freed_while_capturing.push_back(memory);  // from before: its release is no part of the graph
+  } else {
+    cudaFreeAsync(memory, stream());
+  }
+}
+
+MemoryCounts memory_counts() {
+  const std::lock_guard lock(mutex);
+  MemoryCounts result = counts;
+  std::uint64_t reserved = 0;
+  GRADUS_CUDA_CHECK(
+      cudaMemPoolGetAttribute(default_pool(), cudaMemPoolAttrReservedMemCurrent, &reserved));
+  result.reserved = static_cast<std::size_t>(reserved) + graph_pool_bytes;
+  return result;
+}
+
+void reset_peak_memory() {
+  const std::lock_guard lock(mutex);
+  counts.peak_in_use = counts.in_use;
+}
+
+void release_cached_memory() {
+  synchronize();
+  GRADUS_CUDA_CHECK(cudaMemPoolTrimTo(default_pool(), 0));
+}
+
+}  // namespace gradus::cuda
