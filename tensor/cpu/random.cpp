@@ -14,7 +14,7 @@ namespace {
 template <class Write>
 void for_each_block(std::uint64_t seed, std::uint64_t stream, std::uint64_t position,
                     std::int64_t n, const Write& write) {
-  parallel_blocks((n + 1) / 2, elementwise_grain / 16, [=](auto begin, auto end) {
+  parallel_blocks(divide_up(n, 2), elementwise_grain / 16, [=](auto begin, auto end) {
     for (auto k = begin; k < end; ++k) {
       const PhiloxBlock b = philox(seed, position + static_cast<std::uint64_t>(k), stream);
       write(2 * k, uniform_double(b.word[0], b.word[1]), uniform_double(b.word[2], b.word[3]));

@@ -57,7 +57,7 @@ struct DropoutPair {
 // y [n]; a thread draws the two elements of a block.
 template <class T, class Draw>
 __global__ void draw_kernel(Draw draw, PhiloxStream random, T* y, std::int64_t n) {
-  const std::int64_t blocks = (n + 1) / 2;
+  const std::int64_t blocks = divide_up(n, 2);
   for (auto k = first_index<std::int64_t>(); k < blocks; k += index_stride<std::int64_t>()) {
     const uint4 word = random.block(k);
     const Pair pair = draw(uniform_double(word.x, word.y), uniform_double(word.z, word.w));
