@@ -52,13 +52,14 @@ __global__ void logdet_kernel(const T* x, double* u, double* columns, T* y, T* i
                               std::int64_t n) {
   const std::int64_t offset = static_cast<std::int64_t>(blockIdx.x) * n * n;
   const double log_determinant = factorise(x + offset, u + offset, n);
+  const bool definite =
+      log_determinant == log_determinant;  // otherwise NaN, like all of the inverse
   if (threadIdx.x == 0) y[blockIdx.x] = static_cast<T>(log_determinant);
   for (std::int64_t c = threadIdx.x; c < n; c += blockDim.x) {
     solve_column(u + offset, columns + offset, n, c);
     for (std::int64_t i = 0; i < n; ++i) {
       const double element = columns[offset + i * n + c];
-      inverse[offset + i * n + c] =
-          static_cast<T>(isnan(log_determinant) ? log_determinant : element);
+      inverse[offset + i * n + c] = static_cast<T>(definite ? element : log_determinant);
     }
   }
 }
