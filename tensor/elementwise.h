@@ -1,8 +1,9 @@
 // Per-element functions with their derivatives, written once for every back end.
 //
 // A unary function has `forward(x)`, and `backward(dy, saved)` = dy * f'(x), where `saved` is x or
-// y = f(x) as `saves` says. To add one: write it here, add it to GRADUS_UNARY_FUNCTIONS below, and
-// declare it in tensor/ops.h and autograd/ops.h.
+// y = f(x) as `saves` says. What it demands of its parameters, its constructor checks (defined in
+// tensor/ops/elementwise.cpp: nvcc, which reads this, has no fmt). To add one: write it here, add
+// it to GRADUS_UNARY_FUNCTIONS below, and declare it in tensor/ops.h and autograd/ops.h.
 #pragma once
 
 #include <cmath>
@@ -123,6 +124,8 @@ struct Abs {
 struct Clamp {
   static constexpr Saves saves = Saves::input;
   double low, high;
+  /// Throws Error unless low <= high.
+  Clamp(double low_, double high_);
   template <class T>
   GRADUS_HOST_DEVICE T forward(T x) const {
     return x < static_cast<T>(low) ? static_cast<T>(low)

@@ -44,6 +44,10 @@ Tensor comparison(std::string_view op, Function function, const Tensor& a, const
 
 }  // namespace
 
+Clamp::Clamp(double low_, double high_) : low(low_), high(high_) {
+  check(low <= high, "clamp", "low must not exceed high; got {} and {}", low, high);
+}
+
 template <class Function>
 Tensor unary_forward(std::string_view op, Function function, const Tensor& x) {
   check_floating(op, "x", x);
@@ -107,7 +111,6 @@ Tensor square(const Tensor& x) { return unary_forward("square", Square{}, x); }
 Tensor pow(const Tensor& x, double exponent) { return unary_forward("pow", Pow{exponent}, x); }
 Tensor abs(const Tensor& x) { return unary_forward("abs", Abs{}, x); }
 Tensor clamp(const Tensor& x, double low, double high) {
-  check(low <= high, "clamp", "low must not exceed high; got {} and {}", low, high);
   return unary_forward("clamp", Clamp{low, high}, x);
 }
 Tensor relu(const Tensor& x) { return unary_forward("relu", Relu{}, x); }

@@ -230,7 +230,9 @@ TEST_CASE("layers say which input they expect") {
   CHECK_THROWS_AS(Linear({.in_features = 0, .out_features = 3}, generator), Error);
   CHECK_THROWS_AS(Conv2d({.in_channels = 3, .out_channels = 4, .groups = 2}, generator), Error);
   CHECK_THROWS_AS(BatchNorm({.channels = 0}), Error);
-  CHECK_THROWS_AS(Dropout({.p = 1}, generator), Error);
+  CHECK_THROWS_WITH_AS(Dropout({.p = 1}, generator)(Variable(zeros({2}))),
+                       "[dropout] the probability must be in [0, 1); got 1", Error);
+  CHECK_THROWS_AS(Dropout({.p = -0.5}, generator)(Variable(zeros({2}))), Error);
 }
 
 TEST_CASE("dropout: off in evaluation, scaled in training, resumable") {
@@ -295,15 +297,17 @@ TEST_CASE(
 }
 
 TEST_CASE("batch norm's options must make sense") {
-  const auto make = [](double eps, double momentum) {
-    BatchNorm({.channels = 3, .eps = eps, .momentum = momentum});
+  const auto train = [](double eps, double momentum) {
+    BatchNorm layer({.channels = 3, .eps = eps, .momentum = momentum});
+    layer(Variable(ones({2, 3})));
   };
   const double nan = std::nan(""), infinity = HUGE_VAL;
   for (const double bad : {-1.0, 1.5, nan, infinity}) {
-    CHECK_THROWS_WITH_AS(make(1e-5, bad),
-                         doctest::Contains("[batch_norm] momentum must be in [0, 1]"), Error);
+    CHECK_THROWS_WITH_AS(train(1e-5, bad), doctest::Contains("momentum must be in [0, 1]"), Error);
   }
-  for (const double bad : {-1.0, nan, infinity}) CHECK_THROWS_AS(make(bad, 0.1), Error);
-  CHECK_NOTHROW(make(0, 0));
-  CHECK_NOTHROW(make(1e-5, 1));
+  for (const double bad : {-1.0, nan, infinity}) {
+    CHECK_THROWS_WITH_AS(train(bad, 0.1), doctest::Contains("[batch_norm] eps must"), Error);
+  }
+  CHECK_NOTHROW(train(0, 0));
+  CHECK_NOTHROW(train(1e-5, 1));
 }

@@ -241,10 +241,11 @@ TEST_CASE("cross entropy: values and gradients") {
 
 TEST_CASE("cross entropy refuses bad labels") {
   const Variable logits(zeros({2, 3}, device_options()));
-  CHECK_THROWS_WITH_AS(cross_entropy(logits, zeros({3}, {DType::int64})),
-                       "[cross_entropy] logits must be [N, classes] and labels [N]; got [2, 3] and "
-                       "[3]",
-                       Error);
+  CHECK_THROWS_WITH_AS(
+      cross_entropy(logits, zeros({3}, {DType::int64})),
+      "[softmax_cross_entropy] logits must be [N, classes] and labels [N]; got [2, 3] and "
+      "[3]",
+      Error);
   CHECK_THROWS_AS(cross_entropy(logits, zeros({2})), Error);
   CHECK_THROWS_AS(cross_entropy(logits, from_vector<std::int64_t>({0, 3}, {2})), Error);
   CHECK_THROWS_AS(cross_entropy(logits, from_vector<std::int64_t>({0, -1}, {2})), Error);

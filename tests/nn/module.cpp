@@ -84,12 +84,12 @@ TEST_CASE("an error carries the path of the module that raised it") {
   Net net(generator);
   const Variable wrong(zeros({2, 5}));
   CHECK_THROWS_WITH_AS(net(wrong),
-                       "body.0: [linear] the input's last axis must hold in_features = 3 values; "
-                       "got input [2, 5]",
+                       "body.0: [linear] x's last axis must match weight's input features; got x "
+                       "[2, 5], weight [4, 3]",
                        Error);
   CHECK_THROWS_WITH_AS(net.head(wrong),
-                       "head: [linear] the input's last axis must hold in_features = 4 values; got "
-                       "input [2, 5]",
+                       "head: [linear] x's last axis must match weight's input features; got x [2, "
+                       "5], weight [2, 4]",
                        Error);
   // The path of running modules is unwound: the next error starts afresh.
   CHECK_THROWS_WITH_AS(net.body(wrong), doctest::Contains("body.0: [linear]"), Error);
