@@ -193,10 +193,11 @@ struct Gelu {
   }
 };
 
+// clang-format off
 #define GRADUS_UNARY_FUNCTIONS(X) \
-  X(Affine)                       \
-  X(DivideBy)                     \
-  X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) X(Sigmoid) X(Tanh) X(Gelu)
+  X(Affine) X(DivideBy) X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) \
+  X(Sigmoid) X(Tanh) X(Gelu)
+// clang-format on
 
 // Binary functions: y = f(a, b). Their gradients are composed of other ops (autograd/ops).
 #define GRADUS_DEFINE_BINARY(Name, expression)           \
