@@ -150,6 +150,22 @@ struct Relu {
   }
 };
 
+/// y = x > 0 ? x : slope x; the derivative at 0 is the slope, NaN stays NaN.
+struct LeakyRelu {
+  static constexpr Saves saves = Saves::input;
+  double slope;
+  /// Throws Error unless the slope is finite.
+  explicit LeakyRelu(double slope_);
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return x > 0 ? x : static_cast<T>(slope) * x;
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T x) const {
+    return x > 0 ? dy : static_cast<T>(slope) * dy;
+  }
+};
+
 /// y = 1 / (1 + exp(-x))
 struct Sigmoid {
   static constexpr Saves saves = Saves::output;
@@ -196,7 +212,7 @@ struct Gelu {
 // clang-format off
 #define GRADUS_UNARY_FUNCTIONS(X) \
   X(Affine) X(DivideBy) X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) \
-  X(Sigmoid) X(Tanh) X(Gelu)
+  X(LeakyRelu) X(Sigmoid) X(Tanh) X(Gelu)
 // clang-format on
 
 // Binary functions: y = f(a, b). Their gradients are composed of other ops (autograd/ops).

@@ -48,6 +48,9 @@ Variable clamp(const Variable& x, double low, double high) {
   return unary("clamp", Clamp{low, high}, x);
 }
 Variable relu(const Variable& x) { return unary("relu", Relu{}, x); }
+Variable leaky_relu(const Variable& x, double slope) {
+  return unary("leaky_relu", LeakyRelu{slope}, x);
+}
 Variable sigmoid(const Variable& x) { return unary("sigmoid", Sigmoid{}, x); }
 Variable tanh(const Variable& x) { return unary("tanh", Tanh{}, x); }
 Variable gelu(const Variable& x) { return unary("gelu", Gelu{}, x); }

@@ -1,4 +1,5 @@
 #include <array>
+#include <cmath>
 
 #include <gradus/tensor/ops.h>
 #include <gradus/tensor/unary.h>
@@ -46,6 +47,10 @@ Tensor comparison(std::string_view op, Function function, const Tensor& a, const
 
 Clamp::Clamp(double low_, double high_) : low(low_), high(high_) {
   check(low <= high, "clamp", "low must not exceed high; got {} and {}", low, high);
+}
+
+LeakyRelu::LeakyRelu(double slope_) : slope(slope_) {
+  check(std::isfinite(slope), "leaky_relu", "slope must be finite; got {}", slope);
 }
 
 template <class Function>
@@ -114,6 +119,9 @@ Tensor clamp(const Tensor& x, double low, double high) {
   return unary_forward("clamp", Clamp{low, high}, x);
 }
 Tensor relu(const Tensor& x) { return unary_forward("relu", Relu{}, x); }
+Tensor leaky_relu(const Tensor& x, double slope) {
+  return unary_forward("leaky_relu", LeakyRelu{slope}, x);
+}
 Tensor sigmoid(const Tensor& x) { return unary_forward("sigmoid", Sigmoid{}, x); }
 Tensor tanh(const Tensor& x) { return unary_forward("tanh", Tanh{}, x); }
 Tensor gelu(const Tensor& x) { return unary_forward("gelu", Gelu{}, x); }

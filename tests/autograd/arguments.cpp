@@ -55,6 +55,7 @@ TEST_CASE("bad arguments: elementwise") {
   refuses("[clamp] low must not exceed high; got 1 and 0", {x}, CALL(clamp(in[0], 1, 0)));
   refuses("[clamp] low must not exceed high; got nan", {x}, CALL(clamp(in[0], std::nan(""), 0)));
   refuses("[relu] x is undefined", {{}}, CALL(relu(in[0])));
+  refuses("[leaky_relu] slope must be finite; got inf", {x}, CALL(leaky_relu(in[0], HUGE_VAL)));
   refuses("[sigmoid] x is undefined", {{}}, CALL(sigmoid(in[0])));
   refuses("[tanh] x is undefined", {{}}, CALL(tanh(in[0])));
   refuses("[gelu] x is undefined", {{}}, CALL(gelu(in[0])));

@@ -48,6 +48,7 @@ def elementwise_cases():
         "abs": (away, torch.abs),
         "clamp": (lambda s: ranks(s, 0.03125), lambda x: x.clamp(-1, 0.5)),
         "relu": (away, torch.relu),
+        "leaky_relu": (away, lambda x: F.leaky_relu(x, 0.2)),
         "sigmoid": (lambda s: U(s, -6, 6), torch.sigmoid),
         "tanh": (lambda s: U(s, -3, 3), torch.tanh),
         "gelu": (lambda s: U(s, -4, 4), F.gelu),

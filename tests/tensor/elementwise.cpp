@@ -46,6 +46,8 @@ const std::vector<UnaryCase>& unary_cases() {
       {"clamp", [](auto& x) { return clamp(x, -1, 0.5); },
        [](double x) { return std::min(std::max(x, -1.0), 0.5); }},
       {"relu", [](auto& x) { return relu(x); }, [](double x) { return std::max(x, 0.0); }},
+      {"leaky_relu", [](auto& x) { return leaky_relu(x); },
+       [](double x) { return std::max(x, 0.01 * x); }},
       {"sigmoid", [](auto& x) { return sigmoid(x); },
        [](double x) { return 1 / (1 + std::exp(-x)); }},
       {"tanh", [](auto& x) { return gradus::tanh(x); }, [](double x) { return std::tanh(x); }},
@@ -118,6 +120,9 @@ TEST_CASE("unary functions at special values") {
   CHECK(std::isnan(values(relu(x))[0]));
   CHECK(values(relu(x))[1] == inf32);
   CHECK(values(relu(x))[2] == 0);
+  CHECK(std::isnan(values(leaky_relu(x, 0))[0]));
+  CHECK(values(leaky_relu(x, 0.5))[1] == inf32);
+  CHECK(values(leaky_relu(x, 0.5))[2] == -inf32);
   CHECK(std::isnan(values(clamp(x, -1, 1))[0]));
   CHECK(values(clamp(x, -1, 1))[1] == 1);
   CHECK(values(clamp(x, -1, 1))[2] == -1);

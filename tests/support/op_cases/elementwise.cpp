@@ -35,6 +35,7 @@ void add_unary(OpCases& cases) {
       {"abs", input_away_from_zero, [](const Variable& x) { return abs(x); }},
       {"clamp", distinct_from(0.03125), [](const Variable& x) { return clamp(x, -1, 0.5); }},
       {"relu", input_away_from_zero, [](const Variable& x) { return relu(x); }},
+      {"leaky_relu", input_away_from_zero, [](const Variable& x) { return leaky_relu(x, 0.2); }},
       {"sigmoid", uniform_on(-6, 6), [](const Variable& x) { return sigmoid(x); }},
       {"tanh", uniform_on(-3, 3), [](const Variable& x) { return tanh(x); }},
       {"gelu", uniform_on(-4, 4), [](const Variable& x) { return gelu(x); }},
