@@ -7,7 +7,7 @@
 
 namespace gradus::nn {
 
-BatchNorm::BatchNorm(const BatchNormOptions& options) : options_(options) {
+BatchNorm::BatchNorm(const Options& options) : options_(options) {
   const std::int64_t channels = options.channels;
   check(channels > 0, "batch_norm", "channels must be positive; got {}", channels);
   check(std::isfinite(options.eps) && options.eps >= 0, "batch_norm",
@@ -56,7 +56,7 @@ WithStatistics BatchNorm::relu_conv(const WithStatistics& x, Conv2d& conv) {
 
 Variable BatchNorm::normalise(const WithStatistics& x, bool relu, const Variable& residual) {
   const std::int64_t rows = checked_rows(x.value);
-  const gradus::BatchNormOptions op_options{.eps = options_.eps, .relu = relu};
+  const BatchNormOptions op_options{.eps = options_.eps, .relu = relu};
   if (!training()) {
     return batch_norm_eval(x.value, {running_mean, running_var}, gamma(), beta(), op_options,
                            residual);

@@ -7,13 +7,6 @@
 
 namespace gradus::nn {
 
-struct BatchNormOptions {
-  std::int64_t channels = 0;
-  double eps = 1e-5;      ///< finite, not negative
-  double momentum = 0.1;  ///< weight of the new batch in the running statistics, in [0, 1]
-  bool affine = true;     ///< whether weight and bias are learnt, or stay 1 and 0
-};
-
 /// y = (x - mean) / sqrt(var + eps) * weight + bias, for each channel of x [..., channels].
 ///
 /// In training, mean and (biased) var are the batch's, over all axes but the last, and the running
@@ -22,7 +15,14 @@ struct BatchNormOptions {
 /// are the running ones. Ioffe and Szegedy, "Batch normalization", ICML 2015.
 class BatchNorm : public Module {
  public:
-  explicit BatchNorm(const BatchNormOptions& options);
+  struct Options {
+    std::int64_t channels = 0;
+    double eps = 1e-5;      ///< finite, not negative
+    double momentum = 0.1;  ///< weight of the new batch in the running statistics, in [0, 1]
+    bool affine = true;     ///< whether weight and bias are learnt, or stay 1 and 0
+  };
+
+  explicit BatchNorm(const Options& options);
 
   // In training, x's statistics are the batch's, where they are known.
 
@@ -35,7 +35,7 @@ class BatchNorm : public Module {
   /// between them, which backward computes again, is not kept; errors then carry this layer's name.
   WithStatistics relu_conv(const WithStatistics& x, Conv2d& conv);
 
-  const BatchNormOptions& options() const { return options_; }
+  const Options& options() const { return options_; }
   Variable weight, bias;             ///< [channels]; undefined unless affine
   Tensor running_mean, running_var;  ///< [channels]
   Tensor num_batches_tracked;        ///< int64 scalar: training batches seen
@@ -51,7 +51,7 @@ class BatchNorm : public Module {
   Variable beta() const;
   void track(const BatchStatistics& statistics, std::int64_t rows);
 
-  BatchNormOptions options_;
+  Options options_;
 };
 
 /// The layout keeps channels last, so these are one layer: [N, C] and [N, H, W, C].

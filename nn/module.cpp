@@ -1,6 +1,10 @@
 #include <gradus/nn/module.h>
 
+#include <cxxabi.h>
+
 #include <algorithm>
+#include <cstdlib>
+#include <typeinfo>
 
 #include <gradus/autograd/checkpoint.h>
 #include <gradus/tensor/check.h>
@@ -27,6 +31,17 @@ class RunningScope {
  private:
   Frame frame_;
 };
+
+/// The name of a module's class, without namespaces: "Conv2d".
+std::string class_name(const Module& module) {
+  int status = 0;
+  const char* const mangled = typeid(module).name();
+  const std::unique_ptr<char, decltype(&std::free)> demangled(
+      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
+  const std::string name = demangled ? demangled.get() : mangled;
+  const std::size_t colons = name.substr(0, name.find('<')).rfind("::");
+  return colons == std::string::npos ? name : name.substr(colons + 2);
+}
 
 std::string running_path() {
   std::string path;
@@ -60,19 +75,22 @@ Variable Module::run(const std::function<Variable()>& body) {
     if (observer != nullptr && !recomputing()) observer->callback_(running_path(), y.value());
     return y;
   } catch (Error& error) {
-    error.prepend_path(name_);
+    error.prepend_path(name_, class_name(*this));
     throw;
   }
 }
 
-void Module::visit_from(const std::string& path, const Visitor& visitor) {
-  visitor(path, *this);
-  for (const auto& child : children_) child->visit_from(join_path(path, child->name_), visitor);
+template <class Self, class SelfVisitor>
+void Module::visit_from(Self& module, const std::string& path, const SelfVisitor& visitor) {
+  visitor(path, module);
+  for (const auto& child : module.children_) {
+    visit_from<Self>(*child, join_path(path, child->name_), visitor);
+  }
 }
 
-std::vector<NamedParameter> Module::named_parameters() {
+std::vector<NamedParameter> Module::parameters() const {
   std::vector<NamedParameter> all;
-  visit([&](const std::string& path, Module& module) {
+  visit([&](const std::string& path, const Module& module) {
     for (const Parameter& p : module.parameters_) {
       all.push_back({join_path(path, p.name), p.variable});
     }
@@ -80,9 +98,9 @@ std::vector<NamedParameter> Module::named_parameters() {
   return all;
 }
 
-std::vector<NamedTensor> Module::named_buffers() {
+std::vector<NamedTensor> Module::buffers() const {
   std::vector<NamedTensor> all;
-  visit([&](const std::string& path, Module& module) {
+  visit([&](const std::string& path, const Module& module) {
     for (NamedTensor buffer : module.buffers_) {
       buffer.name = join_path(path, buffer.name);
       all.push_back(std::move(buffer));
@@ -91,9 +109,9 @@ std::vector<NamedTensor> Module::named_buffers() {
   return all;
 }
 
-std::vector<NamedTensor> Module::named_state() {
+std::vector<NamedTensor> Module::state() const {
   std::vector<NamedTensor> all;
-  visit([&](const std::string& path, Module& module) {
+  visit([&](const std::string& path, const Module& module) {
     for (const Parameter& p : module.parameters_) {
       all.push_back({join_path(path, p.name), &p.variable->value(), p.layout});
     }
@@ -105,9 +123,9 @@ std::vector<NamedTensor> Module::named_state() {
   return all;
 }
 
-std::vector<NamedGenerator> Module::named_generators() {
+std::vector<NamedGenerator> Module::generators() const {
   std::vector<NamedGenerator> all;
-  visit([&](const std::string& path, Module& module) {
+  visit([&](const std::string& path, const Module& module) {
     for (const auto& [name, generator] : module.generators_) {
       all.push_back({join_path(path, name), generator});
     }
@@ -115,9 +133,9 @@ std::vector<NamedGenerator> Module::named_generators() {
   return all;
 }
 
-std::int64_t Module::parameter_count() {
+std::int64_t Module::parameter_count() const {
   std::int64_t count = 0;
-  for (const auto& parameter : named_parameters()) count += parameter.variable->numel();
+  for (const auto& parameter : parameters()) count += parameter.variable->numel();
   return count;
 }
 
@@ -126,31 +144,31 @@ void Module::train(bool on) {
 }
 
 void Module::set_requires_grad(bool on) {
-  for (const auto& parameter : named_parameters()) {
+  for (const auto& parameter : parameters()) {
     *parameter.variable = Variable(parameter.variable->value(), on);
   }
 }
 
 void Module::zero_grad() {
-  for (const auto& parameter : named_parameters()) {
+  for (const auto& parameter : parameters()) {
     if (parameter.variable->requires_grad()) parameter.variable->zero_grad();
   }
 }
 
 template <class Convert>
 void Module::convert_state(const Convert& convert) {
-  for (const auto& parameter : named_parameters()) {
+  for (const auto& parameter : parameters()) {
     Variable& variable = *parameter.variable;
     variable = Variable(convert(variable.value()), variable.requires_grad());
   }
-  for (const auto& buffer : named_buffers()) {
+  for (const auto& buffer : buffers()) {
     *buffer.tensor = convert(*buffer.tensor);
   }
 }
 
-Device Module::device() {
-  const std::vector<NamedTensor> state = named_state();
-  return state.empty() ? Device::cpu : state.front().tensor->device();
+Device Module::device() const {
+  const std::vector<NamedTensor> all = state();
+  return all.empty() ? Device::cpu : all.front().tensor->device();
 }
 
 void Module::to(DType dtype) {
@@ -178,6 +196,7 @@ void Module::check_new_name(const std::string& name) const {
 }
 
 void Module::add_child(std::string name, std::unique_ptr<Module> child) {
+  check(child != nullptr, "module", "the module to add under \"{}\" is null", name);
   check_new_name(name);
   child->name_ = std::move(name);
   children_.push_back(std::move(child));
