@@ -28,10 +28,16 @@ struct Color {
   float r, g, b;
 };
 
+/// Number of channels: where there are colours, known when it is compiled.
+template <bool colored>
+__device__ int channels_of(const ViewFormat& format) {
+  return colored ? 3 : format.channels;
+}
+
 /// `count` channels of pixel (y, x) of the crop, resized to the view's size. image: [height, width,
 /// channels], from the first of these channels on.
 template <Interpolation interpolation, int count>
-__device__ void resized_pixel(const ViewFormat& format, const std::uint8_t* image,
+__device__ void resized_pixel(const ViewFormat& format, int channels, const std::uint8_t* image,
                               const CropBox& box, int y, int x, float (&pixel)[count]) {
   constexpr int taps = data::tap_count(interpolation);
   const data::ResizeTaps rows = data::resize_taps(interpolation, y, box.height, format.view_height);
@@ -43,7 +49,7 @@ __device__ void resized_pixel(const ViewFormat& format, const std::uint8_t* imag
     for (int i = 0; i < taps; ++i) {
       const std::int64_t source =
           std::int64_t{box.top + rows.index[i]} * format.width + box.left + columns.index[j];
-      const std::uint8_t* p = image + format.channels * source;
+      const std::uint8_t* p = image + channels * source;
       for (int c = 0; c < count; ++c) column[c] += rows.weight[i] * static_cast<float>(p[c]);
     }
     for (int c = 0; c < count; ++c) pixel[c] += columns.weight[j] * column[c];
@@ -99,15 +105,14 @@ __device__ Color color_steps(const AugmentParameters& p, int begin, int end, flo
 
 /// Channel c of pixel (y, x), blurred along rows, then along columns. image: a view.
 template <class Image>
-__device__ float blurred(const ViewFormat& format, const Image& image, data::BlurWeights weights,
-                         int y, int x, int c) {
+__device__ float blurred(const ViewFormat& format, int channels, const Image& image,
+                         data::BlurWeights weights, int y, int x, int c) {
   const int left = data::reflect_index(x - 1, format.view_width);
   const int right = data::reflect_index(x + 1, format.view_width);
   const auto along_row = [&](int row) {
-    const int first = format.channels * row * format.view_width + c;
-    const float sides =
-        image[first + format.channels * left] + image[first + format.channels * right];
-    return weights.centre * image[first + format.channels * x] + weights.side * sides;
+    const int first = channels * row * format.view_width + c;
+    const float sides = image[first + channels * left] + image[first + channels * right];
+    return weights.centre * image[first + channels * x] + weights.side * sides;
   };
   const float sides = along_row(data::reflect_index(y - 1, format.view_height)) +
                       along_row(data::reflect_index(y + 1, format.view_height));
@@ -131,7 +136,7 @@ __device__ void crop_and_color(const ViewFormat& format, const AugmentParameters
   for (int i = thread; i < pixels; i += block_size) {
     const int y = i / width, x = i % width;
     float source[3];
-    resized_pixel<interpolation>(format, image, p.crop, y, p.flip ? width - 1 - x : x, source);
+    resized_pixel<interpolation>(format, 3, image, p.crop, y, p.flip ? width - 1 - x : x, source);
     const Color color = color_steps(p, 0, contrast, 0.0f, {source[0], source[1], source[2]});
     grey_sum += grey(color);
     store(i, color);
@@ -155,7 +160,8 @@ __device__ void crop(const ViewFormat& format, const AugmentParameters& p,
     const int pixel = i / format.channels, c = i % format.channels;
     const int y = pixel / width, x = pixel % width;
     float value[1];
-    resized_pixel<interpolation>(format, image + c, p.crop, y, p.flip ? width - 1 - x : x, value);
+    resized_pixel<interpolation>(format, format.channels, image + c, p.crop, y,
+                                 p.flip ? width - 1 - x : x, value);
     work[i] = value[0];
   }
 }
@@ -174,12 +180,13 @@ __device__ void make_view(const AugmentOptions& options, const ViewFormat& forma
   __syncthreads();
 
   const data::BlurWeights weights = data::blur_weights(p.blur_sigma);
-  const int width = format.view_width, values = format.view_values();
+  const int channels = channels_of<colored>(format), width = format.view_width;
+  const int values = channels * format.view_pixels();
   for (int i = static_cast<int>(threadIdx.x); i < values; i += block_size) {
-    const int pixel = i / format.channels, c = i % format.channels;  // neighbours write neighbours
+    const int pixel = i / channels, c = i % channels;  // neighbours write neighbours
     float value = 0.0f;
     if (p.blur) {
-      value = blurred(format, work, weights, pixel / width, pixel % width, c);
+      value = blurred(format, channels, work, weights, pixel / width, pixel % width, c);
     } else {
       value = work[i];
     }
@@ -198,9 +205,9 @@ __global__ void __launch_bounds__(block_size, 4)
                    const std::uint8_t* __restrict__ images, float* scratch,
                    float* __restrict__ output) {
   __shared__ Partial partial;
-  if constexpr (colored) format.channels = 3;  // known when it is compiled
-  const int view_values = format.view_values();
-  const std::int64_t image_values = format.image_values();
+  const int channels = channels_of<colored>(format);
+  const int view_values = channels * format.view_pixels();
+  const std::int64_t image_values = std::int64_t{channels} * format.height * format.width;
   for (std::int64_t v = blockIdx.x; v < view_count; v += gridDim.x) {
     const std::uint8_t* image = images + views[v].sample * image_values;
     if constexpr (in_shared_memory) {
