@@ -71,6 +71,9 @@ Variable max(const Variable& x, Axes axes = {}, bool keep_axes = false);
 
 // --- Matrices, convolution, pooling, normalisation ---------------------------------------------
 Variable matmul(const Variable& a, const Variable& b, MatmulOptions options = {});
+/// log det of symmetric positive definite matrices [n, n] -> [] or [B, n, n] -> [B]. The gradient
+/// dy x^-1 is that of a matrix whose two triangles move together.
+Variable logdet(const Variable& x);
 /// x W^T + b; x [..., in], weight [out, in], bias [out] or undefined -> [..., out]. x may be
 /// bfloat16 beside float32 parameters: these are converted, and their gradients stay float32.
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {});

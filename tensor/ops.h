@@ -128,6 +128,17 @@ struct MatmulOptions {
 /// equal leading axis: [B, m, k] [B, k, n] -> [B, m, n].
 Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options = {});
 
+/// What logdet computes of one matrix [n, n], or each matrix of a batch [B, n, n].
+struct LogDet {
+  Tensor value;    ///< log det x: [] or [B]
+  Tensor inverse;  ///< x^-1, in the shape of x: the gradient of the value
+};
+/// x is symmetric (the upper triangle is read), positive definite, float32 or float64. Cholesky's
+/// factorisation x = U^T U in float64, so that a float32 result keeps its digits up to condition
+/// numbers of 1e10: log det x = 2 sum log U_ii. A finite x that is not positive definite is an
+/// Error on the CPU and NaN on a GPU, where looking would make the host wait.
+LogDet logdet(const Tensor& x);
+
 // --- Convolution and pooling (floating) -------------------------------------------------------
 struct Conv2dOptions {
   Size2 stride = 1;

@@ -121,8 +121,7 @@ void run(const Options& options) {
     adam.zero_grad();  // first: the memory of the gradients serves the activations
     const std::size_t before = memory_stats(device).in_use;
     const Variable z = cast(model(images), DType::float32);
-    const auto loss = nn::vicreg_loss(slice(z, 0, 0, options.batch),
-                                      slice(z, 0, options.batch, 2 * options.batch));
+    const auto loss = nn::vicreg_loss(z, 2);
     saved = memory_stats(device).in_use - before;
     loss.total.backward();
     adam.apply(loss.total.value());

@@ -37,10 +37,8 @@ Variable TrainStep::embed(const Tensor& images) {
 
 void TrainStep::compute(const Tensor& images) {
   optimizer_.zero_grad();  // first: the memory of the gradients serves the activations
-  const std::int64_t batch = images.size(0) / 2;
   const Variable z = embed(images);  // [2 B, D]
-  const nn::VICRegLoss loss =
-      nn::vicreg_loss(slice(z, 0, 0, batch), slice(z, 0, batch, 2 * batch), options_.loss);
+  const nn::VICRegLoss loss = nn::vicreg_loss(z, 2, options_.loss);
   const Variable* terms[] = {&loss.total, &loss.invariance, &loss.variance, &loss.covariance};
   for (std::int64_t i = 0; i < 4; ++i)
     terms_.slice(i, i + 1).copy_from(terms[i]->value().reshape({1}));
