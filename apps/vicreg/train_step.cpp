@@ -36,7 +36,7 @@ Variable TrainStep::embed(const Tensor& images) {
 }
 
 void TrainStep::compute(const Tensor& images) {
-  optimizer_.zero_grad();  // first: the memory of the gradients serves the activations
+  optimizer_.zero_grad();            // first: the memory of the gradients serves the activations
   const Variable z = embed(images);  // [2 B, D]
   const nn::VICRegLoss loss = nn::vicreg_loss(z, 2, options_.loss);
   const Variable* terms[] = {&loss.total, &loss.invariance, &loss.variance, &loss.covariance};
