@@ -6,6 +6,7 @@
 
 #include "tests/apps/programs.h"
 #include "tests/support/device.h"
+#include "tests/support/near.h"
 #include "vicreg/metrics.h"
 
 namespace {
@@ -57,10 +58,9 @@ TEST_SUITE("device") {
       REQUIRE(steps.size() == expected.size());
       for (std::size_t i = 0; i < steps.size(); ++i) {
         CAPTURE(i);
-        CHECK(steps[i].loss == doctest::Approx(expected[i].loss).epsilon(tolerance));
-        CHECK(steps[i].variance == doctest::Approx(expected[i].variance).epsilon(tolerance));
-        CHECK(steps[i].covariance ==
-              doctest::Approx(expected[i].covariance).epsilon(5 * tolerance));
+        CHECK(steps[i].loss == near(expected[i].loss, tolerance));
+        CHECK(steps[i].variance == near(expected[i].variance, tolerance));
+        CHECK(steps[i].covariance == near(expected[i].covariance, 5 * tolerance));
       }
       fs::remove_all(folder / "cpu");
       fs::remove_all(folder / "device");
@@ -91,7 +91,7 @@ TEST_SUITE("device") {
     const double full_last = mean_loss(full, count - part, count);
     const double mixed_last = mean_loss(mixed, count - part, count);
     MESSAGE("loss from ", first, " to ", full_last, " in float32, ", mixed_last, " in bfloat16");
-    CHECK(mixed[0].loss == doctest::Approx(full[0].loss).epsilon(0.05));
+    CHECK(mixed[0].loss == near(full[0].loss, 0.005));
     CHECK(mixed[0].loss != full[0].loss);
     REQUIRE(full_last < 0.95 * first);
     CHECK(first - mixed_last > 0.5 * (first - full_last));  // batches this small are noisy

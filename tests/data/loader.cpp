@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <gradus/data/sampler.h>
+#include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
 
 namespace {
