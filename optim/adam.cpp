@@ -7,8 +7,8 @@
 
 namespace gradus::optim {
 
-Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options, bool decoupled)
-    : Optimizer(std::move(groups)),
+Adam::Adam(std::vector<ParameterGroup> groups, const Options& options, bool decoupled)
+    : Optimizer(std::move(groups), options.lr),
       rule_{.beta1 = options.beta1,
             .beta2 = options.beta2,
             .eps = options.eps,

@@ -7,8 +7,8 @@
 
 namespace gradus::optim {
 
-Lars::Lars(std::vector<ParameterGroup> groups, const LarsOptions& options)
-    : Optimizer(std::move(groups)),
+Lars::Lars(std::vector<ParameterGroup> groups, const Options& options)
+    : Optimizer(std::move(groups), options.lr),
       trust_{
           .form = options.form, .trust = options.trust, .eps = options.eps, .clip = options.clip},
       rule_{.momentum = options.momentum} {

@@ -8,23 +8,23 @@ namespace gradus::optim {
 
 using gradus::LarsForm;
 
-/// The trust ratio's two forms and its options are those of LarsRule.
-struct LarsOptions {
-  LarsForm form = LarsForm::decayed_gradient;
-  double momentum = 0.9;
-  double trust = 0.001;  ///< trust coefficient
-  double eps = 1e-8;     ///< of separate_norms
-  bool clip = true;      ///< of separate_norms: q = min(q / lr, 1)
-};
-
-/// What solo-learn's CIFAR-10 recipes use.
-inline LarsOptions solo_learn_lars() { return {.form = LarsForm::separate_norms, .trust = 0.02}; }
-
 /// d = q (g + weight_decay p); m = momentum m + d; p -= lr m. In groups with adapt off, q = 1.
 /// State: "momentum".
 class Lars : public Optimizer {
  public:
-  Lars(std::vector<ParameterGroup> groups, const LarsOptions& options = {});
+  /// The trust ratio's two forms and its options are those of LarsRule.
+  struct Options {
+    double lr = 0.1;  ///< of a step() that is given none
+    LarsForm form = LarsForm::decayed_gradient;
+    double momentum = 0.9;
+    double trust = 0.001;  ///< trust coefficient
+    double eps = 1e-8;     ///< of separate_norms
+    bool clip = true;      ///< of separate_norms: q = min(q / lr, 1)
+  };
+
+  Lars(std::vector<ParameterGroup> groups, const Options& options);
+  Lars(std::vector<NamedParameter> parameters, const Options& options)
+      : Lars(one_group(std::move(parameters)), options) {}
 
  protected:
   std::vector<std::string> slot_names() const override { return {"momentum"}; }
@@ -35,5 +35,8 @@ class Lars : public Optimizer {
   LarsRule trust_;
   SgdRule rule_;
 };
+
+/// What solo-learn's CIFAR-10 recipes use.
+inline Lars::Options solo_learn_lars() { return {.form = LarsForm::separate_norms, .trust = 0.02}; }
 
 }  // namespace gradus::optim

@@ -42,7 +42,8 @@ std::vector<ParameterGroup> exclude_biases_and_norms(const std::vector<NamedPara
   return {weights, others};
 }
 
-Optimizer::Optimizer(std::vector<ParameterGroup> groups) : groups_(std::move(groups)) {
+Optimizer::Optimizer(std::vector<ParameterGroup> groups, double lr)
+    : groups_(std::move(groups)), lr_(lr) {
   std::set<std::string> names;
   for (const ParameterGroup& group : groups_) {
     check(std::isfinite(group.weight_decay) && group.weight_decay >= 0 &&

@@ -19,7 +19,7 @@ struct ParameterGroup {
   bool adapt = true;  ///< LARS: whether the trust ratio applies
 };
 
-/// One group of all parameters.
+/// One group of all parameters: what parameters alone mean to an optimiser.
 std::vector<ParameterGroup> one_group(std::vector<NamedParameter> parameters,
                                       double weight_decay = 0);
 
@@ -44,8 +44,9 @@ using OptimizerState = std::map<std::string, Tensor>;
 ///   for (...) { optimizer.prepare(schedule(step)); work.run(); }
 class Optimizer {
  public:
-  /// Names must be unique over all groups.
-  explicit Optimizer(std::vector<ParameterGroup> groups);
+  /// Names must be unique over all groups; `lr` is the learning rate of a step() that is given
+  /// none.
+  Optimizer(std::vector<ParameterGroup> groups, double lr);
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
@@ -55,6 +56,7 @@ class Optimizer {
   /// parameters' type and device) is not finite, no parameter and no state changes: they are still
   /// there when the host, which does not wait for the loss, learns of it.
   void step(double lr, const Tensor& guard = {});
+  void step() { step(lr_); }
 
   /// The half of a step that comes before apply(), once for each run or replay of it, never within
   /// captured work: counts the step, makes state, hands the learning rate to the device.
@@ -115,6 +117,7 @@ class Optimizer {
   }
 
   std::vector<ParameterGroup> groups_;
+  double lr_;
   std::vector<Entry> entries_;  // all parameters, group by group
   Tensor steps_;                // what steps() gave, on the parameters' device
   bool prepared_ = false;       // whether a step was begun that entries do not count yet

@@ -7,8 +7,9 @@
 
 namespace gradus::optim {
 
-Sgd::Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options)
-    : Optimizer(std::move(groups)), rule_(options) {
+Sgd::Sgd(std::vector<ParameterGroup> groups, const Options& options)
+    : Optimizer(std::move(groups), options.lr),
+      rule_{.momentum = options.momentum, .nesterov = options.nesterov} {
   check(std::isfinite(options.momentum) && options.momentum >= 0, "sgd",
         "momentum must be finite and not negative; got {}", options.momentum);
   check(!options.nesterov || options.momentum > 0, "sgd", "nesterov needs momentum");

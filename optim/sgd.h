@@ -6,14 +6,19 @@
 
 namespace gradus::optim {
 
-/// momentum, and nesterov, which needs it.
-using SgdOptions = SgdRule;
-
 /// d = g + weight_decay p; m = momentum m + d (m = d at first); p -= lr (nesterov ? d + momentum m
 /// : m), as in PyTorch. State: "momentum", if there is momentum.
 class Sgd : public Optimizer {
  public:
-  Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options = {});
+  struct Options {
+    double lr = 0.1;  ///< of a step() that is given none
+    double momentum = 0;
+    bool nesterov = false;  ///< needs momentum
+  };
+
+  Sgd(std::vector<ParameterGroup> groups, const Options& options);
+  Sgd(std::vector<NamedParameter> parameters, const Options& options)
+      : Sgd(one_group(std::move(parameters)), options) {}
 
  protected:
   std::vector<std::string> slot_names() const override;

@@ -106,11 +106,12 @@ std::vector<ProfileEntry> profile_step(const Options& options) {
   Generator generator(0);
   nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, generator);
   model.to(Device::cuda);
-  optim::Adam adam(optim::one_group(model.named_parameters(), 1e-6));
+  optim::Adam adam(optim::one_group(model.parameters(), 1e-6), {});
   const std::int64_t images = 2 * options.batch;
   const data::Dataset dataset{
       zeros({images, 32, 32, 3}, {DType::uint8}), zeros({images}, {DType::int64}), {"none"}};
   data::Loader loader(dataset, {.batch_size = options.batch,
+                                .views = 2,
                                 .workers = 0,
                                 .device = Device::cuda,
                                 .augment = data::vicreg_augmentation()});

@@ -104,7 +104,7 @@ void run(const Options& options) {
   nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, generator);
   model.to(device);
   model.encoder.checkpoint_activations(options.checkpoint_activations);
-  optim::Adam adam(optim::one_group(model.named_parameters(), 1e-6));
+  optim::Adam adam(optim::one_group(model.parameters(), 1e-6), {});
   const std::int64_t views = options.forward ? 1 : 2;
   const Variable images(normal({views * options.batch, 32, 32, 3}, 0, 1, generator)
                             .to(options.bf16 ? DType::bfloat16 : DType::float32)

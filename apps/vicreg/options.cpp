@@ -309,8 +309,8 @@ ModelOptions model_options_from_json(const nlohmann::json& json) {
   return o;
 }
 
-nn::VICRegModelOptions model_options(const ModelOptions& o) {
-  nn::ResNetOptions encoder = o.architecture == "resnet34" ? nn::resnet34() : nn::resnet18();
+nn::VICRegModel::Options model_options(const ModelOptions& o) {
+  nn::ResNet::Options encoder = o.architecture == "resnet34" ? nn::resnet34() : nn::resnet18();
   encoder.width = o.width;
   encoder.stem = o.stem == "imagenet" ? nn::Stem::imagenet : nn::Stem::cifar;
   encoder.stem_padding = o.stem_padding;
@@ -324,7 +324,7 @@ data::AugmentOptions augment_options(const std::string& name) {
   if (name == "vicreg") return data::vicreg_augmentation();
   if (name == "solo-learn") return data::solo_learn_augmentation();
   check(name == "none", "train", "unknown augmentation '{}'", name);
-  return data::normalize_only();
+  return {};
 }
 
 Device choose_device(const std::string& name, bool tf32) {

@@ -103,7 +103,7 @@ nlohmann::json identity(const TrainOptions& options);
 nlohmann::json to_json(const ModelOptions& options);
 ModelOptions model_options_from_json(const nlohmann::json& json);
 
-nn::VICRegModelOptions model_options(const ModelOptions& options);
+nn::VICRegModel::Options model_options(const ModelOptions& options);
 data::AugmentOptions augment_options(const std::string& name);
 
 /// What --winograd says of itself.

@@ -51,15 +51,17 @@ double seconds_now() {
 }  // namespace
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o, nn::VICRegModel& model) {
-  auto groups = o.decay_all
-                    ? optim::one_group(model.named_parameters(), o.weight_decay)
-                    : optim::exclude_biases_and_norms(model.named_parameters(), o.weight_decay);
-  if (o.optimizer == "adam") return std::make_unique<optim::Adam>(std::move(groups));
-  if (o.optimizer == "adamw") return std::make_unique<optim::AdamW>(std::move(groups));
+  auto groups = o.decay_all ? optim::one_group(model.parameters(), o.weight_decay)
+                            : optim::exclude_biases_and_norms(model.parameters(), o.weight_decay);
+  if (o.optimizer == "adam")
+    return std::make_unique<optim::Adam>(std::move(groups), optim::Adam::Options{});
+  if (o.optimizer == "adamw")
+    return std::make_unique<optim::AdamW>(std::move(groups), optim::Adam::Options{});
   if (o.optimizer == "sgd")
     return std::make_unique<optim::Sgd>(std::move(groups),
-                                        optim::SgdOptions{.momentum = o.momentum});
-  optim::LarsOptions lars = o.optimizer == "lars" ? optim::solo_learn_lars() : optim::LarsOptions{};
+                                        optim::Sgd::Options{.momentum = o.momentum});
+  optim::Lars::Options lars =
+      o.optimizer == "lars" ? optim::solo_learn_lars() : optim::Lars::Options{};
   lars.momentum = o.momentum;
   if (o.trust > 0) lars.trust = o.trust;
   return std::make_unique<optim::Lars>(std::move(groups), lars);
@@ -123,14 +125,14 @@ void Trainer::load_data() {
       "the last batch of an epoch would have one image, and statistics over a batch need two; use "
       "--drop-last or another --batch-size");
   loader_ = std::make_unique<data::Loader>(
-      dataset_, data::LoaderOptions{.batch_size = options_.batch_size,
-                                    .views = 2,
-                                    .shuffle = options_.shuffle,
-                                    .drop_last = options_.drop_last,
-                                    .workers = options_.workers,
-                                    .seed = options_.seed,
-                                    .device = device_,
-                                    .augment = augment_options(options_.augment)});
+      dataset_, data::Loader::Options{.batch_size = options_.batch_size,
+                                      .views = 2,
+                                      .shuffle = options_.shuffle,
+                                      .drop_last = options_.drop_last,
+                                      .workers = options_.workers,
+                                      .seed = options_.seed,
+                                      .device = device_,
+                                      .augment = augment_options(options_.augment)});
   steps_per_epoch_ = loader_->batches_per_epoch();
 }
 
@@ -298,26 +300,24 @@ std::optional<double> Trainer::knn_accuracy() {
 }
 
 void Trainer::draw_augmentations() {
-  const data::AugmentOptions augment = augment_options(options_.augment);
-  const std::int64_t count = std::min<std::int64_t>(8, dataset_.size());
-  const int height = static_cast<int>(dataset_.height()),
-            width = static_cast<int>(dataset_.width());
-  const Tensor images = dataset_.images.slice(0, count);
-  std::vector<Tensor> views;
-  data::AugmentScratch scratch;
+  const data::AugmentOptions recipe = augment_options(options_.augment);
+  const Tensor images = dataset_.take(8).images;
+  const std::int64_t count = images.size(0);
+  std::vector<data::AugmentedView> views;
   for (int view = 0; view < 2; ++view) {
-    Tensor output = empty({count, augment.size, augment.size, 3});
     for (std::int64_t i = 0; i < count; ++i) {
-      const auto parameters = data::draw_parameters(
-          augment, height, width,
-          {.seed = options_.seed, .epoch = step_ / steps_per_epoch_, .sample = i, .view = view});
-      data::apply(augment, parameters, images.data<std::uint8_t>() + i * height * width * 3, width,
-                  output.data<float>() + i * augment.size * augment.size * 3, scratch);
+      views.push_back({i, data::draw_parameters(recipe, static_cast<int>(dataset_.height()),
+                                                static_cast<int>(dataset_.width()),
+                                                {.seed = options_.seed,
+                                                 .epoch = step_ / steps_per_epoch_,
+                                                 .sample = i,
+                                                 .view = view})});
     }
-    views.push_back(output);
   }
-  write_augmentation_grid(file("augmentations.png"), images, views[0], views[1],
-                          {augment.mean, augment.std});
+  Tensor drawn = empty({2 * count, dataset_.height(), dataset_.width(), dataset_.channels()});
+  data::augment(recipe, dataset_.normalization, views, images, drawn);
+  write_augmentation_grid(file("augmentations.png"), images, drawn.slice(0, count),
+                          drawn.slice(count, 2 * count), dataset_.normalization);
 }
 
 void Trainer::save() {

@@ -25,7 +25,7 @@ struct SmallRun {
 
   /// An update with gradients that are the weights themselves.
   void step() {
-    for (const NamedParameter& parameter : model.named_parameters())
+    for (const NamedParameter& parameter : model.parameters())
       parameter.variable->set_grad(parameter.variable->value().clone());
     optimizer->step(0.01);
   }

@@ -84,7 +84,7 @@ TEST_CASE("an exported file has PyTorch's keys and layouts") {
   CHECK(file.tensors.at("encoder.bn1.num_batches_tracked").dtype() == DType::int64);
   CHECK(file.tensors.at("encoder.bn1.num_batches_tracked").shape() == Shape{});
   // Ours [O, kH, kW, I] against PyTorch's [O, I, kH, kW].
-  const Tensor& ours = run.model.encoder.layer2[0].named_state().front().tensor[0];
+  const Tensor& ours = run.model.encoder.layer2[0].state().front().tensor[0];
   const auto theirs = file.tensors.at("encoder.layer2.0.conv1.weight").to_vector<float>();
   const auto values = ours.to_vector<float>();
   for (std::size_t o = 0; o < 4; ++o)

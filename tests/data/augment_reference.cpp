@@ -15,11 +15,13 @@
 #include "data/internal/augment_color.h"
 #include "tests/support/compare.h"
 #include "tests/support/files.h"
+#include "tests/support/view_format.h"
 
 namespace {
 
 using namespace gradus::data;
 using gradus::test::relative_error;
+using gradus::test::view_format;
 using Json = nlohmann::json;
 
 struct Reference {
@@ -65,9 +67,9 @@ TEST_CASE("resized crops match torchvision's") {
     CAPTURE(test.at("interpolation"));
     const int size = test.at("size");
     std::vector<float> planes(static_cast<std::size_t>(3 * size * size));
-    resized_crop(reference.pixels.data(), reference.width, to_box(test.at("box")),
-                 to_interpolation(test.at("interpolation")), test.at("flip"), size, planes.data(),
-                 scratch);
+    resized_crop(view_format(reference.height, reference.width, size), reference.pixels.data(),
+                 to_box(test.at("box")), to_interpolation(test.at("interpolation")),
+                 test.at("flip"), planes.data(), scratch);
     CHECK(relative_error(planes, values_of(test)) < 2.5e-6);
   }
 }
@@ -88,10 +90,10 @@ TEST_CASE("colour operations match torchvision's") {
     if (step == "saturation") adjust_saturation(planes.data(), pixels, factor);
     if (step == "hue") adjust_hue(planes.data(), pixels, factor);
     if (step == "grayscale") grayscale(planes.data(), pixels);
-    if (step == "solarize") solarize(planes.data(), pixels, factor);
+    if (step == "solarize") solarize(planes.data(), 3 * pixels, factor);
     if (step == "normalize") {
       std::vector<float> interleaved(planes.size());
-      normalize(planes.data(), pixels, cifar10_mean, cifar10_std, interleaved.data());
+      normalize(view_format(reference.height, reference.width), planes.data(), interleaved.data());
       for (std::size_t i = 0; i < interleaved.size(); ++i) {
         planes[i % 3 * static_cast<std::size_t>(pixels) + i / 3] = interleaved[i];
       }
@@ -115,7 +117,7 @@ TEST_CASE("blurs match torchvision's") {
         planes.insert(planes.end(), row, row + size);
       }
     }
-    gaussian_blur(planes.data(), size, test.at("sigma"), scratch);
+    gaussian_blur(view_format(size, size), planes.data(), test.at("sigma"), scratch);
     CHECK(relative_error(planes, values_of(test)) < 1e-6);
   }
 }
@@ -145,7 +147,8 @@ TEST_CASE("whole augmentations match torchvision's") {
     p.blur_sigma = test.at("sigma");
     p.solarize = test.at("solarize");
     std::vector<float> output(32 * 32 * 3);
-    apply(options, p, reference.pixels.data(), reference.width, output.data(), scratch);
+    apply(options, view_format(reference.height, reference.width, 32), p, reference.pixels.data(),
+          output.data(), scratch);
     CHECK(relative_error(output, values_of(test)) < 6e-5);  // five digits are stored
   }
 }
