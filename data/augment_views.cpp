@@ -1,6 +1,7 @@
 // Many views at once, on the device of the images.
 #include <gradus/data/augment.h>
 #include <gradus/tensor/check.h>
+#include <gradus/tensor/device_array.h>
 #include "data/internal/augment_kernels.h"
 #include "tensor/backend/dispatch.h"
 
@@ -45,13 +46,9 @@ void augment(const AugmentOptions& options, std::span<const AugmentedView> views
   if (count == 0) return;
 
   const Device device = images.device();
-  const AugmentedView* on_device = views.data();
-  Tensor copy;  // of the views, on the GPU
-  if (device != Device::cpu) {
-    copy = empty({static_cast<std::int64_t>(views.size_bytes())}, {DType::uint8, device});
-    copy_bytes(copy.raw(), device, views.data(), Device::cpu, views.size_bytes());
-    on_device = static_cast<const AugmentedView*>(copy.raw());
-  }
+  DeviceArray<AugmentedView> copy;
+  if (device != Device::cpu) copy.assign(views, device);
+  const AugmentedView* on_device = device == Device::cpu ? views.data() : copy.data();
   GRADUS_KERNEL(device, augment(options, on_device, count, images.data<std::uint8_t>(),
                                 static_cast<int>(shape[1]), static_cast<int>(shape[2]),
                                 output.data<float>()));

@@ -10,8 +10,8 @@
 #include <string>
 
 #include <gradus/nn/vicreg_loss.h>
+#include <gradus/optim/adam.h>
 #include <gradus/tensor/ops.h>
-#include <gradus/tensor/optimizer_ops.h>
 #include "bench/peaks.h"
 #include "common/command_line.h"
 #include "common/program.h"
@@ -180,12 +180,12 @@ class Cases {
   // As many parameters as ResNet-18 and the projector have.
   void adam() {
     const Shape shape{14849088};
-    const AdamTensors tensors{random(shape), random(shape), random(shape), square(random(shape))};
-    const Tensor steps = pack_steps(std::vector{adam_step({}, 1e-6, 1e-6, 10)});
-    add_case("Adam, 14.9 M parameters", 0, 7 * tensors.parameter.bytes(), [=] {
-      std::vector<AdamTensors> list{tensors};
-      adam_update(list, steps, {});
-    });
+    const auto parameter = std::make_shared<Variable>(random(shape), true);
+    parameter->set_grad(random(shape));
+    const auto adam =
+        std::make_shared<optim::Adam>(optim::one_group({{"parameter", parameter.get()}}, 1e-6));
+    add_case("Adam, 14.9 M parameters", 0, 7 * parameter->value().bytes(),
+             [parameter, adam] { adam->step(1e-6); });
   }
 
   std::int64_t batch_, images_;

@@ -58,7 +58,8 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o, nn::VICR
   if (o.optimizer == "sgd")
     return std::make_unique<optim::Sgd>(std::move(groups),
                                         optim::SgdOptions{.momentum = o.momentum});
-  optim::LarsOptions lars = o.optimizer == "lars" ? optim::solo_learn_lars() : optim::LarsOptions{};
+  optim::LarsOptions lars;
+  if (o.optimizer == "lars") lars = {.form = optim::LarsForm::separate_norms, .trust = 0.02};
   lars.momentum = o.momentum;
   if (o.trust > 0) lars.trust = o.trust;
   return std::make_unique<optim::Lars>(std::move(groups), lars);

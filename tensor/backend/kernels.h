@@ -2,12 +2,9 @@
 // Arguments were validated and outputs allocated by the ops; kernels never fail on valid ones.
 #pragma once
 
-#include <span>
-
 // The CUDA back end is declared where GRADUS_CUDA is defined: in a build that has it.
 #include <gradus/tensor/bfloat16.h>
 #include <gradus/tensor/elementwise.h>
-#include <gradus/tensor/optimizer_updates.h>
 #include "tensor/backend/geometry.h"
 
 namespace gradus::cpu {

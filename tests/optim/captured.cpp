@@ -80,7 +80,8 @@ std::vector<Case> cases() {
           {"sgd, clipped", maker<Sgd>(SgdOptions{}), 3},
           {"sgd with momentum", maker<Sgd>(SgdOptions{.momentum = 0.9})},
           {"lars, decayed_gradient", maker<Lars>(LarsOptions{.trust = 0.02})},
-          {"lars, separate_norms", maker<Lars>(solo_learn_lars())}};
+          {"lars, separate_norms",
+           maker<Lars>(LarsOptions{.form = LarsForm::separate_norms, .trust = 0.02})}};
 }
 
 void check_same(const Model& a, const Model& b) {

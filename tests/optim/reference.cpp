@@ -85,7 +85,7 @@ std::vector<Run> runs() {
       return std::make_unique<Lars>(exclude_biases_and_norms(p, 0.1), options);
     };
   };
-  LarsOptions unclipped = solo_learn_lars();
+  LarsOptions unclipped = {.form = LarsForm::separate_norms, .trust = 0.02};
   unclipped.clip = false;
   return {
       {"sgd", 0.1, sgd(0, {})},
@@ -99,7 +99,7 @@ std::vector<Run> runs() {
       {"adamw", 0.01, [](P p) { return std::make_unique<AdamW>(one_group(std::move(p), 0.1)); }},
       {"lars_decayed_gradient", 2, lars({})},
       {"lars_separate_norms", 0.1, lars(unclipped)},
-      {"lars_clipped", 0.03, lars(solo_learn_lars())},
+      {"lars_clipped", 0.03, lars({.form = LarsForm::separate_norms, .trust = 0.02})},
   };
 }
 
