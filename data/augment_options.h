@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include <gradus/data/augment_geometry.h>
-#include <gradus/data/cifar10_statistics.h>
 
 namespace gradus::data {
 
@@ -21,8 +20,7 @@ struct JitterOptions {
 
 /// The whole augmentation. The steps come in this order: random resized crop, flip, colour jitter,
 /// grayscale, blur, solarize, normalise. (A flip commutes with all steps after the crop, so recipes
-/// that flip last are covered too.) The defaults do nothing but normalise with CIFAR-10's
-/// statistics.
+/// that flip last are covered too.) The defaults do nothing but scale pixels to [0, 1].
 struct AugmentOptions {
   int size = 32;             ///< output height and width
   bool random_crop = false;  ///< otherwise the whole image is resized to `size` (a copy if equal)
@@ -37,23 +35,12 @@ struct AugmentOptions {
   std::array<float, 2> blur_sigma = {0.1f, 2.0f};
   float solarize_probability = 0.0f;
   float solarize_threshold = 0.5f;
-  std::array<float, 3> mean = {cifar10_mean[0], cifar10_mean[1], cifar10_mean[2]};
-  std::array<float, 3> std = {cifar10_std[0], cifar10_std[1], cifar10_std[2]};
+  std::array<float, 3> mean = {0.0f, 0.0f, 0.0f};  ///< of pixels in [0, 1], by channel
+  std::array<float, 3> std = {1.0f, 1.0f, 1.0f};
 };
 
 /// Throws Error if a value is out of range.
 void validate(const AugmentOptions& options);
-
-/// VICReg's (Bardes et al., ICLR 2022) for CIFAR-10: crop of 20 to 100 %, bilinear; flip 0.5;
-/// jitter (0.4, 0.4, 0.2, 0.1) with probability 0.8; grayscale 0.2; blur 0.5; solarize 0.2.
-AugmentOptions vicreg_augmentation();
-/// solo-learn's VICReg recipe for CIFAR-10: bicubic crop, no blur, solarize 0.1; the rest as above.
-AugmentOptions solo_learn_augmentation();
-/// For training a linear classifier: random resized crop and flip. `minimum_scale` 0.08 gives
-/// torchvision's default, which solo-learn's offline evaluation uses.
-AugmentOptions linear_eval_train_augmentation(float minimum_scale = 0.2f);
-/// For test images.
-AugmentOptions normalize_only();
 
 /// The four operations of the colour jitter.
 enum class JitterStep : std::uint8_t { brightness, contrast, saturation, hue };

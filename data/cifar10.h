@@ -4,7 +4,6 @@
 
 #include <filesystem>
 
-#include <gradus/data/cifar10_statistics.h>
 #include <gradus/data/dataset.h>
 
 namespace gradus::data {

@@ -13,9 +13,8 @@ Projector::Projector(const ProjectorOptions& options, Generator& generator)
   for (std::size_t i = 0; i < options.widths.size(); ++i) {
     const bool last = i + 1 == options.widths.size();
     const std::int64_t out = options.widths[i];
-    network.append(std::make_unique<Linear>(
-        LinearOptions{.in_features = in, .out_features = out, .bias = !last || options.last_bias},
-        generator));
+    network.append(
+        std::make_unique<Linear>(LinearOptions{.in_features = in, .out_features = out}, generator));
     if (last) break;
     network.append(std::make_unique<BatchNorm1d>(BatchNormOptions{.channels = out}));
     network.append(std::make_unique<ReLU>());

@@ -9,8 +9,7 @@ namespace gradus::nn {
 
 struct ProjectorOptions {
   std::int64_t in_features = 512;
-  std::vector<std::int64_t> widths{2048, 2048, 2048};  ///< outputs of each linear layer
-  bool last_bias = true;                               ///< whether the last linear layer has a bias
+  std::vector<std::int64_t> widths{};  ///< outputs of each linear layer; at least one
 };
 
 /// Linear-BatchNorm-ReLU for all widths but the last, then Linear: [N, in_features] -> [N, last

@@ -11,8 +11,7 @@ namespace gradus::nn {
 
 struct VICRegModelOptions {
   ResNetOptions encoder = {};
-  std::vector<std::int64_t> projector_widths{2048, 2048, 2048};
-  bool projector_last_bias = true;
+  std::vector<std::int64_t> projector_widths{};  ///< at least one
 };
 
 /// Images [N, H, W, C] -> embeddings [N, last projector width]; `encoder(x)` alone gives the
@@ -23,8 +22,7 @@ class VICRegModel : public Module {
       : encoder(add("encoder", std::make_unique<ResNet>(options.encoder, generator))),
         projector(add("projector", std::make_unique<Projector>(
                                        ProjectorOptions{.in_features = encoder.feature_count(),
-                                                        .widths = options.projector_widths,
-                                                        .last_bias = options.projector_last_bias},
+                                                        .widths = options.projector_widths},
                                        generator))) {}
 
   ResNet& encoder;

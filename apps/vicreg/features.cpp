@@ -3,6 +3,7 @@
 #include <gradus/autograd/variable.h>
 #include <gradus/data/loader.h>
 #include <gradus/tensor/ops.h>
+#include "vicreg/recipes.h"
 
 namespace gradus::vicreg {
 
@@ -15,7 +16,7 @@ Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
                                 .shuffle = false,
                                 .workers = 1,
                                 .device = encoder.device(),
-                                .augment = data::normalize_only()});
+                                .augment = plain_images()});
   Tensor features =
       empty({dataset.size(), encoder.feature_count()}, {DType::float32, encoder.device()});
   std::int64_t done = 0;

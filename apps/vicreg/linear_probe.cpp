@@ -7,9 +7,9 @@
 #include <gradus/data/loader.h>
 #include <gradus/data/sampler.h>
 #include <gradus/nn/losses.h>
-#include <gradus/optim/schedule.h>
 #include <gradus/optim/sgd.h>
 #include "vicreg/features.h"
+#include "vicreg/recipes.h"
 
 namespace gradus::vicreg {
 namespace {
@@ -34,13 +34,13 @@ class FeatureSource {
       check(features.defined() && features.size(0) == dataset.size(), "linear_probe",
             "a cached protocol needs the features of all {} images", dataset.size());
     } else {
-      loader_.emplace(dataset, data::LoaderOptions{.batch_size = protocol.batch_size,
-                                                   .views = 1,
-                                                   .workers = workers,
-                                                   .seed = seed,
-                                                   .device = encoder.device(),
-                                                   .augment = data::linear_eval_train_augmentation(
-                                                       protocol.minimum_crop)});
+      loader_.emplace(
+          dataset, data::LoaderOptions{.batch_size = protocol.batch_size,
+                                       .views = 1,
+                                       .workers = workers,
+                                       .seed = seed,
+                                       .device = encoder.device(),
+                                       .augment = classifier_augmentation(protocol.minimum_crop)});
     }
   }
 
@@ -78,32 +78,38 @@ class FeatureSource {
 
 }  // namespace
 
-Protocol named_protocol(const std::string& name) {
-  if (name == "vicreg")
-    return {
-        .name = name, .epochs = 100, .momentum = 0.9, .small_init = true, .minimum_crop = 0.08f};
-  if (name == "solo-learn")
-    return {.name = name,
-            .epochs = 100,
-            .batch_size = 128,
-            .lr = 0.1,
-            .momentum = 0.9,
-            .weight_decay = 0,
-            .schedule = "step",
-            .milestones = {60, 80},
-            .minimum_crop = 0.08f};
-  check(name == "default", "linear_eval", "unknown protocol '{}'", name);
-  return {};
+Protocol named_protocol(ProtocolName name) {
+  Protocol p{.name = name};
+  switch (name) {
+    case ProtocolName::standard: break;
+    case ProtocolName::vicreg:
+      p.epochs = 100;
+      p.momentum = 0.9;
+      p.small_init = true;
+      p.minimum_crop = 0.08f;
+      break;
+    case ProtocolName::solo_learn:
+      p.epochs = 100;
+      p.batch_size = 128;
+      p.lr = 0.1;
+      p.momentum = 0.9;
+      p.weight_decay = 0;
+      p.schedule = ScheduleName::step;
+      p.milestones = {60, 80};
+      p.minimum_crop = 0.08f;
+      break;
+  }
+  return p;
 }
 
 nlohmann::json to_json(const Protocol& p) {
-  return {{"name", p.name},
+  return {{"name", apps::name_of(protocol_names, p.name)},
           {"epochs", p.epochs},
           {"batch_size", p.batch_size},
           {"lr", p.lr},
           {"momentum", p.momentum},
           {"weight_decay", p.weight_decay},
-          {"schedule", p.schedule},
+          {"schedule", apps::name_of(schedule_names, p.schedule)},
           {"milestones", p.milestones},
           {"initial_weights", p.small_init ? "normal 0.01" : "uniform"},
           {"minimum_crop", p.minimum_crop},
@@ -125,10 +131,11 @@ std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::
   }
   optim::Sgd optimizer(optim::one_group(head->named_parameters(), protocol.weight_decay),
                        {.momentum = protocol.momentum});
-  const optim::Schedule schedule =
-      protocol.schedule == "cosine"
-          ? optim::cosine({.lr = protocol.lr, .total_steps = protocol.epochs})
-          : optim::step_decay({.lr = protocol.lr, .milestones = protocol.milestones});
+  const optim::Schedule schedule = make_schedule({.name = protocol.schedule,
+                                                  .lr = protocol.lr,
+                                                  .epochs = protocol.epochs,
+                                                  .milestones = protocol.milestones},
+                                                 1);  // a step is an epoch
 
   head->to(encoder.device());
 

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <filesystem>
+#include <vector>
 
 #include <gradus/tensor/tensor.h>
 #include "vicreg/metrics.h"
@@ -15,12 +16,11 @@ struct Normalization {
   std::array<float, 3> std;
 };
 
-/// Writes a PNG of K images, each beside its two augmented views: original, view 1, view 2.
+/// Writes a PNG of K images, each beside its augmented views: original, view 1, view 2, ...
 /// images [K, H, W, 3] uint8; views [K, H, W, 3] float32, normalised as given, which is undone
 /// here. Pixels are shown three times their size; more than eight images stand in several columns.
 void write_augmentation_grid(const std::filesystem::path& path, const Tensor& images,
-                             const Tensor& view1, const Tensor& view2,
-                             const Normalization& normalization);
+                             const std::vector<Tensor>& views, const Normalization& normalization);
 
 /// Writes an SVG with the loss and its three terms over the steps (long runs are averaged over
 /// spans of steps, with the range behind), the learning rate, and the embeddings' health over the

@@ -9,9 +9,6 @@
 #include <gradus/autograd/variable.h>
 #include <gradus/data/cifar10.h>
 #include <gradus/nn/losses.h>
-#include <gradus/optim/adam.h>
-#include <gradus/optim/lars.h>
-#include <gradus/optim/sgd.h>
 #include <gradus/tensor/device.h>
 #include <gradus/tensor/io/file.h>
 #include "common/program.h"
@@ -21,6 +18,7 @@
 #include "vicreg/features.h"
 #include "vicreg/knn.h"
 #include "vicreg/pictures.h"
+#include "vicreg/recipes.h"
 #include "vicreg/weights.h"
 
 namespace gradus::vicreg {
@@ -49,43 +47,14 @@ double seconds_now() {
 
 }  // namespace
 
-std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o, nn::VICRegModel& model) {
-  auto groups = o.decay_all
-                    ? optim::one_group(model.named_parameters(), o.weight_decay)
-                    : optim::exclude_biases_and_norms(model.named_parameters(), o.weight_decay);
-  if (o.optimizer == "adam") return std::make_unique<optim::Adam>(std::move(groups));
-  if (o.optimizer == "adamw") return std::make_unique<optim::AdamW>(std::move(groups));
-  if (o.optimizer == "sgd")
-    return std::make_unique<optim::Sgd>(std::move(groups),
-                                        optim::SgdOptions{.momentum = o.momentum});
-  optim::LarsOptions lars;
-  if (o.optimizer == "lars") lars = {.form = optim::LarsForm::separate_norms, .trust = 0.02};
-  lars.momentum = o.momentum;
-  if (o.trust > 0) lars.trust = o.trust;
-  return std::make_unique<optim::Lars>(std::move(groups), lars);
-}
-
-optim::Schedule make_schedule(const TrainOptions& o, std::int64_t steps_per_epoch) {
-  const double lr = o.scale_lr ? o.lr * static_cast<double>(o.batch_size) / 256 : o.lr;
-  const std::int64_t total = o.epochs * steps_per_epoch;
-  const std::int64_t warmup = o.warmup_epochs * steps_per_epoch;
-  if (o.schedule == "constant") return optim::constant(lr);
-  if (o.schedule == "cosine") return optim::cosine({.lr = lr, .total_steps = total});
-  if (o.schedule == "warmup-cosine") return optim::solo_learn_schedule(lr, warmup, total);
-  if (o.schedule == "vicreg") return optim::vicreg_schedule(lr, warmup, total);
-  std::vector<std::int64_t> milestones;
-  for (std::int64_t epoch : o.milestones) milestones.push_back(epoch * steps_per_epoch);
-  return optim::step_decay({.lr = lr, .milestones = milestones});
-}
-
 Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
     : options_(options),
       config_(std::move(config)),
       device_(device),
       folder_(options.out),
       generator_(options.seed),
-      model_(model_options(options.model), generator_),
-      optimizer_(make_optimizer(options, model_)) {
+      model_(options.model, generator_),
+      optimizer_(make_optimizer(options, model_.named_parameters())) {
   model_.to(device);
   model_.encoder.checkpoint_activations(options.checkpoint_activations);
 }
@@ -124,7 +93,7 @@ void Trainer::load_data() {
       "--drop-last or another --batch-size");
   loader_ = std::make_unique<data::Loader>(
       dataset_, data::LoaderOptions{.batch_size = options_.batch_size,
-                                    .views = 2,
+                                    .views = view_count,
                                     .shuffle = options_.shuffle,
                                     .drop_last = options_.drop_last,
                                     .workers = options_.workers,
@@ -143,8 +112,8 @@ int Trainer::run() {
     train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_);
     metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
     apps::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {}\n",
-                dataset_.size(), options_.data.dataset, steps_per_epoch_, total_steps(),
-                model_.parameter_count(), device_text(device_));
+                dataset_.size(), apps::name_of(dataset_names, options_.data.dataset),
+                steps_per_epoch_, total_steps(), model_.parameter_count(), device_text(device_));
     draw_augmentations();
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
@@ -153,7 +122,7 @@ int Trainer::run() {
     progress.finish();
     if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
       apps::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
-    write_curves(file("curves.svg"), read_metrics(file(metrics_name)));
+    write_curves(file("curves.svg"), metrics_->records());
   }
   save();
   if (const int signal = interrupts ? interrupts->signal() : 0;
@@ -206,26 +175,17 @@ void Trainer::start_step() {
 void Trainer::finish_step(Progress& progress) {
   PendingStep pending = std::move(pending_.front());
   pending_.pop_front();
-  const StepLoss loss = TrainStep::to_loss(pending.loss);
   StepRecord& record = pending.record;
-  if (!std::isfinite(loss.total)) fail_not_finite(record, loss.total);
-  record.loss = loss.total;
-  record.invariance = loss.invariance;
-  record.variance = loss.variance;
-  record.covariance = loss.covariance;
+  record.loss = TrainStep::to_terms(pending.loss);
+  if (!std::isfinite(record.loss.total)) fail_not_finite(record);
   const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
   record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
   record.data_wait_share = record.data_wait_seconds / (end - pending.begin);
   metrics_->write(record);
-  progress.update({.step = record.step,
-                   .loss = record.loss,
-                   .invariance = record.invariance,
-                   .variance = record.variance,
-                   .covariance = record.covariance,
-                   .images_per_second = record.images_per_second});
+  progress.update(record);
 }
 
-void Trainer::fail_not_finite(const StepRecord& record, double loss) {
+void Trainer::fail_not_finite(const StepRecord& record) {
   const std::int64_t step = record.step - 1;  // from 0
   loader_->start_epoch(step / steps_per_epoch_, step % steps_per_epoch_);
   const data::Batch batch = *loader_->next();
@@ -256,14 +216,14 @@ void Trainer::fail_not_finite(const StepRecord& record, double loss) {
   fail("train",
        "step {} (epoch {}): the loss is {}; the first output that is not finite is that of {}; {}; "
        "a lower --lr or --clip-norm may help; images of the batch: {}",
-       record.step, record.epoch, loss, culprit, kept,
+       record.step, record.epoch, record.loss.total, culprit, kept,
        fmt::join(batch.samples.to_vector<std::int64_t>(), " "));
 }
 
 void Trainer::end_epoch(Progress& progress) {
   const std::int64_t epoch = step_ / steps_per_epoch_;
   const EmbeddingHealth health = measure(train_step_->embeddings().to(Device::cpu));
-  Metrics metrics = read_metrics(file(metrics_name));  // with the steps before an interruption
+  const Metrics& metrics = metrics_->records();  // with the steps before an interruption
   EpochRecord record{.step = step_,
                      .epoch = epoch,
                      .std_mean = health.std_mean,
@@ -274,7 +234,6 @@ void Trainer::end_epoch(Progress& progress) {
   if (options_.knn_every > 0 && epoch % options_.knn_every == 0)
     record.knn_accuracy = knn_accuracy();
   metrics_->write(record);
-  metrics.epochs.push_back(record);
   progress.message(fmt::format(
       "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
       health.std_mean, health.std_min, health.effective_rank,
@@ -304,7 +263,7 @@ void Trainer::draw_augmentations() {
   const Tensor images = dataset_.images.slice(0, count);
   std::vector<Tensor> views;
   data::AugmentScratch scratch;
-  for (int view = 0; view < 2; ++view) {
+  for (int view = 0; view < view_count; ++view) {
     Tensor output = empty({count, augment.size, augment.size, 3});
     for (std::int64_t i = 0; i < count; ++i) {
       const auto parameters = data::draw_parameters(
@@ -315,8 +274,7 @@ void Trainer::draw_augmentations() {
     }
     views.push_back(output);
   }
-  write_augmentation_grid(file("augmentations.png"), images, views[0], views[1],
-                          {augment.mean, augment.std});
+  write_augmentation_grid(file("augmentations.png"), images, views, {augment.mean, augment.std});
 }
 
 void Trainer::save() {

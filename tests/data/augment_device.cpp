@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <gradus/data/augment.h>
+#include "tests/support/augmentation.h"
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
@@ -146,10 +147,14 @@ TEST_CASE("crops of any place and shape, of images of any shape, on the device")
   }
 }
 
-TEST_CASE("the recipes on the device, with drawn parameters") {
+TEST_CASE("augmentations on the device, with drawn parameters") {
   const Tensor images = random_images(50, 32, 32);
-  for (const AugmentOptions& options : {vicreg_augmentation(), solo_learn_augmentation(),
-                                        linear_eval_train_augmentation(), normalize_only()}) {
+  AugmentOptions bicubic = test::every_step();
+  bicubic.interpolation = Interpolation::bicubic;
+  bicubic.blur_probability = 0.0f;
+  for (const AugmentOptions& options :
+       {test::every_step(), bicubic, AugmentOptions{.random_crop = true, .flip_probability = 0.5f},
+        AugmentOptions{}}) {
     std::vector<AugmentedView> views;
     for (std::int64_t i = 0; i < 40; ++i) {
       const std::int64_t sample = (i * 31) % 50;

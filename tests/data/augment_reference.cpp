@@ -13,6 +13,7 @@
 
 #include <gradus/data/augment.h>
 #include "data/internal/augment_color.h"
+#include "tests/support/augmentation.h"
 #include "tests/support/files.h"
 
 namespace {
@@ -96,7 +97,8 @@ TEST_CASE("colour operations match torchvision's") {
     if (step == "solarize") solarize(planes.data(), pixels, factor);
     if (step == "normalize") {
       std::vector<float> interleaved(planes.size());
-      normalize(planes.data(), pixels, cifar10_mean, cifar10_std, interleaved.data());
+      const AugmentOptions cifar10 = gradus::test::every_step();
+      normalize(planes.data(), pixels, cifar10.mean.data(), cifar10.std.data(), interleaved.data());
       for (std::size_t i = 0; i < interleaved.size(); ++i) {
         planes[i % 3 * static_cast<std::size_t>(pixels) + i / 3] = interleaved[i];
       }

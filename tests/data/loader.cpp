@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <gradus/data/sampler.h>
+#include "tests/support/augmentation.h"
 #include "tests/support/temp_folder.h"
 
 namespace {
@@ -67,8 +68,7 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-const LoaderOptions small{
-    .batch_size = 8, .workers = 2, .seed = 9, .augment = vicreg_augmentation()};
+const LoaderOptions small{.batch_size = 8, .workers = 2, .seed = 9, .augment = test::every_step()};
 
 TEST_CASE("batches are the same for any number of workers and any queue length") {
   const Dataset dataset = random_dataset(61);

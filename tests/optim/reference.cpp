@@ -136,8 +136,12 @@ TEST_CASE("schedules follow the reference") {
       {"multi_step", step_decay({.lr = 0.1, .milestones = {20, 35}, .factor = 0.1})},
       {"step", step_decay({.lr = 0.2, .milestones = {15, 30, 45}, .factor = 0.5})},
       {"cosine", cosine({.lr = 0.1, .final_lr = 0.002, .total_steps = 50})},
-      {"vicreg", vicreg_schedule(0.4, 10, 50)},
-      {"solo_learn", solo_learn_schedule(0.3, 10, 50)},
+      {"vicreg", cosine({.lr = 0.4, .final_lr = 0.0004, .total_steps = 50, .warmup_steps = 10})},
+      {"solo_learn", cosine({.lr = 0.3,
+                             .total_steps = 50,
+                             .warmup_steps = 10,
+                             .warmup_start = 3e-5,
+                             .reach_peak_early = true})},
   };
   for (const auto& [name, schedule] : schedules) {
     const auto rates = expected("schedule/" + name).to_vector<double>();

@@ -1,0 +1,20 @@
+// An augmentation for tests of the data pipeline.
+#pragma once
+
+#include <gradus/data/augment_options.h>
+
+namespace gradus::test {
+
+/// Every step, each with some probability, as self-supervised training has them.
+inline data::AugmentOptions every_step() {
+  return {.random_crop = true,
+          .flip_probability = 0.5f,
+          .jitter_probability = 0.8f,
+          .grayscale_probability = 0.2f,
+          .blur_probability = 0.5f,
+          .solarize_probability = 0.2f,
+          .mean = {0.4914f, 0.4822f, 0.4465f},
+          .std = {0.2470f, 0.2435f, 0.2616f}};
+}
+
+}  // namespace gradus::test
