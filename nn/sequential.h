@@ -5,9 +5,7 @@
 
 namespace gradus::nn {
 
-/// y = last(...(first(x))). Children are named by their index: "0", "1", ... A ReLU that follows a
-/// BatchNorm runs as part of it (BatchNorm::relu); a ForwardObserver then sees one output, under
-/// the BatchNorm's name.
+/// y = last(...(first(x))). Children are named by their index: "0", "1", ...
 class Sequential : public Module {
  public:
   /// Appends a module. One statement each keeps the order in which modules draw initial weights

@@ -1,9 +1,11 @@
 #include <gradus/nn/vicreg_loss.h>
 
 #include <cmath>
+#include <vector>
 
 #include <gradus/autograd/ops.h>
 #include <gradus/tensor/check.h>
+#include "internal/views.h"
 
 namespace gradus::nn {
 namespace {
@@ -22,21 +24,35 @@ Variable covariance_term(const Variable& z) {
   return off_diagonal_square_sum(scatter) / ((n - 1) * (n - 1) * d);
 }
 
+/// The sum of a term over views, 2 / V of it.
+Variable twice_the_mean(const std::vector<Variable>& terms) {
+  Variable total = terms[0];
+  for (std::size_t v = 1; v < terms.size(); ++v) total = total + terms[v];
+  return terms.size() == 2 ? total : total * (2 / static_cast<double>(terms.size()));
+}
+
 }  // namespace
 
-VICRegLoss vicreg_loss(const Variable& z1, const Variable& z2, const VICRegOptions& options) {
-  check(z1.shape().rank() == 2 && z1.shape() == z2.shape(), "vicreg_loss",
-        "the embeddings of both views must have one shape [N, D]; got {} and {}", z1.shape(),
-        z2.shape());
-  check(z1.size(0) >= 2 && z1.size(1) >= 1, "vicreg_loss",
-        "variance and covariance need at least 2 images and 1 dimension; got embeddings {}",
-        z1.shape());
+VICRegLoss vicreg_loss(const Variable& z, std::int64_t views, const VICRegOptions& options) {
+  check_views("vicreg_loss", z, views);
   check(std::isfinite(options.eps) && options.eps >= 0, "vicreg_loss",
         "eps must be finite and not negative; got {}", options.eps);
+  const std::int64_t n = z.size(0) / views;
+  std::vector<Variable> each, variances, covariances;  // by view
+  for (std::int64_t v = 0; v < views; ++v) each.push_back(slice(z, 0, v * n, (v + 1) * n));
+  for (const Variable& view : each) variances.push_back(variance_term(view, options.eps));
+  for (const Variable& view : each) covariances.push_back(covariance_term(view));
+
   VICRegLoss loss;
-  loss.invariance = mean(square(z1 - z2));
-  loss.variance = variance_term(z1, options.eps) + variance_term(z2, options.eps);
-  loss.covariance = covariance_term(z1) + covariance_term(z2);
+  if (views == 2) {
+    loss.invariance = mean(square(each[0] - each[1]));
+  } else {
+    const Variable by_view = reshape(z, {views, n, z.size(1)});
+    const double count = static_cast<double>(views);
+    loss.invariance = mean(square(by_view - mean(by_view, {0}, true))) * (2 * count / (count - 1));
+  }
+  loss.variance = twice_the_mean(variances);
+  loss.covariance = twice_the_mean(covariances);
   loss.total = loss.invariance * options.invariance + loss.variance * options.variance +
                loss.covariance * options.covariance;
   return loss;

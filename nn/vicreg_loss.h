@@ -6,8 +6,8 @@
 
 namespace gradus::nn {
 
-/// Weights of the three terms below, which sum over both views. The paper averages the variance
-/// term over the views, and so has half its weight here.
+/// Weights of the three terms below, of which two are sums over the two views. The paper averages
+/// the variance term over the views, and so has half its weight here.
 struct VICRegOptions {
   double invariance = 25;
   double variance = 25;
@@ -21,13 +21,17 @@ struct VICRegLoss {
   Variable invariance, variance, covariance;  ///< unweighted
 };
 
-/// For embeddings z1 and z2 [N, D] of two views of the same N images, N >= 2:
+/// For embeddings z [V N, D] of V views of the same N images, N >= 2, V >= 2; view v of image n is
+/// row v N + n, and z_v is the [N, D] of one view:
 ///
-///   invariance = 1/(N D) sum_ij (z1_ij - z2_ij)^2
-///   variance   = v(z1) + v(z2),  v(z) = 1/D sum_j max(0, 1 - sqrt(Var_j(z) + eps))
-///   covariance = c(z1) + c(z2),  c(z) = 1/D sum_{j != k} C_jk^2
+///   invariance = mean over pairs of views of 1/(N D) sum_ij (z_v - z_w)_ij^2
+///              = 2 / (V - 1) sum_v 1/(N D) sum_ij (z_v - mean over views)_ij^2
+///   variance   = 2 / V sum_v v(z_v),  v(z) = 1/D sum_j max(0, 1 - sqrt(Var_j(z) + eps))
+///   covariance = 2 / V sum_v c(z_v),  c(z) = 1/D sum_{j != k} C_jk^2
 ///   C          = (z - mean)^T (z - mean) / (N - 1), Var_j = C_jj
 ///   total      = weights . terms; all scalars of shape []
-VICRegLoss vicreg_loss(const Variable& z1, const Variable& z2, const VICRegOptions& options = {});
+///
+/// With two views that is the paper's loss; with more, each term keeps its size.
+VICRegLoss vicreg_loss(const Variable& z, std::int64_t views, const VICRegOptions& options = {});
 
 }  // namespace gradus::nn

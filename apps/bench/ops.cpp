@@ -11,7 +11,7 @@
 
 #include <gradus/nn/vicreg_loss.h>
 #include <gradus/optim/adam.h>
-#include <gradus/tensor/ops.h>
+#include <gradus/tensor/ops_fused.h>
 #include "bench/peaks.h"
 #include "common/command_line.h"
 #include "common/program.h"
@@ -101,17 +101,16 @@ class Cases {
                  dy = random(shape, dtype_);
     const Tensor gamma = random({64}), beta = random({64});
     const BatchStatistics statistics = batch_norm_statistics(x);
-    const Tensor y = batch_norm(x, statistics, gamma, beta, {.relu = true});
+    const Tensor y = batch_norm_relu(x, statistics, gamma, beta);
     add_case("batch norm: statistics", 0, x.bytes(), [=] { batch_norm_statistics(x); });
     add_case("batch norm + relu", 0, bytes_of({x, y}),
-             [=] { batch_norm(x, statistics, gamma, beta, {.relu = true}); });
+             [=] { batch_norm_relu(x, statistics, gamma, beta); });
     add_case("batch norm + residual + relu", 0, bytes_of({x, residual, y}),
-             [=] { batch_norm(x, statistics, gamma, beta, {.relu = true}, residual); });
+             [=] { batch_norm_relu(x, statistics, gamma, beta, {}, residual); });
     add_case("batch norm + relu, backward", 0, bytes_of({dy, x, x}),
-             [=] { batch_norm_backward(dy, x, y, statistics, gamma, beta, {.relu = true}); });
-    add_case("batch norm + residual + relu, backward", 0, bytes_of({dy, x, y, x, residual}), [=] {
-      batch_norm_backward(dy, x, y, statistics, gamma, beta, {.relu = true, .residual = true});
-    });
+             [=] { batch_norm_relu_backward(dy, x, {}, statistics, gamma, beta); });
+    add_case("batch norm + residual + relu, backward", 0, bytes_of({dy, x, y, x, residual}),
+             [=] { batch_norm_relu_backward(dy, x, y, statistics, gamma, beta); });
   }
 
   void elementwise() {
@@ -166,11 +165,11 @@ class Cases {
     product("covariance z^T z, z [B, 1024]", z, z, {.transpose_a = true});
     add_case("off-diagonal square sum [1024, 1024]", 0, covariance.bytes(),
              [=] { off_diagonal_square_sum(covariance); });
-    const Variable z1(z, true), z2(random({batch_, 1024}), true);
+    const Variable views(random({2 * batch_, 1024}), true);
     // A view needs two products: its covariance, and the gradient of it times the embeddings.
     add_case("VICReg loss and its gradients", 4 * one_product,
              bytes_of({z, z, z, z, covariance, covariance}),
-             [=] { nn::vicreg_loss(z1, z2).total.backward(); });
+             [=] { nn::vicreg_loss(views, 2).total.backward(); });
     const Tensor logits = random({256, 10}), labels = zeros({256}, {DType::int64});
     add_case("softmax cross-entropy [256, 10]", 0, bytes_of({logits, labels}),
              [=] { softmax_cross_entropy(logits, labels); });

@@ -17,13 +17,9 @@
 #include "bench/timing.h"
 #include "common/command_line.h"
 #include "common/program.h"
+#include "tensor/backend/runtime.h"
 #include "vicreg/recipes.h"
 #include "vicreg/train_step.h"
-#if defined(GRADUS_CUDA)
-#include <cuda_profiler_api.h>
-
-#include "tensor/cuda/runtime/runtime.h"
-#endif
 
 namespace {
 
@@ -109,9 +105,7 @@ Times time_steps(Work& work, int steps, Device device) {
   const int warm_up = device == Device::cuda ? 4 : 1;  // a GPU's step is captured in the third
   for (int i = 0; i < warm_up + steps; ++i) {
     if (i == warm_up) {
-#if defined(GRADUS_CUDA)
-      if (device == Device::cuda) cudaProfilerStart();  // for ncu --profile-from-start off
-#endif
+      if (device == Device::cuda) cuda::start_profiler();
       cpu_begin = std::clock();
       parallel_begin = bench::parallel_seconds().value_or(0);
     }
@@ -171,9 +165,7 @@ void print_figures(const Options& options, Device device, const Times& times,
 
 void run(const Options& options) {
   const Device device = vicreg::use(options.train.compute);
-#if defined(GRADUS_CUDA)
   if (options.l2_bytes > 0) cuda::assume_l2_bytes(static_cast<std::size_t>(options.l2_bytes));
-#endif
   Work work(options, device);
   const Times times = time_steps(work, options.steps, device);
   const MemoryStats memory = memory_stats(device);

@@ -3,7 +3,7 @@
 
 namespace gradus::vicreg {
 
-/// The loss of a step and its terms: unweighted, summed over the views.
+/// The loss of a step and its terms, unweighted (nn/vicreg_loss.h).
 struct LossTerms {
   double total = 0, invariance = 0, variance = 0, covariance = 0;
 };

@@ -49,10 +49,8 @@ Variable TrainStep::embed(const Tensor& images) {
 void TrainStep::compute(const Tensor& images) {
   optimizer_.zero_grad();  // first: the memory of the gradients serves the activations
   const std::size_t before = memory_stats(device_).in_use;
-  const std::int64_t batch = images.size(0) / view_count;
   const Variable z = embed(images);  // [V B, D]
-  const nn::VICRegLoss loss =
-      nn::vicreg_loss(slice(z, 0, 0, batch), slice(z, 0, batch, 2 * batch), options_.loss);
+  const nn::VICRegLoss loss = nn::vicreg_loss(z, view_count, options_.loss);
   saved_for_backward_ = memory_stats(device_).in_use - before;
   const Variable* terms[] = {&loss.total, &loss.invariance, &loss.variance, &loss.covariance};
   static_assert(std::size(terms) == term_count);

@@ -29,6 +29,16 @@ Variable matmul(const Variable& a, const Variable& b, MatmulOptions options) {
       });
 }
 
+Variable logdet(const Variable& x) {
+  auto [value, inverse] = logdet(x.value());
+  return make_variable("logdet", value, {&x},
+                       [inverse = SavedTensor(inverse)](const Tensor& dy) -> std::vector<Tensor> {
+                         const bool batched = inverse.get().rank() == 3;
+                         const Shape shape = batched ? Shape{dy.size(0), 1, 1} : Shape{1, 1};
+                         return {mul(dy.reshape(shape), inverse.get())};
+                       });
+}
+
 namespace {
 
 void check_linear(const Variable& x, const Variable& weight, const Variable& bias) {

@@ -46,8 +46,6 @@ namespace gradus::cpu {
 #include "optim/internal/kernels.inc"
 }  // namespace gradus::cpu
 
-#if defined(GRADUS_CUDA)
 namespace gradus::cuda {
 #include "optim/internal/kernels.inc"
 }  // namespace gradus::cuda
-#endif

@@ -7,6 +7,7 @@
 
 #include <gradus/autograd/gradcheck.h>
 #include <gradus/autograd/ops.h>
+#include <gradus/nn/coding_rate_loss.h>
 #include <gradus/nn/vicreg_loss.h>
 #include "tests/support/device.h"
 
@@ -54,6 +55,9 @@ Terms naive_vicreg(const std::vector<double>& z1, const std::vector<double>& z2,
   return terms;
 }
 
+/// Two views' embeddings as one: [2 N, D].
+Variable both(const Variable& z1, const Variable& z2) { return concat({z1, z2}); }
+
 double value(const Variable& x) {
   return x.value().to(Device::cpu).to(DType::float64).item<double>();
 }
@@ -66,7 +70,7 @@ TEST_CASE("the VICReg loss against its definition") {
     const Tensor z1 = random_embeddings({n, d}, 1), z2 = random_embeddings({n, d}, 2, 1.4);
     for (const VICRegOptions& options : {VICRegOptions{}, VICRegOptions{.variance = 12.5},
                                          VICRegOptions{.eps = 0}, VICRegOptions{1, 2, 3, 0.1}}) {
-      const VICRegLoss loss = vicreg_loss(Variable(z1), Variable(z2), options);
+      const VICRegLoss loss = vicreg_loss(both(Variable(z1), Variable(z2)), 2, options);
       const Terms expected =
           naive_vicreg(z1.to_vector<double>(), z2.to_vector<double>(), static_cast<std::size_t>(n),
                        static_cast<std::size_t>(d), options.eps);
@@ -87,7 +91,9 @@ TEST_CASE("gradients of the VICReg loss") {
        {VICRegOptions{}, VICRegOptions{.variance = 12.5}, VICRegOptions{.eps = 0},
         VICRegOptions{0, 1, 0, 1e-4}, VICRegOptions{0, 0, 1, 1e-4}, VICRegOptions{1, 0, 0, 1e-4}}) {
     const auto result = gradcheck(
-        [&](const std::vector<Variable>& z) { return vicreg_loss(z[0], z[1], options).total; },
+        [&](const std::vector<Variable>& z) {
+          return vicreg_loss(both(z[0], z[1]), 2, options).total;
+        },
         {random_embeddings({5, 4}, 3), random_embeddings({5, 4}, 4)}, {.absolute_tolerance = 1e-7});
     CHECK_MESSAGE(result, result.message);
   }
@@ -96,7 +102,7 @@ TEST_CASE("gradients of the VICReg loss") {
 TEST_CASE("a collapsed dimension: finite gradients with eps, and a clear value") {
   Tensor constant = full({4, 3}, 0.5, float64());
   const Variable z1(constant, true), z2(constant.clone(), true);
-  const VICRegLoss loss = vicreg_loss(z1, z2);
+  const VICRegLoss loss = vicreg_loss(both(z1, z2), 2);
   CHECK(value(loss.variance) == doctest::Approx(2 * (1 - 0.01)));
   CHECK(value(loss.covariance) == 0);
   loss.total.backward();
@@ -106,25 +112,100 @@ TEST_CASE("a collapsed dimension: finite gradients with eps, and a clear value")
 
 TEST_CASE("the VICReg loss in float32 stays close to float64") {
   const Tensor z1 = random_embeddings({64, 96}, 8), z2 = random_embeddings({64, 96}, 9);
-  const VICRegLoss exact = vicreg_loss(Variable(z1), Variable(z2));
+  const VICRegLoss exact = vicreg_loss(both(Variable(z1), Variable(z2)), 2);
   const VICRegLoss single =
-      vicreg_loss(Variable(z1.to(DType::float32)), Variable(z2.to(DType::float32)));
+      vicreg_loss(both(Variable(z1.to(DType::float32)), Variable(z2.to(DType::float32))), 2);
   CHECK(value(single.total) == doctest::Approx(value(exact.total)).epsilon(1e-5));
 }
 
+TEST_CASE("the VICReg loss of many views") {
+  for (const std::int64_t views : {2, 3, 5}) {
+    const std::int64_t n = 6, d = 4;
+    const Tensor z = random_embeddings({views * n, d}, 7, 1.1);
+    const VICRegLoss loss = vicreg_loss(Variable(z), views);
+    Terms expected;  // means over pairs of views of the loss of two
+    int pairs = 0;
+    for (std::int64_t v = 0; v < views; ++v) {
+      for (std::int64_t w = 0; w < v; ++w, ++pairs) {
+        const Terms pair =
+            naive_vicreg(z.slice(v * n, (v + 1) * n).to_vector<double>(),
+                         z.slice(w * n, (w + 1) * n).to_vector<double>(), 6, 4, 1e-4);
+        expected.invariance += pair.invariance;
+        expected.variance += pair.variance;
+        expected.covariance += pair.covariance;
+      }
+    }
+    CHECK(value(loss.invariance) == doctest::Approx(expected.invariance / pairs).epsilon(1e-12));
+    CHECK(value(loss.variance) == doctest::Approx(expected.variance / pairs).epsilon(1e-12));
+    CHECK(value(loss.covariance) == doctest::Approx(expected.covariance / pairs).epsilon(1e-12));
+    const GradcheckResult result =
+        gradcheck([&](const std::vector<Variable>& in) { return vicreg_loss(in[0], views).total; },
+                  {z}, {.absolute_tolerance = 1e-7});
+    CHECK_MESSAGE(result, result.message);
+  }
+}
+
 TEST_CASE("the VICReg loss refuses what it cannot use") {
-  CHECK_THROWS_WITH_AS(vicreg_loss(Variable(zeros({1, 8})), Variable(zeros({1, 8}))),
-                       "[vicreg_loss] variance and covariance need at least 2 images and 1 "
-                       "dimension; got embeddings [1, 8]",
+  CHECK_THROWS_WITH_AS(vicreg_loss(Variable(zeros({2, 8})), 2),
+                       "[vicreg_loss] embeddings must be [2 views x images, dimensions], of at "
+                       "least 2 images and 1 dimension; got [2, 8]",
                        Error);
-  CHECK_THROWS_WITH_AS(vicreg_loss(Variable(zeros({4, 8})), Variable(zeros({4, 7}))),
-                       "[vicreg_loss] the embeddings of both views must have one shape [N, D]; got "
-                       "[4, 8] and [4, 7]",
-                       Error);
-  CHECK_THROWS_AS(vicreg_loss(Variable(zeros({2, 4, 8})), Variable(zeros({2, 4, 8}))), Error);
+  CHECK_THROWS_WITH_AS(vicreg_loss(Variable(zeros({8, 8})), 1),
+                       "[vicreg_loss] it compares at least 2 views; got 1", Error);
+  CHECK_THROWS_AS(vicreg_loss(Variable(zeros({8, 8})), 3), Error);
+  CHECK_THROWS_AS(vicreg_loss(Variable(zeros({8, 0})), 2), Error);
+  CHECK_THROWS_AS(vicreg_loss(Variable(zeros({4, 4, 8})), 2), Error);
   for (const double eps : {-1.0, std::nan(""), HUGE_VAL}) {
-    CHECK_THROWS_AS(vicreg_loss(Variable(zeros({4, 8})), Variable(zeros({4, 8})), {.eps = eps}),
-                    Error);
+    CHECK_THROWS_AS(vicreg_loss(Variable(zeros({8, 8})), 2, {.eps = eps}), Error);
+  }
+}
+
+TEST_CASE("the coding-rate loss at points that are known") {
+  const std::int64_t n = 5, d = 3, views = 4;
+  SUBCASE("all embeddings one point") {
+    const CodingRateLoss loss =
+        coding_rate_loss(Variable(full({views * n, d}, -0.3, float64())), views);
+    CHECK(value(loss.similarity) == doctest::Approx(1).epsilon(1e-12));
+    // One eigenvalue, d / (n eps) n.
+    CHECK(value(loss.coding_rate) == doctest::Approx(std::log(1 + 3 / 0.2) / 2).epsilon(1e-12));
+    CHECK(value(loss.total) == doctest::Approx(-200 - std::log(1 + 3 / 0.2) / 2).epsilon(1e-12));
+  }
+  SUBCASE("images along the axes, views alike but for their length") {
+    Tensor z = zeros({views * d, d}, float64());
+    std::vector<double> values(static_cast<std::size_t>(views * d * d));
+    for (std::int64_t row = 0; row < views * d; ++row) {
+      values[static_cast<std::size_t>(row * d + row % d)] = 1 + static_cast<double>(row);
+    }
+    z.copy_from(from_vector(values, {views * d, d}));
+    const CodingRateLoss loss = coding_rate_loss(Variable(z), views, {.invariance = 2, .eps = 0.5});
+    CHECK(value(loss.similarity) == doctest::Approx(1).epsilon(1e-12));
+    // d eigenvalues d / (n eps) with n = d.
+    CHECK(value(loss.coding_rate) == doctest::Approx(3 * std::log(1 + 1 / 0.5) / 2).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("the coding-rate loss: gradients, the smaller matrix, float32") {
+  for (const auto& [n, d] : {std::pair<std::int64_t, std::int64_t>{4, 7}, {7, 4}, {5, 5}, {2, 1}}) {
+    CAPTURE(n);
+    const Tensor z = random_embeddings({3 * n, d}, 11);
+    const GradcheckResult result = gradcheck(
+        [](const std::vector<Variable>& in) {
+          return coding_rate_loss(in[0], 3, {.invariance = 3}).total;
+        },
+        {z}, {.absolute_tolerance = 1e-7});
+    CHECK_MESSAGE(result, result.message);
+    const CodingRateLoss exact = coding_rate_loss(Variable(z), 3);
+    const CodingRateLoss single = coding_rate_loss(Variable(z.to(DType::float32)), 3);
+    CHECK(value(single.coding_rate) == doctest::Approx(value(exact.coding_rate)).epsilon(2e-6));
+    CHECK(value(single.similarity) == doctest::Approx(value(exact.similarity)).epsilon(2e-6));
+  }
+}
+
+TEST_CASE("the coding-rate loss refuses what it cannot use") {
+  CHECK_THROWS_AS(coding_rate_loss(Variable(zeros({8, 8})), 1), Error);
+  CHECK_THROWS_AS(coding_rate_loss(Variable(zeros({8, 8})), 5), Error);
+  for (const double eps : {-1.0, 0.0, std::nan(""), HUGE_VAL}) {
+    CHECK_THROWS_AS(coding_rate_loss(Variable(ones({8, 8})), 2, {.eps = eps}), Error);
   }
 }
 

@@ -205,6 +205,19 @@ def matrix_cases():
     case("matmul.no_batch", [U([0, 2, 3]), U([0, 3, 2])], torch.matmul)
     case("matmul.gram", [U([5, 3])], lambda x: x.mT @ x)
 
+    sizes = {
+        "one": ([1, 1], 1),
+        "small": ([3, 4], 0.5),
+        "odd": ([7, 5], 0.25),
+        "more_than_a_warp": ([37, 8], 1),
+        "batch": ([3, 5, 5], 1),
+        "batch_of_one": ([1, 4, 2], 1),
+        "no_batch": ([0, 4, 2], 1),
+    }
+    for name, (shape, shift) in sizes.items():
+        eye = shift * torch.eye(shape[-2])
+        case(f"logdet.{name}", [U(shape)], lambda x, eye=eye: torch.logdet(x @ x.mT + eye))
+
     for name, shape in {"matrix": [3, 4], "cube": [2, 3, 4], "row": [1, 4], "empty": [0, 4]}.items():
         case(f"linear.{name}", [U(shape), U([5, 4]), U([5])], F.linear)
         case(f"linear.{name}.no_bias", [U(shape), U([5, 4])], F.linear)
@@ -330,14 +343,10 @@ def normalisation_cases():
                 def relu(x, gamma, beta, function=function):
                     return torch.relu(function(x, gamma, beta))
 
-                def add(x, gamma, beta, residual, function=function):
-                    return function(x, gamma, beta) + residual
-
                 def add_relu(x, gamma, beta, residual, function=function):
                     return torch.relu(function(x, gamma, beta) + residual)
 
                 case(f"batch_norm_{mode}.{name}.relu", inputs, relu)
-                case(f"batch_norm_{mode}.{name}.add", inputs + [U(shape)], add)
                 case(f"batch_norm_{mode}.{name}.add_relu", inputs + [U(shape)], add_relu)
     case(
         "batch_norm_train.offset",
@@ -436,6 +445,21 @@ def loss_cases():
 
             case(f"vicreg_loss.{name}.{suffix}", inputs, total)
         case(f"vicreg_loss.{name}.terms", inputs, lambda x, y: torch.stack(vicreg_terms(x, y, 1e-4)))
+
+    def coding_rate_loss(z, views):
+        z = F.normalize(z.reshape(views, -1, z.shape[1]), dim=2)
+        n, d = z.shape[1:]
+        similarity = F.cosine_similarity(z, z.mean(0, keepdim=True), dim=2).mean()
+        rate = torch.logdet(torch.eye(d) + d / (n * 0.2) * z.mT @ z).mean() / 2
+        return -200 * similarity - rate
+
+    for name, (views, n, d) in {
+        "more_dimensions": (3, 5, 9),
+        "more_images": (4, 9, 5),
+        "two_views": (2, 4, 4),
+    }.items():
+        case(f"coding_rate_loss.{name}", [U([views * n, d])],
+             lambda z, views=views: coding_rate_loss(z, views))
 
     for name, p in {"half": 0.5, "tenth": 0.1, "none": 0.0}.items():
         keep = torch.tensor(unit_of_seed(42, 63) >= p).reshape(7, 9)

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <gradus/autograd/ops.h>
+#include <gradus/nn/coding_rate_loss.h>
 #include <gradus/nn/losses.h>
 #include <gradus/nn/vicreg_loss.h>
 #include "tests/support/op_cases.h"
@@ -60,15 +61,28 @@ void add_vicreg(OpCases& cases) {
     for (const auto& [suffix, weights] : options) {
       cases.push_back({fmt::format("vicreg_loss.{}.{}", name, suffix), inputs,
                        [weights = weights](const Inputs& in) {
-                         return nn::vicreg_loss(in[0], in[1], weights).total;
+                         return nn::vicreg_loss(concat({in[0], in[1]}), 2, weights).total;
                        }});
     }
     cases.push_back({fmt::format("vicreg_loss.{}.terms", name), inputs, [](const Inputs& in) {
-                       const nn::VICRegLoss loss = nn::vicreg_loss(in[0], in[1]);
+                       const nn::VICRegLoss loss = nn::vicreg_loss(concat({in[0], in[1]}), 2);
                        return concat({reshape(loss.invariance, {1}), reshape(loss.variance, {1}),
                                       reshape(loss.covariance, {1})});
                      }});
   }
+}
+
+void add_coding_rate(OpCases& cases) {
+  const auto add = [&](const std::string& name, std::int64_t views, std::int64_t n,
+                       std::int64_t d) {
+    cases.push_back(
+        {"coding_rate_loss." + name,
+         {uniform_input({views * n, d}, -1, 1)},
+         [views](const Inputs& in) { return nn::coding_rate_loss(in[0], views).total; }});
+  };
+  add("more_dimensions", 3, 5, 9);
+  add("more_images", 4, 9, 5);
+  add("two_views", 2, 4, 4);
 }
 
 void add_dropout(OpCases& cases) {
@@ -87,6 +101,7 @@ void add_dropout(OpCases& cases) {
 void add_loss_cases(OpCases& cases) {
   add_classification(cases);
   add_vicreg(cases);
+  add_coding_rate(cases);
   add_dropout(cases);
 }
 

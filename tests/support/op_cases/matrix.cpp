@@ -45,6 +45,26 @@ void add_matmul(OpCases& cases) {
                    }});
 }
 
+/// log det (x x^T + shift), which is positive definite.
+void add_logdet(OpCases& cases) {
+  const auto add = [&](const std::string& name, const Shape& x, double shift) {
+    cases.push_back({"logdet." + name, {uniform_input(x)}, [shift](const Inputs& in) {
+                       const std::int64_t n = in[0].size(-2);
+                       const Tensor eye = one_hot(arange(0, n, {DType::int64, in[0].device()}), n,
+                                                  options_of(in[0].value()));
+                       const Variable gram = matmul(in[0], in[0], {.transpose_b = true});
+                       return logdet(gram + Variable(eye) * shift);
+                     }});
+  };
+  add("one", {1, 1}, 1);
+  add("small", {3, 4}, 0.5);
+  add("odd", {7, 5}, 0.25);
+  add("more_than_a_warp", {37, 8}, 1);
+  add("batch", {3, 5, 5}, 1);
+  add("batch_of_one", {1, 4, 2}, 1);
+  add("no_batch", {0, 4, 2}, 1);
+}
+
 void add_linear(OpCases& cases) {
   const auto add = [&](const std::string& name, const Shape& x, std::int64_t outputs, bool bias) {
     std::vector<InputSpec> inputs = {uniform_input(x), parameter_input({outputs, x[-1]})};
@@ -68,6 +88,7 @@ void add_linear(OpCases& cases) {
 
 void add_matrix_cases(OpCases& cases) {
   add_matmul(cases);
+  add_logdet(cases);
   add_linear(cases);
 }
 

@@ -1,0 +1,35 @@
+// The loss of EMP-SSL: Tong, Chen, Ma and LeCun, "EMP-SSL: Towards Self-Supervised Learning in One
+// Training Epoch", 2023. Its second term is the total coding rate of Yu, Chan, You, Song and Ma,
+// "Learning Diverse and Discriminative Representations via the Principle of Maximal Coding Rate
+// Reduction", NeurIPS 2020.
+#pragma once
+
+#include <gradus/autograd/variable.h>
+
+namespace gradus::nn {
+
+struct CodingRateOptions {
+  double invariance = 200;  ///< weight of the similarity
+  double eps = 0.2;         ///< squared distortion up to which embeddings are coded; positive
+};
+
+struct CodingRateLoss {
+  Variable total;        ///< -invariance similarity - coding_rate
+  Variable similarity;   ///< 1 where all views of each image agree, at least -1
+  Variable coding_rate;  ///< 0 where all embeddings are one point, larger the more they spread
+};
+
+/// For embeddings z [V N, D] of V views of the same N images, N >= 2, V >= 2; view v of image n is
+/// row v N + n. Rows are divided by their length first; z_v is the [N, D] of one view, mean the
+/// mean of all views, [N, D]:
+///
+///   similarity  = 1/(V N) sum_vn cos(z_vn, mean_n)
+///   coding_rate = 1/V sum_v 1/2 log det (I + D / (N eps) z_v^T z_v)
+///
+/// which is the same with z_v z_v^T in the place of z_v^T z_v: the smaller one of the two is taken.
+/// Embeddings that collapse to a point have similarity 1 and rate 1/2 log(1 + D / eps); to a line,
+/// and so on: the rate counts the dimensions in use. All results are scalars of shape [].
+CodingRateLoss coding_rate_loss(const Variable& z, std::int64_t views,
+                                const CodingRateOptions& options = {});
+
+}  // namespace gradus::nn
