@@ -265,15 +265,11 @@ int main(int argc, char** argv) {
       "projector 1024x4, Adam) measured against them.",
       "ops");
   app.add_option("--batch", options.batch, "Images a step (each in two views)")
-      ->capture_default_str()
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 14));
   app.add_option("--repeats", options.repeats,
                  "Calls timed at least, after a first one; the fastest counts")
-      ->capture_default_str()
       ->check(CLI::Range(1, 100000));
-  app.add_option("--threads", options.threads, "Threads; 0: all cores")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
+  app.add_option("--threads", options.threads, "Threads; 0: all cores")->check(CLI::Range(0, 4096));
   app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
   app.add_flag("--json", options.json, "The figures as JSON, in seconds, bytes and operations");
   return apps::run_program("ops", [&] {

@@ -145,7 +145,7 @@ void print_figures(const Options& options, Device device, const Times& times,
   fmt::print(
       "batch {}, {}{}: median {} {:.4f} s (least {:.4f}), peak of tensors {:.0f} MiB (saved for "
       "backward {:.0f}), peak resident {:.0f} MiB",
-      options.train.batch_size, vicreg::device_text(device),
+      options.train.batch_size, apps::device_text(device),
       options.train.bf16           ? ", bf16"
       : options.train.compute.tf32 ? ", TF32"
                                    : ", fp32",
@@ -164,7 +164,7 @@ void print_figures(const Options& options, Device device, const Times& times,
 }
 
 void run(const Options& options) {
-  const Device device = vicreg::use(options.train.compute);
+  const Device device = apps::use(options.train.compute);
   if (options.l2_bytes > 0) cuda::assume_l2_bytes(static_cast<std::size_t>(options.l2_bytes));
   Work work(options, device);
   const Times times = time_steps(work, options.steps, device);
@@ -183,12 +183,12 @@ int main(int argc, char** argv) {
   apps::CommandLine app("Times training steps on random images.", "step");
   vicreg::TrainOptions& train = options.train;
   train.batch_size = 64;
-  train.compute.device = vicreg::DeviceName::cpu;
+  train.compute.device = apps::DeviceName::cpu;
   app.add_option("batch", train.batch_size, "Images a step (each in two views)")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16));
   app.add_option("steps", options.steps, "Steps timed, after the first ones")
       ->check(CLI::Range(1, 100000));
-  vicreg::add_compute_options(app, train.compute, "Options");
+  apps::add_compute_options(app, train.compute, "Options");
   app.add_option("--l2-bytes", options.l2_bytes,
                  "On a GPU, size the scratch of convolutions for a second-level cache of N bytes "
                  "(0: the GPU's own)")

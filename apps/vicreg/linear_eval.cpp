@@ -6,9 +6,9 @@
 #include <gradus/autograd/variable.h>
 #include <gradus/tensor/io/file.h>
 #include "common/command_line.h"
+#include "common/compute.h"
 #include "common/program.h"
 #include "vicreg/architecture.h"
-#include "vicreg/compute.h"
 #include "vicreg/datasets.h"
 #include "vicreg/evaluation.h"
 #include "vicreg/features.h"
@@ -36,7 +36,7 @@ struct EvalOptions {
   bool knn = false;
   bool linear = true;
   KnnOptions knn_options;
-  ComputeOptions compute;
+  apps::ComputeOptions compute;
   int workers = 2;
   std::uint64_t seed = 0;
   std::string json;
@@ -78,7 +78,7 @@ void add_options(CLI::App& app, EvalOptions& o) {
       ->group("Data");
   add_protocol_options(app, o.protocol);
   add_encoder_options(app, o.model.encoder, "Encoder (with --untrained)");
-  add_compute_options(app, o.compute, "Run");
+  apps::add_compute_options(app, o.compute, "Run");
   app.add_option("--workers", o.workers, "Threads that augment ahead; 0: none")
       ->check(CLI::Range(0, 1024))
       ->group("Run");
@@ -140,7 +140,7 @@ int run(const EvalOptions& o) {
   check(o.untrained != !o.file.empty(), "linear_eval",
         "name one file of weights, or give --untrained (--help lists the options)");
   check(o.linear || o.knn, "linear_eval", "--no-linear without --knn leaves nothing to do");
-  const Device device = use(o.compute);
+  const Device device = apps::use(o.compute);
   LoadedEncoder loaded =
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
   loaded.encoder->to(device);

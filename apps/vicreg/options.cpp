@@ -107,7 +107,7 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
 void add_run_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Run";
   add_choice(app, "--recipe", o.recipe, recipes, "Whole set of defaults: ")->group(group);
-  add_compute_options(app, o.compute, group);
+  apps::add_compute_options(app, o.compute, group);
   add_switch(app, "--bf16,!--no-bf16", o.bf16,
              "Mixed precision: activations and products of bfloat16; weights, sums, statistics and "
              "loss of float32")

@@ -10,7 +10,7 @@
 #include <gradus/nn/vicreg_loss.h>
 #include <gradus/nn/vicreg_model.h>
 #include "common/choice.h"
-#include "vicreg/compute.h"
+#include "common/compute.h"
 #include "vicreg/datasets.h"
 
 namespace gradus::vicreg {
@@ -72,7 +72,7 @@ struct TrainOptions {
   std::int64_t warmup_epochs = 10;
   std::vector<std::int64_t> milestones{60, 80};  ///< epochs of the schedule `step`
 
-  ComputeOptions compute;
+  apps::ComputeOptions compute;
   bool bf16 = false;
   bool checkpoint_activations = false;
   int workers = 2;

@@ -9,7 +9,7 @@ int main(int argc, char** argv) {
     vicreg::TrainOptions options;
     std::string config;
     if (!vicreg::parse_train_options(argc, argv, options, config)) return 0;
-    const Device device = vicreg::use(options.compute);
+    const Device device = apps::use(options.compute);
     return vicreg::Trainer(options, config, device).run();
   });
 }

@@ -114,7 +114,8 @@ int Trainer::run() {
     metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
     apps::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {}\n",
                 dataset_.size(), apps::name_of(dataset_names, options_.data.dataset),
-                steps_per_epoch_, total_steps(), model_.parameter_count(), device_text(device_));
+                steps_per_epoch_, total_steps(), model_.parameter_count(),
+                apps::device_text(device_));
     draw_augmentations();
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});

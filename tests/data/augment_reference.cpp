@@ -136,7 +136,7 @@ TEST_CASE("whole augmentations match torchvision's") {
   AugmentScratch scratch;
   REQUIRE(reference.cases.size() == 3);
   for (const Json& test : reference.cases) {
-    AugmentOptions options;
+    AugmentOptions options = gradus::test::every_step();
     options.interpolation = to_interpolation(test.at("interpolation"));
     AugmentParameters p{};
     p.crop = to_box(test.at("box"));

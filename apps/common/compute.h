@@ -2,15 +2,16 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <string>
 
 #include <gradus/tensor/device.h>
 #include "common/choice.h"
 
-namespace gradus::vicreg {
+namespace gradus::apps {
 
 enum class DeviceName : std::uint8_t { automatic, cpu, cuda };
-inline constexpr apps::Choices<DeviceName, 3> device_names{
+inline constexpr Choices<DeviceName, 3> device_names{
     {{DeviceName::automatic, "auto", "the GPU if one works"},
      {DeviceName::cpu, "cpu"},
      {DeviceName::cuda, "cuda"}}};
@@ -31,4 +32,4 @@ Device use(const ComputeOptions& options);
 /// The device in words: "8 threads", or the GPU's name.
 std::string device_text(Device device);
 
-}  // namespace gradus::vicreg
+}  // namespace gradus::apps

@@ -1,16 +1,16 @@
-#include "vicreg/compute.h"
+#include "common/compute.h"
 
 #include <omp.h>
 
 #include "common/command_line.h"
 #include "common/program.h"
 
-namespace gradus::vicreg {
+namespace gradus::apps {
 
 void add_compute_options(CLI::App& app, ComputeOptions& o, const std::string& group) {
-  apps::add_choice(app, "--device", o.device, device_names)->group(group);
-  apps::add_switch(app, "--tf32,!--no-tf32", o.tf32,
-                   "On a GPU, round the inputs of float32 products to TF32")
+  add_choice(app, "--device", o.device, device_names)->group(group);
+  add_switch(app, "--tf32,!--no-tf32", o.tf32,
+             "On a GPU, round the inputs of float32 products to TF32")
       ->group(group);
   app.add_option("--winograd", o.winograd,
                  "3x3 convolutions by Winograd's algorithm with tiles of 4x4 outputs (fastest) or "
@@ -32,7 +32,7 @@ Device use(const ComputeOptions& o) {
   }
   check(o.device == DeviceName::automatic, "device", "--device cuda: {}; on the CPU: --device cpu",
         cuda_unavailable_reason());
-  apps::print("on the CPU: {}\n", cuda_unavailable_reason());
+  print("on the CPU: {}\n", cuda_unavailable_reason());
   return Device::cpu;
 }
 
@@ -41,4 +41,4 @@ std::string device_text(Device device) {
                                 : fmt::format("{} threads", omp_get_max_threads());
 }
 
-}  // namespace gradus::vicreg
+}  // namespace gradus::apps
