@@ -6,6 +6,14 @@
 #include "optim/internal/updates.h"
 
 namespace gradus::optim {
+namespace {
+
+AdamOptions decoupled(AdamOptions options) {
+  options.decoupled = true;
+  return options;
+}
+
+}  // namespace
 
 Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options)
     : Optimizer(std::move(groups), {"exp_avg", "exp_avg_sq"}), options_(options) {
@@ -25,5 +33,8 @@ void Adam::set_updates(const std::vector<Coming>& coming, Device device) {
 void Adam::update(const std::vector<UpdateTensors>& parameters, const Tensor& guard) {
   apply_updates<2>(parameters, updates_, guard);
 }
+
+AdamW::AdamW(std::vector<ParameterGroup> groups, const AdamOptions& options)
+    : Adam(std::move(groups), decoupled(options)) {}
 
 }  // namespace gradus::optim

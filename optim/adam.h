@@ -24,8 +24,7 @@ class Adam : public Optimizer {
 /// Adam with decoupled weight decay.
 class AdamW : public Adam {
  public:
-  AdamW(std::vector<ParameterGroup> groups, AdamOptions options = {})
-      : Adam(std::move(groups), (options.decoupled = true, options)) {}
+  AdamW(std::vector<ParameterGroup> groups, const AdamOptions& options = {});
 };
 
 }  // namespace gradus::optim
