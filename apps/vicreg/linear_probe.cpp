@@ -79,27 +79,23 @@ class FeatureSource {
 }  // namespace
 
 Protocol named_protocol(ProtocolName name) {
-  Protocol p{.name = name};
   switch (name) {
     case ProtocolName::standard: break;
     case ProtocolName::vicreg:
-      p.epochs = 100;
-      p.momentum = 0.9;
-      p.small_init = true;
-      p.minimum_crop = 0.08f;
-      break;
+      return {
+          .name = name, .epochs = 100, .momentum = 0.9, .small_init = true, .minimum_crop = 0.08f};
     case ProtocolName::solo_learn:
-      p.epochs = 100;
-      p.batch_size = 128;
-      p.lr = 0.1;
-      p.momentum = 0.9;
-      p.weight_decay = 0;
-      p.schedule = ScheduleName::step;
-      p.milestones = {60, 80};
-      p.minimum_crop = 0.08f;
-      break;
+      return {.name = name,
+              .epochs = 100,
+              .batch_size = 128,
+              .lr = 0.1,
+              .momentum = 0.9,
+              .weight_decay = 0,
+              .schedule = ScheduleName::step,
+              .milestones = {60, 80},
+              .minimum_crop = 0.08f};
   }
-  return p;
+  return {};
 }
 
 nlohmann::json to_json(const Protocol& p) {
