@@ -53,6 +53,11 @@ class Variable {
   std::int64_t numel() const { return value_.numel(); }
   DType dtype() const { return value_.dtype(); }
   Device device() const { return value_.device(); }
+  /// The single element of a one-element value, as T, its type.
+  template <class T>
+  T item() const {
+    return value_.item<T>();
+  }
 
   bool requires_grad() const { return node_ != nullptr; }
   /// The gradient accumulated in a leaf; undefined before the first backward.
@@ -115,3 +120,12 @@ Variable make_variable(std::string_view name, Tensor value, std::span<const Vari
                        BackwardFunction backward);
 
 }  // namespace gradus
+
+/// fmt::print("{}", x): its value, as a tensor is printed.
+template <>
+struct fmt::formatter<gradus::Variable> : fmt::formatter<gradus::Tensor> {
+  template <class Context>
+  auto format(const gradus::Variable& x, Context& context) const {
+    return fmt::formatter<gradus::Tensor>::format(x.value(), context);
+  }
+};

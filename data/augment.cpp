@@ -115,9 +115,12 @@ void check_range(std::string_view what, std::array<float, 2> range, float highes
 
 }  // namespace
 
-void validate(const AugmentOptions& options) {
-  check(options.size >= 1 && options.size <= 4096, "augment",
-        "output size must lie in [1, 4096]; got {}", options.size);
+void validate(const AugmentOptions& options, std::int64_t channels) {
+  const auto [height, width] = options.size;
+  check(options.size == Size2(0) || (height >= 1 && height <= 4096 && width >= 1 && width <= 4096),
+        "augment",
+        "the views' size must lie in [1, 4096], or be 0 for the images' own; got {} x {}", height,
+        width);
   check_range("crop_scale", options.crop_scale, 1.0f);
   check_range("crop_ratio", options.crop_ratio, 1000.0f);
   check_range("blur_sigma", options.blur_sigma, 1000.0f);
@@ -135,13 +138,10 @@ void validate(const AugmentOptions& options) {
         "jitter's hue must lie in [0, 0.5]; got {}", jitter.hue);
   check(std::isfinite(options.solarize_threshold), "augment",
         "solarize_threshold must be finite; got {}", options.solarize_threshold);
-  for (float std : options.std) {
-    check(std > 0.0f && std::isfinite(std), "augment", "std must be positive and finite; got {}",
-          std);
-  }
-  for (float mean : options.mean) {
-    check(std::isfinite(mean), "augment", "mean must be finite; got {}", mean);
-  }
+  check(channels == 3 || (options.jitter_probability == 0 && options.grayscale_probability == 0),
+        "augment",
+        "colour jitter and grayscale need images of 3 channels (red, green, blue); these have {}",
+        channels);
 }
 
 AugmentParameters draw_parameters(const AugmentOptions& options, int height, int width,
@@ -166,18 +166,19 @@ AugmentParameters draw_parameters(const AugmentOptions& options, int height, int
   return p;
 }
 
-void apply(const AugmentOptions& options, const AugmentParameters& parameters,
-           const std::uint8_t* image, int width, float* output, AugmentScratch& scratch) {
-  const int pixels = options.size * options.size;
-  scratch.planes.resize(static_cast<std::size_t>(3 * pixels));
+void apply(const AugmentOptions& options, const ViewFormat& format,
+           const AugmentParameters& parameters, const std::uint8_t* image, float* output,
+           AugmentScratch& scratch) {
+  const int pixels = format.view_pixels(), values = format.view_values();
+  scratch.planes.resize(static_cast<std::size_t>(values));
   float* planes = scratch.planes.data();
-  resized_crop(image, width, parameters.crop, options.interpolation, parameters.flip, options.size,
-               planes, scratch.geometry);
+  resized_crop(format, image, parameters.crop, options.interpolation, parameters.flip, planes,
+               scratch.geometry);
   if (parameters.jitter) apply_jitter(parameters, planes, pixels);
   if (parameters.grayscale) grayscale(planes, pixels);
-  if (parameters.blur) gaussian_blur(planes, options.size, parameters.blur_sigma, scratch.geometry);
-  if (parameters.solarize) solarize(planes, pixels, options.solarize_threshold);
-  normalize(planes, pixels, options.mean.data(), options.std.data(), output);
+  if (parameters.blur) gaussian_blur(format, planes, parameters.blur_sigma, scratch.geometry);
+  if (parameters.solarize) solarize(planes, values, options.solarize_threshold);
+  normalize(format, planes, output);
 }
 
 }  // namespace gradus::data

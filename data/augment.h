@@ -8,6 +8,7 @@
 
 #include <gradus/data/augment_geometry.h>
 #include <gradus/data/augment_options.h>
+#include <gradus/data/dataset.h>
 #include <gradus/tensor/tensor.h>
 
 namespace gradus::data {
@@ -28,25 +29,28 @@ struct ViewId {
 AugmentParameters draw_parameters(const AugmentOptions& options, int height, int width,
                                   const ViewId& id);
 
-/// Throws Error unless images of `height` x `width` are within what the pixels' numbers can count.
-void check_image_size(std::int64_t height, std::int64_t width);
+/// Throws Error unless the pixels of images [height, width, channels], and of views of them, can be
+/// counted.
+void check_image_size(const AugmentOptions& options, std::int64_t height, std::int64_t width,
+                      std::int64_t channels);
 
-/// Makes views on the device where `images` (uint8 [N, H, W, 3]) lies: `output` there, float32
-/// [V, size, size, 3], gets views[0 .. V-1]. On the CPU the calling thread works alone, so that
-/// several can make batches side by side; the GPU's pixels differ from the CPU's by rounding.
-/// Throws Error if shapes, types or devices do not fit, or a sample or crop lies outside.
-void augment(const AugmentOptions& options, std::span<const AugmentedView> views,
-             const Tensor& images, Tensor& output);
+/// Makes views on the device where `images` (uint8 [N, H, W, C]) lies: `output` there, float32
+/// [V, view height, view width, C], gets views[0 .. V-1]. On the CPU the calling thread works
+/// alone, so that several can make batches side by side; the GPU's pixels differ from the CPU's by
+/// rounding. Throws Error if shapes, types or devices do not fit, or a sample or crop lies outside.
+void augment(const AugmentOptions& options, const Normalization& normalization,
+             std::span<const AugmentedView> views, const Tensor& images, Tensor& output);
 
 /// What `apply` works in; one a thread, reused from image to image.
 struct AugmentScratch {
   GeometryScratch geometry;
-  std::vector<float> planes;  // [3, size, size]
+  std::vector<float> planes;  // [channels, view height, view width]
 };
 
-/// Makes one view on the CPU: `image` uint8 [height, width, 3], `output` float [size, size, 3].
-/// The crop box must lie within the image.
-void apply(const AugmentOptions& options, const AugmentParameters& parameters,
-           const std::uint8_t* image, int width, float* output, AugmentScratch& scratch);
+/// Makes one view on the CPU: `image` uint8 [height, width, channels], `output` float [view height,
+/// view width, channels]. The crop box must lie within the image.
+void apply(const AugmentOptions& options, const ViewFormat& format,
+           const AugmentParameters& parameters, const std::uint8_t* image, float* output,
+           AugmentScratch& scratch);
 
 }  // namespace gradus::data

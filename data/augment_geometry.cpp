@@ -9,11 +9,12 @@ std::size_t count(int a, int b) {
   return static_cast<std::size_t>(a) * static_cast<std::size_t>(b);
 }
 
-/// Rows of `box` as floats in [0, 1]: [height, width * 3].
-void load_source(const std::uint8_t* image, int image_width, const CropBox& box, float* source) {
-  const int row_values = 3 * box.width;
+/// Rows of `box` as floats in [0, 1]: [box height, box width, channels].
+void load_source(const ViewFormat& format, const std::uint8_t* image, const CropBox& box,
+                 float* source) {
+  const int row_values = format.channels * box.width;
   for (int y = 0; y < box.height; ++y) {
-    const std::uint8_t* from = image + 3 * ((box.top + y) * image_width + box.left);
+    const std::uint8_t* from = image + format.channels * ((box.top + y) * format.width + box.left);
     float* to = source + y * row_values;
 #pragma omp simd
     for (int i = 0; i < row_values; ++i) to[i] = static_cast<float>(from[i]) / 255.0f;
@@ -60,57 +61,60 @@ void blend_columns(const float* row, const int* index, const float* weight, int 
 
 }  // namespace
 
-void resized_crop(const std::uint8_t* image, int image_width, const CropBox& box,
-                  Interpolation interpolation, bool flip, int size, float* planes,
-                  GeometryScratch& scratch) {
+void resized_crop(const ViewFormat& format, const std::uint8_t* image, const CropBox& box,
+                  Interpolation interpolation, bool flip, float* planes, GeometryScratch& scratch) {
   const int taps = tap_count(interpolation);
-  const int row_values = 3 * box.width;
+  const int channels = format.channels, height = format.view_height, width = format.view_width;
+  const int row_values = channels * box.width;
   scratch.source.resize(count(box.height, row_values));
   scratch.row.resize(count(row_values, 1));
-  scratch.column_index.resize(count(taps, size));
-  scratch.column_weight.resize(count(taps, size));
+  scratch.column_index.resize(count(taps, width));
+  scratch.column_weight.resize(count(taps, width));
 
-  load_source(image, image_width, box, scratch.source.data());
-  for (int x = 0; x < size; ++x) {
-    const ResizeTaps column = resize_taps(interpolation, flip ? size - 1 - x : x, box.width, size);
+  load_source(format, image, box, scratch.source.data());
+  for (int x = 0; x < width; ++x) {
+    const ResizeTaps column =
+        resize_taps(interpolation, flip ? width - 1 - x : x, box.width, width);
     for (int k = 0; k < taps; ++k) {
-      scratch.column_index[count(k, size) + static_cast<std::size_t>(x)] = 3 * column.index[k];
-      scratch.column_weight[count(k, size) + static_cast<std::size_t>(x)] = column.weight[k];
+      const std::size_t i = count(k, width) + static_cast<std::size_t>(x);
+      scratch.column_index[i] = channels * column.index[k];
+      scratch.column_weight[i] = column.weight[k];
     }
   }
-  for (int y = 0; y < size; ++y) {
-    const ResizeTaps rows = resize_taps(interpolation, y, box.height, size);
+  for (int y = 0; y < height; ++y) {
+    const ResizeTaps rows = resize_taps(interpolation, y, box.height, height);
     blend_rows(scratch.source.data(), row_values, rows, taps, scratch.row.data());
-    for (int c = 0; c < 3; ++c) {
+    for (int c = 0; c < channels; ++c) {
       blend_columns(scratch.row.data() + c, scratch.column_index.data(),
-                    scratch.column_weight.data(), taps, size, planes + (c * size + y) * size);
+                    scratch.column_weight.data(), taps, width, planes + (c * height + y) * width);
     }
   }
 }
 
-void gaussian_blur(float* planes, int size, float sigma, GeometryScratch& scratch) {
+void gaussian_blur(const ViewFormat& format, float* planes, float sigma, GeometryScratch& scratch) {
   const auto [centre, side] = blur_weights(sigma);
-  scratch.blurred.resize(count(size, size));
+  const int height = format.view_height, width = format.view_width;
+  scratch.blurred.resize(count(height, width));
   float* temporary = scratch.blurred.data();
-  const int second = reflect_index(-1, size);  // what lies beyond the first pixel
-  const int last_but_one = reflect_index(size, size);
-  for (int c = 0; c < 3; ++c) {
-    float* plane = planes + c * size * size;
-    for (int y = 0; y < size; ++y) {
-      const float* in = plane + y * size;
-      float* out = temporary + y * size;
+  // What lies beyond the first and the last pixel of a row.
+  const int before = reflect_index(-1, width), behind = reflect_index(width, width);
+  for (int c = 0; c < format.channels; ++c) {
+    float* plane = planes + c * height * width;
+    for (int y = 0; y < height; ++y) {
+      const float* in = plane + y * width;
+      float* out = temporary + y * width;
 #pragma omp simd
-      for (int x = 1; x < size - 1; ++x) out[x] = centre * in[x] + side * (in[x - 1] + in[x + 1]);
-      out[0] = centre * in[0] + side * (in[second] + in[second]);
-      out[size - 1] = centre * in[size - 1] + side * (in[last_but_one] + in[last_but_one]);
+      for (int x = 1; x < width - 1; ++x) out[x] = centre * in[x] + side * (in[x - 1] + in[x + 1]);
+      out[0] = centre * in[0] + side * (in[before] + in[before]);
+      out[width - 1] = centre * in[width - 1] + side * (in[behind] + in[behind]);
     }
-    for (int y = 0; y < size; ++y) {
-      const float* above = temporary + (y > 0 ? y - 1 : second) * size;
-      const float* here = temporary + y * size;
-      const float* below = temporary + (y < size - 1 ? y + 1 : last_but_one) * size;
-      float* out = plane + y * size;
+    for (int y = 0; y < height; ++y) {
+      const float* above = temporary + reflect_index(y - 1, height) * width;
+      const float* here = temporary + y * width;
+      const float* below = temporary + reflect_index(y + 1, height) * width;
+      float* out = plane + y * width;
 #pragma omp simd
-      for (int x = 0; x < size; ++x) out[x] = centre * here[x] + side * (above[x] + below[x]);
+      for (int x = 0; x < width; ++x) out[x] = centre * here[x] + side * (above[x] + below[x]);
     }
   }
 }

@@ -1,5 +1,6 @@
-// Resizing, flipping and blurring of one image. Pixels come in as uint8 [H, W, 3] and leave as
-// three float planes [3, size, size] in [0, 1], the layout that the colour operations work on.
+// Resizing, flipping and blurring of one image. Pixels come in as uint8 [H, W, C] and leave as
+// float planes [C, view height, view width] in [0, 1], the layout that the colour operations work
+// on.
 #pragma once
 
 #include <cmath>
@@ -89,24 +90,35 @@ struct CropBox {
   int width;
 };
 
-/// What resized_crop and blur work in; reused from image to image.
-struct GeometryScratch {
-  std::vector<float> source;      // [crop height, crop width * 3]
-  std::vector<float> row;         // [crop width * 3]
-  std::vector<int> column_index;  // [taps, size]
-  std::vector<float> column_weight;
-  std::vector<float> blurred;  // [size, size]
+/// What the images are like, and the views that are made of them.
+struct ViewFormat {
+  int height, width, channels;  ///< of the images
+  int view_height, view_width;
+  const float *mean, *std;  ///< [channels], on the device of the images
+
+  GRADUS_HOST_DEVICE constexpr int view_pixels() const { return view_height * view_width; }
+  GRADUS_HOST_DEVICE constexpr int view_values() const { return view_pixels() * channels; }
+  GRADUS_HOST_DEVICE constexpr int image_values() const { return height * width * channels; }
 };
 
-/// Cuts `box` out of `image` (uint8 [H, W, 3], rows of `image_width` pixels), resizes it to
-/// size x size, mirrors it left to right if `flip`, and writes planes [3, size, size] in [0, 1].
-void resized_crop(const std::uint8_t* image, int image_width, const CropBox& box,
-                  Interpolation interpolation, bool flip, int size, float* planes,
-                  GeometryScratch& scratch);
+/// What resized_crop and blur work in; reused from image to image.
+struct GeometryScratch {
+  std::vector<float> source;      // [crop height, crop width, channels]
+  std::vector<float> row;         // [crop width, channels]
+  std::vector<int> column_index;  // [taps, view width]
+  std::vector<float> column_weight;
+  std::vector<float> blurred;  // [view height, view width]
+};
+
+/// Cuts `box` out of `image` (uint8 [height, width, channels]), resizes it to the view's size,
+/// mirrors it left to right if `flip`, and writes planes [channels, view height, view width] in
+/// [0, 1].
+void resized_crop(const ViewFormat& format, const std::uint8_t* image, const CropBox& box,
+                  Interpolation interpolation, bool flip, float* planes, GeometryScratch& scratch);
 
 /// Gaussian blur with a 3x3 kernel of standard deviation `sigma` (pixels), in place on planes
-/// [3, size, size], with blur_weights along each axis; the border reflects without repeating the
-/// edge pixel.
-void gaussian_blur(float* planes, int size, float sigma, GeometryScratch& scratch);
+/// [channels, view height, view width], with blur_weights along each axis; the border reflects
+/// without repeating the edge pixel.
+void gaussian_blur(const ViewFormat& format, float* planes, float sigma, GeometryScratch& scratch);
 
 }  // namespace gradus::data

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include <gradus/data/augment_geometry.h>
+#include <gradus/tensor/size2.h>
 
 namespace gradus::data {
 
@@ -20,9 +21,10 @@ struct JitterOptions {
 
 /// The whole augmentation. The steps come in this order: random resized crop, flip, colour jitter,
 /// grayscale, blur, solarize, normalise. (A flip commutes with all steps after the crop, so recipes
-/// that flip last are covered too.) The defaults do nothing but scale pixels to [0, 1].
+/// that flip last are covered too.) The defaults do nothing but normalise. Jitter and grayscale are
+/// for images of red, green and blue; the other steps take any number of channels.
 struct AugmentOptions {
-  int size = 32;             ///< output height and width
+  Size2 size = 0;            ///< of the views, in pixels; 0: that of the images
   bool random_crop = false;  ///< otherwise the whole image is resized to `size` (a copy if equal)
   std::array<float, 2> crop_scale = {0.2f, 1.0f};          ///< area of the crop, of the image's
   std::array<float, 2> crop_ratio = {0.75f, 4.0f / 3.0f};  ///< width / height of the crop
@@ -35,12 +37,13 @@ struct AugmentOptions {
   std::array<float, 2> blur_sigma = {0.1f, 2.0f};
   float solarize_probability = 0.0f;
   float solarize_threshold = 0.5f;
-  std::array<float, 3> mean = {0.0f, 0.0f, 0.0f};  ///< of pixels in [0, 1], by channel
-  std::array<float, 3> std = {1.0f, 1.0f, 1.0f};
+
+  /// Size of the views of images of this size.
+  constexpr Size2 view_size(Size2 image) const { return size == Size2(0) ? image : size; }
 };
 
-/// Throws Error if a value is out of range.
-void validate(const AugmentOptions& options);
+/// Throws Error if a value is out of range, or a step is not for images of that many channels.
+void validate(const AugmentOptions& options, std::int64_t channels = 3);
 
 /// The four operations of the colour jitter.
 enum class JitterStep : std::uint8_t { brightness, contrast, saturation, hue };

@@ -89,7 +89,8 @@ Dataset load_cifar10(const fs::path& folder, Split split) {
   Dataset dataset{
       empty({count, side, side, 3}, {DType::uint8}),
       empty({count}, {DType::int64}),
-      {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}};
+      {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"},
+      cifar10_normalization()};
   auto* images = dataset.images.data<std::uint8_t>();
   auto* labels = dataset.labels.data<std::int64_t>();
   for (const auto& file : names) {

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include <gradus/tensor/check.h>
 #include <gradus/tensor/tensor.h>
 
 namespace gradus::data {
@@ -16,25 +16,36 @@ enum class Split : std::uint8_t { train, test };
 /// "train" or "test".
 constexpr std::string_view name(Split split) { return split == Split::train ? "train" : "test"; }
 
+/// Makes a network's input of pixels x in [0, 1]: (x - mean) / std, with one of each a channel.
+/// Empty ones leave x as it is.
+struct Normalization {
+  std::vector<float> mean{};
+  std::vector<float> std{};
+};
+
+/// Throws Error unless there are a finite mean and a positive, finite std for each channel, or
+/// none.
+void validate(const Normalization& normalization, std::int64_t channels);
+
 /// Images with their class labels. Copies share the elements.
 struct Dataset {
-  Tensor images;                         ///< uint8 [N, H, W, 3], on any device
-  Tensor labels;                         ///< int64 [N] on the CPU, in [0, class_names.size())
-  std::vector<std::string> class_names;  ///< one a class
+  Tensor images;                           ///< uint8 [N, H, W, C], on any device
+  Tensor labels;                           ///< int64 [N] on the CPU, in [0, class_names.size())
+  std::vector<std::string> class_names{};  ///< one a class; none where they do not matter
+  Normalization normalization{};           ///< what batches are normalised with
 
   std::int64_t size() const { return images.defined() ? images.size(0) : 0; }
   std::int64_t height() const { return images.size(1); }
   std::int64_t width() const { return images.size(2); }
+  std::int64_t channels() const { return images.size(3); }
 
   /// The first `count` images, sharing memory with this set; all of them if there are fewer.
-  Dataset take(std::int64_t count) const {
-    check(count >= 1, "dataset", "the number of images to keep must be at least 1; got {}", count);
-    const std::int64_t kept = count < size() ? count : size();
-    return {images.slice(0, kept), labels.slice(0, kept), class_names};
-  }
-
+  Dataset take(std::int64_t count) const;
   /// This set with its images on `device`, for several loaders that share them there.
-  Dataset to(Device device) const { return {images.to(device), labels, class_names}; }
+  Dataset to(Device device) const;
 };
+
+/// Throws Error unless the set has images, a label for each, and a normalisation that fits.
+void validate(const Dataset& dataset);
 
 }  // namespace gradus::data

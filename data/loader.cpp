@@ -11,24 +11,9 @@
 namespace gradus::data {
 namespace {
 
-constexpr std::int64_t epoch_limit = std::int64_t{1} << 32;  // words of the random counter
-constexpr std::int64_t sample_limit = std::int64_t{1} << 32;
+constexpr std::int64_t epoch_limit = std::int64_t{1} << 32;  // a word of the random counter
 
-void validate(const Dataset& dataset) {
-  check(dataset.images.defined() && dataset.labels.defined(), "loader", "the data set is empty");
-  const Shape& images = dataset.images.shape();
-  check(dataset.images.dtype() == DType::uint8 && images.rank() == 4 && images[3] == 3, "loader",
-        "images must be uint8 [N, H, W, 3]; got {} {}", name(dataset.images.dtype()), images);
-  check(images[0] >= 1 && images[1] >= 1 && images[2] >= 1 && images[0] < sample_limit, "loader",
-        "the data set is empty or too large: images {}", images);
-  check_image_size(images[1], images[2]);
-  check(dataset.labels.dtype() == DType::int64 && dataset.labels.shape() == Shape{images[0]},
-        "loader", "labels must be int64 [N]; got {} {} beside images {}",
-        name(dataset.labels.dtype()), dataset.labels.shape(), images);
-  check(dataset.labels.device() == Device::cpu, "loader", "labels must lie on the CPU");
-}
-
-void validate(const LoaderOptions& options, std::int64_t samples, Device images) {
+void validate(const Loader::Options& options, std::int64_t samples, Device images) {
   check(options.device == Device::cpu || cuda_available(), "loader", "{} cannot be used: {}",
         name(options.device), cuda_unavailable_reason());
   check(images == Device::cpu || images == options.device, "loader",
@@ -48,15 +33,16 @@ void validate(const LoaderOptions& options, std::int64_t samples, Device images)
         "no batch: the batch size, {}, exceeds the data set's {} images and partial batches are "
         "dropped; lower the batch size or keep the last batch",
         options.batch_size, samples);
-  validate(options.augment);
 }
 
 }  // namespace
 
-Loader::Loader(Dataset dataset, const LoaderOptions& options)
+Loader::Loader(Dataset dataset, const Options& options)
     : dataset_(std::move(dataset)), options_(options) {
   validate(dataset_);
   validate(options_, dataset_.size(), dataset_.images.device());
+  validate(options_.augment, dataset_.channels());
+  check_image_size(options_.augment, dataset_.height(), dataset_.width(), dataset_.channels());
   images_ = dataset_.images.to(options_.device);
 }
 
@@ -110,14 +96,16 @@ void Loader::finish(Prepared& prepared, Tensor* destination) const {
   } else if (!made) {
     batch.images = empty(images_shape(count), {DType::float32, options_.device});
   }
-  if (!made) augment(options_.augment, prepared.plan, images_, batch.images);
+  if (!made)
+    augment(options_.augment, dataset_.normalization, prepared.plan, images_, batch.images);
   for (std::int64_t view = 0; view < options_.views; ++view) {
     batch.views.push_back(batch.images.slice(view * count, (view + 1) * count));
   }
 }
 
 Shape Loader::images_shape(std::int64_t samples) const {
-  return {options_.views * samples, options_.augment.size, options_.augment.size, 3};
+  const Size2 size = options_.augment.view_size({dataset_.height(), dataset_.width()});
+  return {options_.views * samples, size.height, size.width, dataset_.channels()};
 }
 
 Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
@@ -138,7 +126,7 @@ Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
   prepared.plan = draw_views(batch);
   if (options_.device == Device::cpu) {
     batch.images = empty(images_shape(count));
-    augment(options_.augment, prepared.plan, images_, batch.images);
+    augment(options_.augment, dataset_.normalization, prepared.plan, images_, batch.images);
   }
   return prepared;
 }

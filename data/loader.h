@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <gradus/data/augment.h>
@@ -12,36 +14,38 @@
 
 namespace gradus::data {
 
-struct LoaderOptions {
-  std::int64_t batch_size = 256;
-  int views = 2;           ///< augmented views of each image
-  bool shuffle = true;     ///< a new order each epoch; otherwise the files' order
-  bool drop_last = false;  ///< leave out a partial batch at the end of an epoch
-  int workers = 2;         ///< threads; 0: batches are made on the calling thread
-  int prefetch = 4;        ///< batches in the making or waiting, at most
-  std::uint64_t seed = 0;
-  Device device = Device::cpu;  ///< where the images are made and lie
-  AugmentOptions augment = {};
-};
-
 /// One batch of B samples. The images lie on the loader's device, the rest on the CPU.
 struct Batch {
-  Tensor images;  ///< float32 [views * B, size, size, 3]: all first views, then all second
-  std::vector<Tensor> views;  ///< slices of `images`, each [B, size, size, 3]
-  Tensor labels;              ///< int64 [B], on the CPU
+  Tensor images;  ///< float32 [views * B, H, W, C]: all first views, then all second ones
+  Tensor labels;  ///< int64 [B], on the CPU
+  std::vector<Tensor> views;  ///< slices of `images`, each [B, H, W, C]
   Tensor samples;             ///< int64 [B], on the CPU: indices in the data set
   std::int64_t epoch = 0;
   std::int64_t index = 0;  ///< position in the epoch
 
   std::int64_t size() const { return labels.size(0); }
+
+  /// What `auto& [images, labels] = batch` names.
+  template <std::size_t i>
+  Tensor& get() {
+    return i == 0 ? images : labels;
+  }
+  template <std::size_t i>
+  const Tensor& get() const {
+    return i == 0 ? images : labels;
+  }
 };
 
 /// Yields an epoch's batches in order. A batch depends only on the data set, the options, the epoch
 /// and its index, never on the number of workers or on where the epoch was started; and on the
 /// device only by rounding.
 ///
-///     loader.start_epoch(epoch);
-///     while (auto batch = loader.next()) { ... }
+///     Loader loader(load_cifar10(folder, Split::train), {.batch_size = 128});
+///     for (int epoch = 0; epoch < 10; ++epoch)
+///       for (auto& [images, labels] : loader.epoch(epoch)) { ... }
+///
+/// Images become float32, normalised as the data set says; without options, nothing else is done to
+/// them.
 ///
 /// On the CPU the workers make whole batches. On the GPU they draw the random choices; the pixels
 /// stay on the GPU from the start (unless the data set lies there already, the loader copies its
@@ -51,21 +55,39 @@ struct Batch {
 /// malformed or lies on another device, the device cannot be used, or `drop_last` leaves no batch.
 class Loader {
  public:
-  Loader(Dataset dataset, const LoaderOptions& options);
+  struct Options {
+    std::int64_t batch_size = 256;
+    int views = 1;           ///< of each image, each with an augmentation of its own
+    bool shuffle = true;     ///< a new order each epoch; otherwise the files' order
+    bool drop_last = false;  ///< leave out a partial batch at the end of an epoch
+    int workers = 2;         ///< threads; 0: batches are made on the calling thread
+    int prefetch = 4;        ///< batches in the making or waiting, at most
+    std::uint64_t seed = 0;
+    Device device = Device::cpu;  ///< where the images are made and lie
+    AugmentOptions augment = {};
+  };
+
+  Loader(Dataset dataset, const Options& options);
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
   const Dataset& dataset() const { return dataset_; }
-  const LoaderOptions& options() const { return options_; }
+  const Options& options() const { return options_; }
   std::int64_t batches_per_epoch() const;
 
-  /// Starts epoch `epoch` at batch `first_batch`; drops what was left of the epoch before.
+  /// The batches of epoch `epoch` from `first_batch` on, for one range-based for. Each lives until
+  /// the next one is asked for.
+  class Epoch;
+  Epoch epoch(std::int64_t epoch, std::int64_t first_batch = 0);
+
+  /// The same batch by batch: starts epoch `epoch` at batch `first_batch`; drops what was left of
+  /// the epoch before.
   void start_epoch(std::int64_t epoch, std::int64_t first_batch = 0);
   /// The next batch, or nothing at the end of the epoch. Rethrows what failed in a worker.
   std::optional<Batch> next();
-  /// The same, with the images written into `images`: float32 [views * batch size, size, size, 3]
-  /// on the loader's device, an address that stays, as a captured graph needs it. The batch's
-  /// images are a slice of it: its first views * B rows.
+  /// The same, with the images written into `images`: float32 [views * batch size, H, W, C] on the
+  /// loader's device, an address that stays, as a captured graph needs it. The batch's images are a
+  /// slice of it: its first views * B rows.
   std::optional<Batch> next_into(Tensor& images);
 
   /// Seconds that `next` and `next_into` have taken so far, in all epochs: the time the consumer
@@ -86,10 +108,48 @@ class Loader {
   void finish(Prepared& prepared, Tensor* destination) const;  // the images, and the slices of them
 
   Dataset dataset_;
-  LoaderOptions options_;
+  Options options_;
   Tensor images_;  // the data set's, on the loader's device
   double seconds_waited_ = 0.0;
   std::unique_ptr<Prefetcher<Prepared>> prefetcher_;  // last: its threads use the members above
 };
 
+class Loader::Epoch {
+ public:
+  explicit Epoch(Loader& loader) : loader_(loader) {}
+
+  class Iterator {
+   public:
+    explicit Iterator(Epoch& epoch) : epoch_(epoch) { ++*this; }
+    Batch& operator*() const { return *epoch_.batch_; }
+    Iterator& operator++() {
+      epoch_.batch_.reset();  // its memory may serve the next one
+      epoch_.batch_ = epoch_.loader_.next();
+      return *this;
+    }
+    bool operator==(std::default_sentinel_t) const { return !epoch_.batch_; }
+
+   private:
+    Epoch& epoch_;
+  };
+  Iterator begin() { return Iterator(*this); }
+  std::default_sentinel_t end() const { return {}; }
+
+ private:
+  Loader& loader_;
+  std::optional<Batch> batch_;
+};
+
+inline Loader::Epoch Loader::epoch(std::int64_t epoch, std::int64_t first_batch) {
+  start_epoch(epoch, first_batch);
+  return Epoch(*this);
+}
+
 }  // namespace gradus::data
+
+template <>
+struct std::tuple_size<gradus::data::Batch> : std::integral_constant<std::size_t, 2> {};
+template <std::size_t i>
+struct std::tuple_element<i, gradus::data::Batch> {
+  using type = gradus::Tensor;
+};

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include <gradus/data/cifar10.h>
 #include <gradus/data/counters.h>
 #include <gradus/tensor/check.h>
 #include "data/internal/synthetic_shapes.h"
@@ -199,7 +200,8 @@ Dataset synthetic_dataset(std::int64_t count, Split split, std::uint64_t seed) {
   Dataset dataset{empty({count, side, side, 3}, {DType::uint8}),
                   empty({count}, {DType::int64}),
                   {"disc", "square", "triangle", "star", "cross", "ring", "stripes", "checkers",
-                   "dots", "bullseye"}};
+                   "dots", "bullseye"},
+                  cifar10_normalization()};
   auto* images = dataset.images.data<std::uint8_t>();
   auto* labels = dataset.labels.data<std::int64_t>();
 #pragma omp parallel for schedule(static)

@@ -7,7 +7,7 @@
 
 namespace gradus::nn {
 
-BatchNorm::BatchNorm(const BatchNormOptions& options) : options_(options) {
+BatchNorm::BatchNorm(const Options& options) : options_(options) {
   const std::int64_t channels = options.channels;
   check(channels > 0, "batch_norm", "channels must be positive; got {}", channels);
   check(std::isfinite(options.eps) && options.eps >= 0, "batch_norm",

@@ -6,13 +6,6 @@
 
 namespace gradus::nn {
 
-struct BatchNormOptions {
-  std::int64_t channels = 0;
-  double eps = 1e-5;      ///< finite, not negative
-  double momentum = 0.1;  ///< weight of the new batch in the running statistics, in [0, 1]
-  bool affine = true;     ///< whether weight and bias are learnt, or stay 1 and 0
-};
-
 /// y = (x - mean) / sqrt(var + eps) * weight + bias, for each channel of x [..., channels].
 ///
 /// In training, mean and (biased) var are the batch's, over all axes but the last, and the running
@@ -21,11 +14,18 @@ struct BatchNormOptions {
 /// are the running ones. Ioffe and Szegedy, "Batch normalization", ICML 2015.
 class BatchNorm : public Module {
  public:
-  explicit BatchNorm(const BatchNormOptions& options);
+  struct Options {
+    std::int64_t channels = 0;
+    double eps = 1e-5;      ///< finite, not negative
+    double momentum = 0.1;  ///< weight of the new batch in the running statistics, in [0, 1]
+    bool affine = true;     ///< whether weight and bias are learnt, or stay 1 and 0
+  };
 
-  const BatchNormOptions& options() const { return options_; }
+  explicit BatchNorm(const Options& options);
+
+  const Options& options() const { return options_; }
   /// The part of the options that gradus::batch_norm takes.
-  gradus::BatchNormOptions op_options() const;
+  BatchNormOptions op_options() const;
   Variable weight, bias;             ///< [channels]; undefined unless affine
   Tensor running_mean, running_var;  ///< [channels]
   Tensor num_batches_tracked;        ///< int64 scalar: training batches seen
@@ -43,7 +43,7 @@ class BatchNorm : public Module {
  private:
   void track(const BatchStatistics& batch, std::int64_t rows);
 
-  BatchNormOptions options_;
+  Options options_;
 };
 
 /// The layout keeps channels last, so these are one layer: [N, C] and [N, H, W, C].

@@ -4,7 +4,7 @@
 
 namespace gradus::nn {
 
-Conv2d::Conv2d(const Conv2dOptions& options, Generator& generator) : options_(options) {
+Conv2d::Conv2d(const Options& options, Generator& generator) : options_(options) {
   const auto& o = options_;
   check(o.in_channels > 0 && o.out_channels > 0, "conv2d",
         "in_channels and out_channels must be positive; got {} and {}", o.in_channels,
@@ -27,7 +27,7 @@ Conv2d::Conv2d(const Conv2dOptions& options, Generator& generator) : options_(op
 
 Variable Conv2d::forward(const Variable& x) { return conv2d(x, weight, bias, op_options()); }
 
-gradus::Conv2dOptions Conv2d::op_options() const {
+Conv2dOptions Conv2d::op_options() const {
   return {.stride = options_.stride,
           .padding = options_.padding,
           .dilation = options_.dilation,

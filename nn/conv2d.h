@@ -12,34 +12,34 @@ enum class ConvInit : std::uint8_t {
   kaiming_normal_fan_out,  ///< torchvision's ResNet
 };
 
-struct Conv2dOptions {
-  std::int64_t in_channels = 0;
-  std::int64_t out_channels = 0;
-  Size2 kernel = 1;
-  Size2 stride = 1;
-  Size2 padding = 0;
-  Size2 dilation = 1;
-  std::int64_t groups = 1;
-  bool bias = true;
-  ConvInit init = ConvInit::uniform_fan_in;
-};
-
 /// gradus::conv2d with weight [O, kH, kW, I / groups] and bias [O]:
 /// [N, H, W, in_channels] -> [N, H', W', out_channels]. Draws weight, then bias.
 class Conv2d : public Module {
  public:
-  Conv2d(const Conv2dOptions& options, Generator& generator);
+  struct Options {
+    std::int64_t in_channels = 0;
+    std::int64_t out_channels = 0;
+    Size2 kernel = 1;
+    Size2 stride = 1;
+    Size2 padding = 0;
+    Size2 dilation = 1;
+    std::int64_t groups = 1;
+    bool bias = true;
+    ConvInit init = ConvInit::uniform_fan_in;
+  };
 
-  const Conv2dOptions& options() const { return options_; }
+  Conv2d(const Options& options, Generator& generator);
+
+  const Options& options() const { return options_; }
   /// The part of the options that gradus::conv2d takes.
-  gradus::Conv2dOptions op_options() const;
+  Conv2dOptions op_options() const;
   Variable weight, bias;
 
  protected:
   Variable forward(const Variable& x) override;
 
  private:
-  Conv2dOptions options_;
+  Options options_;
 };
 
 }  // namespace gradus::nn

@@ -6,16 +6,16 @@
 
 namespace gradus::nn {
 
-struct DropoutOptions {
-  double p = 0.5;  ///< probability that an element becomes 0, in [0, 1)
-};
-
 /// In training, zeroes elements with probability p and scales the others by 1 / (1 - p); the
 /// identity in evaluation. Srivastava et al., "Dropout", JMLR 2014. It draws from a generator of
-/// its own, which is split off the one given and which named_generators() shows.
+/// its own, which is split off the one given and which generators() shows.
 class Dropout : public Module {
  public:
-  Dropout(const DropoutOptions& options, Generator& generator)
+  struct Options {
+    double p = 0.5;  ///< probability that an element becomes 0, in [0, 1)
+  };
+
+  Dropout(const Options& options, Generator& generator)
       : options_(options), generator_(generator.split()) {
     check(options.p >= 0 && options.p < 1, "dropout", "p must be in [0, 1); got {}", options.p);
     register_generator("generator", generator_);
@@ -27,7 +27,7 @@ class Dropout : public Module {
   }
 
  private:
-  DropoutOptions options_;
+  Options options_;
   Generator generator_;
 };
 

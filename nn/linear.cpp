@@ -5,7 +5,7 @@
 
 namespace gradus::nn {
 
-Linear::Linear(const LinearOptions& options, Generator& generator) : options_(options) {
+Linear::Linear(const Options& options, Generator& generator) : options_(options) {
   const auto [in, out, has_bias] = options;
   check(in > 0 && out > 0, "linear", "in_features and out_features must be positive; got {} and {}",
         in, out);

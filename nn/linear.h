@@ -5,26 +5,26 @@
 
 namespace gradus::nn {
 
-struct LinearOptions {
-  std::int64_t in_features = 0;
-  std::int64_t out_features = 0;
-  bool bias = true;
-};
-
 /// y = x weight^T + bias; x [..., in_features], weight [out_features, in_features],
 /// bias [out_features] -> [..., out_features]. PyTorch's initialisation; draws weight, then bias.
 class Linear : public Module {
  public:
-  Linear(const LinearOptions& options, Generator& generator);
+  struct Options {
+    std::int64_t in_features = 0;
+    std::int64_t out_features = 0;
+    bool bias = true;
+  };
 
-  const LinearOptions& options() const { return options_; }
+  Linear(const Options& options, Generator& generator);
+
+  const Options& options() const { return options_; }
   Variable weight, bias;
 
  protected:
   Variable forward(const Variable& x) override;
 
  private:
-  LinearOptions options_;
+  Options options_;
 };
 
 }  // namespace gradus::nn

@@ -1,6 +1,10 @@
 #include <gradus/nn/module.h>
 
+#include <cxxabi.h>
+
 #include <algorithm>
+#include <cstdlib>
+#include <typeinfo>
 
 #include <gradus/autograd/checkpoint.h>
 #include <gradus/tensor/check.h>
@@ -9,6 +13,17 @@ namespace gradus::nn {
 namespace {
 
 thread_local ForwardObserver* observer = nullptr;
+
+/// The name of a module's class, without namespaces: "Conv2d".
+std::string class_name(const Module& module) {
+  int status = 0;
+  const char* const mangled = typeid(module).name();
+  const std::unique_ptr<char, decltype(&std::free)> demangled(
+      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
+  const std::string name = demangled ? demangled.get() : mangled;
+  const std::size_t colons = name.substr(0, name.find('<')).rfind("::");
+  return colons == std::string::npos ? name : name.substr(colons + 2);
+}
 
 }  // namespace
 
@@ -40,6 +55,8 @@ std::string Module::Running::path() {
   return path;
 }
 
+void Module::add_name(Error& error) const { error.prepend_path(name_, class_name(*this)); }
+
 Variable Module::operator()(const Variable& x) {
   return named([&] {
     Variable y = forward(x);
@@ -48,14 +65,17 @@ Variable Module::operator()(const Variable& x) {
   });
 }
 
-void Module::visit_from(const std::string& path, const Visitor& visitor) {
-  visitor(path, *this);
-  for (const auto& child : children_) child->visit_from(join_path(path, child->name_), visitor);
+template <class Self, class SelfVisitor>
+void Module::visit_from(Self& module, const std::string& path, const SelfVisitor& visitor) {
+  visitor(path, module);
+  for (const auto& child : module.children_) {
+    visit_from<Self>(*child, join_path(path, child->name_), visitor);
+  }
 }
 
-std::vector<NamedParameter> Module::named_parameters() {
+std::vector<NamedParameter> Module::parameters() const {
   std::vector<NamedParameter> all;
-  visit([&](const std::string& path, Module& module) {
+  visit([&](const std::string& path, const Module& module) {
     for (const Parameter& p : module.parameters_) {
       all.push_back({join_path(path, p.name), p.variable});
     }
@@ -63,9 +83,9 @@ std::vector<NamedParameter> Module::named_parameters() {
   return all;
 }
 
-std::vector<NamedTensor> Module::named_buffers() {
+std::vector<NamedTensor> Module::buffers() const {
   std::vector<NamedTensor> all;
-  visit([&](const std::string& path, Module& module) {
+  visit([&](const std::string& path, const Module& module) {
     for (NamedTensor buffer : module.buffers_) {
       buffer.name = join_path(path, buffer.name);
       all.push_back(std::move(buffer));
@@ -74,9 +94,9 @@ std::vector<NamedTensor> Module::named_buffers() {
   return all;
 }
 
-std::vector<NamedTensor> Module::named_state() {
+std::vector<NamedTensor> Module::state() const {
   std::vector<NamedTensor> all;
-  visit([&](const std::string& path, Module& module) {
+  visit([&](const std::string& path, const Module& module) {
     for (const Parameter& p : module.parameters_) {
       all.push_back({join_path(path, p.name), &p.variable->value(), p.layout});
     }
@@ -88,9 +108,9 @@ std::vector<NamedTensor> Module::named_state() {
   return all;
 }
 
-std::vector<NamedGenerator> Module::named_generators() {
+std::vector<NamedGenerator> Module::generators() const {
   std::vector<NamedGenerator> all;
-  visit([&](const std::string& path, Module& module) {
+  visit([&](const std::string& path, const Module& module) {
     for (const auto& [name, generator] : module.generators_) {
       all.push_back({join_path(path, name), generator});
     }
@@ -98,9 +118,9 @@ std::vector<NamedGenerator> Module::named_generators() {
   return all;
 }
 
-std::int64_t Module::parameter_count() {
+std::int64_t Module::parameter_count() const {
   std::int64_t count = 0;
-  for (const auto& parameter : named_parameters()) count += parameter.variable->numel();
+  for (const auto& parameter : parameters()) count += parameter.variable->numel();
   return count;
 }
 
@@ -109,31 +129,31 @@ void Module::train(bool on) {
 }
 
 void Module::set_requires_grad(bool on) {
-  for (const auto& parameter : named_parameters()) {
+  for (const auto& parameter : parameters()) {
     *parameter.variable = Variable(parameter.variable->value(), on);
   }
 }
 
 void Module::zero_grad() {
-  for (const auto& parameter : named_parameters()) {
+  for (const auto& parameter : parameters()) {
     if (parameter.variable->requires_grad()) parameter.variable->zero_grad();
   }
 }
 
 template <class Convert>
 void Module::convert_state(const Convert& convert) {
-  for (const auto& parameter : named_parameters()) {
+  for (const auto& parameter : parameters()) {
     Variable& variable = *parameter.variable;
     variable = Variable(convert(variable.value()), variable.requires_grad());
   }
-  for (const auto& buffer : named_buffers()) {
+  for (const auto& buffer : buffers()) {
     *buffer.tensor = convert(*buffer.tensor);
   }
 }
 
-Device Module::device() {
-  const std::vector<NamedTensor> state = named_state();
-  return state.empty() ? Device::cpu : state.front().tensor->device();
+Device Module::device() const {
+  const std::vector<NamedTensor> all = state();
+  return all.empty() ? Device::cpu : all.front().tensor->device();
 }
 
 void Module::to(DType dtype) {
@@ -161,6 +181,7 @@ void Module::check_new_name(const std::string& name) const {
 }
 
 void Module::add_child(std::string name, std::unique_ptr<Module> child) {
+  check(child != nullptr, "module", "the module to add under \"{}\" is null", name);
   check_new_name(name);
   child->name_ = std::move(name);
   children_.push_back(std::move(child));

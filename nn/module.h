@@ -46,7 +46,7 @@ struct NamedGenerator {
 ///     class Head : public Module {
 ///      public:
 ///       Head(std::int64_t features, Generator& generator)
-///           : fc(add("fc", std::make_unique<Linear>(LinearOptions{features, 10}, generator))) {
+///           : fc(add<Linear>("fc", {features, 10}, generator)) {
 ///         register_parameter("scale", scale);
 ///       }
 ///       Linear& fc;
@@ -56,8 +56,12 @@ struct NamedGenerator {
 ///       Variable forward(const Variable& x) override { return fc(x) * scale; }
 ///     };
 ///
+/// A layer's options are its member type Options, its constructor M(options), or M(options,
+/// generator) where it draws initial weights.
+///
 /// Names are dotted paths from the module that is asked; a module's own parameters come before its
-/// children's, both in the order of registration. Not copyable: parameters have one owner.
+/// children's, both in the order of registration. Not copyable: parameters have one owner. A const
+/// module keeps its parts; what it hands out points to them, so that they can be trained.
 class Module {
  public:
   Module() = default;
@@ -65,17 +69,18 @@ class Module {
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
 
-  /// named(forward(x)); a ForwardObserver sees the output.
+  /// named(forward(x)); a ForwardObserver sees the output. A tensor is a constant.
   Variable operator()(const Variable& x);
-  /// body(), whose Errors get this module's name before their path: for code that runs several
-  /// modules as one.
+  Variable operator()(const Tensor& x) { return (*this)(Variable(x)); }
+  /// body(), whose Errors get this module's name and class before their path: for code that runs
+  /// several modules as one.
   template <class Body>
   auto named(const Body& body) {
     const Running running(*this);
     try {
       return body();
     } catch (Error& error) {
-      error.prepend_path(name_);
+      add_name(error);
       throw;
     }
   }
@@ -85,15 +90,17 @@ class Module {
 
   /// Calls `visitor(path, module)` for this module (path "") and all below it, parents first.
   using Visitor = std::function<void(const std::string& path, Module& module)>;
-  void visit(const Visitor& visitor) { visit_from("", visitor); }
+  using ConstVisitor = std::function<void(const std::string& path, const Module& module)>;
+  void visit(const Visitor& visitor) { visit_from(*this, "", visitor); }
+  void visit(const ConstVisitor& visitor) const { visit_from(*this, "", visitor); }
 
-  std::vector<NamedParameter> named_parameters();
-  std::vector<NamedTensor> named_buffers();
+  std::vector<NamedParameter> parameters() const;
+  std::vector<NamedTensor> buffers() const;
   /// Values of parameters and buffers, module by module: what a state_dict holds.
-  std::vector<NamedTensor> named_state();
-  std::vector<NamedGenerator> named_generators();
+  std::vector<NamedTensor> state() const;
+  std::vector<NamedGenerator> generators() const;
   /// Number of elements of all parameters.
-  std::int64_t parameter_count();
+  std::int64_t parameter_count() const;
 
   /// Training or evaluation mode of this module and all below (batch norm, dropout). It never
   /// touches requires_grad.
@@ -109,7 +116,7 @@ class Module {
   void zero_grad();
 
   /// The device of the first parameter or buffer; the CPU for a module without any.
-  Device device();
+  Device device() const;
   /// Converts floating-point parameters and buffers; forgets gradients.
   void to(DType dtype);
   /// Moves parameters and buffers, counters too, to a device; forgets gradients.
@@ -121,9 +128,19 @@ class Module {
   /// Takes `child` over under `name`, which must be new and without dots.
   template <class M>
   M& add(std::string name, std::unique_ptr<M> child) {
-    M& reference = *child;
+    M* const added = child.get();
     add_child(std::move(name), std::move(child));
-    return reference;
+    return *added;
+  }
+  /// The same with a new M(options), or M(options, generator).
+  template <class M, class... Generators>
+  M& add(std::string name, const typename M::Options& options, Generators&... generator) {
+    return add(std::move(name), std::make_unique<M>(options, generator...));
+  }
+  /// The same with a new M().
+  template <class M>
+  M& add(std::string name) {
+    return add(std::move(name), std::make_unique<M>());
   }
   /// `variable`, a member of the subclass, becomes a parameter; an undefined one is left out.
   void register_parameter(std::string name, Variable& variable, Layout layout = Layout::same);
@@ -148,13 +165,17 @@ class Module {
     const Running* outer_;
   };
 
+  /// Puts this module's name and class before the error's path.
+  void add_name(Error& error) const;
+
   struct Parameter {
     std::string name;
     Variable* variable;
     Layout layout;
   };
 
-  void visit_from(const std::string& path, const Visitor& visitor);
+  template <class Self, class SelfVisitor>
+  static void visit_from(Self& module, const std::string& path, const SelfVisitor& visitor);
   void check_new_name(const std::string& name) const;
   void add_child(std::string name, std::unique_ptr<Module> child);
   template <class Convert>

@@ -9,25 +9,27 @@ namespace gradus::nn {
 /// Largest element of each window; padding never wins.
 class MaxPool2d : public Module {
  public:
-  explicit MaxPool2d(const Pool2dOptions& options) : options_(options) {}
+  using Options = Pool2dOptions;
+  explicit MaxPool2d(const Options& options) : options_(options) {}
 
  protected:
   Variable forward(const Variable& x) override { return max_pool2d(x, options_); }
 
  private:
-  Pool2dOptions options_;
+  Options options_;
 };
 
 /// Mean of each window.
 class AvgPool2d : public Module {
  public:
-  explicit AvgPool2d(const Pool2dOptions& options) : options_(options) {}
+  using Options = Pool2dOptions;
+  explicit AvgPool2d(const Options& options) : options_(options) {}
 
  protected:
   Variable forward(const Variable& x) override { return avg_pool2d(x, options_); }
 
  private:
-  Pool2dOptions options_;
+  Options options_;
 };
 
 /// Mean over H and W: [N, H, W, C] -> [N, C].

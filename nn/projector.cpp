@@ -5,21 +5,20 @@
 
 namespace gradus::nn {
 
-Projector::Projector(const ProjectorOptions& options, Generator& generator)
-    : network(add("network", std::make_unique<Sequential>())), options_(options) {
+Projector::Projector(const Options& options, Generator& generator)
+    : network(add<Sequential>("network")), options_(options) {
   check(!options.widths.empty(), "projector", "widths must name at least one layer");
   std::int64_t in = options.in_features;
   for (std::size_t i = 0; i < options.widths.size(); ++i) {
     const bool is_last = i + 1 == options.widths.size();
     const std::int64_t out = options.widths[i];
-    auto& linear = network.append(
-        std::make_unique<Linear>(LinearOptions{.in_features = in, .out_features = out}, generator));
+    auto& linear = network.add<Linear>({.in_features = in, .out_features = out}, generator);
     if (is_last) {
       last = &linear;
       break;
     }
-    auto& norm = network.append(std::make_unique<BatchNorm1d>(BatchNormOptions{.channels = out}));
-    network.append(std::make_unique<ReLU>());
+    auto& norm = network.add<BatchNorm1d>({.channels = out});
+    network.add<ReLU>();
     hidden.push_back({linear, norm});
     in = out;
   }

@@ -9,18 +9,18 @@
 
 namespace gradus::nn {
 
-struct ProjectorOptions {
-  std::int64_t in_features = 512;
-  std::vector<std::int64_t> widths{};  ///< outputs of each linear layer; at least one
-};
-
 /// Linear-BatchNorm-ReLU for all widths but the last, then Linear: [N, in_features] -> [N, last
 /// width]. Names: network.0 (Linear), network.1 (BatchNorm), network.2 (ReLU), network.3, ...
 class Projector : public Module {
  public:
-  Projector(const ProjectorOptions& options, Generator& generator);
+  struct Options {
+    std::int64_t in_features = 512;
+    std::vector<std::int64_t> widths{};  ///< outputs of each linear layer; at least one
+  };
 
-  const ProjectorOptions& options() const { return options_; }
+  Projector(const Options& options, Generator& generator);
+
+  const Options& options() const { return options_; }
   Sequential& network;
   /// The layers of `network`: those before each ReLU, and the last one.
   struct Hidden {
@@ -34,7 +34,7 @@ class Projector : public Module {
   Variable forward(const Variable& x) override;
 
  private:
-  ProjectorOptions options_;
+  Options options_;
 };
 
 }  // namespace gradus::nn

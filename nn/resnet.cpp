@@ -10,26 +10,26 @@ namespace {
 /// A convolution as torchvision's ResNet has it: "same" padding, no bias.
 std::unique_ptr<Conv2d> residual_conv(std::int64_t in, std::int64_t out, std::int64_t kernel,
                                       std::int64_t stride, Generator& generator) {
-  return std::make_unique<Conv2d>(Conv2dOptions{.in_channels = in,
-                                                .out_channels = out,
-                                                .kernel = kernel,
-                                                .stride = stride,
-                                                .padding = kernel / 2,
-                                                .bias = false,
-                                                .init = ConvInit::kaiming_normal_fan_out},
+  return std::make_unique<Conv2d>(Conv2d::Options{.in_channels = in,
+                                                  .out_channels = out,
+                                                  .kernel = kernel,
+                                                  .stride = stride,
+                                                  .padding = kernel / 2,
+                                                  .bias = false,
+                                                  .init = ConvInit::kaiming_normal_fan_out},
                                   generator);
 }
 
 std::unique_ptr<BatchNorm2d> batch_norm_layer(std::int64_t channels) {
-  return std::make_unique<BatchNorm2d>(BatchNormOptions{.channels = channels});
+  return std::make_unique<BatchNorm2d>(BatchNorm2d::Options{.channels = channels});
 }
 
-std::unique_ptr<Conv2d> stem_conv(const ResNetOptions& options, Generator& generator) {
-  Conv2dOptions conv{.in_channels = options.in_channels,
-                     .out_channels = options.width,
-                     .kernel = 3,
-                     .padding = options.stem_padding,
-                     .bias = options.stem_bias};
+std::unique_ptr<Conv2d> stem_conv(const ResNet::Options& options, Generator& generator) {
+  Conv2d::Options conv{.in_channels = options.in_channels,
+                       .out_channels = options.width,
+                       .kernel = 3,
+                       .padding = options.stem_padding,
+                       .bias = options.stem_bias};
   if (options.stem == Stem::imagenet) {
     conv.kernel = 7;
     conv.stride = 2;
@@ -39,7 +39,7 @@ std::unique_ptr<Conv2d> stem_conv(const ResNetOptions& options, Generator& gener
   return std::make_unique<Conv2d>(conv, generator);
 }
 
-const ResNetOptions& validated(const ResNetOptions& options) {
+const ResNet::Options& validated(const ResNet::Options& options) {
   for (const std::int64_t blocks : options.layers) {
     check(blocks > 0, "resnet", "each stage needs at least one block; got {}", blocks);
   }
@@ -62,8 +62,8 @@ BasicBlock::BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std:
       bn2(add("bn2", batch_norm_layer(out_channels))) {
   if (stride == 1 && in_channels == out_channels) return;
   downsample = &add("downsample", std::make_unique<Sequential>());
-  downsample->append(residual_conv(in_channels, out_channels, 1, stride, generator));
-  downsample->append(batch_norm_layer(out_channels));
+  downsample->add(residual_conv(in_channels, out_channels, 1, stride, generator));
+  downsample->add(batch_norm_layer(out_channels));
 }
 
 Variable BasicBlock::forward(const Variable& x) {
@@ -83,7 +83,7 @@ Variable BasicBlock::shortcut(const Variable& x) {
   return downsample != nullptr ? (*downsample)(x) : x;
 }
 
-ResNet::ResNet(const ResNetOptions& options, Generator& generator)
+ResNet::ResNet(const Options& options, Generator& generator)
     : conv1(add("conv1", stem_conv(validated(options), generator))),
       bn1(add("bn1", batch_norm_layer(options.width))),
       layer1(add_stage(0, options, generator)),
@@ -92,9 +92,8 @@ ResNet::ResNet(const ResNetOptions& options, Generator& generator)
       layer4(add_stage(3, options, generator)),
       options_(options) {
   if (options_.fc_features == 0) return;
-  fc = &add("fc", std::make_unique<Linear>(LinearOptions{.in_features = 8 * options_.width,
-                                                         .out_features = options_.fc_features},
-                                           generator));
+  fc = &add<Linear>("fc", {.in_features = 8 * options_.width, .out_features = options_.fc_features},
+                    generator);
 }
 
 std::int64_t ResNet::feature_count() const {
@@ -107,12 +106,12 @@ void ResNet::checkpoint_activations(bool on) {
   });
 }
 
-Sequential& ResNet::add_stage(int stage, const ResNetOptions& options, Generator& generator) {
+Sequential& ResNet::add_stage(int stage, const Options& options, Generator& generator) {
   auto blocks = std::make_unique<Sequential>();
   const std::int64_t channels = options.width << stage;
   for (std::int64_t i = 0; i < options.layers[static_cast<std::size_t>(stage)]; ++i) {
     const bool first_of_later_stage = i == 0 && stage > 0;
-    auto& block = blocks->append(
+    auto& block = blocks->add(
         std::make_unique<BasicBlock>(first_of_later_stage ? channels / 2 : channels, channels,
                                      first_of_later_stage ? 2 : 1, generator));
     if (options.zero_init_residual) block.bn2.weight.value().fill(0);

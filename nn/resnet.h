@@ -16,20 +16,6 @@ enum class Stem : std::uint8_t {
   imagenet,  ///< 7x7 convolution of stride 2, then 3x3 max-pooling of stride 2
 };
 
-struct ResNetOptions {
-  std::array<std::int64_t, 4> layers{2, 2, 2, 2};  ///< blocks in each of the four stages
-  std::int64_t width = 64;  ///< channels of the first stage; each later stage doubles them
-  std::int64_t in_channels = 3;
-  Stem stem = Stem::cifar;
-  std::int64_t stem_padding = 1;    ///< of the CIFAR stem; 1 keeps the image's size
-  bool stem_bias = false;           ///< a bias in front of batch norm: only for compatibility
-  std::int64_t fc_features = 0;     ///< outputs of a last linear layer `fc`; 0 leaves it out
-  bool zero_init_residual = false;  ///< the last batch norm of each block starts with weight 0
-};
-
-inline ResNetOptions resnet18() { return {}; }
-inline ResNetOptions resnet34() { return {.layers = {3, 4, 6, 3}}; }
-
 /// relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)), the shortcut a strided 1x1 convolution with
 /// batch norm (`downsample`) where the shape changes.
 class BasicBlock : public Module {
@@ -61,9 +47,20 @@ class BasicBlock : public Module {
 /// initialised. Weights are drawn in the order of the names.
 class ResNet : public Module {
  public:
-  ResNet(const ResNetOptions& options, Generator& generator);
+  struct Options {
+    std::array<std::int64_t, 4> layers{2, 2, 2, 2};  ///< blocks in each of the four stages
+    std::int64_t width = 64;  ///< channels of the first stage; each later stage doubles them
+    std::int64_t in_channels = 3;
+    Stem stem = Stem::cifar;
+    std::int64_t stem_padding = 1;    ///< of the CIFAR stem; 1 keeps the image's size
+    bool stem_bias = false;           ///< a bias in front of batch norm: only for compatibility
+    std::int64_t fc_features = 0;     ///< outputs of a last linear layer `fc`; 0 leaves it out
+    bool zero_init_residual = false;  ///< the last batch norm of each block starts with weight 0
+  };
 
-  const ResNetOptions& options() const { return options_; }
+  ResNet(const Options& options, Generator& generator);
+
+  const Options& options() const { return options_; }
   /// Size of the output: 8 width (512 for ResNet-18), or fc_features.
   std::int64_t feature_count() const;
   /// Makes every block keep its input only until backward, and compute what is inside again there:
@@ -82,9 +79,12 @@ class ResNet : public Module {
   Variable forward(const Variable& x) override;
 
  private:
-  Sequential& add_stage(int stage, const ResNetOptions& options, Generator& generator);
+  Sequential& add_stage(int stage, const Options& options, Generator& generator);
 
-  ResNetOptions options_;
+  Options options_;
 };
+
+inline ResNet::Options resnet18() { return {}; }
+inline ResNet::Options resnet34() { return {.layers = {3, 4, 6, 3}}; }
 
 }  // namespace gradus::nn

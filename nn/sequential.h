@@ -5,25 +5,49 @@
 
 namespace gradus::nn {
 
-/// y = last(...(first(x))). Children are named by their index: "0", "1", ...
+/// y = last(...(first(x))):
+///
+///     Sequential net;
+///     net.add<Linear>({784, 100}, generator);
+///     net.add<ReLU>();
+///
+/// Children are named by their index: "0", "1", ...
 class Sequential : public Module {
  public:
-  /// Appends a module. One statement each keeps the order in which modules draw initial weights
-  /// defined, which the arguments of a single call would not.
+  /// Puts a module at the end. One statement each keeps the order in which modules draw initial
+  /// weights defined, which the arguments of a single call would not.
   template <class M>
-  M& append(std::unique_ptr<M> module) {
-    M& reference = add(std::to_string(modules_.size()), std::move(module));
-    modules_.push_back(&reference);
-    return reference;
+  M& add(std::unique_ptr<M> module) {
+    M& added = Module::add(std::to_string(modules_.size()), std::move(module));
+    modules_.push_back(&added);
+    return added;
+  }
+  /// The same with a new M(options), or M(options, generator).
+  template <class M, class... Generators>
+  M& add(const typename M::Options& options, Generators&... generator) {
+    return add(std::make_unique<M>(options, generator...));
+  }
+  /// The same with a new M().
+  template <class M>
+  M& add() {
+    return add(std::make_unique<M>());
   }
 
   std::size_t size() const { return modules_.size(); }
-  Module& operator[](std::size_t index) { return *modules_.at(index); }
+  /// The module at `index`; throws Error unless it is less than size().
+  Module& operator[](std::size_t index) { return *at(index); }
+  const Module& operator[](std::size_t index) const { return *at(index); }
 
  protected:
   Variable forward(const Variable& x) override;
 
  private:
+  Module* at(std::size_t index) const {
+    check(index < modules_.size(), "sequential", "there is no module {}: there are {}", index,
+          modules_.size());
+    return modules_[index];
+  }
+
   std::vector<Module*> modules_;  // owned as children
 };
 

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <set>
 
+#include <gradus/tensor/io/safetensors.h>
 #include <gradus/tensor/ops.h>
 
 namespace gradus::nn {
@@ -73,9 +74,9 @@ Tensor converted(const Tensor& source, const NamedTensor& target, const std::str
 
 }  // namespace
 
-StateDict state_dict(Module& module, std::string_view prefix) {
+StateDict state_dict(const Module& module, std::string_view prefix) {
   StateDict state;
-  for (const NamedTensor& entry : module.named_state()) {
+  for (const NamedTensor& entry : module.state()) {
     state.emplace(join_path(prefix, entry.name), to_pytorch(*entry.tensor, entry.layout));
   }
   return state;
@@ -83,7 +84,7 @@ StateDict state_dict(Module& module, std::string_view prefix) {
 
 LoadReport load_state_dict(Module& module, const StateDict& state, std::string_view prefix,
                            const LoadOptions& options) {
-  const std::vector<NamedTensor> targets = module.named_state();
+  const std::vector<NamedTensor> targets = module.state();
   LoadReport report = compare_names(targets, state, prefix);
   if (options.strict) require_all_names(report);
 
@@ -96,6 +97,19 @@ LoadReport load_state_dict(Module& module, const StateDict& state, std::string_v
   }
   for (auto& [target, value] : copies) target->copy_from(value);
   return report;
+}
+
+void save(const Module& module, const std::filesystem::path& path) {
+  write_safetensors(path, {.tensors = state_dict(module), .metadata = {{"format", "pt"}}});
+}
+
+void load(Module& module, const std::filesystem::path& path) {
+  const TensorFile file = read_safetensors(path);
+  try {
+    load_state_dict(module, file.tensors);
+  } catch (const Error& error) {
+    fail("load", "{} does not fit the module: {}", path.string(), error.message());
+  }
 }
 
 }  // namespace gradus::nn

@@ -1,6 +1,7 @@
 // A module's parameters and buffers by name, with PyTorch's names and layouts.
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <string>
 #include <string_view>
@@ -14,7 +15,7 @@ using StateDict = std::map<std::string, Tensor>;
 
 /// A snapshot (copies) of the module's state. Names start with `prefix` and a dot, if it is not
 /// empty. Convolution weights are [O, I, kH, kW], as in PyTorch; everything else has one layout.
-StateDict state_dict(Module& module, std::string_view prefix = "");
+StateDict state_dict(const Module& module, std::string_view prefix = "");
 
 struct LoadOptions {
   bool strict = true;  ///< missing and unexpected names are errors
@@ -33,5 +34,11 @@ struct LoadReport {
 /// states of PyTorch before 0.4.1.
 LoadReport load_state_dict(Module& module, const StateDict& state, std::string_view prefix = "",
                            const LoadOptions& options = {});
+
+/// Writes the state to a safetensors file; PyTorch reads it with safetensors.torch.load_file.
+void save(const Module& module, const std::filesystem::path& path);
+/// Loads the state that such a file holds, or one that PyTorch saved as safetensors: all or
+/// nothing.
+void load(Module& module, const std::filesystem::path& path);
 
 }  // namespace gradus::nn

@@ -9,21 +9,21 @@
 
 namespace gradus::nn {
 
-struct VICRegModelOptions {
-  ResNetOptions encoder = {};
-  std::vector<std::int64_t> projector_widths{};  ///< at least one
-};
-
 /// Images [N, H, W, C] -> embeddings [N, last projector width]; `encoder(x)` alone gives the
 /// features. Weights are drawn for the encoder, then for the projector.
 class VICRegModel : public Module {
  public:
-  VICRegModel(const VICRegModelOptions& options, Generator& generator)
-      : encoder(add("encoder", std::make_unique<ResNet>(options.encoder, generator))),
-        projector(add("projector", std::make_unique<Projector>(
-                                       ProjectorOptions{.in_features = encoder.feature_count(),
-                                                        .widths = options.projector_widths},
-                                       generator))) {}
+  struct Options {
+    ResNet::Options encoder = {};
+    std::vector<std::int64_t> projector_widths{};  ///< at least one
+  };
+
+  VICRegModel(const Options& options, Generator& generator)
+      : encoder(add<ResNet>("encoder", options.encoder, generator)),
+        projector(add<Projector>(
+            "projector",
+            {.in_features = encoder.feature_count(), .widths = options.projector_widths},
+            generator)) {}
 
   ResNet& encoder;
   Projector& projector;

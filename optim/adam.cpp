@@ -8,15 +8,15 @@
 namespace gradus::optim {
 namespace {
 
-AdamOptions decoupled(AdamOptions options) {
+Adam::Options decoupled(Adam::Options options) {
   options.decoupled = true;
   return options;
 }
 
 }  // namespace
 
-Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options)
-    : Optimizer(std::move(groups), {"exp_avg", "exp_avg_sq"}), options_(options) {
+Adam::Adam(std::vector<ParameterGroup> groups, const Options& options)
+    : Optimizer(std::move(groups), options.lr, {"exp_avg", "exp_avg_sq"}), options_(options) {
   check(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1, "adam",
         "beta1 and beta2 must be in [0, 1); got {} and {}", options.beta1, options.beta2);
   check(std::isfinite(options.eps) && options.eps >= 0, "adam",
@@ -34,7 +34,7 @@ void Adam::update(const std::vector<UpdateTensors>& parameters, const Tensor& gu
   apply_updates<2>(parameters, updates_, guard);
 }
 
-AdamW::AdamW(std::vector<ParameterGroup> groups, const AdamOptions& options)
+AdamW::AdamW(std::vector<ParameterGroup> groups, const Options& options)
     : Adam(std::move(groups), decoupled(options)) {}
 
 }  // namespace gradus::optim

@@ -10,21 +10,27 @@ namespace gradus::optim {
 /// Adam (adam_update.h). State: "exp_avg" m and "exp_avg_sq" v.
 class Adam : public Optimizer {
  public:
-  Adam(std::vector<ParameterGroup> groups, const AdamOptions& options = {});
+  using Options = AdamOptions;
+
+  Adam(std::vector<ParameterGroup> groups, const Options& options);
+  Adam(std::vector<NamedParameter> parameters, const Options& options)
+      : Adam(one_group(std::move(parameters)), options) {}
 
  protected:
   void set_updates(const std::vector<Coming>& coming, Device device) override;
   void update(const std::vector<UpdateTensors>& parameters, const Tensor& guard) override;
 
  private:
-  AdamOptions options_;
+  Options options_;
   DeviceArray<AdamUpdate> updates_;
 };
 
 /// Adam with decoupled weight decay.
 class AdamW : public Adam {
  public:
-  AdamW(std::vector<ParameterGroup> groups, const AdamOptions& options = {});
+  AdamW(std::vector<ParameterGroup> groups, const Options& options);
+  AdamW(std::vector<NamedParameter> parameters, const Options& options)
+      : AdamW(one_group(std::move(parameters)), options) {}
 };
 
 }  // namespace gradus::optim

@@ -9,6 +9,7 @@
 namespace gradus::optim {
 
 struct AdamOptions {
+  double lr = 1e-3;  ///< of a step() that is given none
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;

@@ -7,8 +7,8 @@
 
 namespace gradus::optim {
 
-Lars::Lars(std::vector<ParameterGroup> groups, const LarsOptions& options)
-    : Optimizer(std::move(groups), {"momentum"}), options_(options) {
+Lars::Lars(std::vector<ParameterGroup> groups, const Options& options)
+    : Optimizer(std::move(groups), options.lr, {"momentum"}), options_(options) {
   check(std::isfinite(options.momentum) && options.momentum >= 0, "lars",
         "momentum must be finite and not negative; got {}", options.momentum);
   check(std::isfinite(options.trust) && options.trust > 0, "lars",

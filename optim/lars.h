@@ -11,14 +11,18 @@ namespace gradus::optim {
 /// with `adapt`. State: "momentum".
 class Lars : public Optimizer {
  public:
-  Lars(std::vector<ParameterGroup> groups, const LarsOptions& options = {});
+  using Options = LarsOptions;
+
+  Lars(std::vector<ParameterGroup> groups, const Options& options);
+  Lars(std::vector<NamedParameter> parameters, const Options& options)
+      : Lars(one_group(std::move(parameters)), options) {}
 
  protected:
   void set_updates(const std::vector<Coming>& coming, Device device) override;
   void update(const std::vector<UpdateTensors>& parameters, const Tensor& guard) override;
 
  private:
-  LarsOptions options_;
+  Options options_;
   DeviceArray<SgdUpdate> updates_;
 };
 

@@ -18,6 +18,7 @@ enum class LarsForm : std::uint8_t {
 };
 
 struct LarsOptions {
+  double lr = 0.1;  ///< of a step() that is given none
   LarsForm form = LarsForm::decayed_gradient;
   double momentum = 0.9;
   double trust = 0.001;  ///< trust coefficient

@@ -44,8 +44,8 @@ std::vector<ParameterGroup> exclude_biases_and_norms(const std::vector<NamedPara
   return {weights, others};
 }
 
-Optimizer::Optimizer(std::vector<ParameterGroup> groups, std::vector<std::string> state)
-    : groups_(std::move(groups)), state_names_(std::move(state)) {
+Optimizer::Optimizer(std::vector<ParameterGroup> groups, double lr, std::vector<std::string> state)
+    : groups_(std::move(groups)), lr_(lr), state_names_(std::move(state)) {
   std::set<std::string> names;
   for (const ParameterGroup& group : groups_) {
     check(std::isfinite(group.weight_decay) && group.weight_decay >= 0 &&

@@ -19,7 +19,7 @@ struct ParameterGroup {
   bool adapt = true;  ///< LARS: whether the trust ratio applies
 };
 
-/// One group of all parameters.
+/// One group of all parameters: what parameters alone mean to an optimiser.
 std::vector<ParameterGroup> one_group(std::vector<NamedParameter> parameters,
                                       double weight_decay = 0);
 
@@ -55,6 +55,8 @@ class Optimizer {
   /// parameters' type and device) is not finite, no parameter and no state changes: they are still
   /// there when the host, which does not wait for the loss, learns of it.
   void step(double lr, const Tensor& guard = {});
+  /// The same with the options' learning rate.
+  void step() { step(lr_); }
 
   /// The half of a step that comes before apply(), once for each run or replay of it, never within
   /// captured work: counts the step, makes state, hands the learning rate to the device.
@@ -86,8 +88,9 @@ class Optimizer {
     std::int64_t step;
   };
 
-  /// `state`: names of the tensors that the rule keeps for each parameter; they are zero at first.
-  Optimizer(std::vector<ParameterGroup> groups, std::vector<std::string> state);
+  /// `lr`: of a step() that is given none; `state`: names of the tensors that the rule keeps for
+  /// each parameter, which are zero at first.
+  Optimizer(std::vector<ParameterGroup> groups, double lr, std::vector<std::string> state);
 
   /// Hands the device what it needs for the next update of each parameter.
   virtual void set_updates(const std::vector<Coming>& coming, Device device) = 0;
@@ -109,6 +112,7 @@ class Optimizer {
   }
 
   std::vector<ParameterGroup> groups_;
+  double lr_;
   std::vector<Entry> entries_;  // all parameters, group by group
   std::vector<std::string> state_names_;
   bool prepared_ = false;  // whether a step was begun that entries do not count yet

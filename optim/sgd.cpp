@@ -8,15 +8,15 @@
 namespace gradus::optim {
 namespace {
 
-std::vector<std::string> state_of(const SgdOptions& options) {
+std::vector<std::string> state_of(const Sgd::Options& options) {
   if (options.momentum == 0) return {};
   return {"momentum"};
 }
 
 }  // namespace
 
-Sgd::Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options)
-    : Optimizer(std::move(groups), state_of(options)), options_(options) {
+Sgd::Sgd(std::vector<ParameterGroup> groups, const Options& options)
+    : Optimizer(std::move(groups), options.lr, state_of(options)), options_(options) {
   check(std::isfinite(options.momentum) && options.momentum >= 0, "sgd",
         "momentum must be finite and not negative; got {}", options.momentum);
   check(!options.nesterov || options.momentum > 0, "sgd", "nesterov needs momentum");

@@ -10,14 +10,18 @@ namespace gradus::optim {
 /// SGD (sgd_update.h). State: "momentum", if there is momentum.
 class Sgd : public Optimizer {
  public:
-  Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options = {});
+  using Options = SgdOptions;
+
+  Sgd(std::vector<ParameterGroup> groups, const Options& options);
+  Sgd(std::vector<NamedParameter> parameters, const Options& options)
+      : Sgd(one_group(std::move(parameters)), options) {}
 
  protected:
   void set_updates(const std::vector<Coming>& coming, Device device) override;
   void update(const std::vector<UpdateTensors>& parameters, const Tensor& guard) override;
 
  private:
-  SgdOptions options_;
+  Options options_;
   DeviceArray<SgdUpdate> updates_;
 };
 

@@ -6,6 +6,7 @@
 namespace gradus::optim {
 
 struct SgdOptions {
+  double lr = 0.1;  ///< of a step() that is given none
   double momentum = 0;
   bool nesterov = false;  ///< needs momentum
 };

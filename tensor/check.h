@@ -13,8 +13,8 @@ namespace gradus {
 /// An error that a user can act on. Its message reads
 ///   [conv2d] weight's input channels must match ...; got input [8, 32, 32, 3], weight [64, 3, 3,
 ///   4]
-/// and, where a module raised it, the module's path stands before it:
-///   encoder.layer2.0.conv1: [conv2d] ...
+/// and, where a module raised it, the module's path and class stand before it:
+///   encoder.layer2.0.conv1 (Conv2d): [conv2d] ...
 class Error : public std::exception {
  public:
   explicit Error(std::string message) : message_(std::move(message)), what_(message_) {}
@@ -25,16 +25,19 @@ class Error : public std::exception {
   /// The path of the module that raised it, empty outside of modules.
   const std::string& path() const { return path_; }
 
-  /// Puts `name` before the path; called by each module on the way out.
-  void prepend_path(std::string_view name) {
+  /// Puts `name` before the path; called by each module on the way out, the innermost one, whose
+  /// class is shown, first.
+  void prepend_path(std::string_view name, std::string_view class_name) {
     if (name.empty()) return;
+    if (path_.empty()) class_name_ = class_name;
     path_ = path_.empty() ? std::string(name) : fmt::format("{}.{}", name, path_);
-    what_ = fmt::format("{}: {}", path_, message_);
+    what_ = fmt::format("{} ({}): {}", path_, class_name_, message_);
   }
 
  private:
   std::string message_;
   std::string path_;
+  std::string class_name_;
   std::string what_;
 };
 

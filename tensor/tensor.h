@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <gradus/tensor/device.h>
@@ -117,4 +119,20 @@ Tensor from_vector(const std::vector<T>& values, const Shape& shape) {
   return from_span(std::span<const T>(values), shape);
 }
 
+/// The elements as nested lists, then type, shape and device:
+///   [[1, 2.5],
+///    [3,   4]] float32 [2, 2] on cpu
+/// Floating-point numbers have six digits. Of more than 1,000 elements, only the first and the last
+/// three along each axis are shown, and copied from the device.
+std::string to_string(const Tensor& x);
+
 }  // namespace gradus
+
+/// fmt::print("{}", x): what to_string gives.
+template <>
+struct fmt::formatter<gradus::Tensor> : fmt::formatter<std::string_view> {
+  template <class Context>
+  auto format(const gradus::Tensor& x, Context& context) const {
+    return fmt::formatter<std::string_view>::format(gradus::to_string(x), context);
+  }
+};

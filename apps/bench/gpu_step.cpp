@@ -103,7 +103,7 @@ std::vector<ProfileEntry> profile_step(const vicreg::TrainOptions& options, bool
   Generator generator(0);
   nn::VICRegModel model(options.model, generator);
   model.to(Device::cuda);
-  const auto optimizer = vicreg::make_optimizer(options, model.named_parameters());
+  const auto optimizer = vicreg::make_optimizer(options, model.parameters());
   vicreg::TrainStep step(options, model, *optimizer, Device::cuda, /*replay=*/false);
   const std::int64_t images = 2 * options.batch_size;
   const data::Dataset dataset{

@@ -181,8 +181,8 @@ class Cases {
     const Shape shape{14849088};
     const auto parameter = std::make_shared<Variable>(random(shape), true);
     parameter->set_grad(random(shape));
-    const auto adam =
-        std::make_shared<optim::Adam>(optim::one_group({{"parameter", parameter.get()}}, 1e-6));
+    const auto adam = std::make_shared<optim::Adam>(
+        optim::one_group({{"parameter", parameter.get()}}, 1e-6), optim::Adam::Options{});
     add_case("Adam, 14.9 M parameters", 0, 7 * parameter->value().bytes(),
              [parameter, adam] { adam->step(1e-6); });
   }

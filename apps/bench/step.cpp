@@ -62,7 +62,7 @@ class Work {
       : forward_only_(options.forward),
         lr_(options.train.lr),
         model_(options.train.model, generator_),
-        optimizer_(vicreg::make_optimizer(options.train, model_.named_parameters())),
+        optimizer_(vicreg::make_optimizer(options.train, model_.parameters())),
         step_(options.train, model_, *optimizer_, device, !options.eager),
         evaluation_(options.eager ? Device::cpu : device, [this] { evaluate(); }) {
     model_.to(device);

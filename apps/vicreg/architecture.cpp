@@ -17,7 +17,7 @@ constexpr apps::Choices<nn::Stem, 2> stems{
 
 }  // namespace
 
-void add_encoder_options(CLI::App& app, nn::ResNetOptions& o, const std::string& group) {
+void add_encoder_options(CLI::App& app, nn::ResNet::Options& o, const std::string& group) {
   apps::add_choice(app, "--arch", o.layers, architectures)->group(group);
   app.add_option("--width", o.width,
                  "Channels of the first stage; the last has eight times as many")
@@ -36,11 +36,11 @@ void add_encoder_options(CLI::App& app, nn::ResNetOptions& o, const std::string&
       ->group(group);
 }
 
-std::string architecture_name(const nn::ResNetOptions& o) {
+std::string architecture_name(const nn::ResNet::Options& o) {
   return apps::name_of(architectures, o.layers);
 }
 
-nlohmann::json to_json(const nn::VICRegModelOptions& o) {
+nlohmann::json to_json(const nn::VICRegModel::Options& o) {
   return {{"architecture", architecture_name(o.encoder)},
           {"width", o.encoder.width},
           {"stem", apps::name_of(stems, o.encoder.stem)},
@@ -51,8 +51,8 @@ nlohmann::json to_json(const nn::VICRegModelOptions& o) {
           {"projector", o.projector_widths}};
 }
 
-nn::VICRegModelOptions model_options_from_json(const nlohmann::json& json) {
-  nn::VICRegModelOptions o;
+nn::VICRegModel::Options model_options_from_json(const nlohmann::json& json) {
+  nn::VICRegModel::Options o;
   o.encoder.layers =
       apps::choice(architectures, "architecture", json.at("architecture").get<std::string>());
   json.at("width").get_to(o.encoder.width);

@@ -54,7 +54,7 @@ std::int64_t parse_step(const std::filesystem::path& path, const std::string& te
 void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
                      const optim::Optimizer& optimizer, std::int64_t step,
                      const TrainOptions& options) {
-  for (const NamedParameter& parameter : model.named_parameters())
+  for (const NamedParameter& parameter : model.parameters())
     check(all_finite(parameter.variable->value()), "checkpoint",
           "after step {} the weight {} is not finite; the checkpoint before it was kept", step,
           parameter.name);
@@ -62,7 +62,7 @@ void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
   file.tensors = nn::state_dict(model);
   for (const auto& [name, tensor] : optimizer.state())
     file.tensors.emplace(fmt::format("{}{}", optimizer_prefix, name), tensor);
-  for (const nn::NamedGenerator& entry : model.named_generators())
+  for (const nn::NamedGenerator& entry : model.generators())
     file.tensors.emplace(
         fmt::format("{}{}", generator_prefix, entry.name),
         from_vector<std::int64_t>({static_cast<std::int64_t>(entry.generator->position())}, {}));
@@ -100,7 +100,7 @@ std::int64_t load_checkpoint(const std::filesystem::path& path, nn::VICRegModel&
   } catch (const Error& error) {
     fail("resume", "{}: {}", path.string(), error.message());
   }
-  for (const nn::NamedGenerator& entry : model.named_generators()) {
+  for (const nn::NamedGenerator& entry : model.generators()) {
     const auto position = file.tensors.find(fmt::format("{}{}", generator_prefix, entry.name));
     check(position != file.tensors.end(), "resume", "{} lacks the random position of {}",
           path.string(), entry.name);

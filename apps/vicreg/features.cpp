@@ -3,7 +3,6 @@
 #include <gradus/autograd/variable.h>
 #include <gradus/data/loader.h>
 #include <gradus/tensor/ops.h>
-#include "vicreg/recipes.h"
 
 namespace gradus::vicreg {
 
@@ -11,12 +10,8 @@ Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
                         const std::function<void(std::int64_t)>& progress) {
   const NoGrad no_grad;
   const EvalMode eval_mode(encoder);
-  data::Loader loader(dataset, {.batch_size = 128,
-                                .views = 1,
-                                .shuffle = false,
-                                .workers = 1,
-                                .device = encoder.device(),
-                                .augment = plain_images()});
+  data::Loader loader(
+      dataset, {.batch_size = 128, .shuffle = false, .workers = 1, .device = encoder.device()});
   Tensor features =
       empty({dataset.size(), encoder.feature_count()}, {DType::float32, encoder.device()});
   std::int64_t done = 0;

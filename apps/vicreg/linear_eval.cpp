@@ -28,7 +28,7 @@ using apps::print;
 struct EvalOptions {
   std::string file;
   bool untrained = false;
-  nn::VICRegModelOptions model = recipe_defaults(Recipe::standard).model;
+  nn::VICRegModel::Options model = recipe_defaults(Recipe::standard).model;
   std::optional<std::int64_t> stem_padding;  ///< of load_encoder
   DataOptions data;
   std::int64_t test_limit = 0;
@@ -105,7 +105,7 @@ bool parse(int argc, const char* const* argv, EvalOptions& options) {
   if (!apps::parse_command_line(program, argc, argv)) return false;
   std::int64_t& stem_padding = options.model.encoder.stem_padding;
   if (stem_padding == not_given) {
-    stem_padding = nn::ResNetOptions().stem_padding;
+    stem_padding = nn::ResNet::Options().stem_padding;
   } else {
     options.stem_padding = stem_padding;
   }

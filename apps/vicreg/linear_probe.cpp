@@ -34,13 +34,12 @@ class FeatureSource {
       check(features.defined() && features.size(0) == dataset.size(), "linear_probe",
             "a cached protocol needs the features of all {} images", dataset.size());
     } else {
-      loader_.emplace(
-          dataset, data::LoaderOptions{.batch_size = protocol.batch_size,
-                                       .views = 1,
-                                       .workers = workers,
-                                       .seed = seed,
-                                       .device = encoder.device(),
-                                       .augment = classifier_augmentation(protocol.minimum_crop)});
+      loader_.emplace(dataset, data::Loader::Options{
+                                   .batch_size = protocol.batch_size,
+                                   .workers = workers,
+                                   .seed = seed,
+                                   .device = encoder.device(),
+                                   .augment = classifier_augmentation(protocol.minimum_crop)});
     }
   }
 
@@ -119,13 +118,13 @@ std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::
   Generator generator(seed, 1);
   const auto classes = static_cast<std::int64_t>(train.class_names.size());
   auto head = std::make_unique<nn::Linear>(
-      nn::LinearOptions{.in_features = encoder.feature_count(), .out_features = classes},
+      nn::Linear::Options{.in_features = encoder.feature_count(), .out_features = classes},
       generator);
   if (protocol.small_init) {
     head->weight.value().copy_from(normal(head->weight.shape(), 0, 0.01, generator));
     head->bias.value().fill(0);
   }
-  optim::Sgd optimizer(optim::one_group(head->named_parameters(), protocol.weight_decay),
+  optim::Sgd optimizer(optim::one_group(head->parameters(), protocol.weight_decay),
                        {.momentum = protocol.momentum});
   const optim::Schedule schedule = make_schedule({.name = protocol.schedule,
                                                   .lr = protocol.lr,

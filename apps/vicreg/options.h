@@ -48,7 +48,7 @@ inline constexpr apps::Choices<ScheduleName, 5> schedule_names{
 struct TrainOptions {
   Recipe recipe = Recipe::standard;
   DataOptions data;
-  nn::VICRegModelOptions model{.projector_widths = {1024, 1024, 1024, 1024}};
+  nn::VICRegModel::Options model{.projector_widths = {1024, 1024, 1024, 1024}};
 
   Augmentation augment = Augmentation::vicreg;
   bool shuffle = true;

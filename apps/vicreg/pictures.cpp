@@ -44,7 +44,8 @@ struct Canvas {
 };
 
 /// A normalised view as 8-bit pixels.
-std::vector<std::uint8_t> denormalize(const Tensor& view, const Normalization& normalization) {
+std::vector<std::uint8_t> denormalize(const Tensor& view,
+                                      const data::Normalization& normalization) {
   const std::vector<float> values = view.to_vector<float>();
   std::vector<std::uint8_t> pixels(values.size());
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -73,7 +74,8 @@ void write_png(const std::filesystem::path& path, const Canvas& canvas) {
 }  // namespace
 
 void write_augmentation_grid(const std::filesystem::path& path, const Tensor& images,
-                             const std::vector<Tensor>& views, const Normalization& normalization) {
+                             const std::vector<Tensor>& views,
+                             const data::Normalization& normalization) {
   check(images.rank() == 4 && images.size(3) == 3 && images.numel() > 0, "pictures",
         "images must be [K, H, W, 3]; got {}", images.shape());
   std::vector<std::vector<std::uint8_t>> pixels{images.to_vector<std::uint8_t>()};

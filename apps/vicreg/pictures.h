@@ -1,26 +1,20 @@
 // The pictures of a run folder: what is trained on, and how training goes.
 #pragma once
 
-#include <array>
 #include <filesystem>
 #include <vector>
 
-#include <gradus/tensor/tensor.h>
+#include <gradus/data/dataset.h>
 #include "vicreg/metrics.h"
 
 namespace gradus::vicreg {
-
-/// Mean and standard deviation of the channels, in the units of pixels in [0, 1].
-struct Normalization {
-  std::array<float, 3> mean;
-  std::array<float, 3> std;
-};
 
 /// Writes a PNG of K images, each beside its augmented views: original, view 1, view 2, ...
 /// images [K, H, W, 3] uint8; views [K, H, W, 3] float32, normalised as given, which is undone
 /// here. Pixels are shown three times their size; more than eight images stand in several columns.
 void write_augmentation_grid(const std::filesystem::path& path, const Tensor& images,
-                             const std::vector<Tensor>& views, const Normalization& normalization);
+                             const std::vector<Tensor>& views,
+                             const data::Normalization& normalization);
 
 /// Writes an SVG with the loss and its three terms over the steps (long runs are averaged over
 /// spans of steps, with the range behind), the learning rate, and the embeddings' health over the

@@ -28,21 +28,16 @@ TrainOptions recipe_defaults(Recipe recipe) {
   return o;
 }
 
-data::AugmentOptions plain_images() {
-  return {.mean = {0.4914f, 0.4822f, 0.4465f}, .std = {0.2470f, 0.2435f, 0.2616f}};
-}
-
 data::AugmentOptions augment_options(Augmentation augmentation) {
-  data::AugmentOptions o = plain_images();
-  if (augmentation == Augmentation::none) return o;
-  o.random_crop = true;
-  o.crop_scale = {0.2f, 1.0f};
-  o.flip_probability = 0.5f;
-  o.jitter_probability = 0.8f;
-  o.jitter = {.brightness = 0.4f, .contrast = 0.4f, .saturation = 0.2f, .hue = 0.1f};
-  o.grayscale_probability = 0.2f;
+  data::AugmentOptions o{
+      .random_crop = true,
+      .crop_scale = {0.2f, 1.0f},
+      .flip_probability = 0.5f,
+      .jitter_probability = 0.8f,
+      .jitter = {.brightness = 0.4f, .contrast = 0.4f, .saturation = 0.2f, .hue = 0.1f},
+      .grayscale_probability = 0.2f};
   switch (augmentation) {
-    case Augmentation::none: break;
+    case Augmentation::none: return {};
     case Augmentation::vicreg:
       o.blur_probability = 0.5f;
       o.solarize_probability = 0.2f;
@@ -56,11 +51,7 @@ data::AugmentOptions augment_options(Augmentation augmentation) {
 }
 
 data::AugmentOptions classifier_augmentation(float minimum_crop) {
-  data::AugmentOptions o = plain_images();
-  o.random_crop = true;
-  o.crop_scale = {minimum_crop, 1.0f};
-  o.flip_probability = 0.5f;
-  return o;
+  return {.random_crop = true, .crop_scale = {minimum_crop, 1.0f}, .flip_probability = 0.5f};
 }
 
 optim::Schedule make_schedule(const ScheduleOptions& o, std::int64_t steps_per_epoch) {
@@ -99,13 +90,15 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o,
                                                  const std::vector<NamedParameter>& parameters) {
   auto groups = o.decay_all ? optim::one_group(parameters, o.weight_decay)
                             : optim::exclude_biases_and_norms(parameters, o.weight_decay);
-  optim::LarsOptions lars{.momentum = o.momentum};
+  optim::Lars::Options lars{.momentum = o.momentum};
   switch (o.optimizer) {
     case OptimizerName::sgd:
       return std::make_unique<optim::Sgd>(std::move(groups),
-                                          optim::SgdOptions{.momentum = o.momentum});
-    case OptimizerName::adam: return std::make_unique<optim::Adam>(std::move(groups));
-    case OptimizerName::adamw: return std::make_unique<optim::AdamW>(std::move(groups));
+                                          optim::Sgd::Options{.momentum = o.momentum});
+    case OptimizerName::adam:
+      return std::make_unique<optim::Adam>(std::move(groups), optim::Adam::Options{});
+    case OptimizerName::adamw:
+      return std::make_unique<optim::AdamW>(std::move(groups), optim::Adam::Options{});
     case OptimizerName::lars:
       lars.form = optim::LarsForm::separate_norms;
       lars.trust = 0.02;

@@ -14,13 +14,10 @@ namespace gradus::vicreg {
 /// The defaults of a recipe: `standard`, or solo-learn's configuration for VICReg on CIFAR-10.
 TrainOptions recipe_defaults(Recipe recipe);
 
-/// The whole image, normalised with CIFAR-10's statistics: for test images, and what the other
-/// augmentations add to.
-data::AugmentOptions plain_images();
 /// vicreg: VICReg's (Bardes et al., ICLR 2022) for CIFAR-10: crop of 20 to 100 %, bilinear; flip
 /// 0.5; jitter (0.4, 0.4, 0.2, 0.1) with probability 0.8; grayscale 0.2; blur 0.5; solarize 0.2.
 /// solo_learn: bicubic crop, no blur, solarize 0.1; the rest as above.
-/// none: plain_images().
+/// none: the image.
 data::AugmentOptions augment_options(Augmentation augmentation);
 /// For training a linear classifier: crops of at least that share of the area, and flips.
 data::AugmentOptions classifier_augmentation(float minimum_crop);

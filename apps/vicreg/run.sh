@@ -27,7 +27,7 @@ install_packages "${packages_to_build[@]}"
 if [ ! -e "$build/CMakeCache.txt" ] && ! nvidia-smi -L >/dev/null 2>&1; then
   GRADUS_CMAKE_FLAGS="-DGRADUS_CUDA=OFF ${GRADUS_CMAKE_FLAGS:-}"
 fi
-build_gradus train linear_eval
+build_gradus vicreg_train vicreg_linear_eval
 
 if [ -n "$data" ]; then
   dataset=cifar10

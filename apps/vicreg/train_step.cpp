@@ -57,7 +57,7 @@ void TrainStep::compute(const Tensor& images) {
   for (std::int64_t i = 0; i < term_count; ++i)
     terms_.slice(i, i + 1).copy_from(terms[i]->value().reshape({1}));
   loss.total.backward();
-  if (options_.clip_norm > 0) optim::clip_grad_norm(model_.named_parameters(), options_.clip_norm);
+  if (options_.clip_norm > 0) optim::clip_grad_norm(model_.parameters(), options_.clip_norm);
   optimizer_.apply(loss.total.value());
   embeddings_ = z.value();
 }

@@ -55,7 +55,7 @@ Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
       folder_(options.out),
       generator_(options.seed),
       model_(options.model, generator_),
-      optimizer_(make_optimizer(options, model_.named_parameters())) {
+      optimizer_(make_optimizer(options, model_.parameters())) {
   model_.to(device);
   model_.encoder.checkpoint_activations(options.checkpoint_activations);
 }
@@ -93,14 +93,14 @@ void Trainer::load_data() {
       "the last batch of an epoch would have one image, and statistics over a batch need two; use "
       "--drop-last or another --batch-size");
   loader_ = std::make_unique<data::Loader>(
-      dataset_, data::LoaderOptions{.batch_size = options_.batch_size,
-                                    .views = view_count,
-                                    .shuffle = options_.shuffle,
-                                    .drop_last = options_.drop_last,
-                                    .workers = options_.workers,
-                                    .seed = options_.seed,
-                                    .device = device_,
-                                    .augment = augment_options(options_.augment)});
+      dataset_, data::Loader::Options{.batch_size = options_.batch_size,
+                                      .views = view_count,
+                                      .shuffle = options_.shuffle,
+                                      .drop_last = options_.drop_last,
+                                      .workers = options_.workers,
+                                      .seed = options_.seed,
+                                      .device = device_,
+                                      .augment = augment_options(options_.augment)});
   steps_per_epoch_ = loader_->batches_per_epoch();
 }
 
@@ -260,24 +260,22 @@ std::optional<double> Trainer::knn_accuracy() {
 
 void Trainer::draw_augmentations() {
   const data::AugmentOptions augment = augment_options(options_.augment);
-  const std::int64_t count = std::min<std::int64_t>(8, dataset_.size());
-  const int height = static_cast<int>(dataset_.height()),
-            width = static_cast<int>(dataset_.width());
-  const Tensor images = dataset_.images.slice(0, count);
+  const Tensor images = dataset_.take(8).images;
   std::vector<Tensor> views;
-  data::AugmentScratch scratch;
   for (int view = 0; view < view_count; ++view) {
-    Tensor output = empty({count, augment.size, augment.size, 3});
-    for (std::int64_t i = 0; i < count; ++i) {
-      const auto parameters = data::draw_parameters(
-          augment, height, width,
-          {.seed = options_.seed, .epoch = step_ / steps_per_epoch_, .sample = i, .view = view});
-      data::apply(augment, parameters, images.data<std::uint8_t>() + i * height * width * 3, width,
-                  output.data<float>() + i * augment.size * augment.size * 3, scratch);
+    std::vector<data::AugmentedView> drawn;
+    for (std::int64_t i = 0; i < images.size(0); ++i) {
+      drawn.push_back({i, data::draw_parameters(augment, static_cast<int>(dataset_.height()),
+                                                static_cast<int>(dataset_.width()),
+                                                {.seed = options_.seed,
+                                                 .epoch = step_ / steps_per_epoch_,
+                                                 .sample = i,
+                                                 .view = view})});
     }
-    views.push_back(output);
+    views.push_back(empty(images.shape()));
+    data::augment(augment, dataset_.normalization, drawn, images, views.back());
   }
-  write_augmentation_grid(file("augmentations.png"), images, views, {augment.mean, augment.std});
+  write_augmentation_grid(file("augmentations.png"), images, views, dataset_.normalization);
 }
 
 void Trainer::save() {

@@ -32,12 +32,12 @@ nn::StateDict encoder_tensors(const std::filesystem::path& path, const TensorFil
 }
 
 /// The architecture that a state's names and shapes show.
-nn::ResNetOptions infer_architecture(const nn::StateDict& state) {
+nn::ResNet::Options infer_architecture(const nn::StateDict& state) {
   const bool is34 = state.contains("layer3.5.conv1.weight");
   check(
       is34 || (state.contains("layer3.1.conv1.weight") && !state.contains("layer3.2.conv1.weight")),
       "load", "it is neither a ResNet-18 nor a ResNet-34");
-  nn::ResNetOptions options = is34 ? nn::resnet34() : nn::resnet18();
+  nn::ResNet::Options options = is34 ? nn::resnet34() : nn::resnet18();
   options.width = state.at("conv1.weight").size(0);
   options.stem = state.at("conv1.weight").size(2) == 7 ? nn::Stem::imagenet : nn::Stem::cifar;
   options.stem_bias = state.contains("conv1.bias");
@@ -48,10 +48,10 @@ nn::ResNetOptions infer_architecture(const nn::StateDict& state) {
 }
 
 /// The architecture that a file names, or else shows.
-nn::VICRegModelOptions architecture(const TensorFile& file, const nn::StateDict& state) {
+nn::VICRegModel::Options architecture(const TensorFile& file, const nn::StateDict& state) {
   const auto named = file.metadata.find(model_key);
   if (named == file.metadata.end()) return {.encoder = infer_architecture(state)};
-  nn::VICRegModelOptions options;
+  nn::VICRegModel::Options options;
   try {
     options = model_options_from_json(nlohmann::json::parse(named->second));
   } catch (const nlohmann::json::exception& error) {
@@ -66,7 +66,7 @@ nn::VICRegModelOptions architecture(const TensorFile& file, const nn::StateDict&
 }  // namespace
 
 void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
-                    const nn::VICRegModelOptions& options) {
+                    const nn::VICRegModel::Options& options) {
   write_safetensors(path, {.tensors = nn::state_dict(model),
                            .metadata = {{"format", "pt"}, {model_key, to_json(options).dump()}}});
 }
@@ -96,7 +96,7 @@ LoadedEncoder load_encoder(const std::filesystem::path& path,
   return loaded;
 }
 
-LoadedEncoder untrained_encoder(const nn::VICRegModelOptions& options, std::uint64_t seed) {
+LoadedEncoder untrained_encoder(const nn::VICRegModel::Options& options, std::uint64_t seed) {
   Generator generator(seed);
   return {std::make_unique<nn::ResNet>(options.encoder, generator), options};
 }

@@ -17,7 +17,7 @@ inline constexpr const char* model_key = "gradus.model";
 /// Writes the weights and buffers alone, with PyTorch's names and layouts:
 /// `encoder.*`, `projector.network.*`.
 void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
-                    const nn::VICRegModelOptions& options);
+                    const nn::VICRegModel::Options& options);
 
 /// Loads all weights of a file that holds the same architecture; what else the file holds (an
 /// optimiser's state) is passed over.
@@ -26,7 +26,7 @@ void load_weights(const std::filesystem::path& path, nn::VICRegModel& model);
 /// An encoder and where it came from.
 struct LoadedEncoder {
   std::unique_ptr<nn::ResNet> encoder;
-  nn::VICRegModelOptions options;  ///< without a projector where the file names none
+  nn::VICRegModel::Options options;  ///< without a projector where the file names none
 };
 
 /// Reads the encoder of a checkpoint, an exported file, or a PyTorch state_dict saved as
@@ -37,6 +37,6 @@ LoadedEncoder load_encoder(const std::filesystem::path& path,
                            std::optional<std::int64_t> stem_padding = {});
 
 /// The encoder with its initial weights.
-LoadedEncoder untrained_encoder(const nn::VICRegModelOptions& options, std::uint64_t seed);
+LoadedEncoder untrained_encoder(const nn::VICRegModel::Options& options, std::uint64_t seed);
 
 }  // namespace gradus::vicreg

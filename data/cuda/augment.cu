@@ -1,6 +1,7 @@
 // Augmentation: a block makes a view. Its pixels go through the crop and the colour steps in
-// registers and meet in a work area [size, size, 3] only where they need each other: for the mean
-// grey of the contrast, and for the blur.
+// registers and meet in a work area [view height, view width, channels] only where they need each
+// other: for the mean grey of the contrast, and for the blur. Colour steps are for images of three
+// channels; those of other numbers have a kernel of their own.
 #include <algorithm>
 
 #include "data/internal/augment_color.h"
@@ -18,6 +19,7 @@ using data::AugmentParameters;
 using data::CropBox;
 using data::Interpolation;
 using data::JitterStep;
+using data::ViewFormat;
 
 constexpr int block_size = 256;
 using Partial = SharedArray<float, warp>;  // of a sum over the block
@@ -26,34 +28,36 @@ struct Color {
   float r, g, b;
 };
 
-/// Pixel (y, x) of the crop, resized to size x size. image: [height, width, 3].
-template <Interpolation interpolation>
-__device__ Color resized_pixel(const std::uint8_t* image, int width, const CropBox& box, int size,
-                               int y, int x) {
+/// Number of channels: where there are colours, known when it is compiled.
+template <bool colored>
+__device__ int channels_of(const ViewFormat& format) {
+  return colored ? 3 : format.channels;
+}
+
+/// `count` channels of pixel (y, x) of the crop, resized to the view's size. image: [height, width,
+/// channels], from the first of these channels on.
+template <Interpolation interpolation, int count>
+__device__ void resized_pixel(const ViewFormat& format, int channels, const std::uint8_t* image,
+                              const CropBox& box, int y, int x, float (&pixel)[count]) {
   constexpr int taps = data::tap_count(interpolation);
-  const data::ResizeTaps rows = data::resize_taps(interpolation, y, box.height, size);
-  const data::ResizeTaps columns = data::resize_taps(interpolation, x, box.width, size);
-  Color sum = {0.0f, 0.0f, 0.0f};
+  const data::ResizeTaps rows = data::resize_taps(interpolation, y, box.height, format.view_height);
+  const data::ResizeTaps columns =
+      data::resize_taps(interpolation, x, box.width, format.view_width);
+  for (float& sum : pixel) sum = 0.0f;
   for (int j = 0; j < taps; ++j) {
-    Color column = {0.0f, 0.0f, 0.0f};
+    float column[count] = {};
     for (int i = 0; i < taps; ++i) {
-      const std::int64_t pixel =
-          std::int64_t{box.top + rows.index[i]} * width + box.left + columns.index[j];
-      const std::uint8_t* p = image + 3 * pixel;
-      column.r += rows.weight[i] * static_cast<float>(p[0]);
-      column.g += rows.weight[i] * static_cast<float>(p[1]);
-      column.b += rows.weight[i] * static_cast<float>(p[2]);
+      const std::int64_t source =
+          std::int64_t{box.top + rows.index[i]} * format.width + box.left + columns.index[j];
+      const std::uint8_t* p = image + channels * source;
+      for (int c = 0; c < count; ++c) column[c] += rows.weight[i] * static_cast<float>(p[c]);
     }
-    sum.r += columns.weight[j] * column.r;
-    sum.g += columns.weight[j] * column.g;
-    sum.b += columns.weight[j] * column.b;
+    for (int c = 0; c < count; ++c) pixel[c] += columns.weight[j] * column[c];
   }
   constexpr float scale = 1.0f / 255.0f;
-  if constexpr (interpolation == Interpolation::bilinear) {
-    return {scale * sum.r, scale * sum.g, scale * sum.b};
-  } else {  // the cubic kernel overshoots
-    return {data::clamp_unit(scale * sum.r), data::clamp_unit(scale * sum.g),
-            data::clamp_unit(scale * sum.b)};
+  for (float& value : pixel) {
+    value *= scale;
+    if (interpolation == Interpolation::bicubic) value = data::clamp_unit(value);  // it overshoots
   }
 }
 
@@ -99,28 +103,27 @@ __device__ Color color_steps(const AugmentParameters& p, int begin, int end, flo
   return color;
 }
 
-/// Channel c of pixel (y, x), blurred along rows, then along columns. image: [size, size, 3].
+/// Channel c of pixel (y, x), blurred along rows, then along columns. image: a view.
 template <class Image>
-__device__ float blurred(const Image& image, int size, data::BlurWeights weights, int y, int x,
-                         int c) {
-  const int left = data::reflect_index(x - 1, size), right = data::reflect_index(x + 1, size);
+__device__ float blurred(const ViewFormat& format, int channels, const Image& image,
+                         data::BlurWeights weights, int y, int x, int c) {
+  const int left = data::reflect_index(x - 1, format.view_width);
+  const int right = data::reflect_index(x + 1, format.view_width);
   const auto along_row = [&](int row) {
-    const int first = 3 * row * size + c;
-    const float sides = image[first + 3 * left] + image[first + 3 * right];
-    return weights.centre * image[first + 3 * x] + weights.side * sides;
+    const int first = channels * row * format.view_width + c;
+    const float sides = image[first + channels * left] + image[first + channels * right];
+    return weights.centre * image[first + channels * x] + weights.side * sides;
   };
-  const float sides =
-      along_row(data::reflect_index(y - 1, size)) + along_row(data::reflect_index(y + 1, size));
+  const float sides = along_row(data::reflect_index(y - 1, format.view_height)) +
+                      along_row(data::reflect_index(y + 1, format.view_height));
   return weights.centre * along_row(y) + weights.side * sides;
 }
 
-/// One view, by all threads of a block. image: [height, width, 3], work and output: [size, size,
-/// 3].
+/// The crop and the colour steps of a view of three channels, into the work area.
 template <Interpolation interpolation, class WorkArea>
-__device__ void make_view(const AugmentOptions& options, const AugmentParameters& p,
-                          const std::uint8_t* image, int width, WorkArea work, Partial& partial,
-                          float* output) {
-  const int size = options.size, pixels = size * size;
+__device__ void crop_and_color(const ViewFormat& format, const AugmentParameters& p,
+                               const std::uint8_t* image, WorkArea work, Partial& partial) {
+  const int width = format.view_width, pixels = format.view_pixels();
   const int thread = static_cast<int>(threadIdx.x);
   const int contrast = contrast_step(p);
   const auto store = [&](int pixel, const Color& color) {
@@ -131,10 +134,10 @@ __device__ void make_view(const AugmentOptions& options, const AugmentParameters
 
   float grey_sum = 0.0f;
   for (int i = thread; i < pixels; i += block_size) {
-    const int y = i / size, x = i % size;
-    const Color source =
-        resized_pixel<interpolation>(image, width, p.crop, size, y, p.flip ? size - 1 - x : x);
-    const Color color = color_steps(p, 0, contrast, 0.0f, source);
+    const int y = i / width, x = i % width;
+    float source[3];
+    resized_pixel<interpolation>(format, 3, image, p.crop, y, p.flip ? width - 1 - x : x, source);
+    const Color color = color_steps(p, 0, contrast, 0.0f, {source[0], source[1], source[2]});
     grey_sum += grey(color);
     store(i, color);
   }
@@ -146,94 +149,125 @@ __device__ void make_view(const AugmentOptions& options, const AugmentParameters
       store(i, color_steps(p, contrast, step_end, mean, color));
     }
   }
+}
+
+/// The crop of a view of any number of channels, into the work area.
+template <Interpolation interpolation, class WorkArea>
+__device__ void crop(const ViewFormat& format, const AugmentParameters& p,
+                     const std::uint8_t* image, WorkArea work) {
+  const int width = format.view_width, values = format.view_values();
+  for (int i = static_cast<int>(threadIdx.x); i < values; i += block_size) {
+    const int pixel = i / format.channels, c = i % format.channels;
+    const int y = pixel / width, x = pixel % width;
+    float value[1];
+    resized_pixel<interpolation>(format, format.channels, image + c, p.crop, y,
+                                 p.flip ? width - 1 - x : x, value);
+    work[i] = value[0];
+  }
+}
+
+/// One view, by all threads of a block. image: [height, width, channels], work and output: [view
+/// height, view width, channels].
+template <Interpolation interpolation, bool colored, class WorkArea>
+__device__ void make_view(const AugmentOptions& options, const ViewFormat& format,
+                          const AugmentParameters& p, const std::uint8_t* image, WorkArea work,
+                          Partial& partial, float* output) {
+  if constexpr (colored) {
+    crop_and_color<interpolation>(format, p, image, work, partial);
+  } else {
+    crop<interpolation>(format, p, image, work);
+  }
   __syncthreads();
 
   const data::BlurWeights weights = data::blur_weights(p.blur_sigma);
-  for (int i = thread; i < 3 * pixels; i += block_size) {  // neighbours write neighbours
-    const int pixel = i / 3, c = i % 3;
+  const int channels = channels_of<colored>(format), width = format.view_width;
+  const int values = channels * format.view_pixels();
+  for (int i = static_cast<int>(threadIdx.x); i < values; i += block_size) {
+    const int pixel = i / channels, c = i % channels;  // neighbours write neighbours
     float value = 0.0f;
     if (p.blur) {
-      value = blurred(work, size, weights, pixel / size, pixel % size, c);
+      value = blurred(format, channels, work, weights, pixel / width, pixel % width, c);
     } else {
       value = work[i];
     }
     if (p.solarize) value = data::solarize(value, options.solarize_threshold);
-    const float mean = c == 0 ? options.mean[0] : (c == 1 ? options.mean[1] : options.mean[2]);
-    const float std = c == 0 ? options.std[0] : (c == 1 ? options.std[1] : options.std[2]);
-    output[i] = data::normalize(value, mean, std);
+    output[i] = data::normalize(value, format.mean[c], format.std[c]);
   }
   __syncthreads();  // before the work area is used again
 }
 
-// views: [view_count], images: [N, height, width, 3], output: [view_count, size, size, 3]. The work
-// area is shared memory, or else scratch: [gridDim.x, size, size, 3].
-template <Interpolation interpolation, bool in_shared_memory>
+// views: [view_count], images: [N, height, width, channels], output: [view_count, view height, view
+// width, channels]. The work area is shared memory, or else scratch: a view for each block.
+template <Interpolation interpolation, bool colored, bool in_shared_memory>
 __global__ void __launch_bounds__(block_size, 4)
-    augment_kernel(AugmentOptions options, const AugmentedView* __restrict__ views,
-                   std::int64_t view_count, const std::uint8_t* __restrict__ images, int height,
-                   int width, float* scratch, float* __restrict__ output) {
+    augment_kernel(AugmentOptions options, ViewFormat format,
+                   const AugmentedView* __restrict__ views, std::int64_t view_count,
+                   const std::uint8_t* __restrict__ images, float* scratch,
+                   float* __restrict__ output) {
   __shared__ Partial partial;
-  const int view_values = 3 * options.size * options.size;
-  const std::int64_t image_values = std::int64_t{3} * height * width;
+  const int channels = channels_of<colored>(format);
+  const int view_values = channels * format.view_pixels();
+  const std::int64_t image_values = std::int64_t{channels} * format.height * format.width;
   for (std::int64_t v = blockIdx.x; v < view_count; v += gridDim.x) {
     const std::uint8_t* image = images + views[v].sample * image_values;
     if constexpr (in_shared_memory) {
-      make_view<interpolation>(options, views[v].parameters, image, width,
-                               dynamic_shared<float>(view_values), partial,
-                               output + v * view_values);
+      make_view<interpolation, colored>(options, format, views[v].parameters, image,
+                                        dynamic_shared<float>(view_values), partial,
+                                        output + v * view_values);
     } else {
-      make_view<interpolation>(options, views[v].parameters, image, width,
-                               scratch + std::int64_t{blockIdx.x} * view_values, partial,
-                               output + v * view_values);
+      make_view<interpolation, colored>(options, format, views[v].parameters, image,
+                                        scratch + std::int64_t{blockIdx.x} * view_values, partial,
+                                        output + v * view_values);
     }
   }
 }
 
 /// Bytes to DRAM and back, without the source's pixels (how many differ depends on the crops), and
 /// the resize's arithmetic.
-Work augment_work(const AugmentOptions& options, std::int64_t view_count) {
+Work augment_work(const AugmentOptions& options, const ViewFormat& format,
+                  std::int64_t view_count) {
   const auto views = static_cast<double>(view_count);
-  const double values = views * 3 * options.size * options.size;
+  const double values = views * format.view_values();
   const int taps = data::tap_count(options.interpolation);
   return {.bytes = values * sizeof(float) + views * sizeof(AugmentedView),
           .flops = values * 2 * taps * (taps + 1)};
 }
 
-template <Interpolation interpolation>
-void launch_augment(const AugmentOptions& options, const AugmentedView* views,
-                    std::int64_t view_count, const std::uint8_t* images, int height, int width,
+template <Interpolation interpolation, bool colored>
+void launch_augment(const AugmentOptions& options, const ViewFormat& format,
+                    const AugmentedView* views, std::int64_t view_count, const std::uint8_t* images,
                     float* output) {
   constexpr std::size_t default_shared_bytes = std::size_t{48} << 10;
-  const std::size_t view_bytes = sizeof(float) * 3 * options.size * options.size;
-  Work work = augment_work(options, view_count);
-  if (view_bytes + sizeof(Partial) <= default_shared_bytes) {  // up to 63 x 63
+  const std::size_t view_bytes = sizeof(float) * static_cast<std::size_t>(format.view_values());
+  Work work = augment_work(options, format, view_count);
+  if (view_bytes + sizeof(Partial) <= default_shared_bytes) {  // up to 63 x 63 x 3
     const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(view_count, 1 << 20));
-    launch("augment", augment_kernel<interpolation, true>,
-           {dim3(blocks), dim3(block_size), view_bytes}, work, options, views, view_count, images,
-           height, width, nullptr, output);
+    launch("augment", augment_kernel<interpolation, colored, true>,
+           {dim3(blocks), dim3(block_size), view_bytes}, work, options, format, views, view_count,
+           images, nullptr, output);
     return;
   }
   // As many work areas as the second-level cache holds.
   const auto blocks =
       std::clamp<std::int64_t>(static_cast<std::int64_t>(l2_bytes() / view_bytes), 1, view_count);
-  Scratch<float> scratch(blocks * 3 * options.size * options.size);
+  Scratch<float> scratch(blocks * format.view_values());
   work.cached_bytes = 2.0 * static_cast<double>(view_count) * static_cast<double>(view_bytes);
-  launch("augment", augment_kernel<interpolation, false>,
-         {dim3(static_cast<unsigned>(blocks)), dim3(block_size)}, work, options, views, view_count,
-         images, height, width, scratch.data(), output);
+  launch("augment", augment_kernel<interpolation, colored, false>,
+         {dim3(static_cast<unsigned>(blocks)), dim3(block_size)}, work, options, format, views,
+         view_count, images, scratch.data(), output);
 }
 
 }  // namespace
 
-void augment(const AugmentOptions& options, const AugmentedView* views, std::int64_t view_count,
-             const std::uint8_t* images, int height, int width, float* output) {
-  if (options.interpolation == Interpolation::bilinear) {
-    launch_augment<Interpolation::bilinear>(options, views, view_count, images, height, width,
-                                            output);
-  } else {
-    launch_augment<Interpolation::bicubic>(options, views, view_count, images, height, width,
-                                           output);
-  }
+void augment(const AugmentOptions& options, const ViewFormat& format, const AugmentedView* views,
+             std::int64_t view_count, const std::uint8_t* images, float* output) {
+  const bool colored = format.channels == 3;
+  const auto launch_with = options.interpolation == Interpolation::bilinear
+                               ? (colored ? launch_augment<Interpolation::bilinear, true>
+                                          : launch_augment<Interpolation::bilinear, false>)
+                               : (colored ? launch_augment<Interpolation::bicubic, true>
+                                          : launch_augment<Interpolation::bicubic, false>);
+  launch_with(options, format, views, view_count, images, output);
 }
 
 }  // namespace gradus::cuda

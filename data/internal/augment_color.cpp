@@ -73,23 +73,18 @@ void grayscale(float* planes, int pixels) {
   for (int i = 0; i < pixels; ++i) r[i] = g[i] = b[i] = grey(r[i], g[i], b[i]);
 }
 
-void solarize(float* planes, int pixels, float threshold) {
+void solarize(float* values, int count, float threshold) {
 #pragma omp simd
-  for (int i = 0; i < 3 * pixels; ++i) planes[i] = solarize(planes[i], threshold);
+  for (int i = 0; i < count; ++i) values[i] = solarize(values[i], threshold);
 }
 
-void normalize(const float* planes, int pixels, const float mean[3], const float std[3],
-               float* output) {
-  const float* r = planes;
-  const float* g = planes + pixels;
-  const float* b = planes + 2 * pixels;
-  const float mean_r = mean[0], mean_g = mean[1], mean_b = mean[2];
-  const float std_r = std[0], std_g = std[1], std_b = std[2];
+void normalize(const ViewFormat& format, const float* planes, float* output) {
+  const int pixels = format.view_pixels(), channels = format.channels;
+  for (int c = 0; c < channels; ++c) {
+    const float* plane = planes + c * pixels;
+    const float mean = format.mean[c], std = format.std[c];
 #pragma omp simd
-  for (int i = 0; i < pixels; ++i) {
-    output[3 * i + 0] = normalize(r[i], mean_r, std_r);
-    output[3 * i + 1] = normalize(g[i], mean_g, std_g);
-    output[3 * i + 2] = normalize(b[i], mean_b, std_b);
+    for (int i = 0; i < pixels; ++i) output[i * channels + c] = normalize(plane[i], mean, std);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include <gradus/data/augment_geometry.h>
 #include <gradus/tensor/host_device.h>
 
 namespace gradus::data {
@@ -75,10 +76,9 @@ void adjust_saturation(float* planes, int pixels, float factor);
 void adjust_hue(float* planes, int pixels, float shift);
 /// Copies the grey to all three channels.
 void grayscale(float* planes, int pixels);
-/// Inverts the values that reach `threshold`.
-void solarize(float* planes, int pixels, float threshold);
-/// Normalises, from planes [3, pixels] to interleaved [pixels, 3].
-void normalize(const float* planes, int pixels, const float mean[3], const float std[3],
-               float* output);
+/// Inverts those of `count` values that reach `threshold`.
+void solarize(float* values, int count, float threshold);
+/// Normalises, from planes [channels, view pixels] to interleaved [view pixels, channels].
+void normalize(const ViewFormat& format, const float* planes, float* output);
 
 }  // namespace gradus::data

@@ -25,7 +25,7 @@ struct Saved {
   Saved() {
     run.step();
     run.step();
-    run.model.named_buffers().front().tensor->fill(0.25);
+    run.model.buffers().front().tensor->fill(0.25);
     save_checkpoint(path, run.model, *run.optimizer, 2, run.options);
   }
   std::int64_t load_into(SmallRun& other) const {
@@ -76,7 +76,7 @@ TEST_CASE("batch norm's buffers come back") {
   const Saved saved;
   SmallRun other;
   CHECK(saved.load_into(other) == 2);
-  const nn::NamedTensor buffer = other.model.named_buffers().front();
+  const nn::NamedTensor buffer = other.model.buffers().front();
   CHECK(buffer.name == "encoder.bn1.running_mean");
   CHECK(buffer.tensor->to_vector<float>() == std::vector<float>{0.25f, 0.25f});
 }

@@ -17,7 +17,7 @@ using namespace gradus::test;
 
 namespace {
 
-constexpr Normalization normalization{{0.5f, 0.25f, 0.0f}, {0.25f, 0.5f, 1.0f}};
+const data::Normalization normalization{{0.5f, 0.25f, 0.0f}, {0.25f, 0.5f, 1.0f}};
 
 struct Picture {
   std::int64_t width, height;

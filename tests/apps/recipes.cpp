@@ -51,12 +51,12 @@ TEST_CASE("recipes: augmentations") {
 
   const data::AugmentOptions none = augment_options(Augmentation::none);
   CHECK_FALSE(none.random_crop);
-  CHECK(none.flip_probability == 0.0f);
+  for (const float probability :
+       {none.flip_probability, none.jitter_probability, none.grayscale_probability,
+        none.blur_probability, none.solarize_probability})
+    CHECK(probability == 0.0f);
   for (const data::AugmentOptions& options : {vicreg, solo_learn, classifier, none}) {
     CHECK_NOTHROW(data::validate(options));
-    CHECK(options.size == 32);
-    CHECK(options.mean == std::array{0.4914f, 0.4822f, 0.4465f});
-    CHECK(options.std == std::array{0.2470f, 0.2435f, 0.2616f});
   }
 }
 

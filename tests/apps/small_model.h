@@ -20,11 +20,11 @@ struct SmallRun {
       : options(std::move(given)),
         generator(seed),
         model(options.model, generator),
-        optimizer(vicreg::make_optimizer(options, model.named_parameters())) {}
+        optimizer(vicreg::make_optimizer(options, model.parameters())) {}
 
   /// An update with gradients that are the weights themselves.
   void step() {
-    for (const NamedParameter& parameter : model.named_parameters())
+    for (const NamedParameter& parameter : model.parameters())
       parameter.variable->set_grad(parameter.variable->value().clone());
     optimizer->step(0.01);
   }

@@ -58,7 +58,7 @@ void write_foreign(const std::filesystem::path& path, nn::Module& module,
   write_safetensors(path, {.tensors = nn::state_dict(module, prefix)});
 }
 
-nn::ResNet make_encoder(const nn::ResNetOptions& options, std::uint64_t seed) {
+nn::ResNet make_encoder(const nn::ResNet::Options& options, std::uint64_t seed) {
   Generator generator(seed);
   return nn::ResNet(options, generator);
 }
@@ -87,7 +87,7 @@ TEST_CASE("an exported file has PyTorch's keys and layouts") {
   CHECK(file.tensors.at("encoder.bn1.num_batches_tracked").dtype() == DType::int64);
   CHECK(file.tensors.at("encoder.bn1.num_batches_tracked").shape() == Shape{});
   // Ours [O, kH, kW, I] against PyTorch's [O, I, kH, kW].
-  const Tensor& ours = run.model.encoder.layer2[0].named_state().front().tensor[0];
+  const Tensor& ours = run.model.encoder.layer2[0].state().front().tensor[0];
   const auto theirs = file.tensors.at("encoder.layer2.0.conv1.weight").to_vector<float>();
   const auto values = ours.to_vector<float>();
   for (std::size_t o = 0; o < 4; ++o)
@@ -137,7 +137,7 @@ TEST_CASE("load_encoder takes the architecture from a checkpoint or an exported 
 TEST_CASE("load_encoder infers the architecture of a PyTorch state_dict") {
   const TempFolder folder;
   struct Case {
-    nn::ResNetOptions model;
+    nn::ResNet::Options model;
     std::int64_t expected_padding;
   };
   const std::vector<Case> cases{
@@ -208,12 +208,12 @@ TEST_CASE("load_encoder refuses what holds no encoder") {
         error({.tensors = nn::state_dict(encoder), .metadata = {{vicreg::model_key, model}}}),
         "the architecture in its metadata cannot be read"));
   }
-  nlohmann::json unknown = to_json(nn::VICRegModelOptions{});
+  nlohmann::json unknown = to_json(nn::VICRegModel::Options{});
   unknown["architecture"] = "resnet50";
   CHECK(contains(error({.tensors = nn::state_dict(encoder),
                         .metadata = {{vicreg::model_key, unknown.dump()}}}),
                  "architecture 'resnet50' is unknown; there are resnet18 or resnet34"));
-  nn::VICRegModelOptions wide;
+  nn::VICRegModel::Options wide;
   wide.encoder.width = std::int64_t{1} << 40;
   CHECK(contains(error({.tensors = nn::state_dict(encoder),
                         .metadata = {{vicreg::model_key, to_json(wide).dump()}}}),

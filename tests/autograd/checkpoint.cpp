@@ -246,7 +246,7 @@ TEST_CASE("a checkpoint draws what it drew, whoever holds the generator") {
   SUBCASE("a layer's own") {
     compare([]() -> CheckpointedFunction {
       Generator generator(3);
-      auto layer = std::make_shared<nn::Dropout>(nn::DropoutOptions{.p = 0.5}, generator);
+      auto layer = std::make_shared<nn::Dropout>(nn::Dropout::Options{.p = 0.5}, generator);
       return [layer](const std::vector<Variable>& in) { return (*layer)(in[0]) * 2; };
     });
   }

@@ -21,7 +21,7 @@ Variable leaf(double value) {
 Variable leaf(const std::vector<double>& values) {
   return Variable(device_vector(values, {static_cast<std::int64_t>(values.size())}), true);
 }
-double item(const Variable& x) { return x.value().item<double>(); }
+double item(const Variable& x) { return x.item<double>(); }
 double grad(const Variable& x) { return x.grad().item<double>(); }
 std::vector<double> grads(const Variable& x) { return x.grad().to_vector<double>(); }
 using Doubles = std::vector<double>;

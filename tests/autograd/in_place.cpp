@@ -108,7 +108,7 @@ TEST_CASE("what no gradient reads may change; reading is no change") {
 
 TEST_CASE("an optimiser's step between forward and backward") {
   Variable w(ones({3}, device_options()), true);
-  optim::Sgd optimizer(optim::one_group({{"w", &w}}));
+  optim::Sgd optimizer({{"w", &w}}, {});
   const Variable loss = sum(square(w));
   loss.backward({}, true);
   const Tensor guard = loss.value();

@@ -66,7 +66,7 @@ void compare_step(DType dtype, double tolerance) {
   CHECK(relative_distance(cpu.embeddings.value(), gpu.embeddings.value()) < tolerance);
   on_cpu.backward();
   on_gpu.backward();
-  const auto expected = cpu.model.named_parameters(), actual = gpu.model.named_parameters();
+  const auto expected = cpu.model.parameters(), actual = gpu.model.parameters();
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const std::string& name = expected[i].name;
     CAPTURE(name);
@@ -75,7 +75,7 @@ void compare_step(DType dtype, double tolerance) {
     if (gradient_is_zero(name)) continue;
     CHECK(relative_distance(a, b) < tolerance);
   }
-  const auto buffers = cpu.model.named_buffers(), others = gpu.model.named_buffers();
+  const auto buffers = cpu.model.buffers(), others = gpu.model.buffers();
   for (std::size_t i = 0; i < buffers.size(); ++i) {
     CAPTURE(buffers[i].name);
     CHECK(relative_distance(*buffers[i].tensor, *others[i].tensor) < tolerance);
@@ -93,7 +93,7 @@ TEST_CASE("a training step in float32") {
 double gradient_distance(Network& a, Network& b) {
   const auto all = [](Network& network) {
     std::vector<Tensor> gradients;
-    for (const NamedParameter& parameter : network.model.named_parameters()) {
+    for (const NamedParameter& parameter : network.model.parameters()) {
       const Tensor& gradient = parameter.variable->grad();
       CHECK(gradient.dtype() == DType::float32);
       gradients.push_back(gradient.to(Device::cpu).reshape({-1}));
@@ -136,12 +136,12 @@ TEST_CASE("a module goes to the GPU and back unchanged") {
   const nn::StateDict before = nn::state_dict(network.model);
   network.model.encoder.freeze();
   network.model.to(Device::cuda);
-  for (const nn::NamedTensor& entry : network.model.named_state()) {
+  for (const nn::NamedTensor& entry : network.model.state()) {
     CAPTURE(entry.name);
     CHECK(entry.tensor->device() == Device::cuda);
   }
   CHECK_FALSE(network.model.encoder.conv1.weight.requires_grad());
-  CHECK(network.model.projector.named_parameters()[0].variable->requires_grad());
+  CHECK(network.model.projector.parameters()[0].variable->requires_grad());
   nn::load_state_dict(network.model, before);  // from the CPU into tensors on the GPU
   network.model.to(Device::cpu);
   for (const auto& [name, tensor] : nn::state_dict(network.model)) {

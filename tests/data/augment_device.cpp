@@ -9,10 +9,12 @@
 #include <vector>
 
 #include <gradus/data/augment.h>
+#include <gradus/tensor/ops.h>
 #include "tests/support/augmentation.h"
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
+#include "tests/support/view_format.h"
 
 namespace {
 
@@ -24,9 +26,10 @@ using gradus::test::test_device;
 constexpr double tolerance = 1e-5;
 constexpr Interpolation interpolations[] = {Interpolation::bilinear, Interpolation::bicubic};
 
-/// uint8 [count, height, width, 3] on the CPU.
-Tensor random_images(std::int64_t count, std::int64_t height, std::int64_t width) {
-  Tensor images = empty({count, height, width, 3}, {DType::uint8});
+/// uint8 [count, height, width, channels] on the CPU.
+Tensor random_images(std::int64_t count, std::int64_t height, std::int64_t width,
+                     std::int64_t channels = 3) {
+  Tensor images = empty({count, height, width, channels}, {DType::uint8});
   auto* pixels = images.data<std::uint8_t>();
   for (std::int64_t i = 0; i < images.numel(); ++i) {
     pixels[i] = static_cast<std::uint8_t>((static_cast<std::uint64_t>(i) * 2654435761u) >> 13);
@@ -57,25 +60,33 @@ AugmentedView full_view(const Tensor& images, std::int64_t sample = 0) {
 }
 
 Tensor augment_on(Device device, const AugmentOptions& options,
-                  const std::vector<AugmentedView>& views, const Tensor& images) {
-  Tensor output = empty({static_cast<std::int64_t>(views.size()), options.size, options.size, 3},
-                        {DType::float32, device});
-  augment(options, views, images.to(device), output);
+                  const std::vector<AugmentedView>& views, const Tensor& images,
+                  const Normalization& normalization = cifar10_normalization()) {
+  const Size2 size = options.view_size({images.size(1), images.size(2)});
+  Tensor output =
+      empty({static_cast<std::int64_t>(views.size()), size.height, size.width, images.size(3)},
+            {DType::float32, device});
+  augment(options, normalization, views, images.to(device), output);
   return output.to(Device::cpu);
 }
 
 /// Largest difference between the device's views and those that `apply` makes one by one.
 double error_on_device(const AugmentOptions& options, const std::vector<AugmentedView>& views,
-                       const Tensor& images) {
-  Tensor expected = empty({static_cast<std::int64_t>(views.size()), options.size, options.size, 3});
+                       const Tensor& images, const Normalization& normalization = {}) {
+  const ViewFormat format =
+      test::view_format(static_cast<int>(images.size(1)), static_cast<int>(images.size(2)),
+                        options.size, normalization);
+  Tensor expected =
+      empty({static_cast<std::int64_t>(views.size()), format.view_height, format.view_width, 3});
   AugmentScratch scratch;
   for (std::size_t v = 0; v < views.size(); ++v) {
     Tensor view = expected.slice(static_cast<std::int64_t>(v), static_cast<std::int64_t>(v) + 1);
     Tensor image = images.slice(views[v].sample, views[v].sample + 1);
-    apply(options, views[v].parameters, image.data<std::uint8_t>(),
-          static_cast<int>(images.size(2)), view.data<float>(), scratch);
+    apply(options, format, views[v].parameters, image.data<std::uint8_t>(), view.data<float>(),
+          scratch);
   }
-  return max_difference(augment_on(test_device(), options, views, images), expected);
+  const Normalization used = normalization.mean.empty() ? cifar10_normalization() : normalization;
+  return max_difference(augment_on(test_device(), options, views, images, used), expected);
 }
 
 TEST_CASE("each step on the device, alone, for sizes around the block's and the shared memory's") {
@@ -177,15 +188,52 @@ TEST_CASE("more large views than the second-level cache holds, on the device") {
   CHECK(error_on_device({.size = size}, views, images) < tolerance);
 }
 
-TEST_CASE("solarize's threshold and the normalisation are the options' on the device") {
+TEST_CASE("oblong views on the device") {
+  const Tensor images = random_images(2, 20, 37);
+  for (const Size2 size : {Size2(0), Size2(3, 17), Size2(70, 9), Size2(80, 90)}) {
+    CAPTURE(size.height);
+    CHECK(error_on_device({.size = size}, {full_view(images, 0), full_view(images, 1)}, images) <
+          tolerance);
+  }
+}
+
+TEST_CASE("each channel of images of any number of them is as one of three, on the device") {
+  for (const std::int64_t channels : {1, 2, 5}) {
+    CAPTURE(channels);
+    const Tensor images = random_images(2, 14, 11, channels);
+    const Tensor by_channel =
+        permute(images.reshape({-1, channels}), {1, 0});  // [channels, pixels]
+    std::vector<AugmentedView> views{plain_view(images, 1), full_view(images, 0)};
+    views[1].parameters.jitter = false;
+    views[1].parameters.crop = {3, 2, 9, 7};
+    for (const AugmentOptions& options :
+         {AugmentOptions{}, AugmentOptions{.size = {70, 80}},
+          AugmentOptions{.size = 9, .interpolation = Interpolation::bicubic}}) {
+      Normalization normalization;
+      for (std::int64_t c = 0; c < channels; ++c) {
+        normalization.mean.push_back(0.1f * static_cast<float>(c + 1));
+        normalization.std.push_back(0.5f * static_cast<float>(c + 1));
+      }
+      const Tensor actual = augment_on(test_device(), options, views, images, normalization);
+      for (std::int64_t c = 0; c < channels; ++c) {
+        const Tensor plane = by_channel.slice(c, c + 1).reshape({2, 14, 11, 1});
+        const float mean = normalization.mean[static_cast<std::size_t>(c)];
+        const float std = normalization.std[static_cast<std::size_t>(c)];
+        const Tensor expected =
+            augment_on(Device::cpu, options, views, concat({plane, plane, plane}, 3),
+                       {{mean, mean, mean}, {std, std, std}});
+        CHECK(max_difference(slice(actual, 3, c, c + 1), slice(expected, 3, 0, 1)) < tolerance);
+      }
+    }
+  }
+}
+
+TEST_CASE("solarize's threshold and the normalisation are those that are given, on the device") {
   const Tensor images = random_images(1, 12, 12);
   AugmentedView view = plain_view(images);  // the pixels k / 255 come through as they are
   view.parameters.solarize = true;
-  const AugmentOptions options{.size = 12,
-                               .solarize_threshold = 100.5f / 255.0f,
-                               .mean = {0.1f, 0.2f, 0.3f},
-                               .std = {0.5f, 1.0f, 2.0f}};
-  CHECK(error_on_device(options, {view}, images) < tolerance);
+  CHECK(error_on_device({.solarize_threshold = 100.5f / 255.0f}, {view}, images,
+                        {{0.1f, 0.2f, 0.3f}, {0.5f, 1.0f, 2.0f}}) < tolerance);
 }
 
 TEST_CASE("no view is no work; what does not fit is told") {
@@ -195,10 +243,10 @@ TEST_CASE("no view is no work; what does not fit is told") {
   const auto error = [&](AugmentedView view, Shape shape = {1, 4, 4, 3},
                          DType dtype = DType::float32) {
     Tensor output = empty(shape, {dtype, device});
-    return test::error_of([&] { augment(options, std::vector{view}, images, output); });
+    return test::error_of([&] { augment(options, {}, std::vector{view}, images, output); });
   };
   Tensor nothing = empty({0, 4, 4, 3}, {DType::float32, device});
-  augment(options, {}, images, nothing);
+  augment(options, {}, {}, images, nothing);
 
   CHECK(error(plain_view(images, 2)).empty());
   CHECK(error(plain_view(images, 3)) == "[augment] sample 3 does not lie in images [3, 8, 10, 3]");
@@ -219,11 +267,17 @@ TEST_CASE("no view is no work; what does not fit is told") {
         std::string::npos);
   Tensor output = empty({1, 4, 4, 3}, {DType::float32, device});
   const Tensor floats = zeros({3, 8, 10, 3}, {DType::float32, device});
-  CHECK_ERROR(augment(options, std::vector{plain_view(images)}, floats, output),
-              "images must be uint8 [N, H, W, 3]; got float32 [3, 8, 10, 3]");
+  CHECK_ERROR(augment(options, {}, std::vector{plain_view(images)}, floats, output),
+              "images must be uint8 [N, H, W, C]; got float32 [3, 8, 10, 3]");
+  CHECK_ERROR(augment(options, {{0.5f}, {1.0f}}, std::vector{plain_view(images)}, images, output),
+              "a mean and a std for each of 3 channels, or none; got 1 and 1");
+  const Tensor grey = random_images(1, 8, 10, 1).to(device);
+  Tensor grey_output = empty({1, 4, 4, 1}, {DType::float32, device});
+  CHECK_ERROR(augment(options, {}, std::vector{full_view(grey)}, grey, grey_output),
+              "colour jitter and grayscale need 3 channels; got images [1, 8, 10, 1]");
   if (device != Device::cpu) {
     Tensor on_host = empty({1, 4, 4, 3});
-    CHECK_ERROR(augment(options, std::vector{plain_view(images)}, images, on_host),
+    CHECK_ERROR(augment(options, {}, std::vector{plain_view(images)}, images, on_host),
                 "on cuda, where the images lie; got float32 [1, 4, 4, 3] on cpu");
   }
 }

@@ -13,12 +13,15 @@
 
 #include <gradus/data/augment.h>
 #include "tests/support/augmentation.h"
+#include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/view_format.h"
 
 namespace {
 
 using namespace gradus::data;
 using gradus::test::every_step;
+using gradus::test::view_format;
 
 constexpr int side = 32;
 constexpr int trials = 20'000;
@@ -199,25 +202,25 @@ TEST_CASE("identity parameters leave the image unchanged") {
     const AugmentOptions options{.interpolation = interpolation,
                                  .jitter_probability = 1.0f,
                                  .jitter = {0.0f, 0.0f, 0.0f, 0.0f}};
+    const Normalization none{{0.0f, 0.0f, 0.0f}, {1.0f, 1.0f, 1.0f}};
     const AugmentParameters p = draw_sample(options, 0);
     REQUIRE(p.jitter);
     std::vector<float> output(image.size());
-    apply(options, p, image.data(), side, output.data(), scratch);
+    apply(options, view_format(side, side, 0, none), p, image.data(), output.data(), scratch);
     for (std::size_t i = 0; i < image.size(); ++i) {
       REQUIRE(output[i] == static_cast<float>(image[i]) / 255.0f);
     }
   }
 }
 
-TEST_CASE("a mean and a standard deviation normalise") {
-  const AugmentOptions options{.mean = {0.5f, 0.4f, 0.3f}, .std = {0.25f, 0.5f, 2.0f}};
+TEST_CASE("without options, a view is the image normalised") {
   const std::vector<std::uint8_t> image = test_image();
   AugmentScratch scratch;
   std::vector<float> output(image.size());
-  apply(options, draw_sample(options, 1), image.data(), side, output.data(), scratch);
+  apply({}, view_format(side, side), draw_sample({}, 1), image.data(), output.data(), scratch);
+  const auto [mean, std] = cifar10_normalization();
   for (std::size_t i = 0; i < image.size(); ++i) {
-    const float expected =
-        (static_cast<float>(image[i]) / 255.0f - options.mean[i % 3]) / options.std[i % 3];
+    const float expected = (static_cast<float>(image[i]) / 255.0f - mean[i % 3]) / std[i % 3];
     REQUIRE(output[i] == doctest::Approx(expected).epsilon(1e-6));
   }
 }
@@ -230,9 +233,9 @@ TEST_CASE("a flip commutes with every later step") {
   p.jitter = p.blur = p.solarize = true;
   std::vector<float> plain(image.size()), flipped(image.size());
   p.flip = false;
-  apply(options, p, image.data(), side, plain.data(), scratch);
+  apply(options, view_format(side, side), p, image.data(), plain.data(), scratch);
   p.flip = true;
-  apply(options, p, image.data(), side, flipped.data(), scratch);
+  apply(options, view_format(side, side), p, image.data(), flipped.data(), scratch);
   int different = 0;  // the mean grey is summed in another order: solarize may cross its threshold
   for (int y = 0; y < side; ++y) {
     for (int i = 0; i < 3 * side; ++i) {
@@ -255,7 +258,9 @@ TEST_CASE("absurd options are refused by name") {
         "[augment] flip_probability must lie in [0, 1]; got 1.5");
   CHECK(contains(message({.blur_probability = NAN}), "blur_probability"));
   CHECK(contains(message({.solarize_probability = -0.1f}), "solarize_probability"));
-  CHECK(contains(message({.size = 0}), "output size"));
+  CHECK(contains(message({.size = -1}), "the views' size must lie in [1, 4096]"));
+  CHECK(contains(message({.size = {0, 5}}), "got 0 x 5"));
+  CHECK(message({.size = 0}).empty());
   CHECK(contains(message({.crop_scale = {0.0f, 1.0f}}), "crop_scale"));
   CHECK(contains(message({.crop_scale = {0.5f, 0.2f}}), "crop_scale"));
   CHECK(contains(message({.crop_scale = {0.5f, 2.0f}}), "crop_scale"));
@@ -263,8 +268,19 @@ TEST_CASE("absurd options are refused by name") {
   CHECK(contains(message({.jitter = {.hue = 0.6f}}), "hue"));
   CHECK(contains(message({.jitter = {.brightness = -1.0f}}), "jitter strengths"));
   CHECK(contains(message({.blur_sigma = {0.0f, 1.0f}}), "blur_sigma"));
-  CHECK(contains(message({.std = {1.0f, 0.0f, 1.0f}}), "std"));
   CHECK(contains(message({.solarize_threshold = NAN}), "solarize_threshold"));
+}
+
+TEST_CASE("colour steps are for images of three channels") {
+  CHECK_ERROR(validate({.jitter_probability = 0.5f}, 1),
+              "[augment] colour jitter and grayscale need images of 3 channels (red, green, blue); "
+              "these have 1");
+  CHECK_ERROR(validate({.grayscale_probability = 0.5f}, 4), "these have 4");
+  const AugmentOptions others{.random_crop = true,
+                              .flip_probability = 0.5f,
+                              .blur_probability = 0.5f,
+                              .solarize_probability = 0.2f};
+  CHECK_NOTHROW(validate(others, 1));
 }
 
 TEST_CASE("crops of tiny and oblong images have a pixel at any ratio") {
@@ -289,7 +305,7 @@ TEST_CASE("crops of tiny and oblong images have a pixel at any ratio") {
         REQUIRE(p.crop.left + p.crop.width <= width);
         float output[2 * 2 * 3];
         AugmentScratch scratch;
-        apply(options, p, image.data(), width, output, scratch);
+        apply(options, view_format(height, width, 2), p, image.data(), output, scratch);
         for (const float value : output) REQUIRE(std::isfinite(value));
       }
     }

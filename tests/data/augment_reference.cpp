@@ -13,12 +13,13 @@
 
 #include <gradus/data/augment.h>
 #include "data/internal/augment_color.h"
-#include "tests/support/augmentation.h"
 #include "tests/support/files.h"
+#include "tests/support/view_format.h"
 
 namespace {
 
 using namespace gradus::data;
+using gradus::test::view_format;
 using Json = nlohmann::json;
 
 struct Reference {
@@ -71,9 +72,9 @@ TEST_CASE("resized crops match torchvision's") {
     CAPTURE(test.at("interpolation"));
     const int size = test.at("size");
     std::vector<float> planes(static_cast<std::size_t>(3 * size * size));
-    resized_crop(reference.pixels.data(), reference.width, to_box(test.at("box")),
-                 to_interpolation(test.at("interpolation")), test.at("flip"), size, planes.data(),
-                 scratch);
+    resized_crop(view_format(reference.height, reference.width, size), reference.pixels.data(),
+                 to_box(test.at("box")), to_interpolation(test.at("interpolation")),
+                 test.at("flip"), planes.data(), scratch);
     CHECK(largest_difference(planes, test.at("values")) < 2e-6f);
   }
 }
@@ -94,11 +95,10 @@ TEST_CASE("colour operations match torchvision's") {
     if (step == "saturation") adjust_saturation(planes.data(), pixels, factor);
     if (step == "hue") adjust_hue(planes.data(), pixels, factor);
     if (step == "grayscale") grayscale(planes.data(), pixels);
-    if (step == "solarize") solarize(planes.data(), pixels, factor);
+    if (step == "solarize") solarize(planes.data(), 3 * pixels, factor);
     if (step == "normalize") {
       std::vector<float> interleaved(planes.size());
-      const AugmentOptions cifar10 = gradus::test::every_step();
-      normalize(planes.data(), pixels, cifar10.mean.data(), cifar10.std.data(), interleaved.data());
+      normalize(view_format(reference.height, reference.width), planes.data(), interleaved.data());
       for (std::size_t i = 0; i < interleaved.size(); ++i) {
         planes[i % 3 * static_cast<std::size_t>(pixels) + i / 3] = interleaved[i];
       }
@@ -122,7 +122,7 @@ TEST_CASE("blurs match torchvision's") {
         planes.insert(planes.end(), row, row + size);
       }
     }
-    gaussian_blur(planes.data(), size, test.at("sigma"), scratch);
+    gaussian_blur(view_format(size, size), planes.data(), test.at("sigma"), scratch);
     CHECK(largest_difference(planes, test.at("values")) < 2e-6f);
   }
 }
@@ -136,7 +136,7 @@ TEST_CASE("whole augmentations match torchvision's") {
   AugmentScratch scratch;
   REQUIRE(reference.cases.size() == 3);
   for (const Json& test : reference.cases) {
-    AugmentOptions options = gradus::test::every_step();
+    AugmentOptions options;
     options.interpolation = to_interpolation(test.at("interpolation"));
     AugmentParameters p{};
     p.crop = to_box(test.at("box"));
@@ -152,7 +152,8 @@ TEST_CASE("whole augmentations match torchvision's") {
     p.blur_sigma = test.at("sigma");
     p.solarize = test.at("solarize");
     std::vector<float> output(32 * 32 * 3);
-    apply(options, p, reference.pixels.data(), reference.width, output.data(), scratch);
+    apply(options, view_format(reference.height, reference.width, 32), p, reference.pixels.data(),
+          output.data(), scratch);
     CHECK(largest_difference(output, test.at("values")) < 6e-5f);  // five digits are stored
   }
 }

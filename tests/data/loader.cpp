@@ -6,17 +6,21 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <numeric>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <gradus/data/sampler.h>
 #include "tests/support/augmentation.h"
+#include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/view_format.h"
 
 namespace {
 
@@ -27,7 +31,7 @@ using gradus::test::error_of;
 /// `count` random images of `height` x `width`; label i mod 10.
 Dataset random_dataset(std::int64_t count, std::int64_t height = 32, std::int64_t width = 32) {
   Dataset dataset{empty({count, height, width, 3}, {DType::uint8}), empty({count}, {DType::int64}),
-                  std::vector<std::string>(10, "class")};
+                  std::vector<std::string>(10, "class"), cifar10_normalization()};
   auto* pixels = dataset.images.data<std::uint8_t>();
   for (std::int64_t i = 0; i < dataset.images.numel(); ++i) {
     pixels[i] = static_cast<std::uint8_t>((static_cast<std::uint64_t>(i) * 2654435761u) >> 13);
@@ -42,7 +46,7 @@ std::vector<Batch> rest_of_epoch(Loader& loader) {
   return batches;
 }
 
-std::vector<Batch> whole_epoch(const Dataset& dataset, const LoaderOptions& options,
+std::vector<Batch> whole_epoch(const Dataset& dataset, const Loader::Options& options,
                                std::int64_t epoch, std::int64_t first_batch = 0) {
   Loader loader(dataset, options);
   loader.start_epoch(epoch, first_batch);
@@ -68,11 +72,19 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-const LoaderOptions small{.batch_size = 8, .workers = 2, .seed = 9, .augment = test::every_step()};
+/// Every step, to images of 32 x 32.
+AugmentOptions recipe() {
+  AugmentOptions options = test::every_step();
+  options.size = 32;
+  return options;
+}
+
+const Loader::Options small{
+    .batch_size = 8, .views = 2, .workers = 2, .seed = 9, .augment = recipe()};
 
 TEST_CASE("batches are the same for any number of workers and any queue length") {
   const Dataset dataset = random_dataset(61);
-  LoaderOptions options = small;
+  Loader::Options options = small;
   options.workers = 0;
   const std::vector<Batch> expected = whole_epoch(dataset, options, 3);
   REQUIRE(expected.size() == 8);
@@ -128,7 +140,7 @@ TEST_CASE("the order changes with seed and epoch, and without shuffling is the f
   CHECK(order(true, 1, 2) != order(true, 2, 2));
   const std::vector<std::int64_t> plain = order(false, 1, 2);
   CHECK(std::is_sorted(plain.begin(), plain.end()));
-  LoaderOptions options = small;
+  Loader::Options options = small;
   options.shuffle = false;
   const std::vector<Batch> batches = whole_epoch(random_dataset(20), options, 7);
   CHECK(batches[1].samples.to_vector<std::int64_t>() ==
@@ -136,7 +148,7 @@ TEST_CASE("the order changes with seed and epoch, and without shuffling is the f
 }
 
 TEST_CASE("partial batches are kept or dropped") {
-  LoaderOptions options = small;
+  Loader::Options options = small;
   for (const auto& [count, kept, dropped] :
        {std::tuple{16, 2, 2}, std::tuple{17, 3, 2}, std::tuple{8, 1, 1}}) {
     const Dataset dataset = random_dataset(count);
@@ -168,17 +180,67 @@ TEST_CASE("views are slices of one tensor and hold each sample's own augmentatio
     for (std::int64_t i = 0; i < 3; ++i) {
       const std::int64_t sample = batch.samples.data<std::int64_t>()[i];
       const ViewId id{.seed = 9, .epoch = 2, .sample = sample, .view = view};
-      apply(small.augment, draw_parameters(small.augment, 20, 24, id),
-            dataset.images.data<std::uint8_t>() + sample * 20 * 24 * 3, 24, expected.data(),
-            scratch);
+      apply(small.augment, test::view_format(20, 24, 32),
+            draw_parameters(small.augment, 20, 24, id),
+            dataset.images.data<std::uint8_t>() + sample * 20 * 24 * 3, expected.data(), scratch);
       CHECK(std::equal(expected.begin(), expected.end(), images.data<float>() + i * 32 * 32 * 3));
     }
   }
-  LoaderOptions single = small;
+  Loader::Options single = small;
   single.views = 1;
   const Batch first = whole_epoch(dataset, single, 2).at(1);
   CHECK(first.views.size() == 1);
   CHECK(equal<float>(first.images, batch.views[0]));
+}
+
+TEST_CASE("an epoch is a range of batches, whose images and labels can be named") {
+  const Dataset dataset = random_dataset(29);
+  const std::vector<Batch> expected = whole_epoch(dataset, small, 1);
+  Loader loader(dataset, small);
+  std::vector<Batch> batches;
+  for (Batch& batch : loader.epoch(1)) batches.push_back(std::move(batch));
+  CHECK(equal(batches, expected));
+  std::size_t i = 2;
+  for (auto& [images, labels] : loader.epoch(1, 2)) {
+    CHECK(equal<float>(images, expected.at(i).images));
+    CHECK(equal<std::int64_t>(labels, expected.at(i).labels));
+    ++i;
+  }
+  CHECK(i == expected.size());
+  for (const auto& [images, labels] : loader.epoch(2)) {  // left in the middle
+    CHECK(images.size(0) == 2 * labels.size(0));
+    break;
+  }
+  Loader::Epoch again = loader.epoch(1);
+  CHECK(equal(*again.begin(), expected.at(0)));
+}
+
+TEST_CASE("images of any size and channels, by default only normalised") {
+  Dataset digits{empty({5, 28, 20, 1}, {DType::uint8}), arange(0, 5)};
+  for (std::int64_t i = 0; i < digits.images.numel(); ++i)
+    digits.images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 7);
+  const auto first = [](const Dataset& dataset) {
+    Loader loader(dataset, {.batch_size = 4, .shuffle = false});
+    loader.start_epoch(0);
+    return loader.next()->images;
+  };
+  const Tensor pixels = first(digits);
+  digits.normalization = {{0.25f}, {0.5f}};
+  const Tensor images = first(digits);
+  CHECK(images.shape() == Shape{4, 28, 20, 1});
+  for (std::int64_t i = 0; i < images.numel(); ++i) {
+    const float pixel = static_cast<float>(digits.images.data<std::uint8_t>()[i]) / 255.0f;
+    REQUIRE(std::as_const(pixels).data<float>()[i] == pixel);
+    REQUIRE(std::as_const(images).data<float>()[i] == (pixel - 0.25f) / 0.5f);
+  }
+  CHECK_ERROR(Loader(digits, {.augment = test::every_step()}),
+              "colour jitter and grayscale need images of 3 channels");
+  digits.normalization = {{0.25f}, {0.5f, 0.5f}};
+  CHECK_ERROR(Loader(digits, {}), "a std for each of 1 channels, or none; got 1 and 2");
+  digits.normalization = {{0.25f}, {0.0f}};
+  CHECK_ERROR(Loader(digits, {}), "a std must be positive and finite; got 0");
+  digits.normalization = {{NAN}, {1.0f}};
+  CHECK_ERROR(Loader(digits, {}), "a mean must be finite; got nan");
 }
 
 TEST_CASE("a loader can be destroyed in the middle of an epoch") {
@@ -191,7 +253,7 @@ TEST_CASE("a loader can be destroyed in the middle of an epoch") {
 }
 
 TEST_CASE("time spent waiting is counted") {
-  LoaderOptions options = small;
+  Loader::Options options = small;
   options.workers = 0;
   Loader loader(random_dataset(64), options);
   CHECK(loader.seconds_waited() == 0.0);
@@ -205,7 +267,7 @@ TEST_CASE("time spent waiting is counted") {
 
 TEST_CASE("bad options are told") {
   const Dataset dataset = random_dataset(10);
-  const auto error = [&](LoaderOptions options) {
+  const auto error = [&](Loader::Options options) {
     return error_of([&] { Loader(dataset, options); });
   };
   CHECK(error({.batch_size = 11, .drop_last = true}) ==
@@ -237,7 +299,7 @@ TEST_CASE("bad options are told") {
 TEST_CASE("a batch size near the end of int64 is one batch") {
   constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
   const Dataset dataset = random_dataset(10, 4, 4);
-  LoaderOptions options{.batch_size = most / 2 - 6, .views = 2, .augment = {.size = 4}};
+  Loader::Options options{.batch_size = most / 2 - 6, .views = 2, .augment = {.size = 4}};
   Loader loader(dataset, options);
   CHECK(loader.batches_per_epoch() == 1);
   loader.start_epoch(0);

@@ -35,10 +35,11 @@ Dataset small_dataset(std::int64_t count) {
   return dataset;
 }
 
-LoaderOptions small_options(Device device) {
+Loader::Options small_options(Device device) {
   AugmentOptions recipe = test::every_step();
   recipe.size = 16;
-  return {.batch_size = 8, .workers = 2, .seed = 9, .device = device, .augment = recipe};
+  return {
+      .batch_size = 8, .views = 2, .workers = 2, .seed = 9, .device = device, .augment = recipe};
 }
 
 std::vector<Batch> rest_of_epoch(Loader& loader) {
@@ -47,7 +48,7 @@ std::vector<Batch> rest_of_epoch(Loader& loader) {
   return batches;
 }
 
-std::vector<Batch> whole_epoch(const Dataset& dataset, const LoaderOptions& options,
+std::vector<Batch> whole_epoch(const Dataset& dataset, const Loader::Options& options,
                                std::int64_t epoch) {
   Loader loader(dataset, options);
   loader.start_epoch(epoch);
@@ -79,7 +80,7 @@ TEST_CASE("the device's batches are the CPU's, for any number of workers") {
   const Dataset dataset = small_dataset(21);  // the last batch has 5
   const std::vector<Batch> expected = whole_epoch(dataset, small_options(Device::cpu), 3);
   REQUIRE(expected.size() == 3);
-  LoaderOptions options = small_options(test_device());
+  Loader::Options options = small_options(test_device());
   for (const int workers : {0, 1, 3}) {
     CAPTURE(workers);
     options.workers = workers;
@@ -92,7 +93,7 @@ TEST_CASE("the device's batches are the CPU's, for any number of workers") {
 
 TEST_CASE("evaluation's batches on the device: no shuffling, one view, only normalised") {
   const Dataset dataset = small_dataset(11);
-  LoaderOptions options{.batch_size = 4, .views = 1, .shuffle = false, .augment = {.size = 16}};
+  Loader::Options options{.batch_size = 4, .views = 1, .shuffle = false, .augment = {.size = 16}};
   const std::vector<Batch> expected = whole_epoch(dataset, options, 0);
   options.device = test_device();
   check_batches(whole_epoch(dataset, options, 0), expected);

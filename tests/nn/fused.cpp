@@ -39,8 +39,8 @@ Results forward_backward(Module& module, const Shape& shape, DType dtype) {
   const Variable y = module(x);
   y.backward(normal_tensor(y.shape(), 8, dtype));
   Results results{{{"output", y.value()}}, {{"input", x.grad()}}};
-  for (const auto& buffer : module.named_buffers()) results.values[buffer.name] = *buffer.tensor;
-  for (const auto& parameter : module.named_parameters())
+  for (const auto& buffer : module.buffers()) results.values[buffer.name] = *buffer.tensor;
+  for (const auto& parameter : module.parameters())
     results.gradients[parameter.name] = parameter.variable->grad();
   return results;
 }
@@ -119,7 +119,7 @@ TEST_CASE("a projector as one has the results of its layers one by one") {
     CAPTURE(training);
     const auto make = [training](Generator& generator) {
       auto projector = std::make_unique<Projector>(
-          ProjectorOptions{.in_features = 12, .widths = {24, 7, 5}}, generator);
+          Projector::Options{.in_features = 12, .widths = {24, 7, 5}}, generator);
       projector->train(training);
       return projector;
     };
@@ -135,7 +135,7 @@ TEST_CASE("a ResNet as one has the results of its layers one by one") {
       CAPTURE(training);
       const auto make = [&](Generator& generator) {
         auto net = std::make_unique<ResNet>(
-            ResNetOptions{.layers = {1, 2, 1, 1}, .width = 4, .stem_bias = bias}, generator);
+            ResNet::Options{.layers = {1, 2, 1, 1}, .width = 4, .stem_bias = bias}, generator);
         net->train(training);
         return net;
       };

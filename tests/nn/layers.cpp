@@ -92,10 +92,10 @@ TEST_CASE("gradients of layers") {
   }
   SUBCASE("sequential") {
     Sequential layers;
-    layers.append(std::make_unique<Flatten>());
-    layers.append(std::make_unique<Linear>(LinearOptions{6, 4}, generator));
-    layers.append(std::make_unique<GELU>());
-    layers.append(std::make_unique<Identity>());
+    layers.add<Flatten>();
+    layers.add<Linear>({6, 4}, generator);
+    layers.add<GELU>();
+    layers.add<Identity>();
     CHECK(gradcheck_module(layers, random_input({3, 1, 2, 3})));
   }
 }
@@ -192,15 +192,16 @@ TEST_CASE("batch norm of bfloat16 activations keeps its parameters and statistic
 TEST_CASE("gradients of batch norm with ReLU in a sequence") {
   Generator generator(4);
   Sequential layers;
-  layers.append(std::make_unique<Linear>(LinearOptions{5, 4}, generator));
-  layers.append(std::make_unique<BatchNorm>(nn::BatchNormOptions{.channels = 4}));
-  layers.append(std::make_unique<ReLU>());
-  layers.append(std::make_unique<Linear>(LinearOptions{4, 2}, generator));
+  layers.add<Linear>({5, 4}, generator);
+  layers.add<BatchNorm>({.channels = 4});
+  layers.add<ReLU>();
+  layers.add<Linear>({4, 2}, generator);
   CHECK(gradcheck_module(layers, random_input({6, 5})));
-  CHECK_THROWS_WITH_AS(layers(Variable(ones({1, 5}, device_options(DType::float64)))),
-                       "1: [batch_norm] training needs more than one value per channel; got input "
-                       "[1, 4]: use a larger batch, or eval()",
-                       Error);
+  CHECK_THROWS_WITH_AS(
+      layers(Variable(ones({1, 5}, device_options(DType::float64)))),
+      "1 (BatchNorm): [batch_norm] training needs more than one value per channel; got input "
+      "[1, 4]: use a larger batch, or eval()",
+      Error);
 }
 
 TEST_CASE("batch norm cannot train on one value per channel") {
@@ -248,7 +249,7 @@ TEST_CASE("dropout: off in evaluation, scaled in training, resumable") {
   CHECK(kept > 700);
   CHECK(kept < 800);
 
-  Generator& own = *layer.named_generators().at(0).generator;
+  Generator& own = *layer.generators().at(0).generator;
   own.set_position(0);
   CHECK(layer(x).value().to_vector<float>() == first);
   layer.eval();

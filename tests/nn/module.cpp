@@ -11,7 +11,9 @@
 #include <gradus/nn/linear.h>
 #include <gradus/nn/sequential.h>
 #include <gradus/nn/shape_layers.h>
+#include "tests/support/compare.h"
 #include "tests/support/device.h"
+#include "tests/support/errors.h"
 
 using namespace gradus;
 using namespace gradus::nn;
@@ -24,11 +26,11 @@ class Net : public Module {
  public:
   explicit Net(Generator& generator)
       : body(add("body", std::make_unique<Sequential>())),
-        head(add("head", std::make_unique<Linear>(LinearOptions{4, 2, false}, generator))) {
-    body.append(std::make_unique<Linear>(LinearOptions{3, 4}, generator));
-    body.append(std::make_unique<BatchNorm1d>(nn::BatchNormOptions{.channels = 4}));
+        head(add<Linear>("head", {4, 2, false}, generator)) {
+    body.add<Linear>({3, 4}, generator);
+    body.add<BatchNorm1d>({.channels = 4});
     Generator masks(7);
-    body.append(std::make_unique<Dropout>(DropoutOptions{0.5}, masks));
+    body.add<Dropout>({0.5}, masks);
     register_parameter("scale", scale);
     register_buffer("offset", offset);
   }
@@ -61,20 +63,27 @@ std::vector<std::string> names_of(const Entries& entries) {
 
 using Names = std::vector<std::string>;
 
+/// A module of a class of its own, whose forward fails.
+template <class T>
+class Failing : public Module {
+ protected:
+  Variable forward(const Variable&) override { fail("failing", "always"); }
+};
+
 }  // namespace
 
 TEST_CASE("names are dotted paths, own parameters first, in the order of registration") {
   Generator generator(1);
   Net net(generator);
-  CHECK(names_of(net.named_parameters()) == Names{"scale", "body.0.weight", "body.0.bias",
-                                                  "body.1.weight", "body.1.bias", "head.weight"});
-  CHECK(names_of(net.named_buffers()) ==
+  CHECK(names_of(net.parameters()) == Names{"scale", "body.0.weight", "body.0.bias",
+                                            "body.1.weight", "body.1.bias", "head.weight"});
+  CHECK(names_of(net.buffers()) ==
         Names{"offset", "body.1.running_mean", "body.1.running_var", "body.1.num_batches_tracked"});
-  CHECK(names_of(net.named_state()) == Names{"scale", "offset", "body.0.weight", "body.0.bias",
-                                             "body.1.weight", "body.1.bias", "body.1.running_mean",
-                                             "body.1.running_var", "body.1.num_batches_tracked",
-                                             "head.weight"});
-  CHECK(names_of(net.named_generators()) == Names{"body.2.generator"});
+  CHECK(names_of(net.state()) == Names{"scale", "offset", "body.0.weight", "body.0.bias",
+                                       "body.1.weight", "body.1.bias", "body.1.running_mean",
+                                       "body.1.running_var", "body.1.num_batches_tracked",
+                                       "head.weight"});
+  CHECK(names_of(net.generators()) == Names{"body.2.generator"});
   CHECK(net.parameter_count() == 1 + 12 + 4 + 4 + 4 + 8);
   CHECK(net.head.name() == "head");
 }
@@ -83,16 +92,55 @@ TEST_CASE("an error carries the path of the module that raised it") {
   Generator generator(1);
   Net net(generator);
   const Variable wrong(zeros({2, 5}));
-  CHECK_THROWS_WITH_AS(net(wrong),
-                       "body.0: [linear] the input's last axis must hold in_features = 3 values; "
-                       "got input [2, 5]",
-                       Error);
-  CHECK_THROWS_WITH_AS(net.head(wrong),
-                       "head: [linear] the input's last axis must hold in_features = 4 values; got "
-                       "input [2, 5]",
-                       Error);
+  CHECK_THROWS_WITH_AS(
+      net(wrong),
+      "body.0 (Linear): [linear] the input's last axis must hold in_features = 3 values; "
+      "got input [2, 5]",
+      Error);
+  CHECK_THROWS_WITH_AS(
+      net.head(wrong),
+      "head (Linear): [linear] the input's last axis must hold in_features = 4 values; got "
+      "input [2, 5]",
+      Error);
+  Sequential outer;
+  outer.add<Failing<gradus::Variable>>();
+  CHECK_THROWS_WITH_AS(outer(wrong), "0 (Failing<gradus::Variable>): [failing] always", Error);
   // The path of running modules is unwound: the next error starts afresh.
-  CHECK_THROWS_WITH_AS(net.body(wrong), doctest::Contains("body.0: [linear]"), Error);
+  CHECK_THROWS_WITH_AS(net.body(wrong), doctest::Contains("body.0 (Linear): [linear]"), Error);
+}
+
+TEST_CASE("a const module tells what it holds") {
+  Generator generator(1);
+  const Net net(generator);
+  CHECK(net.parameters().size() == 6);
+  CHECK(net.parameter_count() == 33);
+  CHECK(net.device() == Device::cpu);
+  Names classes;
+  net.visit([&](const std::string& path, const Module&) { classes.push_back(path); });
+  CHECK(classes == Names{"", "body", "body.0", "body.1", "body.2", "head"});
+  CHECK(net.body[1].name() == "1");
+}
+
+TEST_CASE("a module takes a tensor, as a constant") {
+  Generator generator(1);
+  Net net(generator);
+  net.to(test_device());
+  net.eval();
+  const Tensor x = uniform({4, 3}, -1, 1, generator, device_options());
+  CHECK(same_bits(net(x).value(), net(Variable(x)).value()));
+}
+
+TEST_CASE("what a Sequential does not have, and no module, are errors") {
+  Sequential net;
+  net.add<Identity>();
+  const Sequential& same = net;
+  CHECK(&same[0] == &net[0]);
+  CHECK_ERROR(net[9], "[sequential] there is no module 9: there are 1");
+  CHECK_ERROR(same[1], "[sequential] there is no module 1: there are 1");
+  CHECK_ERROR(net.add(std::unique_ptr<Linear>()), "[module] the module to add under \"1\" is null");
+  CHECK(net.size() == 1);
+  Bare bare;
+  CHECK_ERROR(bare.add("a", std::unique_ptr<Linear>()), "the module to add under \"a\" is null");
 }
 
 TEST_CASE("bad names are errors") {
@@ -107,7 +155,7 @@ TEST_CASE("bad names are errors") {
   CHECK_THROWS_AS(module.register_buffer("a.b", buffer), Error);
   Variable undefined;
   module.register_parameter("bias", undefined);
-  CHECK(module.named_parameters().empty());
+  CHECK(module.parameters().empty());
 }
 
 TEST_CASE("training mode reaches all children and leaves requires_grad alone") {
@@ -118,11 +166,11 @@ TEST_CASE("training mode reaches all children and leaves requires_grad alone") {
   net.eval();
   CHECK_FALSE(net.training());
   CHECK_FALSE(net.body[2].training());
-  CHECK_FALSE(net.named_parameters()[1].variable->requires_grad());
+  CHECK_FALSE(net.parameters()[1].variable->requires_grad());
   CHECK(net.head.weight.requires_grad());
   net.train();
   CHECK(net.body[2].training());
-  CHECK_FALSE(net.named_parameters()[1].variable->requires_grad());
+  CHECK_FALSE(net.parameters()[1].variable->requires_grad());
 }
 
 TEST_CASE("a frozen module records no graph; the rest still learns") {
@@ -146,7 +194,7 @@ TEST_CASE("to(dtype) converts floating parameters and buffers, not counters") {
   net.freeze();
   net.head.set_requires_grad(true);
   net.to(DType::float64);
-  for (const auto& entry : net.named_state()) {
+  for (const auto& entry : net.state()) {
     const bool counter = entry.name.ends_with("num_batches_tracked");
     CHECK(entry.tensor->dtype() == (counter ? DType::int64 : DType::float64));
   }
@@ -183,7 +231,7 @@ TEST_CASE("an observer finds the first module with a non-finite output") {
   Generator generator(1);
   Net net(generator);
   net.to(test_device());
-  net.body[0].named_parameters()[0].variable->value().fill(INFINITY);
+  net.body[0].parameters()[0].variable->value().fill(INFINITY);
   std::string first;
   const ForwardObserver observer([&](const std::string& path, const Tensor& output) {
     if (first.empty() && !all_finite(output)) first = path;

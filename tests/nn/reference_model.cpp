@@ -33,7 +33,7 @@ const Tensor& expected(const std::string& name) {
 
 struct Variant {
   std::string name;
-  nn::VICRegModelOptions model;
+  nn::VICRegModel::Options model;
   std::int64_t images;  ///< a view
   std::int64_t size;    ///< height and width
   double eps;           ///< of the loss
@@ -80,7 +80,7 @@ Tensor initial_values(const std::string& name, const Shape& shape) {
 struct Setup {
   Setup(const Variant& variant_, DType dtype) : variant(variant_), model(variant.model, generator) {
     nn::StateDict state = nn::state_dict(model);
-    for (const NamedParameter& parameter : model.named_parameters()) {
+    for (const NamedParameter& parameter : model.parameters()) {
       Tensor& value = state.at(parameter.name);
       value = initial_values(parameter.name, value.shape());
     }
@@ -133,7 +133,7 @@ void check_names(const Variant& variant) {
   nn::VICRegModel model(variant.model, generator);
   const nn::StateDict state = nn::state_dict(model);
   std::string listing;
-  for (const nn::NamedTensor& entry : model.named_state()) {
+  for (const nn::NamedTensor& entry : model.state()) {
     listing += fmt::format("{}{} {}", listing.empty() ? "" : "\n", entry.name,
                            state.at(entry.name).shape());
   }
@@ -171,7 +171,7 @@ void check_first_step(const Variant& variant, DType dtype, const Tolerances& tol
     CHECK(std::abs(actual - terms[i]) < tolerances.forward * terms[i]);
   }
   CHECK(difference(z.value(), expected(variant.name + "/embeddings")) < tolerances.forward);
-  for (const nn::NamedTensor& buffer : setup.model.named_buffers()) {
+  for (const nn::NamedTensor& buffer : setup.model.buffers()) {
     if (buffer.tensor->dtype() == DType::int64) continue;
     CAPTURE(buffer.name);
     const std::string name = fmt::format("{}/buffer/{}", variant.name, buffer.name);
@@ -179,7 +179,7 @@ void check_first_step(const Variant& variant, DType dtype, const Tolerances& tol
   }
   // Relative to each parameter's own gradient. Those of biases before batch norm are nothing but
   // rounding errors, measured against a small norm.
-  for (const NamedParameter& parameter : setup.model.named_parameters()) {
+  for (const NamedParameter& parameter : setup.model.parameters()) {
     CAPTURE(parameter.name);
     const std::string name = fmt::format("{}/gradient/{}", variant.name, parameter.name);
     CHECK(digest_error(parameter.variable->grad(), name, 0.01) < tolerances.gradient);
@@ -201,7 +201,7 @@ TEST_CASE("loss, gradients and running statistics are PyTorch's in float32") {
 void check_training(DType dtype, const std::string& name, double tolerance) {
   const OneOrder one_order;
   Setup setup(cifar(), dtype);
-  optim::Adam optimizer(optim::one_group(setup.model.named_parameters(), 1e-6));
+  optim::Adam optimizer(optim::one_group(setup.model.parameters(), 1e-6), {});
   const auto losses = expected("cifar/losses." + name).to(DType::float64).to_vector<double>();
   REQUIRE(losses.size() == 11);
   for (std::size_t step = 0; step < losses.size(); ++step) {
@@ -217,7 +217,7 @@ void check_training(DType dtype, const std::string& name, double tolerance) {
     optimizer.step(2e-4);
   }
   if (dtype != DType::float64) return;
-  for (const NamedParameter& parameter : setup.model.named_parameters()) {
+  for (const NamedParameter& parameter : setup.model.parameters()) {
     CAPTURE(parameter.name);
     CHECK(digest_error(parameter.variable->value(), "cifar/parameter/" + parameter.name, 0) < 1e-7);
   }

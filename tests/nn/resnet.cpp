@@ -19,7 +19,7 @@ using namespace gradus::test;
 namespace {
 
 /// One block a stage and 2 channels, small enough for gradient checks.
-ResNetOptions tiny() { return {.layers = {1, 1, 1, 1}, .width = 2}; }
+ResNet::Options tiny() { return {.layers = {1, 1, 1, 1}, .width = 2}; }
 
 Tensor images(const Shape& shape, DType dtype = DType::float64) {
   Generator generator(4);
@@ -36,19 +36,19 @@ Tensor forward_backward(ResNet& net) {
 
 /// Gradients and buffers have the same bits.
 void check_same_state(ResNet& actual, ResNet& expected) {
-  const auto parameters = actual.named_parameters(), others = expected.named_parameters();
+  const auto parameters = actual.parameters(), others = expected.parameters();
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     CAPTURE(parameters[i].name);
     CHECK(same_bits(parameters[i].variable->grad(), others[i].variable->grad()));
   }
-  const auto buffers = actual.named_buffers(), other_buffers = expected.named_buffers();
+  const auto buffers = actual.buffers(), other_buffers = expected.buffers();
   for (std::size_t i = 0; i < buffers.size(); ++i) {
     CAPTURE(buffers[i].name);
     CHECK(same_bits(*buffers[i].tensor, *other_buffers[i].tensor));
   }
 }
 
-std::int64_t count(const ResNetOptions& options) {
+std::int64_t count(const ResNet::Options& options) {
   Generator generator(0);
   return ResNet(options, generator).parameter_count();
 }
@@ -56,11 +56,11 @@ std::int64_t count(const ResNetOptions& options) {
 }  // namespace
 
 TEST_CASE("parameter counts are torchvision's" * cpu_only()) {
-  ResNetOptions imagenet18 = resnet18();
+  ResNet::Options imagenet18 = resnet18();
   imagenet18.stem = Stem::imagenet;
   imagenet18.fc_features = 1000;
   CHECK(count(imagenet18) == 11'689'512);
-  ResNetOptions imagenet34 = resnet34();
+  ResNet::Options imagenet34 = resnet34();
   imagenet34.stem = Stem::imagenet;
   imagenet34.fc_features = 1000;
   CHECK(count(imagenet34) == 21'797'672);
@@ -69,7 +69,7 @@ TEST_CASE("parameter counts are torchvision's" * cpu_only()) {
 
 TEST_CASE("names are torchvision's" * cpu_only()) {
   Generator generator(0);
-  ResNetOptions options = resnet18();
+  ResNet::Options options = resnet18();
   options.fc_features = 10;
   options.stem_bias = true;
   ResNet net(options, generator);
@@ -89,7 +89,7 @@ TEST_CASE("names are torchvision's" * cpu_only()) {
 TEST_CASE("the VICReg model has the names and the size of the program that it reproduces" *
           cpu_only()) {
   Generator generator(0);
-  ResNetOptions encoder = resnet18();
+  ResNet::Options encoder = resnet18();
   encoder.stem_padding = 0;
   encoder.stem_bias = true;
   encoder.fc_features = 512;
@@ -119,7 +119,7 @@ TEST_CASE("the VICReg model has the names and the size of the program that it re
 TEST_CASE("output shapes of the stems") {
   Generator generator(0);
   for (const std::int64_t padding : {0, 1, 2}) {
-    ResNetOptions options = tiny();
+    ResNet::Options options = tiny();
     options.stem_padding = padding;
     ResNet net(options, generator);
     net.to(test_device());
@@ -128,7 +128,7 @@ TEST_CASE("output shapes of the stems") {
     CHECK(net(x).shape() == Shape{2, 16});
     CHECK(net.feature_count() == 16);
   }
-  ResNetOptions options = tiny();
+  ResNet::Options options = tiny();
   options.stem = Stem::imagenet;
   options.fc_features = 5;
   ResNet net(options, generator);
@@ -146,7 +146,7 @@ TEST_CASE("output shapes of the stems") {
 
 TEST_CASE("gradients of a tiny ResNet") {
   Generator generator(2);
-  ResNetOptions options = tiny();
+  ResNet::Options options = tiny();
   options.stem_bias = true;
   options.fc_features = 3;
   ResNet net(options, generator);
@@ -216,13 +216,13 @@ TEST_CASE("a residual block in training keeps three activations on the CPU" * cp
 
 TEST_CASE("zero_init_residual makes each block start as its shortcut") {
   Generator generator(2);
-  ResNetOptions options = tiny();
+  ResNet::Options options = tiny();
   options.zero_init_residual = true;
   ResNet net(options, generator);
   net.to(test_device());
   const Variable x(abs(images({2, 8, 8, 2}, DType::float32)));
   CHECK(net.layer1(x).value().to_vector<float>() == x.value().to_vector<float>());
-  for (const auto& [name, variable] : net.named_parameters()) {
+  for (const auto& [name, variable] : net.parameters()) {
     if (!name.ends_with("bn2.weight")) continue;
     CHECK(variable->value().to_vector<float>() ==
           std::vector<float>(static_cast<std::size_t>(variable->numel())));
@@ -233,14 +233,14 @@ TEST_CASE("errors name the layer deep inside the model") {
   Generator generator(2);
   VICRegModel model({.encoder = tiny(), .projector_widths = {4, 4}}, generator);
   CHECK_THROWS_WITH_AS(model(Variable(zeros({2, 8, 8, 1}))),
-                       "encoder.conv1: [conv2d] weight's input channels must match the input's "
-                       "last dimension; got input [2, 8, 8, 1], weight [2, 3, 3, 3]",
+                       "encoder.conv1 (Conv2d): [conv2d] weight's input channels must match the "
+                       "input's last dimension; got input [2, 8, 8, 1], weight [2, 3, 3, 3]",
                        Error);
-  CHECK_THROWS_WITH_AS(
-      model(Variable(zeros({1, 8, 8, 3}))),
-      "encoder.layer4.0.bn1: [batch_norm] training needs more than one value per channel; got "
-      "input [1, 1, 1, 16]: use a larger batch, or eval()",
-      Error);
+  CHECK_THROWS_WITH_AS(model(Variable(zeros({1, 8, 8, 3}))),
+                       "encoder.layer4.0.bn1 (BatchNorm): [batch_norm] training needs more than "
+                       "one value per channel; got "
+                       "input [1, 1, 1, 16]: use a larger batch, or eval()",
+                       Error);
   CHECK_THROWS_AS(count({.layers = {1, 0, 1, 1}}), Error);
 }
 
@@ -248,8 +248,8 @@ TEST_CASE("equal seeds give equal models; the CIFAR stem has PyTorch's default s
           cpu_only()) {
   Generator a(5), b(5), c(5);
   ResNet first(tiny(), a), second(tiny(), b);
-  CHECK(first.layer4[0].named_parameters()[0].variable->value().to_vector<float>() ==
-        second.layer4[0].named_parameters()[0].variable->value().to_vector<float>());
+  CHECK(first.layer4[0].parameters()[0].variable->value().to_vector<float>() ==
+        second.layer4[0].parameters()[0].variable->value().to_vector<float>());
   const Conv2d plain({.in_channels = 3, .out_channels = 2, .kernel = 3, .bias = false}, c);
   CHECK(first.conv1.weight.value().to_vector<float>() == plain.weight.value().to_vector<float>());
 }

@@ -3,8 +3,11 @@
 #include <doctest/doctest.h>
 
 #include <gradus/nn/resnet.h>
+#include <gradus/tensor/io/safetensors.h>
 #include <gradus/tensor/ops.h>
 #include "tests/support/device.h"
+#include "tests/support/errors.h"
+#include "tests/support/temp_folder.h"
 
 using namespace gradus;
 using namespace gradus::nn;
@@ -16,11 +19,10 @@ namespace {
 std::unique_ptr<Sequential> small_net(std::uint64_t seed) {
   Generator generator(seed);
   auto net = std::make_unique<Sequential>();
-  net->append(std::make_unique<Conv2d>(
-      nn::Conv2dOptions{.in_channels = 3, .out_channels = 2, .kernel = {1, 2}, .bias = false},
-      generator));
-  net->append(std::make_unique<BatchNorm2d>(nn::BatchNormOptions{.channels = 2}));
-  net->append(std::make_unique<Linear>(LinearOptions{2, 4}, generator));
+  net->add<Conv2d>({.in_channels = 3, .out_channels = 2, .kernel = {1, 2}, .bias = false},
+                   generator);
+  net->add<BatchNorm2d>({.channels = 2});
+  net->add<Linear>({2, 4}, generator);
   net->to(test_device());
   return net;
 }
@@ -48,7 +50,7 @@ TEST_CASE("state_dict has PyTorch's names, shapes and layouts") {
                                           "2.weight"});
   const Tensor& weight = state.at("0.weight");  // [O, I, kH, kW] = [2, 3, 1, 2]
   CHECK(weight.shape() == Shape{2, 3, 1, 2});
-  const auto ours = floats(net->named_parameters()[0].variable->value());  // [2, 1, 2, 3]
+  const auto ours = floats(net->parameters()[0].variable->value());  // [2, 1, 2, 3]
   const auto theirs = floats(weight);
   for (std::size_t o = 0; o < 2; ++o) {
     for (std::size_t i = 0; i < 3; ++i) {
@@ -65,7 +67,7 @@ TEST_CASE("state_dict is a snapshot") {
   const auto net = small_net(1);
   const StateDict state = state_dict(*net);
   const auto before = floats(state.at("2.bias"));
-  for (const auto& parameter : net->named_parameters()) parameter.variable->value().fill(3);
+  for (const auto& parameter : net->parameters()) parameter.variable->value().fill(3);
   CHECK(floats(state.at("2.bias")) == before);
 }
 
@@ -76,18 +78,18 @@ TEST_CASE("a state goes from one module to another, below a prefix, and from flo
   state.emplace("projector.weight", zeros({1}));  // not below the prefix: ignored
 
   const auto target = small_net(2);
-  const Tensor handle = target->named_parameters()[0].variable->value();
+  const Tensor handle = target->parameters()[0].variable->value();
   const LoadReport report = load_state_dict(*target, state, "encoder");
   CHECK(report.missing.empty());
   CHECK(report.unexpected.empty());
   CHECK(same_state(state_dict(*target), state_dict(*source)));
-  CHECK(floats(handle) == floats(source->named_parameters()[0].variable->value()));
+  CHECK(floats(handle) == floats(source->parameters()[0].variable->value()));
 
   const auto third = small_net(3);
   source->to(DType::float64);
   load_state_dict(*third, state_dict(*source));
   CHECK(same_state(state_dict(*third), state_dict(*target)));
-  CHECK(third->named_parameters()[0].variable->dtype() == DType::float32);
+  CHECK(third->parameters()[0].variable->dtype() == DType::float32);
 }
 
 TEST_CASE("a state that does not fit changes nothing and says why") {
@@ -161,4 +163,20 @@ TEST_CASE("a state of an old PyTorch, without num_batches_tracked, is taken") {
                        "[load_state_dict] the state does not fit the module: it lacks 1 name "
                        "(1.running_var)",
                        Error);
+}
+
+TEST_CASE("a module goes through a file, or stays as it is where the file does not fit") {
+  const TempFolder folder;
+  const auto source = small_net(1), target = small_net(2);
+  save(*source, folder / "net.safetensors");
+  CHECK_FALSE(same_state(state_dict(*source), state_dict(*target)));
+  load(*target, folder / "net.safetensors");
+  CHECK(same_state(state_dict(*source), state_dict(*target)));
+  CHECK(read_safetensors(folder / "net.safetensors").metadata.at("format") == "pt");
+
+  Sequential other;
+  other.add<BatchNorm2d>({.channels = 2});
+  CHECK_ERROR(load(other, folder / "net.safetensors"),
+              "net.safetensors does not fit the module: [load_state_dict] the state does not fit");
+  CHECK_ERROR(load(other, folder / "none.safetensors"), "none.safetensors");
 }

@@ -103,7 +103,7 @@ TEST_CASE("Adam and AdamW") {
   for (const bool decoupled : {false, true}) {
     CAPTURE(decoupled);
     Trainee trainee;
-    const AdamOptions options{.beta1 = beta1, .beta2 = beta2, .eps = eps};
+    const Adam::Options options{.beta1 = beta1, .beta2 = beta2, .eps = eps};
     Vector m(rows * columns), v(rows * columns);
     const Vector expected = reference([&](Vector& p, const Vector& g, double lr, int t) {
       for (std::size_t i = 0; i < p.size(); ++i) {
@@ -134,7 +134,7 @@ TEST_CASE("LARS in both forms") {
         CAPTURE(separate);
         CAPTURE(clip);
         CAPTURE(trust);
-        const LarsOptions options{
+        const Lars::Options options{
             .form = separate ? LarsForm::separate_norms : LarsForm::decayed_gradient,
             .momentum = momentum,
             .trust = trust,
@@ -206,7 +206,7 @@ TEST_CASE("options out of range are errors") {
   Trainee trainee;
   CHECK_THROWS_AS(Sgd(trainee.groups(0), {.momentum = -1}), Error);
   CHECK_THROWS_AS(Sgd(trainee.groups(0), {.nesterov = true}), Error);
-  CHECK_THROWS_AS(Sgd(trainee.groups(-1)), Error);
+  CHECK_THROWS_AS(Sgd(trainee.groups(-1), {}), Error);
   CHECK_THROWS_AS(Adam(trainee.groups(0), {.beta1 = 1}), Error);
   CHECK_THROWS_AS(AdamW(trainee.groups(0), {.eps = -1}), Error);
   CHECK_THROWS_AS(Lars(trainee.groups(0), {.trust = 0}), Error);

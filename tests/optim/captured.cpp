@@ -73,15 +73,15 @@ struct Case {
 };
 
 std::vector<Case> cases() {
-  return {{"adam", maker<Adam>(AdamOptions{})},
-          {"adam, clipped", maker<Adam>(AdamOptions{}), 3},
-          {"adamw", maker<AdamW>(AdamOptions{})},
-          {"sgd", maker<Sgd>(SgdOptions{})},
-          {"sgd, clipped", maker<Sgd>(SgdOptions{}), 3},
-          {"sgd with momentum", maker<Sgd>(SgdOptions{.momentum = 0.9})},
-          {"lars, decayed_gradient", maker<Lars>(LarsOptions{.trust = 0.02})},
+  return {{"adam", maker<Adam>(Adam::Options{})},
+          {"adam, clipped", maker<Adam>(Adam::Options{}), 3},
+          {"adamw", maker<AdamW>(Adam::Options{})},
+          {"sgd", maker<Sgd>(Sgd::Options{})},
+          {"sgd, clipped", maker<Sgd>(Sgd::Options{}), 3},
+          {"sgd with momentum", maker<Sgd>(Sgd::Options{.momentum = 0.9})},
+          {"lars, decayed_gradient", maker<Lars>(Lars::Options{.trust = 0.02})},
           {"lars, separate_norms",
-           maker<Lars>(LarsOptions{.form = LarsForm::separate_norms, .trust = 0.02})}};
+           maker<Lars>(Lars::Options{.form = LarsForm::separate_norms, .trust = 0.02})}};
 }
 
 void check_same(const Model& a, const Model& b) {
@@ -180,7 +180,7 @@ TEST_CASE("apply() wants prepare() before it") {
   Model model;
   model.set_step(0);
   model.backward();
-  Sgd sgd(one_group(model.parameters()));
+  Sgd sgd(model.parameters(), {});
   CHECK_ERROR(sgd.apply(), "[optimizer] apply() without prepare() before it");
   sgd.prepare(0.1);
   sgd.apply();

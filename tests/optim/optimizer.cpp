@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include <gradus/optim/adam.h>
+#include <gradus/optim/lars.h>
 #include <gradus/optim/sgd.h>
 #include <gradus/tensor/ops.h>
 #include "tests/support/device.h"
@@ -65,23 +66,41 @@ TEST_CASE("each group has its decay and its share of the learning rate") {
   Layer layer;
   layer.give_gradients();
   Sgd sgd({{.parameters = {{"w", &layer.weight}}, .weight_decay = 0.5},
-           {.parameters = {{"b", &layer.bias}}, .lr_scale = 0.25}});
+           {.parameters = {{"b", &layer.bias}}, .lr_scale = 0.25}},
+          {});
   sgd.step(0.5);
   CHECK(values(layer.weight) == std::vector<float>(6, 1 - 0.5F * 1.5F));
   CHECK(values(layer.bias) == std::vector<float>(3, 1 - 0.125F));
 }
 
+TEST_CASE("parameters alone are one group; a step takes the options' learning rate") {
+  const auto same = [](auto make, double lr) {
+    Layer given, from_options;
+    given.give_gradients();
+    from_options.give_gradients();
+    make(one_group(given.parameters()), 7.0)->step(lr);
+    make(from_options.parameters(), lr)->step();
+    CHECK(values(given.weight) != std::vector<float>(6, 1));
+    CHECK(values(from_options.weight) == values(given.weight));
+    CHECK(values(from_options.bias) == values(given.bias));
+  };
+  same([](auto p, double lr) { return std::make_unique<Sgd>(p, Sgd::Options{.lr = lr}); }, 0.5);
+  same([](auto p, double lr) { return std::make_unique<Adam>(p, Adam::Options{.lr = lr}); }, 0.5);
+  same([](auto p, double lr) { return std::make_unique<AdamW>(p, AdamW::Options{.lr = lr}); }, 0.5);
+  same([](auto p, double lr) { return std::make_unique<Lars>(p, Lars::Options{.lr = lr}); }, 0.5);
+}
+
 TEST_CASE("bad groups and learning rates are errors") {
   Layer layer;
   CHECK_THROWS_WITH_AS(
-      Sgd({{.parameters = {{"w", &layer.weight}}}, {.parameters = {{"w", &layer.bias}}}}),
+      Sgd({{.parameters = {{"w", &layer.weight}}}, {.parameters = {{"w", &layer.bias}}}}, {}),
       "[optimizer] the parameter w is given twice", Error);
-  CHECK_THROWS_AS(Sgd(std::vector<ParameterGroup>{}), Error);
+  CHECK_THROWS_AS(Sgd(std::vector<ParameterGroup>{}, {}), Error);
   for (const double bad : {-1.0, double{NAN}, double{INFINITY}}) {
-    CHECK_THROWS_AS(Sgd(one_group(layer.parameters(), bad)), Error);
-    CHECK_THROWS_AS(Sgd({{.parameters = layer.parameters(), .lr_scale = bad}}), Error);
+    CHECK_THROWS_AS(Sgd(one_group(layer.parameters(), bad), {}), Error);
+    CHECK_THROWS_AS(Sgd({{.parameters = layer.parameters(), .lr_scale = bad}}, {}), Error);
   }
-  Sgd sgd(one_group(layer.parameters()));
+  Sgd sgd(layer.parameters(), {});
   CHECK_THROWS_AS(sgd.step(NAN), Error);
   CHECK_THROWS_AS(sgd.step(-1), Error);
   CHECK(sgd.step_count() == 0);
@@ -92,7 +111,7 @@ TEST_CASE("a parameter without a gradient keeps its value and starts late") {
   Variable frozen(ones({2}, device_options()));
   auto parameters = layer.parameters();
   parameters.push_back({"frozen", &frozen});
-  Adam adam(one_group(parameters, 0.1));
+  Adam adam(one_group(parameters, 0.1), {});
   layer.weight.set_grad(ones({2, 3}, device_options()));
   adam.step(0.01);
   adam.step(0.01);
@@ -113,7 +132,7 @@ TEST_CASE("a parameter without a gradient keeps its value and starts late") {
 
 TEST_CASE("a restored optimiser continues bit by bit") {
   Layer a, b;
-  Adam first(one_group(a.parameters(), 0.1));
+  Adam first(one_group(a.parameters(), 0.1), {});
   for (int t = 0; t < 3; ++t) {
     a.give_gradients(0.3 + t);
     first.step(0.01);
@@ -123,7 +142,7 @@ TEST_CASE("a restored optimiser continues bit by bit") {
   CHECK(saved.contains("exp_avg_sq.fc.bias"));
   CHECK(saved.size() == 1 + 2 * 3);
 
-  Adam second(one_group(b.parameters(), 0.1));
+  Adam second(one_group(b.parameters(), 0.1), {});
   b.weight.value().copy_from(a.weight.value());
   b.bias.value().copy_from(a.bias.value());
   second.load_state(saved);
@@ -140,7 +159,7 @@ TEST_CASE("a restored optimiser continues bit by bit") {
 TEST_CASE("a state that does not fit is refused and changes nothing") {
   Layer layer;
   layer.give_gradients();
-  Adam adam(one_group(layer.parameters()));
+  Adam adam(layer.parameters(), {});
   adam.step(0.01);
   const auto before = cloned(adam.state());
   OptimizerState state = snapshot(adam);
@@ -162,7 +181,7 @@ TEST_CASE("a state that does not fit is refused and changes nothing") {
                          doctest::Contains("the state holds exp_avg.head.weight"), Error);
   }
   SUBCASE("another algorithm") {
-    Sgd sgd(one_group(layer.parameters()), {.momentum = 0.9});
+    Sgd sgd(layer.parameters(), {.momentum = 0.9});
     sgd.step(0.01);
     CHECK_THROWS_AS(adam.load_state(sgd.state()), Error);
     CHECK_THROWS_AS(sgd.load_state(adam.state()), Error);

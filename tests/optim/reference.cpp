@@ -72,20 +72,20 @@ struct Run {
 
 std::vector<Run> runs() {
   using P = std::vector<NamedParameter>;
-  const auto sgd = [](double weight_decay, SgdOptions options) {
+  const auto sgd = [](double weight_decay, Sgd::Options options) {
     return
         [=](P p) { return std::make_unique<Sgd>(one_group(std::move(p), weight_decay), options); };
   };
-  const auto adam = [](double weight_decay, AdamOptions options) {
+  const auto adam = [](double weight_decay, Adam::Options options) {
     return
         [=](P p) { return std::make_unique<Adam>(one_group(std::move(p), weight_decay), options); };
   };
-  const auto lars = [](LarsOptions options) {
+  const auto lars = [](Lars::Options options) {
     return [=](const P& p) {
       return std::make_unique<Lars>(exclude_biases_and_norms(p, 0.1), options);
     };
   };
-  LarsOptions unclipped = {.form = LarsForm::separate_norms, .trust = 0.02};
+  Lars::Options unclipped = {.form = LarsForm::separate_norms, .trust = 0.02};
   unclipped.clip = false;
   return {
       {"sgd", 0.1, sgd(0, {})},
@@ -96,7 +96,8 @@ std::vector<Run> runs() {
       {"adam", 0.01, adam(0, {})},
       {"adam_decay", 0.01, adam(0.1, {})},
       {"adam_betas", 0.01, adam(0, {.beta1 = 0.8, .beta2 = 0.95, .eps = 1e-3})},
-      {"adamw", 0.01, [](P p) { return std::make_unique<AdamW>(one_group(std::move(p), 0.1)); }},
+      {"adamw", 0.01,
+       [](P p) { return std::make_unique<AdamW>(one_group(std::move(p), 0.1), Adam::Options{}); }},
       {"lars_decayed_gradient", 2, lars({})},
       {"lars_separate_norms", 0.1, lars(unclipped)},
       {"lars_clipped", 0.03, lars({.form = LarsForm::separate_norms, .trust = 0.02})},

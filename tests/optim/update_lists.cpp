@@ -6,8 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include <gradus/optim/adam_update.h>
-#include <gradus/optim/optimizer.h>
+#include <gradus/optim/adam.h>
 #include <gradus/tensor/random.h>
 #include "optim/internal/updates.h"
 #include "tests/support/compare.h"
@@ -117,7 +116,7 @@ TEST_CASE_TEMPLATE("Adam over a list is Adam over each", T, float, double) {
   std::vector<AdamUpdate> updates;
   for (std::size_t i = 0; i < trainees.listed.size(); ++i) {
     const auto t = static_cast<std::int64_t>(i % 13);
-    updates.emplace_back(AdamOptions{}, 0.01 * static_cast<double>(t), 0.1, 1 + t);
+    updates.emplace_back(Adam::Options{}, 0.01 * static_cast<double>(t), 0.1, 1 + t);
   }
   trainees.check(updates);
 }

@@ -3,8 +3,7 @@
 
 #include <cmath>
 
-#include <gradus/optim/adam_update.h>
-#include <gradus/optim/optimizer.h>
+#include <gradus/optim/adam.h>
 #include "optim/internal/updates.h"
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
@@ -76,7 +75,7 @@ TEST_CASE_TEMPLATE("SGD follows its formula over several steps", T, float, doubl
 TEST_CASE_TEMPLATE("Adam follows its formula over several steps", T, float, double) {
   constexpr double lr = 0.01;
   struct Case {
-    AdamOptions rule;
+    Adam::Options rule;
     double decay;
   };
   for (const auto& [rule, decay] : {Case{{}, 0}, Case{{}, 0.1}, Case{{.decoupled = true}, 0.1},

@@ -12,9 +12,7 @@ inline data::AugmentOptions every_step() {
           .jitter_probability = 0.8f,
           .grayscale_probability = 0.2f,
           .blur_probability = 0.5f,
-          .solarize_probability = 0.2f,
-          .mean = {0.4914f, 0.4822f, 0.4465f},
-          .std = {0.2470f, 0.2435f, 0.2616f}};
+          .solarize_probability = 0.2f};
 }
 
 }  // namespace gradus::test

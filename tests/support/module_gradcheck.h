@@ -15,7 +15,7 @@ inline GradcheckResult gradcheck_module(nn::Module& module, const Tensor& x,
                                         GradcheckOptions options = {}) {
   module.to(DType::float64);
   module.to(test::test_device());
-  const auto parameters = module.named_parameters();
+  const auto parameters = module.parameters();
   std::vector<Tensor> inputs{test::on_device(x)};
   for (const auto& parameter : parameters) inputs.push_back(parameter.variable->value());
   const auto function = [&](const std::vector<Variable>& variables) {

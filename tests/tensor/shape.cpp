@@ -78,14 +78,14 @@ TEST_CASE("axes become a mask; none means all") {
   CHECK_ERROR((Axes{0, 1, 2, 3, 4, 5, 6, 7, 8}), "[axes] at most 8 axes are supported");
 }
 
-TEST_CASE("an error carries the path of the modules that it passed") {
+TEST_CASE("an error carries the path of the modules that it passed, and the class of the first") {
   Error error("[conv2d] bad");
-  error.prepend_path("conv1");
-  error.prepend_path("");
-  error.prepend_path("encoder");
+  error.prepend_path("conv1", "Conv2d");
+  error.prepend_path("", "Sequential");
+  error.prepend_path("encoder", "ResNet");
   CHECK(error.path() == "encoder.conv1");
   CHECK(error.message() == "[conv2d] bad");
-  CHECK(std::string(error.what()) == "encoder.conv1: [conv2d] bad");
+  CHECK(std::string(error.what()) == "encoder.conv1 (Conv2d): [conv2d] bad");
 }
 
 TEST_SUITE_END();

@@ -96,6 +96,9 @@ function(gradus_add_cuda)
   target_include_directories(gradus_internal SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(gradus PRIVATE ${GRADUS_CUDART} CUDA::cublas)
 
+  if(NOT PROJECT_IS_TOP_LEVEL)
+    return()
+  endif()
   # cmake --build build --target cuda_resources: registers, shared memory and spills of each kernel.
   set(GRADUS_CUDA_RESOURCES "75 80 86 89 90a 100 120" CACHE STRING
       "Compute capabilities that the target cuda_resources looks at")
