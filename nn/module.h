@@ -69,7 +69,7 @@ class Module {
   Module& operator=(const Module&) = delete;
 
   /// Runs `forward`. An Error that it throws gets this module's name before its path, and a
-  /// ForwardObserver sees the output.
+  /// ForwardObserver sees the output. A tensor is a constant.
   Variable operator()(const Variable& x) {
     return run([&] { return forward(x); });
   }
