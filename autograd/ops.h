@@ -82,45 +82,10 @@ Variable conv2d(const Variable& input, const Variable& weight, const Variable& b
 Variable max_pool2d(const Variable& input, const Pool2dOptions& options);
 Variable avg_pool2d(const Variable& input, const Pool2dOptions& options);
 Variable global_avg_pool2d(const Variable& input);
-/// A variable [..., C] and the statistics of its channels, undefined where no op has taken them
-/// yet.
-struct WithStatistics {
-  Variable value;
-  BatchStatistics statistics;
-
-  WithStatistics(Variable v, BatchStatistics s = {})
-      : value(std::move(v)), statistics(std::move(s)) {}
-
-  /// The statistics, taken now if they are not known.
-  BatchStatistics measure() const;
-};
-/// conv2d without bias, and the statistics for the batch norm that follows.
-WithStatistics conv2d_with_statistics(const Variable& input, const Variable& weight,
-                                      const Conv2dOptions& options = {});
-
-/// With the batch's own statistics; they are returned for the running averages.
-struct BatchNormResult {
-  Variable output;
-  BatchStatistics statistics;
-};
-BatchNormResult batch_norm_train(const WithStatistics& x, const Variable& gamma,
-                                 const Variable& beta, const BatchNormOptions& options = {},
-                                 const Variable& residual = {});
-/// conv2d(relu(batch_norm(x)), weight) with the batch's own statistics: the values and gradients of
-/// batch_norm_train with relu and of conv2d, to the bit. The activation between the two is not kept
-/// for backward but computed again there.
-struct BatchNormConvResult {
-  WithStatistics output;
-  BatchStatistics statistics;  ///< of x
-};
-BatchNormConvResult batch_norm_relu_conv2d_train(const WithStatistics& x, const Variable& gamma,
-                                                 const Variable& beta, double eps,
-                                                 const Variable& weight,
-                                                 const Conv2dOptions& options = {});
-/// With given, constant statistics.
-Variable batch_norm_eval(const Variable& x, const BatchStatistics& statistics,
-                         const Variable& gamma, const Variable& beta,
-                         const BatchNormOptions& options = {}, const Variable& residual = {});
+/// The statistics are batch_norm_statistics(x.value()), through which the gradient goes, or with
+/// options.training = false constants.
+Variable batch_norm(const Variable& x, const BatchStatistics& statistics, const Variable& gamma,
+                    const Variable& beta, const BatchNormOptions& options = {});
 Variable off_diagonal_square_sum(const Variable& x);
 Variable softmax(const Variable& x);
 Variable log_softmax(const Variable& x);

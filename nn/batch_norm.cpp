@@ -28,54 +28,27 @@ BatchNorm::BatchNorm(const Options& options) : options_(options) {
   register_buffer("num_batches_tracked", num_batches_tracked, Presence::optional);
 }
 
-Variable BatchNorm::relu(const WithStatistics& x) {
-  return run([&] { return normalise(x, true); });
+Variable BatchNorm::forward(const Variable& x) {
+  return batch_norm(x, statistics(x), gamma(), beta(), op_options());
 }
 
-Variable BatchNorm::add_relu(const WithStatistics& x, const Variable& residual) {
-  return run([&] { return normalise(x, true, residual); });
-}
-
-// On a GPU the pass over memory that it takes to compute the activation again costs more than its
-// memory is worth.
-WithStatistics BatchNorm::relu_conv(const WithStatistics& x, Conv2d& conv) {
-  const bool as_one = training() && grad_enabled() && x.value.device() == Device::cpu &&
-                      !conv.bias && !ForwardObserver::watching();
-  if (!as_one) return conv.with_statistics(relu(x));
-  BatchStatistics statistics;
-  const Variable y = run([&] {
-    const std::int64_t rows = checked_rows(x.value);
-    auto [output, x_statistics] = batch_norm_relu_conv2d_train(x, gamma(), beta(), options_.eps,
-                                                               conv.weight, conv.op_options());
-    track(x_statistics, rows);
-    statistics = output.statistics;
-    return output.value;
-  });
-  return {y, statistics};
-}
-
-Variable BatchNorm::normalise(const WithStatistics& x, bool relu, const Variable& residual) {
-  const std::int64_t rows = checked_rows(x.value);
-  const BatchNormOptions op_options{.eps = options_.eps, .relu = relu};
-  if (!training()) {
-    return batch_norm_eval(x.value, {running_mean, running_var}, gamma(), beta(), op_options,
-                           residual);
-  }
-  auto [output, statistics] = batch_norm_train(x, gamma(), beta(), op_options, residual);
-  track(statistics, rows);
-  return output;
-}
-
-std::int64_t BatchNorm::checked_rows(const Variable& x) const {
+BatchStatistics BatchNorm::statistics(const Variable& x, const BatchStatistics& taken) {
   const std::int64_t channels = options_.channels;
   check(x.shape().rank() >= 2 && x.size(-1) == channels, "batch_norm",
         "the input must be [..., channels = {}]; got input {}", channels, x.shape());
+  if (!training()) return {running_mean, running_var};
   const std::int64_t rows = x.numel() / channels;
-  check(!training() || rows > 1, "batch_norm",
+  check(rows > 1, "batch_norm",
         "training needs more than one value per channel; got input {}: use a larger batch, or "
         "eval()",
         x.shape());
-  return rows;
+  const BatchStatistics batch = taken.mean ? taken : batch_norm_statistics(x.value());
+  track(batch, rows);
+  return batch;
+}
+
+BatchNormOptions BatchNorm::op_options() const {
+  return {.eps = options_.eps, .training = training()};
 }
 
 Variable BatchNorm::gamma() const {
@@ -86,7 +59,7 @@ Variable BatchNorm::beta() const {
   return bias ? bias : Variable(zeros({options_.channels}, options_of(running_mean)));
 }
 
-void BatchNorm::track(const BatchStatistics& statistics, std::int64_t rows) {
+void BatchNorm::track(const BatchStatistics& batch, std::int64_t rows) {
   if (recomputing()) return;  // this batch was counted the first time
   // A buffer that others hold (a graph of an evaluation, say) is replaced, not changed.
   for (Tensor* buffer : {&running_mean, &running_var, &num_batches_tracked}) {
@@ -96,8 +69,7 @@ void BatchNorm::track(const BatchStatistics& statistics, std::int64_t rows) {
           "not update it; clone() it first");
     *buffer = buffer->clone();
   }
-  batch_norm_track(running_mean, running_var, num_batches_tracked, statistics, rows,
-                   options_.momentum);
+  batch_norm_track(running_mean, running_var, num_batches_tracked, batch, rows, options_.momentum);
 }
 
 }  // namespace gradus::nn

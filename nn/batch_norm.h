@@ -2,7 +2,6 @@
 #pragma once
 
 #include <gradus/autograd/ops.h>
-#include <gradus/nn/conv2d.h>
 #include <gradus/nn/module.h>
 
 namespace gradus::nn {
@@ -24,32 +23,25 @@ class BatchNorm : public Module {
 
   explicit BatchNorm(const Options& options);
 
-  // In training, x's statistics are the batch's, where they are known.
-
-  /// max(y, 0) in one pass over memory; for a ForwardObserver it is this layer's output.
-  Variable relu(const WithStatistics& x);
-  /// max(y + residual, 0) in one pass over memory, likewise; residual has the shape of x.
-  Variable add_relu(const WithStatistics& x, const Variable& residual);
-
-  /// conv.with_statistics(relu(x)). In training on the CPU the two run as one, and the activation
-  /// between them, which backward computes again, is not kept; errors then carry this layer's name.
-  WithStatistics relu_conv(const WithStatistics& x, Conv2d& conv);
-
   const Options& options() const { return options_; }
+  /// The part of the options that gradus::batch_norm takes.
+  BatchNormOptions op_options() const;
   Variable weight, bias;             ///< [channels]; undefined unless affine
   Tensor running_mean, running_var;  ///< [channels]
   Tensor num_batches_tracked;        ///< int64 scalar: training batches seen
 
- protected:
-  Variable forward(const Variable& x) override { return normalise(x, false); }
-
- private:
-  Variable normalise(const WithStatistics& x, bool relu, const Variable& residual = {});
-  /// Values per channel of x, which must be [..., channels], and in training more than one.
-  std::int64_t checked_rows(const Variable& x) const;
+  /// Mean and variance by which x is normalised: in training the batch's, towards which this moves
+  /// the running ones; otherwise the running ones. `taken` are the batch's, where they are known.
+  BatchStatistics statistics(const Variable& x, const BatchStatistics& taken = {});
+  /// weight and bias, or 1 and 0.
   Variable gamma() const;
   Variable beta() const;
-  void track(const BatchStatistics& statistics, std::int64_t rows);
+
+ protected:
+  Variable forward(const Variable& x) override;
+
+ private:
+  void track(const BatchStatistics& batch, std::int64_t rows);
 
   Options options_;
 };

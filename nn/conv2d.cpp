@@ -25,28 +25,7 @@ Conv2d::Conv2d(const Options& options, Generator& generator) : options_(options)
   register_parameter("bias", bias);
 }
 
-Variable Conv2d::forward(const Variable& x) {
-  check_input(x);
-  return conv2d(x, weight, bias, op_options());
-}
-
-WithStatistics Conv2d::with_statistics(const Variable& x) {
-  if (!training() || bias) return (*this)(x);
-  BatchStatistics statistics;
-  const Variable y = run([&] {
-    check_input(x);
-    auto [output, taken] = conv2d_with_statistics(x, weight, op_options());
-    statistics = taken;
-    return output;
-  });
-  return {y, statistics};
-}
-
-void Conv2d::check_input(const Variable& x) const {
-  check(x.shape().rank() == 4 && x.size(-1) == options_.in_channels, "conv2d",
-        "the input must be [N, H, W, in_channels = {}]; got input {}", options_.in_channels,
-        x.shape());
-}
+Variable Conv2d::forward(const Variable& x) { return conv2d(x, weight, bias, op_options()); }
 
 Conv2dOptions Conv2d::op_options() const {
   return {.stride = options_.stride,

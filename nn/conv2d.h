@@ -31,9 +31,6 @@ class Conv2d : public Module {
   Conv2d(const Options& options, Generator& generator);
 
   const Options& options() const { return options_; }
-  /// As calling it; in training, without bias, with the statistics for a batch norm that follows.
-  WithStatistics with_statistics(const Variable& x);
-
   /// The part of the options that gradus::conv2d takes.
   Conv2dOptions op_options() const;
   Variable weight, bias;
@@ -42,8 +39,6 @@ class Conv2d : public Module {
   Variable forward(const Variable& x) override;
 
  private:
-  void check_input(const Variable& x) const;
-
   Options options_;
 };
 

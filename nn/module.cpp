@@ -14,43 +14,6 @@ namespace {
 
 thread_local ForwardObserver* observer = nullptr;
 
-/// The modules that this thread is running, innermost first.
-struct Frame {
-  const Module& module;
-  const Frame* outer;
-};
-thread_local const Frame* running = nullptr;
-
-class RunningScope {
- public:
-  explicit RunningScope(const Module& module) : frame_{module, running} { running = &frame_; }
-  ~RunningScope() { running = frame_.outer; }
-  RunningScope(const RunningScope&) = delete;
-  RunningScope& operator=(const RunningScope&) = delete;
-
- private:
-  Frame frame_;
-};
-
-/// The name of a module's class, without namespaces: "Conv2d".
-std::string class_name(const Module& module) {
-  int status = 0;
-  const char* const mangled = typeid(module).name();
-  const std::unique_ptr<char, decltype(&std::free)> demangled(
-      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
-  const std::string name = demangled ? demangled.get() : mangled;
-  const std::size_t colons = name.substr(0, name.find('<')).rfind("::");
-  return colons == std::string::npos ? name : name.substr(colons + 2);
-}
-
-std::string running_path() {
-  std::string path;
-  for (const Frame* frame = running; frame != nullptr; frame = frame->outer) {
-    path = join_path(frame->module.name(), path);
-  }
-  return path;
-}
-
 }  // namespace
 
 std::string join_path(std::string_view path, std::string_view name) {
@@ -66,18 +29,37 @@ ForwardObserver::ForwardObserver(Callback callback)
 
 ForwardObserver::~ForwardObserver() { observer = previous_; }
 
-bool ForwardObserver::watching() { return observer != nullptr; }
+thread_local const Module::Running* Module::Running::innermost_ = nullptr;
 
-Variable Module::run(const std::function<Variable()>& body) {
-  const RunningScope scope(*this);
-  try {
-    Variable y = body();
-    if (observer != nullptr && !recomputing()) observer->callback_(running_path(), y.value());
-    return y;
-  } catch (Error& error) {
-    error.prepend_path(name_, class_name(*this));
-    throw;
+Module::Running::Running(const Module& module)
+    : module_(module), outer_(std::exchange(innermost_, this)) {}
+
+Module::Running::~Running() { innermost_ = outer_; }
+
+std::string Module::Running::path() {
+  std::string path;
+  for (const Running* inner = innermost_; inner != nullptr; inner = inner->outer_) {
+    path = join_path(inner->module_.name(), path);
   }
+  return path;
+}
+
+std::string Module::class_name() const {
+  int status = 0;
+  const char* const mangled = typeid(*this).name();
+  const std::unique_ptr<char, decltype(&std::free)> demangled(
+      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
+  const std::string name = demangled ? demangled.get() : mangled;
+  const std::size_t colons = name.substr(0, name.find('<')).rfind("::");
+  return colons == std::string::npos ? name : name.substr(colons + 2);
+}
+
+Variable Module::operator()(const Variable& x) {
+  return named([&] {
+    Variable y = forward(x);
+    if (observer != nullptr && !recomputing()) observer->callback_(Running::path(), y.value());
+    return y;
+  });
 }
 
 template <class Self, class SelfVisitor>

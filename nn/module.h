@@ -11,6 +11,7 @@
 
 #include <gradus/autograd/parameter.h>
 #include <gradus/autograd/variable.h>
+#include <gradus/tensor/check.h>
 #include <gradus/tensor/random.h>
 
 namespace gradus::nn {
@@ -68,12 +69,21 @@ class Module {
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
 
-  /// Runs `forward`. An Error that it throws gets this module's name before its path, and a
-  /// ForwardObserver sees the output. A tensor is a constant.
-  Variable operator()(const Variable& x) {
-    return run([&] { return forward(x); });
-  }
+  /// named(forward(x)); a ForwardObserver sees the output. A tensor is a constant.
+  Variable operator()(const Variable& x);
   Variable operator()(const Tensor& x) { return (*this)(Variable(x)); }
+  /// body(), whose Errors get this module's name before their path: for code that runs several
+  /// modules as one.
+  template <class Body>
+  auto named(const Body& body) {
+    const Running running(*this);
+    try {
+      return body();
+    } catch (Error& error) {
+      error.prepend_path(name_, class_name());
+      throw;
+    }
+  }
 
   /// The name under which the parent holds this module; empty for a root.
   const std::string& name() const { return name_; }
@@ -114,8 +124,6 @@ class Module {
 
  protected:
   virtual Variable forward(const Variable& x) = 0;
-  /// Calls `body` as operator() calls `forward`: for other ways to run a module.
-  Variable run(const std::function<Variable()>& body);
 
   /// Takes `child` over under `name`, which must be new and without dots.
   template <class M>
@@ -141,6 +149,22 @@ class Module {
   void register_generator(std::string name, Generator& generator);
 
  private:
+  /// While one is alive, this thread runs the module, within the one that it ran before.
+  class Running {
+   public:
+    explicit Running(const Module& module);
+    ~Running();
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    /// Of the innermost running module, from the outermost.
+    static std::string path();
+
+   private:
+    static thread_local const Running* innermost_;
+    const Module& module_;
+    const Running* outer_;
+  };
+
   struct Parameter {
     std::string name;
     Variable* variable;
@@ -149,6 +173,8 @@ class Module {
 
   template <class Self, class SelfVisitor>
   static void visit_from(Self& module, const std::string& path, const SelfVisitor& visitor);
+  /// The name of this module's class, without namespaces: "Conv2d".
+  std::string class_name() const;
   void check_new_name(const std::string& name) const;
   void add_child(std::string name, std::unique_ptr<Module> child);
   template <class Convert>
@@ -165,9 +191,10 @@ class Module {
 /// "path.name", or the other one where one is empty.
 std::string join_path(std::string_view path, std::string_view name);
 
-/// While one is alive, every module that this thread runs reports its output:
+/// While one is alive, every module that this thread calls reports its output:
 /// `callback(path, output)` with the path from the outermost running module, innermost modules
-/// first. One at a time is in force, the last made.
+/// first. It changes nothing of what runs: modules that run as one (nn/fused.h) don't report
+/// their parts, unless there is a NoFusion. One at a time is in force, the last made.
 class ForwardObserver {
  public:
   using Callback = std::function<void(const std::string& path, const Tensor& output)>;
@@ -175,9 +202,6 @@ class ForwardObserver {
   ~ForwardObserver();
   ForwardObserver(const ForwardObserver&) = delete;
   ForwardObserver& operator=(const ForwardObserver&) = delete;
-
-  /// Whether this thread has one: then layers that could run as one must run one by one.
-  static bool watching();
 
  private:
   friend class Module;

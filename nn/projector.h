@@ -3,6 +3,8 @@
 
 #include <vector>
 
+#include <gradus/nn/batch_norm.h>
+#include <gradus/nn/linear.h>
 #include <gradus/nn/sequential.h>
 
 namespace gradus::nn {
@@ -21,9 +23,16 @@ class Projector : public Module {
 
   const Options& options() const { return options_; }
   Sequential& network;
+  /// The layers of `network`: those before each ReLU, and the last one.
+  struct Hidden {
+    Linear& linear;
+    BatchNorm1d& norm;
+  };
+  std::vector<Hidden> hidden;
+  Linear* last = nullptr;
 
  protected:
-  Variable forward(const Variable& x) override { return network(x); }
+  Variable forward(const Variable& x) override;
 
  private:
   Options options_;

@@ -2,6 +2,7 @@
 
 #include <gradus/autograd/checkpoint.h>
 #include <gradus/autograd/ops.h>
+#include <gradus/nn/fused.h>
 
 namespace gradus::nn {
 namespace {
@@ -72,8 +73,14 @@ Variable BasicBlock::forward(const Variable& x) {
 }
 
 Variable BasicBlock::residual(const Variable& x) {
-  const WithStatistics y = bn1.relu_conv(conv1.with_statistics(x), conv2);
-  return bn2.add_relu(y, downsample != nullptr ? (*downsample)(x) : x);
+  if (fusion_enabled()) return fused::basic_block(*this, x);
+  Variable y = relu(bn1(conv1(x)));
+  y = bn2(conv2(y));
+  return relu(y + shortcut(x));
+}
+
+Variable BasicBlock::shortcut(const Variable& x) {
+  return downsample != nullptr ? (*downsample)(x) : x;
 }
 
 ResNet::ResNet(const Options& options, Generator& generator)
@@ -113,7 +120,8 @@ Sequential& ResNet::add_stage(int stage, const Options& options, Generator& gene
 }
 
 Variable ResNet::forward(const Variable& x) {
-  Variable y = bn1.relu(conv1(x));  // [N, H, W, width]
+  // [N, H, W, width]
+  Variable y = fusion_enabled() ? fused::conv_norm_relu(conv1, bn1, x) : relu(bn1(conv1(x)));
   if (options_.stem == Stem::imagenet) {
     y = max_pool2d(y, {.kernel = 3, .stride = 2, .padding = 1});
   }

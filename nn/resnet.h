@@ -28,6 +28,8 @@ class BasicBlock : public Module {
   Conv2d& conv2;
   BatchNorm2d& bn2;
   Sequential* downsample = nullptr;  ///< null where the shortcut is the identity
+  /// downsample(x), or x.
+  Variable shortcut(const Variable& x);
   /// Whether only the input is kept for backward, where the rest is computed again.
   bool checkpointed = false;
 

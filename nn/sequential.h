@@ -11,9 +11,7 @@ namespace gradus::nn {
 ///     net.add<Linear>({784, 100}, generator);
 ///     net.add<ReLU>();
 ///
-/// Children are named by their index: "0", "1", ... A ReLU that follows a
-/// BatchNorm runs as part of it (BatchNorm::relu); a ForwardObserver then sees one output, under
-/// the BatchNorm's name.
+/// Children are named by their index: "0", "1", ...
 class Sequential : public Module {
  public:
   /// Puts a module at the end. One statement each keeps the order in which modules draw initial

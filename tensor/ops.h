@@ -174,7 +174,7 @@ Tensor avg_pool2d_backward(const Tensor& doutput, const Shape& input_shape,
 Tensor global_avg_pool2d(const Tensor& input);
 
 // --- Normalisation and softmax (floating) ------------------------------------------------------
-// Batch norm takes bfloat16 activations too (x, y, residual), beside float32 for all of size [C].
+// Batch norm takes bfloat16 activations too (x, y), beside float32 for all of size [C].
 struct BatchStatistics {
   Tensor mean, variance;  ///< [C] each; the variance is biased (divides by the number of rows)
 };
@@ -183,56 +183,19 @@ BatchStatistics batch_norm_statistics(const Tensor& x);
 
 struct BatchNormOptions {
   double eps = 1e-5;
-  bool relu = false;  ///< y = max(y, 0) in the end
+  /// Whether the statistics are x's own, so that they depend on it, or constants: the gradients
+  /// differ.
+  bool training = true;
 };
-/// (x - mean) / sqrt(variance + eps) * gamma + beta, + residual if that is defined; x and residual
-/// [..., C], the others [C].
+/// (x - mean) / sqrt(variance + eps) * gamma + beta; x [..., C], the others [C].
 Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
-                  const Tensor& beta, const BatchNormOptions& options = {},
-                  const Tensor& residual = {});
-
-/// A convolution's output and the statistics of its channels, for the batch norm that follows: on
-/// the CPU they may be taken while the output is in a cache. All have the bits of one step after
-/// the other.
-struct ConvWithStatistics {
-  Tensor output;
-  BatchStatistics statistics;
-};
-/// conv2d without bias.
-ConvWithStatistics conv2d_with_statistics(const Tensor& input, const Tensor& weight,
-                                          const Conv2dOptions& options = {});
-/// conv2d(relu(batch_norm(x)), weight): x [N, H, W, C], weight [O, kH, kW, C / groups] -> [N, H',
-/// W', O].
-ConvWithStatistics batch_norm_relu_conv2d(const Tensor& x, const BatchStatistics& statistics,
-                                          const Tensor& gamma, const Tensor& beta, double eps,
-                                          const Tensor& weight, const Conv2dOptions& options = {});
-/// Its gradient of a weight of the given shape.
-Tensor batch_norm_relu_conv2d_backward_weight(const Tensor& x, const BatchStatistics& statistics,
-                                              const Tensor& gamma, const Tensor& beta, double eps,
-                                              const Tensor& doutput, const Shape& weight_shape,
-                                              const Conv2dOptions& options = {});
-
+                  const Tensor& beta, const BatchNormOptions& options = {});
 struct BatchNormGradients {
-  Tensor dx, dgamma, dbeta, dresidual;
+  Tensor dx, dgamma, dbeta;
 };
-struct BatchNormBackwardOptions {
-  double eps = 1e-5;
-  bool training = true;   ///< the statistics are x's own and depend on it; otherwise constants
-  bool relu = false;      ///< batch_norm had it
-  bool residual = false;  ///< whether dresidual is wanted
-};
-/// y is batch_norm's result; it is read only where that had `relu` and a residual, and may be
-/// undefined otherwise: relu's mask is then computed from x again.
-BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
+BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x,
                                        const BatchStatistics& statistics, const Tensor& gamma,
-                                       const Tensor& beta,
-                                       const BatchNormBackwardOptions& options = {});
-/// The gradients of batch_norm_relu_conv2d but the weight's; the statistics are x's own.
-BatchNormGradients batch_norm_relu_conv2d_backward_input(const Tensor& doutput, const Tensor& x,
-                                                         const BatchStatistics& statistics,
-                                                         const Tensor& gamma, const Tensor& beta,
-                                                         double eps, const Tensor& weight,
-                                                         const Conv2dOptions& options = {});
+                                       const BatchNormOptions& options = {});
 /// Moves running statistics towards those of a batch of `rows` >= 2 values a channel, in place, and
 /// counts the batch in num_batches (int64, []); momentum in [0, 1]:
 ///   running_mean = (1 - momentum) running_mean + momentum batch.mean

@@ -19,23 +19,20 @@ namespace gradus {
 class RepeatedWork {
  public:
   RepeatedWork(Device device, std::function<void()> work);
-  ~RepeatedWork();
   RepeatedWork(const RepeatedWork&) = delete;
   RepeatedWork& operator=(const RepeatedWork&) = delete;
 
   void run();
   /// Whether runs are replays by now.
-  bool replays() const;
+  bool replays() const { return static_cast<bool>(replay_); }
   /// Why it could not be captured; empty if it was, or was not tried yet.
   const std::string& failure() const { return failure_; }
 
  private:
-  struct Captured;
   Device device_;
-  std::function<void()> work_;
+  std::function<void()> work_, replay_;
   int runs_ = 0;
   std::string failure_;
-  std::unique_ptr<Captured> captured_;
 };
 
 /// Whether a RepeatedWork is recording the launches of its function: what the function does without

@@ -16,7 +16,7 @@ set(optim_internal "")
 set(data_public tensor data)
 set(data_internal tensor data)
 set(apps_public tensor autograd nn optim data)
-set(apps_internal bench common vicreg tensor/cuda)  # its own folders, and the counters of launches
+set(apps_internal bench common vicreg tensor/cuda tensor/backend)  # its own folders, and the GPU's counters
 
 set(violations "")
 set(checked 0)

@@ -10,7 +10,7 @@
 #include <string>
 
 #include <gradus/nn/vicreg_loss.h>
-#include <gradus/tensor/ops.h>
+#include <gradus/tensor/ops_fused.h>
 #include <gradus/tensor/optimizer_ops.h>
 #include "bench/peaks.h"
 #include "common/command_line.h"
@@ -101,17 +101,16 @@ class Cases {
                  dy = random(shape, dtype_);
     const Tensor gamma = random({64}), beta = random({64});
     const BatchStatistics statistics = batch_norm_statistics(x);
-    const Tensor y = batch_norm(x, statistics, gamma, beta, {.relu = true});
+    const Tensor y = batch_norm_relu(x, statistics, gamma, beta);
     add_case("batch norm: statistics", 0, x.bytes(), [=] { batch_norm_statistics(x); });
     add_case("batch norm + relu", 0, bytes_of({x, y}),
-             [=] { batch_norm(x, statistics, gamma, beta, {.relu = true}); });
+             [=] { batch_norm_relu(x, statistics, gamma, beta); });
     add_case("batch norm + residual + relu", 0, bytes_of({x, residual, y}),
-             [=] { batch_norm(x, statistics, gamma, beta, {.relu = true}, residual); });
+             [=] { batch_norm_relu(x, statistics, gamma, beta, {}, residual); });
     add_case("batch norm + relu, backward", 0, bytes_of({dy, x, x}),
-             [=] { batch_norm_backward(dy, x, y, statistics, gamma, beta, {.relu = true}); });
-    add_case("batch norm + residual + relu, backward", 0, bytes_of({dy, x, y, x, residual}), [=] {
-      batch_norm_backward(dy, x, y, statistics, gamma, beta, {.relu = true, .residual = true});
-    });
+             [=] { batch_norm_relu_backward(dy, x, {}, statistics, gamma, beta); });
+    add_case("batch norm + residual + relu, backward", 0, bytes_of({dy, x, y, x, residual}),
+             [=] { batch_norm_relu_backward(dy, x, y, statistics, gamma, beta); });
   }
 
   void elementwise() {

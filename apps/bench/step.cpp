@@ -20,11 +20,7 @@
 #include "bench/timing.h"
 #include "common/command_line.h"
 #include "common/program.h"
-#if defined(GRADUS_CUDA)
-#include <cuda_profiler_api.h>
-
-#include "tensor/cuda/runtime/runtime.h"
-#endif
+#include "tensor/backend/runtime.h"
 
 namespace {
 
@@ -102,9 +98,7 @@ void run(const Options& options) {
   check(device == Device::cpu || cuda_available(), "step", "{}", cuda_unavailable_reason());
   if (options.threads > 0) omp_set_num_threads(options.threads);
   allow_tf32(options.tf32);
-#if defined(GRADUS_CUDA)
   if (options.l2_bytes > 0) cuda::assume_l2_bytes(static_cast<std::size_t>(options.l2_bytes));
-#endif
   use_winograd(options.winograd);
   Generator generator(0);
   nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, generator);
@@ -141,9 +135,7 @@ void run(const Options& options) {
   const int warm_up = device == Device::cuda ? 4 : 1;  // a GPU's step is captured in the third
   for (int i = 0; i < warm_up + options.steps; ++i) {
     if (i == warm_up) {
-#if defined(GRADUS_CUDA)
-      if (device == Device::cuda) cudaProfilerStart();  // for ncu --profile-from-start off
-#endif
+      if (device == Device::cuda) cuda::start_profiler();
       cpu_begin = std::clock();
       parallel_begin = bench::parallel_seconds().value_or(0);
     }

@@ -8,6 +8,7 @@
 
 #include <gradus/autograd/variable.h>
 #include <gradus/data/cifar10.h>
+#include <gradus/nn/fused.h>
 #include <gradus/nn/losses.h>
 #include <gradus/optim/adam.h>
 #include <gradus/optim/lars.h>
@@ -233,6 +234,7 @@ void Trainer::fail_not_finite(const StepRecord& record, double loss) {
   const auto first_not_finite = [&] {
     std::string first;
     const NoGrad no_grad;
+    const nn::NoFusion layer_by_layer;
     const nn::ForwardObserver observer([&](const std::string& path, const Tensor& output) {
       if (first.empty() && !all_finite(output)) first = path;
     });

@@ -10,8 +10,6 @@ namespace gradus::cpu {
 #include "data/internal/augment_kernels.inc"
 }  // namespace gradus::cpu
 
-#if defined(GRADUS_CUDA)
 namespace gradus::cuda {
 #include "data/internal/augment_kernels.inc"
 }  // namespace gradus::cuda
-#endif

@@ -5,6 +5,7 @@
 #include <gradus/tensor/device.h>
 #include <gradus/tensor/dtype.h>
 #include "tensor/backend/kernels.h"
+#include "tensor/backend/runtime.h"
 
 namespace gradus {
 
@@ -42,26 +43,12 @@ void dispatch_any(DType dtype, Function&& function) {
   }
 }
 
-/// Calls the kernel of a device's back end: GRADUS_KERNEL(x.device(), fill<T>(pointer, 0, n)).
-/// A build without a back end never names its kernels.
-#if defined(GRADUS_CUDA)
-#define GRADUS_KERNEL(device_, ...)            \
-  do {                                         \
-    if ((device_) == ::gradus::Device::cuda) { \
-      ::gradus::cuda::__VA_ARGS__;             \
-    } else {                                   \
-      ::gradus::cpu::__VA_ARGS__;              \
-    }                                          \
-  } while (false)
-#else
-[[noreturn]] inline void no_backend(Device device) {
-  fail("dispatch", "this build has no {} back end", name(device));
-}
-#define GRADUS_KERNEL(device_, ...)                                        \
-  do {                                                                     \
-    if ((device_) != ::gradus::Device::cpu) ::gradus::no_backend(device_); \
-    ::gradus::cpu::__VA_ARGS__;                                            \
-  } while (false)
-#endif
-
 }  // namespace gradus
+
+/// Calls the kernel of a device's back end: GRADUS_KERNEL(x.device(), fill<T>(pointer, 0, n)).
+/// In a build without CUDA no tensor lies on a GPU, and no kernel of its back end is named.
+#if defined(GRADUS_CUDA)
+#define GRADUS_KERNEL(device_, ...) GRADUS_BACKEND(device_, __VA_ARGS__)
+#else
+#define GRADUS_KERNEL(device_, ...) (static_cast<void>(device_), ::gradus::cpu::__VA_ARGS__)
+#endif

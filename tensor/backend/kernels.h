@@ -4,18 +4,16 @@
 
 #include <span>
 
-// The CUDA back end is declared where GRADUS_CUDA is defined: in a build that has it.
 #include <gradus/tensor/bfloat16.h>
 #include <gradus/tensor/elementwise.h>
 #include <gradus/tensor/optimizer_updates.h>
+#include "tensor/backend/distributions.h"
 #include "tensor/backend/geometry.h"
 
 namespace gradus::cpu {
 #include "tensor/backend/kernels.inc"
 }  // namespace gradus::cpu
 
-#if defined(GRADUS_CUDA)
 namespace gradus::cuda {
 #include "tensor/backend/kernels.inc"
 }  // namespace gradus::cuda
-#endif

@@ -30,7 +30,7 @@ double square_sum(const T* x, std::int64_t begin, std::int64_t end) {
 template <class T>
 void off_diagonal_square_sum(const T* x, Compute<T>* y, std::int64_t n) {
   const std::int64_t grain = rows_per_block(n);
-  std::vector<double> sums(static_cast<std::size_t>((n + grain - 1) / grain));
+  std::vector<double> sums(static_cast<std::size_t>(divide_up(n, grain)));
   parallel_blocks(n, grain, [&](std::int64_t begin, std::int64_t end) {
     double sum = 0;
     for (std::int64_t i = begin; i < end; ++i) {

@@ -11,7 +11,7 @@ namespace {
 /// sum (x + scale y)^2 in double; y may be null where scale is 0.
 template <class T>
 double sum_of_squares(const T* x, const T* y, double scale, std::int64_t n) {
-  const std::int64_t blocks = (n + elementwise_grain - 1) / elementwise_grain;
+  const std::int64_t blocks = divide_up(n, elementwise_grain);
   std::vector<double> partial(static_cast<std::size_t>(blocks), 0.0);
   parallel_blocks(n, elementwise_grain, [&](auto begin, auto end) {
     double sum = 0;

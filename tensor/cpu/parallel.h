@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "tensor/backend/arithmetic.h"
+
 namespace gradus::cpu {
 
 /// Elements of an elementwise kernel that one thread takes at a time: 32 Ki floats are 128 KiB.
@@ -14,7 +16,7 @@ inline constexpr std::int64_t elementwise_grain = std::int64_t{1} << 15;
 /// block order, is too. `function` must not throw.
 template <class Function>
 void parallel_blocks(std::int64_t n, std::int64_t grain, const Function& function) {
-  const std::int64_t blocks = (n + grain - 1) / grain;
+  const std::int64_t blocks = divide_up(n, grain);
   if (blocks <= 1) {
     if (n > 0) function(std::int64_t{0}, n);
     return;

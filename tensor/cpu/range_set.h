@@ -7,10 +7,10 @@
 #include <map>
 #include <optional>
 
-namespace gradus {
+namespace gradus::cpu {
 
 /// A set of numbers, kept as the fewest ranges [begin, end): neighbours are joined.
-class Ranges {
+class RangeSet {
  public:
   using Map = std::map<std::size_t, std::size_t>;  // begin -> end
   Map::const_iterator begin() const { return ranges_.begin(); }
@@ -65,4 +65,4 @@ class Ranges {
   Map ranges_;
 };
 
-}  // namespace gradus
+}  // namespace gradus::cpu

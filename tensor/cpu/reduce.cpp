@@ -50,7 +50,7 @@ template <class T, class Term>
 void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
   if (g.outer * g.inner == 0) return;
   if (g.inner == 1 && g.outer == 1) {  // everything to one number: a partial sum a block
-    const std::int64_t blocks = (g.reduce + elementwise_grain - 1) / elementwise_grain;
+    const std::int64_t blocks = divide_up(g.reduce, elementwise_grain);
     std::vector<double> partial(static_cast<std::size_t>(blocks), 0.0);
     parallel_blocks(g.reduce, elementwise_grain, [&](auto begin, auto end) {
       partial[begin / elementwise_grain] =
@@ -76,7 +76,7 @@ void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
     });
   } else {  // leading reduction, as of a bias gradient: blocks of rows, then their sums
     const std::int64_t block_rows = std::max<std::int64_t>(128, elementwise_grain / g.inner);
-    const std::int64_t blocks = std::max<std::int64_t>(1, (g.reduce + block_rows - 1) / block_rows);
+    const std::int64_t blocks = std::max<std::int64_t>(1, divide_up(g.reduce, block_rows));
     std::vector<T> partial(static_cast<std::size_t>(blocks * g.inner), T{0});
     parallel_blocks(g.reduce, block_rows, [&](auto begin, auto end) {
       sum_rows(end - begin, g.inner, partial.data() + begin / block_rows * g.inner,

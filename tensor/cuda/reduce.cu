@@ -166,7 +166,7 @@ __global__ void sum_columns_kernel(Term term, Finish finish, std::int64_t outer,
   const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
   const int columns = static_cast<int>(blockDim.x), own = y * columns + x;
   const std::int64_t tile_columns = std::int64_t{blockDim.x} * width;
-  const std::int64_t tiles = (inner + tile_columns - 1) / tile_columns;
+  const std::int64_t tiles = divide_up(inner, tile_columns);
   for (std::int64_t item = blockIdx.x; item < outer * splits * tiles; item += gridDim.x) {
     const std::int64_t group = item / tiles;  // o * splits + split
     const std::int64_t column = (item - group * tiles) * tile_columns + x * width;

@@ -1,3 +1,4 @@
+#include "tensor/ops/conv.h"
 #include <gradus/tensor/ops.h>
 #include "tensor/ops/support.h"
 #include "tensor/ops/window.h"
@@ -16,7 +17,8 @@ void check_options(std::string_view op, const Conv2dOptions& options) {
   check(groups >= 1, op, "groups must be at least 1; got {}", groups);
 }
 
-/// The sizes of a convolution, with everything about its shapes checked.
+}  // namespace
+
 Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input, const Shape& weight,
                                const Conv2dOptions& options) {
   check_options(op, options);
@@ -56,18 +58,6 @@ Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input, const Sh
   return g;
 }
 
-Shape output_shape(const Conv2dGeometry& g) { return {g.N, g.out_height, g.out_width, g.O}; }
-
-/// Room for the output of a convolution of x and its statistics.
-ConvWithStatistics empty_with_statistics(const Conv2dGeometry& g, const Tensor& x) {
-  const TensorOptions parameters{compute_dtype(x.dtype()), x.device()};
-  check(g.N >= 1, "conv2d", "an output without images has no statistics; got input {}", x.shape());
-  return {empty(output_shape(g), options_of(x)),
-          {empty({g.O}, parameters), empty({g.O}, parameters)}};
-}
-
-}  // namespace
-
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
               const Conv2dOptions& options) {
   constexpr std::string_view op = "conv2d";
@@ -84,86 +74,6 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
                                          output.data<T>(), g));
   });
   return output;
-}
-
-ConvWithStatistics conv2d_with_statistics(const Tensor& input, const Tensor& weight,
-                                          const Conv2dOptions& options) {
-  constexpr std::string_view op = "conv2d";
-  check_parameter(op, "input", input, "weight", weight);
-  const Conv2dGeometry g = conv2d_geometry(op, input.shape(), weight.shape(), options);
-  ConvWithStatistics y = empty_with_statistics(g, input);
-  dispatch_floating(op, input.dtype(), [&]<class T>() {
-    using A = Compute<T>;
-    GRADUS_KERNEL(
-        input.device(),
-        conv2d_with_statistics(input.data<T>(), weight.data<A>(), y.output.data<T>(),
-                               y.statistics.mean.data<A>(), y.statistics.variance.data<A>(), g));
-  });
-  return y;
-}
-
-ConvWithStatistics batch_norm_relu_conv2d(const Tensor& x, const BatchStatistics& statistics,
-                                          const Tensor& gamma, const Tensor& beta, double eps,
-                                          const Tensor& weight, const Conv2dOptions& options) {
-  check_norm("batch_norm", x, statistics, gamma, beta, eps);
-  check_parameter("conv2d", "input", x, "weight", weight);
-  const Conv2dGeometry g = conv2d_geometry("conv2d", x.shape(), weight.shape(), options);
-  ConvWithStatistics y = empty_with_statistics(g, x);
-  dispatch_floating("conv2d", x.dtype(), [&]<class T>() {
-    using A = Compute<T>;
-    GRADUS_KERNEL(x.device(),
-                  batch_norm_relu_conv2d(
-                      x.data<T>(), statistics.mean.data<A>(), statistics.variance.data<A>(),
-                      gamma.data<A>(), beta.data<A>(), eps, weight.data<A>(), y.output.data<T>(),
-                      y.statistics.mean.data<A>(), y.statistics.variance.data<A>(), g));
-  });
-  return y;
-}
-
-BatchNormGradients batch_norm_relu_conv2d_backward_input(const Tensor& doutput, const Tensor& x,
-                                                         const BatchStatistics& statistics,
-                                                         const Tensor& gamma, const Tensor& beta,
-                                                         double eps, const Tensor& weight,
-                                                         const Conv2dOptions& options) {
-  constexpr std::string_view op = "conv2d_backward_input";
-  check_norm("batch_norm", x, statistics, gamma, beta, eps);
-  check_same_kind(op, "input", x, "doutput", doutput);
-  check_parameter(op, "doutput", doutput, "weight", weight);
-  const Conv2dGeometry g = conv2d_geometry(op, x.shape(), weight.shape(), options);
-  check_shape(op, "doutput", doutput, output_shape(g));
-  BatchNormGradients result{.dx = empty(x.shape(), options_of(x)),
-                            .dgamma = empty({g.C}, options_of(gamma)),
-                            .dbeta = empty({g.C}, options_of(beta)),
-                            .dresidual = {}};
-  dispatch_floating(op, x.dtype(), [&]<class T>() {
-    using A = Compute<T>;
-    GRADUS_KERNEL(x.device(), batch_norm_relu_conv2d_backward_input(
-                                  doutput.data<T>(), x.data<T>(), statistics.mean.data<A>(),
-                                  statistics.variance.data<A>(), gamma.data<A>(), beta.data<A>(),
-                                  eps, weight.data<A>(), result.dx.data<T>(),
-                                  result.dgamma.data<A>(), result.dbeta.data<A>(), g));
-  });
-  return result;
-}
-
-Tensor batch_norm_relu_conv2d_backward_weight(const Tensor& x, const BatchStatistics& statistics,
-                                              const Tensor& gamma, const Tensor& beta, double eps,
-                                              const Tensor& doutput, const Shape& weight_shape,
-                                              const Conv2dOptions& options) {
-  constexpr std::string_view op = "conv2d_backward_weight";
-  check_norm("batch_norm", x, statistics, gamma, beta, eps);
-  check_same_kind(op, "input", x, "doutput", doutput);
-  const Conv2dGeometry g = conv2d_geometry(op, x.shape(), weight_shape, options);
-  check_shape(op, "doutput", doutput, output_shape(g));
-  Tensor dweight = empty(weight_shape, {compute_dtype(x.dtype()), x.device()});
-  dispatch_floating(op, x.dtype(), [&]<class T>() {
-    using A = Compute<T>;
-    GRADUS_KERNEL(x.device(), batch_norm_relu_conv2d_backward_weight(
-                                  x.data<T>(), statistics.mean.data<A>(),
-                                  statistics.variance.data<A>(), gamma.data<A>(), beta.data<A>(),
-                                  eps, doutput.data<T>(), dweight.data<A>(), g));
-  });
-  return dweight;
 }
 
 Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const Shape& input_shape,

@@ -1,4 +1,7 @@
-#include <gradus/tensor/ops.h>
+#include "tensor/ops/norm.h"
+
+#include <cmath>
+
 #include "tensor/ops/support.h"
 
 namespace gradus {
@@ -23,9 +26,11 @@ void check_like(std::string_view op, std::string_view argument, const Tensor& va
   check_shape(op, argument, value, x.shape());
 }
 
-/// One number a channel of x.
-Tensor empty_channels(const Tensor& x) {
-  return empty({x.size(-1)}, {compute_dtype(x.dtype()), x.device()});
+/// One number a channel, of the type that parameters have beside x.
+void check_channels(std::string_view op, std::string_view argument, const Tensor& value,
+                    const Tensor& x) {
+  check_parameter(op, "x", x, argument, value);
+  check_shape(op, argument, value, {x.size(-1)});
 }
 
 /// The elements, or null for an undefined tensor.
@@ -35,6 +40,21 @@ const T* data_or_null(const Tensor& x) {
 }
 
 }  // namespace
+
+void check_batch_norm(std::string_view op, const Tensor& x, const BatchStatistics& statistics,
+                      const Tensor& gamma, const Tensor& beta, double eps) {
+  as_rows(op, x);
+  check_channels(op, "mean", statistics.mean, x);
+  check_channels(op, "variance", statistics.variance, x);
+  check_channels(op, "gamma", gamma, x);
+  check_channels(op, "beta", beta, x);
+  check(eps >= 0, op, "eps must not be negative; got {}", eps);
+  check(std::isfinite(eps), op, "eps must be finite; got {}", eps);
+}
+
+Tensor empty_channels(const Tensor& x) {
+  return empty({x.size(-1)}, {compute_dtype(x.dtype()), x.device()});
+}
 
 BatchStatistics batch_norm_statistics(const Tensor& x) {
   constexpr std::string_view op = "batch_norm_statistics";
@@ -49,44 +69,40 @@ BatchStatistics batch_norm_statistics(const Tensor& x) {
   return result;
 }
 
-Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
-                  const Tensor& beta, const BatchNormOptions& options, const Tensor& residual) {
+Tensor normalise(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
+                 const Tensor& beta, double eps, const Tensor& residual, bool relu) {
   constexpr std::string_view op = "batch_norm";
-  const auto [rows, C] = as_rows(op, x);
-  check_norm(op, x, statistics, gamma, beta, options.eps);
+  check_batch_norm(op, x, statistics, gamma, beta, eps);
   if (residual.defined()) check_like(op, "residual", residual, x);
+  const auto [rows, C] = as_rows(op, x);
   Tensor y = empty(x.shape(), options_of(x));
   dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
     using A = Compute<T>;
     GRADUS_KERNEL(x.device(),
                   batch_norm(x.data<T>(), statistics.mean.data<A>(), statistics.variance.data<A>(),
-                             gamma.data<A>(), beta.data<A>(), data_or_null<T>(residual),
-                             options.relu, y.data<T>(), options.eps, rows, C));
+                             gamma.data<A>(), beta.data<A>(), data_or_null<T>(residual), relu,
+                             y.data<T>(), eps, rows, C));
   });
   return y;
 }
 
-BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
-                                       const BatchStatistics& statistics, const Tensor& gamma,
-                                       const Tensor& beta,
-                                       const BatchNormBackwardOptions& options) {
+BatchNormReluGradients normalise_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
+                                          const BatchStatistics& statistics, const Tensor& gamma,
+                                          const Tensor& beta, const BatchNormOptions& options,
+                                          bool relu) {
   constexpr std::string_view op = "batch_norm_backward";
-  const auto [rows, C] = as_rows(op, x);
+  check_batch_norm(op, x, statistics, gamma, beta, options.eps);
   check_like(op, "dy", dy, x);
-  const bool relu = options.relu;
-  if (relu && y.defined()) check_like(op, "y", y, x);
-  check(!(relu && options.residual) || y.defined(), op,
-        "the gradient of a residual before relu needs batch_norm's result y");
-  check_norm(op, x, statistics, gamma, beta, options.eps);
-  BatchNormGradients result{.dx = empty(x.shape(), options_of(x)),
-                            .dgamma = empty_channels(x),
-                            .dbeta = empty_channels(x),
-                            .dresidual = {}};
-  // Without relu the residual's gradient is dy itself.
-  if (options.residual) result.dresidual = relu ? empty(x.shape(), options_of(x)) : dy;
+  if (y.defined()) check_like(op, "y", y, x);
+  const auto [rows, C] = as_rows(op, x);
+  BatchNormReluGradients result{.dx = empty(x.shape(), options_of(x)),
+                                .dgamma = empty_channels(x),
+                                .dbeta = empty_channels(x),
+                                .dresidual = {}};
+  if (y.defined()) result.dresidual = empty(x.shape(), options_of(x));
   dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
     using A = Compute<T>;
-    T* dresidual = options.residual && relu ? result.dresidual.data<T>() : nullptr;
+    T* dresidual = y.defined() ? result.dresidual.data<T>() : nullptr;
     GRADUS_KERNEL(x.device(),
                   batch_norm_backward(dy.data<T>(), x.data<T>(), data_or_null<T>(y), relu,
                                       statistics.mean.data<A>(), statistics.variance.data<A>(),
@@ -95,6 +111,20 @@ BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, const 
                                       options.eps, options.training, rows, C));
   });
   return result;
+}
+
+Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
+                  const Tensor& beta, const BatchNormOptions& options) {
+  return normalise(x, statistics, gamma, beta, options.eps, {}, false);
+}
+
+BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x,
+                                       const BatchStatistics& statistics, const Tensor& gamma,
+                                       const BatchNormOptions& options) {
+  const Tensor& beta = gamma;  // no gradient depends on beta without ReLU
+  auto [dx, dgamma, dbeta, dresidual] =
+      normalise_backward(dy, x, {}, statistics, gamma, beta, options, false);
+  return {dx, dgamma, dbeta};
 }
 
 void batch_norm_track(Tensor& running_mean, Tensor& running_var, Tensor& num_batches,

@@ -7,6 +7,20 @@
 #include "tensor/ops/support.h"
 
 namespace gradus {
+namespace {
+
+template <class Distribution>
+Tensor drawn(std::string_view op, Distribution distribution, const Shape& shape,
+             Generator& generator, TensorOptions options) {
+  Tensor y = empty(shape, options);
+  const PhiloxStream random{generator.seed(), generator.stream(), generator.reserve(y.numel())};
+  dispatch_floating(op, y.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(y.device(), draw(distribution, random, y.data<T>(), y.numel()));
+  });
+  return y;
+}
+
+}  // namespace
 
 std::uint64_t Generator::next_bits() {
   const PhiloxBlock block = philox(seed_, DrawScope::take(*this, 1), stream_);
@@ -23,13 +37,7 @@ Tensor uniform(const Shape& shape, double low, double high, Generator& generator
                TensorOptions options) {
   check(low <= high, "uniform", "low must not exceed high; got {} and {}", low, high);
   check(std::isfinite(high - low), "uniform", "the range must be finite; got {} to {}", low, high);
-  Tensor y = empty(shape, options);
-  const std::uint64_t position = generator.reserve(y.numel());
-  dispatch_floating("uniform", y.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(y.device(), uniform(y.data<T>(), low, high, generator.seed(), generator.stream(),
-                                      position, y.numel()));
-  });
-  return y;
+  return drawn("uniform", Uniform{low, high}, shape, generator, options);
 }
 
 Tensor normal(const Shape& shape, double mean, double standard_deviation, Generator& generator,
@@ -38,13 +46,7 @@ Tensor normal(const Shape& shape, double mean, double standard_deviation, Genera
         standard_deviation);
   check(std::isfinite(mean) && std::isfinite(standard_deviation), "normal",
         "mean and standard deviation must be finite; got {} and {}", mean, standard_deviation);
-  Tensor y = empty(shape, options);
-  const std::uint64_t position = generator.reserve(y.numel());
-  dispatch_floating("normal", y.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(y.device(), normal(y.data<T>(), mean, standard_deviation, generator.seed(),
-                                     generator.stream(), position, y.numel()));
-  });
-  return y;
+  return drawn("normal", Normal{mean, standard_deviation}, shape, generator, options);
 }
 
 Tensor permutation(std::int64_t count, Generator& generator) {
@@ -58,13 +60,7 @@ Tensor permutation(std::int64_t count, Generator& generator) {
 
 Tensor dropout_mask(const Shape& shape, double p, Generator& generator, TensorOptions options) {
   check(p >= 0 && p < 1, "dropout", "the probability must be in [0, 1); got {}", p);
-  Tensor y = empty(shape, options);
-  const std::uint64_t position = generator.reserve(y.numel());
-  dispatch_floating("dropout", y.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(y.device(), dropout_mask(y.data<T>(), p, generator.seed(), generator.stream(),
-                                           position, y.numel()));
-  });
-  return y;
+  return drawn("dropout", DropoutMask{p}, shape, generator, options);
 }
 
 }  // namespace gradus

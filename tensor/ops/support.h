@@ -1,7 +1,6 @@
 // Argument checks and layouts that the ops share.
 #pragma once
 
-#include <cmath>
 #include <string_view>
 
 #include <gradus/tensor/ops.h>
@@ -66,34 +65,5 @@ inline void check_index(std::string_view op, std::string_view argument, const Te
 
 /// How an output of shape `out` reads inputs of shapes `a` and `b` that broadcast to it.
 StridedGeometry broadcast_geometry(const Shape& out, const Shape& a, const Shape& b);
-
-// --- batch norm of x [..., C]
-// ---------------------------------------------------------------------
-
-/// One number a channel, of the type that parameters have beside x.
-inline void check_channels(std::string_view op, std::string_view argument, const Tensor& value,
-                           const Tensor& x) {
-  check_parameter(op, "x", x, argument, value);
-  check_shape(op, argument, value, {x.size(-1)});
-}
-
-inline void check_statistics(std::string_view op, const BatchStatistics& statistics,
-                             const Tensor& x) {
-  check_channels(op, "mean", statistics.mean, x);
-  check_channels(op, "variance", statistics.variance, x);
-}
-
-inline void check_eps(std::string_view op, double eps) {
-  check(eps >= 0, op, "eps must not be negative; got {}", eps);
-  check(std::isfinite(eps), op, "eps must be finite; got {}", eps);
-}
-
-inline void check_norm(std::string_view op, const Tensor& x, const BatchStatistics& statistics,
-                       const Tensor& gamma, const Tensor& beta, double eps) {
-  check_statistics(op, statistics, x);
-  check_channels(op, "gamma", gamma, x);
-  check_channels(op, "beta", beta, x);
-  check_eps(op, eps);
-}
 
 }  // namespace gradus

@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <gradus/autograd/gradcheck.h>
-#include <gradus/autograd/ops.h>
+#include <gradus/autograd/ops_fused.h>
 #include "tests/support/compare.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/reference.h"
@@ -85,11 +85,14 @@ OpCases large_cases() {
        }},
       {"batch_norm",
        {images, vector, uniform_input({24})},
-       [](const Inputs& in) { return batch_norm_train(in[0], in[1], in[2]).output; }},
-      {"batch_norm.add_relu",
+       [](const Inputs& in) {
+         return batch_norm(in[0], batch_norm_statistics(in[0].value()), in[1], in[2]);
+       }},
+      {"batch_norm_relu",
        {images, vector, uniform_input({24}), images},
        [](const Inputs& in) {
-         return batch_norm_train(in[0], in[1], in[2], {.relu = true}, in[3]).output;
+         return batch_norm_relu(in[0], batch_norm_statistics(in[0].value()), in[1], in[2], {},
+                                in[3]);
        }},
       {"off_diagonal_square_sum",
        {uniform_input({701, 701})},

@@ -1,7 +1,7 @@
 // What closures keep alive: only what backward reads.
 #include <doctest/doctest.h>
 
-#include <gradus/autograd/ops.h>
+#include <gradus/autograd/ops_fused.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 
@@ -60,22 +60,23 @@ TEST_CASE("pooling keeps no input, softmax its output only") {
 
 TEST_CASE("batch norm keeps its input and not its output; evaluation treats statistics as given") {
   const Variable x = make({6, 3}, true), gamma = make({3}, true), beta = make({3}, true);
-  const auto [y, statistics] = batch_norm_train(x, gamma, beta);
+  const BatchStatistics statistics = batch_norm_statistics(x.value());
+  const Variable y = batch_norm(x, statistics, gamma, beta);
   CHECK(same_bits(statistics.mean, full({3}, 0.5)));
   CHECK(same_bits(statistics.variance, zeros({3})));
   CHECK(y.value().unique());
   CHECK(!x.value().unique());
-  const Variable rectified = batch_norm_train(x, gamma, beta, {.relu = true}).output;
+  const Variable rectified = batch_norm_relu(x, statistics, gamma, beta);
   CHECK(rectified.value().unique());  // its sign is computed from x again
 
   const BatchStatistics given{zeros({3}, device_options()), full({3}, 4, device_options())};
-  sum(batch_norm_eval(x, given, gamma, beta, {.eps = 0})).backward();
+  sum(batch_norm(x, given, gamma, beta, {.eps = 0, .training = false})).backward();
   CHECK(same_bits(x.grad(), full({6, 3}, 0.25)));       // gamma / sqrt(variance)
   CHECK(same_bits(gamma.grad(), full({3}, 6 * 0.25)));  // sum of (x - mean) / sqrt(variance)
   CHECK(same_bits(beta.grad(), full({3}, 6)));
 
   const Variable residual = make({6, 3}, true);
-  const Variable fused = batch_norm_train(x, gamma, beta, {.relu = true}, residual).output;
+  const Variable fused = batch_norm_relu(x, statistics, gamma, beta, {}, residual);
   CHECK(!fused.value().unique());  // its sign is the ReLU's gradient
   CHECK(residual.value().unique());
 }

@@ -35,8 +35,6 @@ Tensor separated_input(const Shape& shape) {
   return affine(order, 0.1, -0.05 * static_cast<double>(shape.numel()) + 0.03);
 }
 
-double min_value(const Tensor& x) { return -max(neg(x)).values.to(DType::float64).item<double>(); }
-
 double largest(const Tensor& x) { return max(abs(x)).values.to(DType::float64).item<double>(); }
 
 }  // namespace
@@ -167,56 +165,20 @@ TEST_CASE("batch norm updates its running statistics in place unless others hold
   CHECK(layer.num_batches_tracked.item<std::int64_t>() == 2);
 }
 
-TEST_CASE("batch norm fused with ReLU and residual computes what the composition does") {
-  for (const bool training : {true, false}) {
-    CAPTURE(training);
-    const auto run = [&](bool fused, bool with_residual) {
-      BatchNorm layer({.channels = 3});
-      layer.to(DType::float64);
-      layer.to(test_device());
-      layer.train(training);
-      const Variable x(on_device(random_input({2, 3, 4, 3})), true);
-      const Variable residual(on_device(random_input({2, 3, 4, 3}, 9)), true);
-      Variable y;
-      if (with_residual) {
-        y = fused ? layer.add_relu(x, residual) : relu(layer(x) + residual);
-      } else {
-        y = fused ? layer.relu(x) : relu(layer(x));
-      }
-      y.backward(on_device(random_input({2, 3, 4, 3}, 10)));
-      std::vector<Tensor> results = {y.value(),         x.grad(),           layer.weight.grad(),
-                                     layer.bias.grad(), layer.running_mean, layer.running_var};
-      if (with_residual) results.push_back(residual.grad());
-      return results;
-    };
-    for (const bool with_residual : {true, false}) {
-      CAPTURE(with_residual);
-      const auto actual = run(true, with_residual), expected = run(false, with_residual);
-      for (std::size_t i = 0; i < expected.size(); ++i) {
-        CAPTURE(i);
-        CHECK(largest(actual[i] - expected[i]) <= 1e-13);
-      }
-    }
-  }
-}
-
 TEST_CASE("batch norm of bfloat16 activations keeps its parameters and statistics in float32") {
   const Tensor x = on_device(random_input({4, 3, 5, 2}).to(DType::bfloat16));
-  const Tensor residual = on_device(random_input({4, 3, 5, 2}, 9).to(DType::bfloat16));
   const Tensor dy = on_device(random_input({4, 3, 5, 2}, 10).to(DType::bfloat16));
   const auto run = [&](DType dtype) {
     BatchNorm layer({.channels = 2});
     layer.to(test_device());
-    const Variable input(x.to(dtype), true), added(residual.to(dtype), true);
-    const Variable y = layer.add_relu(input, added);
+    const Variable input(x.to(dtype), true);
+    const Variable y = layer(input);
     y.backward(dy.to(dtype));
     CHECK(y.dtype() == dtype);
     CHECK(input.grad().dtype() == dtype);
-    CHECK(added.grad().dtype() == dtype);
     CHECK(layer.weight.grad().dtype() == DType::float32);
-    std::vector<Tensor> results = {y.value(),           input.grad(),      added.grad(),
-                                   layer.weight.grad(), layer.bias.grad(), layer.running_mean,
-                                   layer.running_var};
+    std::vector<Tensor> results = {y.value(),         input.grad(),       layer.weight.grad(),
+                                   layer.bias.grad(), layer.running_mean, layer.running_var};
     for (Tensor& result : results) result = result.to(DType::float64);
     return results;
   };
@@ -240,14 +202,6 @@ TEST_CASE("gradients of batch norm with ReLU in a sequence") {
       "1 (BatchNorm): [batch_norm] training needs more than one value per channel; got input "
       "[1, 4]: use a larger batch, or eval()",
       Error);
-  std::vector<std::string> seen;
-  const ForwardObserver observer([&](const std::string& path, const Tensor& output) {
-    seen.push_back(path);
-    if (path == "1") CHECK(min_value(output) >= 0);
-  });
-  layers.eval();
-  layers(Variable(ones({1, 5}, device_options(DType::float64))));
-  CHECK(seen == std::vector<std::string>{"0", "1", "3", ""});
 }
 
 TEST_CASE("batch norm cannot train on one value per channel") {
@@ -266,7 +220,9 @@ TEST_CASE("layers say which input they expect") {
   Conv2d conv({.in_channels = 3, .out_channels = 4, .kernel = 3}, generator);
   CHECK_THROWS_WITH_AS(
       conv(Variable(zeros({1, 8, 8, 4}))),
-      "[conv2d] the input must be [N, H, W, in_channels = 3]; got input [1, 8, 8, 4]", Error);
+      "[conv2d] weight's input channels must match the input's last dimension; got input [1, 8, 8, "
+      "4], weight [4, 3, 3, 3]",
+      Error);
   CHECK_THROWS_AS(conv(Variable(zeros({8, 8, 3}))), Error);
   BatchNorm norm_layer({.channels = 3});
   CHECK_THROWS_WITH_AS(norm_layer(Variable(zeros({2, 4}))),

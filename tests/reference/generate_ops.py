@@ -343,14 +343,10 @@ def normalisation_cases():
                 def relu(x, gamma, beta, function=function):
                     return torch.relu(function(x, gamma, beta))
 
-                def add(x, gamma, beta, residual, function=function):
-                    return function(x, gamma, beta) + residual
-
                 def add_relu(x, gamma, beta, residual, function=function):
                     return torch.relu(function(x, gamma, beta) + residual)
 
                 case(f"batch_norm_{mode}.{name}.relu", inputs, relu)
-                case(f"batch_norm_{mode}.{name}.add", inputs + [U(shape)], add)
                 case(f"batch_norm_{mode}.{name}.add_relu", inputs + [U(shape)], add_relu)
     case(
         "batch_norm_train.offset",

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include <gradus/tensor/ops.h>
+#include <gradus/tensor/ops_fused.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/simd_levels.h"
@@ -91,12 +91,12 @@ void check_formulas() {
       // One row has no spread: gradients are differences of rounding errors times 1/sqrt(eps).
       if (x.numel() == shape[-1]) continue;
       compare(batch_norm(x, statistics, gamma, beta, {.eps = eps}), expected.y);
-      const auto training = batch_norm_backward(dy, x, {}, statistics, gamma, beta, {.eps = eps});
+      const auto training = batch_norm_backward(dy, x, statistics, gamma, {.eps = eps});
       compare(training.dx, expected.dx);
       compare(training.dgamma, expected.dgamma);
       compare(training.dbeta, expected.dbeta);
       const auto frozen =
-          batch_norm_backward(dy, x, {}, statistics, gamma, beta, {.eps = eps, .training = false});
+          batch_norm_backward(dy, x, statistics, gamma, {.eps = eps, .training = false});
       compare(frozen.dx, expected.frozen_dx);
       CHECK(same_bits(frozen.dgamma, training.dgamma));
       CHECK(same_bits(frozen.dbeta, training.dbeta));
@@ -123,39 +123,36 @@ void check_fusion() {
       };
       close(batch_norm_statistics(input).mean, statistics.mean);
       close(batch_norm_statistics(input).variance, statistics.variance);
-      for (const bool with_relu : {false, true}) {
-        for (const bool with_residual : {false, true}) {
-          CAPTURE(with_relu);
-          CAPTURE(with_residual);
-          const Tensor y = batch_norm(input, statistics, gamma, beta, {.relu = with_relu},
-                                      with_residual ? residual : Tensor());
-          Tensor expected = batch_norm(input.to(compute), statistics, gamma, beta);
-          if (with_residual) expected = expected + residual.to(compute);
-          if (with_relu) expected = relu(expected);
-          CHECK(y.dtype() == dtype);
-          close(y, expected);
+      const Tensor normalised = batch_norm(input.to(compute), statistics, gamma, beta);
+      const Tensor plain = batch_norm(input, statistics, gamma, beta);
+      CHECK(plain.dtype() == dtype);
+      close(plain, normalised);
+      for (const bool with_residual : {false, true}) {
+        CAPTURE(with_residual);
+        const Tensor y = batch_norm_relu(input, statistics, gamma, beta, {},
+                                         with_residual ? residual : Tensor());
+        CHECK(y.dtype() == dtype);
+        close(y, relu(with_residual ? normalised + residual.to(compute) : normalised));
 
-          Tensor masked = doutput.to(compute);
-          if (with_relu) {
-            const Tensor zero = zeros({}, options_of(masked));
-            masked = where(greater(y.to(compute), zero), masked, zero);
-          }
-          for (const bool training : {false, true}) {
-            const auto wanted = batch_norm_backward(masked, input.to(compute), {}, statistics,
-                                                    gamma, beta, {.training = training});
-            for (const bool with_y : {false, true}) {
-              if (!with_y && with_relu && with_residual) continue;
-              const auto actual = batch_norm_backward(
-                  doutput, input, with_y ? y : Tensor(), statistics, gamma, beta,
-                  {.training = training, .relu = with_relu, .residual = with_residual});
-              close(actual.dx, wanted.dx);
-              close(actual.dgamma, wanted.dgamma);
-              close(actual.dbeta, wanted.dbeta);
-              CHECK(actual.dgamma.dtype() == compute);
-              CHECK(actual.dresidual.defined() == with_residual);
-              if (with_residual) CHECK(same_bits(actual.dresidual, masked.to(dtype)));
-            }
-          }
+        const Tensor zero = zeros({}, options_of(dy));
+        const Tensor masked = where(greater(y.to(compute), zero), doutput.to(compute), zero);
+        for (const bool training : {false, true}) {
+          const auto wanted = batch_norm_backward(masked, input.to(compute), statistics, gamma,
+                                                  {.training = training});
+          const auto actual =
+              batch_norm_relu_backward(doutput, input, with_residual ? y : Tensor(), statistics,
+                                       gamma, beta, {.training = training});
+          close(actual.dx, wanted.dx);
+          close(actual.dgamma, wanted.dgamma);
+          close(actual.dbeta, wanted.dbeta);
+          CHECK(actual.dgamma.dtype() == compute);
+          CHECK(actual.dresidual.defined() == with_residual);
+          if (with_residual) CHECK(same_bits(actual.dresidual, masked.to(dtype)));
+          const auto of_plain = batch_norm_backward(masked.to(dtype), input, statistics, gamma,
+                                                    {.training = training});
+          close(of_plain.dx, wanted.dx);
+          close(of_plain.dgamma, wanted.dgamma);
+          close(of_plain.dbeta, wanted.dbeta);
         }
       }
     }
@@ -177,9 +174,8 @@ TEST_CASE("fused ReLU and residual match the composed operations") {
 TEST_CASE("a fused ReLU lets NaN through") {
   const BatchStatistics statistics{zeros({2}, device_options()), ones({2}, device_options())};
   const Tensor x = device_vector<float>({NAN, -1, 2, NAN}, {2, 2});
-  const auto y =
-      batch_norm(x, statistics, statistics.variance, statistics.mean, {.eps = 0, .relu = true})
-          .to_vector<float>();
+  const auto y = batch_norm_relu(x, statistics, statistics.variance, statistics.mean, {.eps = 0})
+                     .to_vector<float>();
   CHECK(std::isnan(y[0]));
   CHECK(y[1] == 0);
   CHECK(y[2] == 2);
@@ -233,8 +229,7 @@ TEST_CASE("batch norm of an empty evaluation batch is empty, its parameter gradi
   const Tensor x = zeros({0, 4}, options), gamma = ones({4}, options), beta = zeros({4}, options);
   const BatchStatistics statistics{beta, gamma};
   CHECK(batch_norm(x, statistics, gamma, beta).shape() == Shape{0, 4});
-  const auto gradients =
-      batch_norm_backward(x, x, {}, statistics, gamma, beta, {.training = false});
+  const auto gradients = batch_norm_backward(x, x, statistics, gamma, {.training = false});
   CHECK(same_bits(gradients.dgamma, zeros({4})));
   CHECK(same_bits(gradients.dbeta, zeros({4})));
 }
@@ -243,8 +238,7 @@ TEST_CASE("batch norm gives the same bits for any number of threads" * cpu_only(
   const auto [x, dy, gamma, beta] = random_inputs({40, 13, 11, 48}, DType::float32);
   const auto run = [&, x = x, dy = dy, gamma = gamma, beta = beta] {
     const BatchStatistics statistics = batch_norm_statistics(x);
-    const auto [dx, dgamma, dbeta, dresidual] =
-        batch_norm_backward(dy, x, {}, statistics, gamma, beta, {.eps = eps});
+    const auto [dx, dgamma, dbeta] = batch_norm_backward(dy, x, statistics, gamma, {.eps = eps});
     return std::vector<Tensor>{statistics.mean,
                                statistics.variance,
                                batch_norm(x, statistics, gamma, beta, {.eps = eps}),
@@ -277,16 +271,15 @@ TEST_CASE("batch norm says what is wrong with its arguments") {
   CHECK(error_of([&] { batch_norm(x, statistics, c, c, {.eps = -1}); }) ==
         "[batch_norm] eps must not be negative; got -1");
   CHECK(error_of([&] {
-          batch_norm(x, statistics, c, c, {}, zeros({4, 2}, options_of(x)));
+          batch_norm_relu(x, statistics, c, c, {}, zeros({4, 2}, options_of(x)));
         }) == "[batch_norm] residual must have shape [4, 3]; got [4, 2]");
   CHECK(error_of([&] {
           batch_norm(x.to(DType::bfloat16), statistics, c.to(DType::bfloat16), c);
         }) == "[batch_norm] gamma must be float32 where x is bfloat16; got bfloat16");
   CHECK(error_of([&] {
-          batch_norm_backward(zeros({3, 3}), x, {}, statistics, c, c);
+          batch_norm_backward(zeros({3, 3}), x, statistics, c);
         }) == "[batch_norm_backward] dy must have shape [4, 3]; got [3, 3]");
   CHECK(error_of([&] {
-          batch_norm_backward(x, x, {}, statistics, c, c, {.relu = true, .residual = true});
-        }) ==
-        "[batch_norm_backward] the gradient of a residual before relu needs batch_norm's result y");
+          batch_norm_relu_backward(x, x, zeros({4, 2}), statistics, c, c);
+        }) == "[batch_norm_backward] y must have shape [4, 3]; got [4, 2]");
 }

@@ -3,7 +3,7 @@
 // cache. The results have the bits of one step after the other.
 #include <vector>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/fused_kernels.h"
 #include "tensor/cpu/conv/winograd.h"
 #include "tensor/cpu/norm/norm_sums.h"
 

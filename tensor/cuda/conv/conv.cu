@@ -56,7 +56,7 @@ bool is_aligned(const T* p) {
 template <class T>
 std::int64_t column_stride(const Conv2dGeometry& g) {
   const std::int64_t columns = columns_of(g);
-  return is_pointwise(g) ? columns : divide_up(columns, vector_size<T>) * vector_size<T>;
+  return is_pointwise(g) ? columns : round_up(columns, vector_size<T>);
 }
 
 /// y [rows, to] = x [rows, from]: cut, or filled up with zeros.

@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
   const auto across = static_cast<unsigned>(columns / T::n);
   const int first_output = static_cast<int>(blockIdx.x / across) * T::m;
   const int first_column = static_cast<int>(blockIdx.x % across) * T::n;
-  const std::int64_t steps = (std::int64_t{p.pixels} + step_k - 1) / step_k;  // of all parts
+  const std::int64_t steps = divide_up(std::int64_t{p.pixels}, step_k);  // of all parts
   const auto first_step = static_cast<int>(steps * blockIdx.y / gridDim.y);
   const auto end_step = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
 

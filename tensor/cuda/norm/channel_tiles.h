@@ -103,7 +103,7 @@ inline Tiling tile(std::int64_t rows, std::int64_t C, int width, int blocks_each
       std::max<std::int64_t>(1, std::int64_t{blocks_each} * multiprocessor_count() / tiles);
   const std::int64_t chunks = std::clamp<std::int64_t>(divide_up(rows, 8 * down), 1, wanted);
   const std::int64_t rows_per_chunk =
-      std::max<std::int64_t>(down, divide_up(divide_up(rows, chunks), down) * down);
+      std::max<std::int64_t>(down, round_up(divide_up(rows, chunks), down));
   return {{dim3(static_cast<unsigned>(tiles),
                 static_cast<unsigned>(std::max<std::int64_t>(1, divide_up(rows, rows_per_chunk)))),
            dim3(static_cast<unsigned>(across), static_cast<unsigned>(down))},

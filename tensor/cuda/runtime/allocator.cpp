@@ -14,7 +14,7 @@ namespace gradus::cuda {
 namespace {
 
 std::mutex mutex;  // guards all below
-MemoryCounts counts;
+MemoryStats counts;
 std::shared_ptr<GraphPool> capturing_pool;
 std::map<void*, std::shared_ptr<GraphPool>> graph_blocks;  // handed out by graphs' pools
 std::vector<void*> freed_while_capturing;
@@ -129,9 +129,9 @@ void deallocate(void* memory, std::size_t bytes) noexcept {
   }
 }
 
-MemoryCounts memory_counts() {
+MemoryStats memory_stats() {
   const std::lock_guard lock(mutex);
-  MemoryCounts result = counts;
+  MemoryStats result = counts;
   std::uint64_t reserved = 0;
   GRADUS_CUDA_CHECK(
       cudaMemPoolGetAttribute(default_pool(), cudaMemPoolAttrReservedMemCurrent, &reserved));

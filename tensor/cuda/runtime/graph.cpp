@@ -1,6 +1,6 @@
-#include "tensor/cuda/runtime/graph.h"
-
+// Work recorded as a CUDA graph and replayed with one call.
 #include <atomic>
+#include <memory>
 
 #include <gradus/tensor/check.h>
 #include "tensor/cuda/runtime/graph_pool.h"
@@ -9,44 +9,63 @@
 namespace gradus::cuda {
 namespace {
 
-std::atomic<bool> is_capturing = false;
+std::atomic<bool> is_recording = false;
+
+/// The launches that a function makes. A replay does the same work on the same addresses: tensors
+/// that live longer than the function (parameters, inputs, results) keep theirs, and memory that
+/// the function allocates comes from a pool that the graph keeps.
+class Graph {
+ public:
+  /// Records work(), which must not wait for the device or copy to or from the host. Throws Error
+  /// if something in it cannot be recorded; then nothing ran.
+  explicit Graph(const std::function<void()>& work) : pool_(std::make_shared<GraphPool>()) {
+    release_cached_memory();  // of the runs before: the graph's own pool needs as much again
+    // Relaxed: the pool may ask the driver for memory while the stream is captured.
+    GRADUS_CUDA_CHECK(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed));
+    is_recording = true;
+    begin_graph_memory(pool_);
+    cudaGraph_t graph = nullptr;
+    const auto end_capture = [&] {
+      const cudaError_t status = cudaStreamEndCapture(stream(), &graph);
+      is_recording = false;
+      end_graph_memory();
+      return status;
+    };
+    try {
+      work();
+    } catch (...) {
+      if (end_capture() == cudaSuccess && graph) cudaGraphDestroy(graph);
+      cudaGetLastError();
+      throw;
+    }
+    GRADUS_CUDA_CHECK(end_capture());
+    const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
+    cudaGraphDestroy(graph);
+    GRADUS_CUDA_CHECK(status);
+  }
+
+  ~Graph() {
+    if (!executable_) return;
+    cudaStreamSynchronize(stream());
+    cudaGraphExecDestroy(executable_);
+  }
+
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  void launch() { GRADUS_CUDA_CHECK(cudaGraphLaunch(executable_, stream())); }
+
+ private:
+  std::shared_ptr<GraphPool> pool_;
+  cudaGraphExec_t executable_ = nullptr;
+};
 
 }  // namespace
 
-bool Graph::capturing() { return is_capturing; }
-
-Graph::Graph(const std::function<void()>& work) : pool_(std::make_shared<GraphPool>()) {
-  release_cached_memory();  // of the runs before: the graph's own pool needs as much again
-  // Relaxed: the pool may ask the driver for memory while the stream is captured.
-  GRADUS_CUDA_CHECK(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed));
-  is_capturing = true;
-  begin_graph_memory(pool_);
-  cudaGraph_t graph = nullptr;
-  const auto end_capture = [&] {
-    const cudaError_t status = cudaStreamEndCapture(stream(), &graph);
-    is_capturing = false;
-    end_graph_memory();
-    return status;
-  };
-  try {
-    work();
-  } catch (...) {
-    if (end_capture() == cudaSuccess && graph) cudaGraphDestroy(graph);
-    cudaGetLastError();
-    throw;
-  }
-  GRADUS_CUDA_CHECK(end_capture());
-  const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
-  cudaGraphDestroy(graph);
-  GRADUS_CUDA_CHECK(status);
+std::function<void()> record(const std::function<void()>& work) {
+  return [graph = std::make_shared<Graph>(work)] { graph->launch(); };
 }
 
-Graph::~Graph() {
-  if (!executable_) return;
-  cudaStreamSynchronize(stream());
-  cudaGraphExecDestroy(executable_);
-}
-
-void Graph::launch() { GRADUS_CUDA_CHECK(cudaGraphLaunch(executable_, stream())); }
+bool recording() { return is_recording; }
 
 }  // namespace gradus::cuda

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tensor/backend/arithmetic.h"
 #include "tensor/cuda/runtime/runtime.h"
 
 namespace gradus::cuda {
@@ -17,9 +18,6 @@ struct LaunchShape {
   dim3 block;
   std::size_t shared_bytes = 0;
 };
-
-/// ceil(a / b)
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 inline constexpr int default_block = 256;
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
 
 #include "tensor/cuda/runtime/runtime.h"
@@ -74,6 +75,12 @@ void PinnedBlock::read(void* to) const {
 std::size_t PinnedBlock::count() {
   const std::lock_guard lock(pool().mutex);
   return pool().count;
+}
+
+std::function<void(void*)> read_back(const void* from, std::size_t bytes) {
+  const auto block = std::make_shared<PinnedBlock>(bytes);
+  block->copy_from_device(from);
+  return [block](void* to) { block->read(to); };
 }
 
 }  // namespace gradus::cuda

@@ -1,12 +1,13 @@
 #include "tensor/cuda/runtime/runtime.h"
 
+#include <cuda_profiler_api.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 
 #include <gradus/tensor/check.h>
 #include "tensor/backend/kernels.h"
-#include "tensor/cuda/runtime/graph.h"
 #include "tensor/cuda/runtime/pinned.h"
 #include "tensor/cuda/runtime/spin.h"
 #if defined(GRADUS_CUDA_EMULATOR)
@@ -153,7 +154,7 @@ std::string try_kernel() {
 }
 
 void refuse_while_capturing(std::string_view what) {
-  check(!Graph::capturing(), "cuda", "{} cannot be part of a captured graph", what);
+  check(!recording(), "cuda", "{} cannot be part of a captured graph", what);
 }
 
 thread_local Profile* active_profile = nullptr;
@@ -192,7 +193,7 @@ void check_launch(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
 void check_finished(const char* name) {
   static const char* const value = std::getenv("GRADUS_CUDA_SYNC");
   static const bool wait = value != nullptr && std::string_view(value) == "1";
-  if (!wait || Graph::capturing()) return;
+  if (!wait || recording()) return;
   const cudaError_t status = cudaStreamSynchronize(stream());
   check(status == cudaSuccess, "cuda", "{} failed while it ran: {} ({})", name,
         cudaGetErrorString(status), cudaGetErrorName(status));
@@ -231,6 +232,8 @@ void allow_tf32(bool on) {
 }
 bool tf32_allowed() { return tf32; }
 
+void start_profiler() { GRADUS_CUDA_CHECK(cudaProfilerStart()); }
+
 void copy_to_device(void* to, const void* from, std::size_t bytes) {
   refuse_while_capturing("a copy from the host");
   if (active_profile && !active_profile->executes()) return;
@@ -254,7 +257,7 @@ void copy_to_host(void* to, const void* from, std::size_t bytes) {
   synchronize();
 }
 
-void copy_on_device(void* to, const void* from, std::size_t bytes) {
+void copy(void* to, const void* from, std::size_t bytes) {
   const LaunchRecord record("copy", {.bytes = 2.0 * static_cast<double>(bytes)});
   if (record.skipped()) return;
   GRADUS_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()));

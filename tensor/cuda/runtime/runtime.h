@@ -1,5 +1,5 @@
-// The CUDA runtime as the back end uses it: errors, the stream, cuBLAS, copies, memory, profiling.
-// No fmt here: nvcc reads this header.
+// The CUDA runtime as the back end uses it: errors, the stream, cuBLAS, scratch, profiling; with
+// tensor/backend/runtime.h, what others use of it. No fmt here: nvcc reads this header.
 #pragma once
 
 #include <cublas_v2.h>
@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "tensor/backend/runtime.h"
 
 namespace gradus::cuda {
 
@@ -29,40 +31,15 @@ void check_launch(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
 /// it failed.
 void check_finished(const char* name);
 
-// --- the device: the first GPU, looked up once ---------------------------------------------------
-/// Why it cannot be used; empty if it can.
-const std::string& unavailable_reason();
-std::string device_description();
-
-// --- handles, made on first use; throw Error if the device cannot be used
-// -------------------------
+// --- handles of the first GPU, made on first use; throw Error if it cannot be used --------------
 /// The stream that all work of this back end is ordered on.
 cudaStream_t stream();
 /// The cuBLAS handle, bound to stream(), with a workspace of its own (so that it can be captured).
 cublasHandle_t blas();
 /// The second-level cache's size in bytes: what chunked algorithms cut their scratch to.
 std::size_t l2_bytes();
-/// Makes l2_bytes() that of another GPU, whose step is to be modelled.
-void assume_l2_bytes(std::size_t bytes);
 int multiprocessor_count();
-/// Waits until all work on stream() is done.
-void synchronize();
-
-/// Whether fp32 matrix products may round their inputs to TF32 (10 bits) for the tensor cores.
-void allow_tf32(bool on);
 bool tf32_allowed();
-
-// --- memory -------------------------------------------------------------------------------------
-/// Memory from the stream-ordered pool, or from the graph's own pool while one is captured.
-void* allocate(std::size_t bytes);
-void deallocate(void* memory, std::size_t bytes) noexcept;
-struct MemoryCounts {
-  std::size_t in_use = 0, peak_in_use = 0, reserved = 0;
-};
-MemoryCounts memory_counts();
-void reset_peak_memory();
-/// Gives what the pool holds unused back to the driver.
-void release_cached_memory();
 
 /// Temporary memory of a launcher: `Scratch<float> tiles(count); kernel<<<...>>>(tiles.data())`.
 template <class T>
@@ -81,14 +58,7 @@ class Scratch {
   T* data_;
 };
 
-/// Copies, ordered on stream(). to_device returns once `from` may be reused; to_host waits, so that
-/// it cannot be part of a captured graph; nor can to_device, whose source is gone at the replay.
-void copy_to_device(void* to, const void* from, std::size_t bytes);
-void copy_to_host(void* to, const void* from, std::size_t bytes);
-void copy_on_device(void* to, const void* from, std::size_t bytes);
-
-// --- profiling: what each launch must do, and how long it took
-// ------------------------------------
+// --- profiling: what each launch must do, and how long it took ----------------------------------
 /// Which unit computes: it sets the peak rate.
 enum class Unit : std::uint8_t { fp32, fp64, tf32, bf16 };
 

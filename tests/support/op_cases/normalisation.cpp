@@ -1,4 +1,4 @@
-#include <gradus/autograd/ops.h>
+#include <gradus/autograd/ops_fused.h>
 #include "tests/support/op_cases.h"
 
 namespace gradus::test {
@@ -18,17 +18,22 @@ BatchStatistics fixed_statistics(const Variable& x) {
           from_vector(variance, {x.size(-1)}).to(dtype).to(x.device())};
 }
 
-/// Inputs x, gamma, beta and, if there is a fourth, the residual.
-OpCase::Function train(const BatchNormOptions& options) {
+/// The batch's own statistics, or in evaluation fixed ones.
+BatchStatistics statistics_of(const Variable& x, const BatchNormOptions& options) {
+  return options.training ? batch_norm_statistics(x.value()) : fixed_statistics(x);
+}
+
+/// Inputs x, gamma, beta.
+OpCase::Function norm(const BatchNormOptions& options) {
   return [options](const Inputs& in) {
-    return batch_norm_train(in[0], in[1], in[2], options, in.size() > 3 ? in[3] : Variable())
-        .output;
+    return batch_norm(in[0], statistics_of(in[0], options), in[1], in[2], options);
   };
 }
 
-OpCase::Function eval(const BatchNormOptions& options) {
+/// Inputs x, gamma, beta and, if there is a fourth, the residual.
+OpCase::Function norm_relu(const BatchNormOptions& options) {
   return [options](const Inputs& in) {
-    return batch_norm_eval(in[0], fixed_statistics(in[0]), in[1], in[2], options,
+    return batch_norm_relu(in[0], statistics_of(in[0], options), in[1], in[2], options,
                            in.size() > 3 ? in[3] : Variable());
   };
 }
@@ -41,24 +46,21 @@ void add_batch_norm(OpCases& cases) {
     const std::int64_t channels = shape[-1];
     const std::vector<InputSpec> inputs = {
         uniform_input(shape), parameter_input({channels}, 0.5, 1.5), parameter_input({channels})};
-    cases.push_back({"batch_norm_train." + name, inputs, train({})});
-    cases.push_back({"batch_norm_train." + name + ".eps", inputs, train({.eps = 0.1})});
-    cases.push_back({"batch_norm_eval." + name, inputs, eval({})});
-    cases.push_back({"batch_norm_eval." + name + ".eps", inputs, eval({.eps = 0.1})});
-    cases.push_back({"batch_norm_train." + name + ".relu", inputs, train({.relu = true})});
-    cases.push_back({"batch_norm_eval." + name + ".relu", inputs, eval({.relu = true})});
     std::vector<InputSpec> with_residual = inputs;
     with_residual.push_back(uniform_input(shape));
-    cases.push_back({"batch_norm_train." + name + ".add", with_residual, train({})});
-    cases.push_back({"batch_norm_eval." + name + ".add", with_residual, eval({})});
-    cases.push_back(
-        {"batch_norm_train." + name + ".add_relu", with_residual, train({.relu = true})});
-    cases.push_back({"batch_norm_eval." + name + ".add_relu", with_residual, eval({.relu = true})});
+    for (const bool training : {true, false}) {
+      const std::string op = (training ? "batch_norm_train." : "batch_norm_eval.") + name;
+      const BatchNormOptions options{.training = training};
+      cases.push_back({op, inputs, norm(options)});
+      cases.push_back({op + ".eps", inputs, norm({.eps = 0.1, .training = training})});
+      cases.push_back({op + ".relu", inputs, norm_relu(options)});
+      cases.push_back({op + ".add_relu", with_residual, norm_relu(options)});
+    }
   }
   cases.push_back(
       {"batch_norm_train.offset",
        {uniform_input({8, 3}, 10, 11), parameter_input({3}, 0.5, 1.5), parameter_input({3})},
-       train({})});
+       norm({})});
 }
 
 /// Inputs x, gamma, beta, weight.
@@ -84,8 +86,9 @@ void add_batch_norm_relu_conv2d(OpCases& cases) {
                      {uniform_input(g.input), parameter_input({channels}, 0.5, 1.5),
                       parameter_input({channels}), parameter_input(g.weight)},
                      [eps = g.eps, options = g.options](const Inputs& in) {
-                       return batch_norm_relu_conv2d_train(in[0], in[1], in[2], eps, in[3], options)
-                           .output.value;
+                       return batch_norm_relu_conv2d(in[0], batch_norm_statistics(in[0].value()),
+                                                     in[1], in[2], eps, in[3], options)
+                           .output;
                      }});
   }
 }

@@ -1,4 +1,4 @@
-// What the backward of a batch norm reads; shared by autograd/ops/norm.cpp and conv.cpp.
+// What autograd/ops/fused.cpp shares with norm.cpp and conv.cpp.
 #pragma once
 
 #include <gradus/autograd/ops.h>
@@ -6,11 +6,15 @@
 
 namespace gradus {
 
-/// The input, its statistics, scale and shift of a batch norm, saved.
+/// The node of a convolution whose result is y.
+Variable conv2d_variable(Tensor y, const Variable& input, const Variable& weight,
+                         const Variable& bias, const Conv2dOptions& options);
+
+/// What a batch norm's gradients read, saved; beta where a ReLU follows, else undefined.
 class SavedNorm {
  public:
   SavedNorm(const Variable& x, const BatchStatistics& statistics, const Variable& gamma,
-            const Variable& beta)
+            const Variable& beta = {})
       : x_(x.value()),
         mean_(statistics.mean),
         variance_(statistics.variance),

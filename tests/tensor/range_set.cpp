@@ -9,19 +9,20 @@
 #include "tests/support/device.h"
 
 using namespace gradus;
+using cpu::RangeSet;
 
 namespace {
 
 using Pairs = std::vector<std::pair<std::size_t, std::size_t>>;
 
-Pairs pairs_of(const Ranges& ranges) { return {ranges.begin(), ranges.end()}; }
+Pairs pairs_of(const RangeSet& ranges) { return {ranges.begin(), ranges.end()}; }
 
 }  // namespace
 
 TEST_SUITE_BEGIN("ranges" * test::cpu_only());
 
 TEST_CASE("ranges that touch are one") {
-  Ranges ranges;
+  RangeSet ranges;
   CHECK(ranges.insert(10, 20) == 10);
   CHECK(ranges.insert(30, 40) == 10);
   CHECK(pairs_of(ranges) == Pairs{{10, 20}, {30, 40}});
@@ -33,7 +34,7 @@ TEST_CASE("ranges that touch are one") {
 }
 
 TEST_CASE("taking out leaves what is on both sides") {
-  Ranges ranges;
+  RangeSet ranges;
   ranges.insert(0, 100);
   CHECK(ranges.erase(40, 60) == 20);
   CHECK(pairs_of(ranges) == Pairs{{0, 40}, {60, 100}});
@@ -44,7 +45,7 @@ TEST_CASE("taking out leaves what is on both sides") {
 }
 
 TEST_CASE("the first range that is large enough") {
-  Ranges ranges;
+  RangeSet ranges;
   CHECK_FALSE(ranges.first_fit(1).has_value());
   ranges.insert(5, 7);
   ranges.insert(10, 14);
@@ -58,7 +59,7 @@ TEST_CASE("the first range that is large enough") {
 TEST_CASE("ranges are the set of numbers that they stand for") {
   constexpr std::size_t size = 64;
   std::mt19937 engine(5);
-  Ranges ranges;
+  RangeSet ranges;
   std::bitset<size> expected;
   for (int round = 0; round < 2000; ++round) {
     const std::size_t first = engine() % size, last = first + 1 + engine() % (size - first);

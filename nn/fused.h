@@ -1,0 +1,47 @@
+// Layers that run as one: fewer passes over memory, and fewer activations kept for backward.
+//
+// Layers are written as they are meant (nn/resnet.cpp, nn/projector.cpp); where fusion_enabled(),
+// they call one of these functions instead. Each has the result of the plain lines in its
+// docstring: values, gradients and running statistics, to the bit in float32 and float64. In
+// bfloat16 a sum, or an activation, that is not stored in between is not rounded there.
+#pragma once
+
+#include <gradus/autograd/variable.h>
+
+namespace gradus::nn {
+
+class BatchNorm;
+class BasicBlock;
+class Conv2d;
+class Projector;
+
+/// While one is alive, this thread's layers run one by one, as written: a ForwardObserver then sees
+/// the output of each, where of layers that run as one it sees what they give together.
+class NoFusion {
+ public:
+  NoFusion();
+  ~NoFusion();
+  NoFusion(const NoFusion&) = delete;
+  NoFusion& operator=(const NoFusion&) = delete;
+};
+
+/// Whether this thread's layers may run as one.
+bool fusion_enabled();
+
+namespace fused {
+
+/// relu(norm(conv(x)))
+Variable conv_norm_relu(Conv2d& conv, BatchNorm& norm, const Variable& x);
+
+/// y = relu(bn1(conv1(x)));
+/// y = bn2(conv2(y));
+/// relu(y + shortcut(x))
+///
+/// On the CPU in training, bn1 and its ReLU are part of conv2, and what is between is not kept.
+Variable basic_block(BasicBlock& block, const Variable& x);
+
+/// projector.network(x)
+Variable projector(Projector& projector, const Variable& x);
+
+}  // namespace fused
+}  // namespace gradus::nn

@@ -1,0 +1,37 @@
+// The contract of a back end besides its kernels. Without CUDA, that of the GPU is there, too
+// (no_cuda.cpp), and says so. No fmt here: nvcc reads this header.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+
+#include <gradus/tensor/storage.h>
+
+namespace gradus::cpu {
+#include "tensor/backend/runtime.inc"
+}  // namespace gradus::cpu
+
+namespace gradus::cuda {
+#include "tensor/backend/runtime.inc"
+
+// --- what GPUs alone have ---
+/// Why the GPU cannot be used; empty if it can. Looked up once.
+const std::string& unavailable_reason();
+std::string device_description();
+/// Returns once `from` may be reused; can't be recorded.
+void copy_to_device(void* to, const void* from, std::size_t bytes);
+/// Returns once the bytes are there; can't be recorded.
+void copy_to_host(void* to, const void* from, std::size_t bytes);
+/// Whether float32 products may round their inputs to TF32 (10 bits) for the tensor cores.
+void allow_tf32(bool on);
+/// Sizes the scratch of convolutions for another GPU's second-level cache, whose step is to be
+/// modelled.
+void assume_l2_bytes(std::size_t bytes);
+/// Where ncu --profile-from-start off begins.
+void start_profiler();
+}  // namespace gradus::cuda
+
+/// What the back end of a device has: GRADUS_BACKEND(device, memory_stats()).
+#define GRADUS_BACKEND(device_, ...) \
+  ((device_) == ::gradus::Device::cuda ? ::gradus::cuda::__VA_ARGS__ : ::gradus::cpu::__VA_ARGS__)

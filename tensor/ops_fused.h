@@ -1,0 +1,62 @@
+// Several operations of tensor/ops.h as one: fewer passes over memory, and no memory for what is in
+// between. Each has the bits of the plain lines in its docstring, with one exception: what is not
+// stored in between is not rounded to bfloat16 there. autograd/ops_fused.h has them on Variables.
+#pragma once
+
+#include <gradus/tensor/ops.h>
+
+namespace gradus {
+
+/// y = batch_norm(x, statistics, gamma, beta, options);
+/// relu(residual ? y + residual : y)
+Tensor batch_norm_relu(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
+                       const Tensor& beta, const BatchNormOptions& options = {},
+                       const Tensor& residual = {});
+struct BatchNormReluGradients {
+  Tensor dx, dgamma, dbeta, dresidual;
+};
+/// y is the result where a residual was added; otherwise it is undefined, as dresidual is then, and
+/// the ReLU's mask is computed from x again.
+BatchNormReluGradients batch_norm_relu_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
+                                                const BatchStatistics& statistics,
+                                                const Tensor& gamma, const Tensor& beta,
+                                                const BatchNormOptions& options = {});
+
+// --- Convolutions with the batch norms before and after them
+// ---------------------------------------
+
+/// Whether a device's back end computes the following as one; where it doesn't, they throw Error.
+bool fuses_batch_norm_conv2d(Device device);
+
+/// An output and the statistics of its channels, for the batch norm that follows.
+template <class T>
+struct WithStatistics {
+  T output;
+  BatchStatistics statistics;  ///< undefined where they were not taken
+};
+/// y = conv2d(input, weight, {}, options);
+/// {y, batch_norm_statistics(y)}
+WithStatistics<Tensor> conv2d_with_statistics(const Tensor& input, const Tensor& weight,
+                                              const Conv2dOptions& options = {});
+
+/// y = batch_norm_relu(x, statistics, gamma, beta, {eps});
+/// conv2d_with_statistics(y, weight, options)
+WithStatistics<Tensor> batch_norm_relu_conv2d(const Tensor& x, const BatchStatistics& statistics,
+                                              const Tensor& gamma, const Tensor& beta, double eps,
+                                              const Tensor& weight,
+                                              const Conv2dOptions& options = {});
+/// y = batch_norm_relu(x, statistics, gamma, beta, {eps});
+/// conv2d_backward_weight(y, doutput, weight_shape, options)
+Tensor batch_norm_relu_conv2d_backward_weight(const Tensor& x, const BatchStatistics& statistics,
+                                              const Tensor& gamma, const Tensor& beta, double eps,
+                                              const Tensor& doutput, const Shape& weight_shape,
+                                              const Conv2dOptions& options = {});
+/// dy = conv2d_backward_input(doutput, weight, x.shape(), options);
+/// batch_norm_relu_backward(dy, x, {}, statistics, gamma, beta, {eps}), less dresidual
+BatchNormGradients batch_norm_relu_conv2d_backward_input(const Tensor& doutput, const Tensor& x,
+                                                         const BatchStatistics& statistics,
+                                                         const Tensor& gamma, const Tensor& beta,
+                                                         double eps, const Tensor& weight,
+                                                         const Conv2dOptions& options = {});
+
+}  // namespace gradus
