@@ -14,6 +14,17 @@ namespace {
 
 thread_local ForwardObserver* observer = nullptr;
 
+/// The name of a module's class, without namespaces: "Conv2d".
+std::string class_name(const Module& module) {
+  int status = 0;
+  const char* const mangled = typeid(module).name();
+  const std::unique_ptr<char, decltype(&std::free)> demangled(
+      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
+  const std::string name = demangled ? demangled.get() : mangled;
+  const std::size_t colons = name.substr(0, name.find('<')).rfind("::");
+  return colons == std::string::npos ? name : name.substr(colons + 2);
+}
+
 }  // namespace
 
 std::string join_path(std::string_view path, std::string_view name) {
@@ -44,15 +55,7 @@ std::string Module::Running::path() {
   return path;
 }
 
-std::string Module::class_name() const {
-  int status = 0;
-  const char* const mangled = typeid(*this).name();
-  const std::unique_ptr<char, decltype(&std::free)> demangled(
-      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
-  const std::string name = demangled ? demangled.get() : mangled;
-  const std::size_t colons = name.substr(0, name.find('<')).rfind("::");
-  return colons == std::string::npos ? name : name.substr(colons + 2);
-}
+void Module::add_name(Error& error) const { error.prepend_path(name_, class_name(*this)); }
 
 Variable Module::operator()(const Variable& x) {
   return named([&] {

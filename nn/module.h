@@ -72,15 +72,15 @@ class Module {
   /// named(forward(x)); a ForwardObserver sees the output. A tensor is a constant.
   Variable operator()(const Variable& x);
   Variable operator()(const Tensor& x) { return (*this)(Variable(x)); }
-  /// body(), whose Errors get this module's name before their path: for code that runs several
-  /// modules as one.
+  /// body(), whose Errors get this module's name and class before their path: for code that runs
+  /// several modules as one.
   template <class Body>
   auto named(const Body& body) {
     const Running running(*this);
     try {
       return body();
     } catch (Error& error) {
-      error.prepend_path(name_, class_name());
+      add_name(error);
       throw;
     }
   }
@@ -165,6 +165,9 @@ class Module {
     const Running* outer_;
   };
 
+  /// Puts this module's name and class before the error's path.
+  void add_name(Error& error) const;
+
   struct Parameter {
     std::string name;
     Variable* variable;
@@ -173,8 +176,6 @@ class Module {
 
   template <class Self, class SelfVisitor>
   static void visit_from(Self& module, const std::string& path, const SelfVisitor& visitor);
-  /// The name of this module's class, without namespaces: "Conv2d".
-  std::string class_name() const;
   void check_new_name(const std::string& name) const;
   void add_child(std::string name, std::unique_ptr<Module> child);
   template <class Convert>

@@ -232,11 +232,10 @@ TEST_CASE("zero_init_residual makes each block start as its shortcut") {
 TEST_CASE("errors name the layer deep inside the model") {
   Generator generator(2);
   VICRegModel model({.encoder = tiny(), .projector_widths = {4, 4}}, generator);
-  CHECK_THROWS_WITH_AS(
-      model(Variable(zeros({2, 8, 8, 1}))),
-      "encoder.conv1 (Conv2d): [conv2d] weight's input channels must match the input's last "
-      "dimension; got input [2, 8, 8, 1], weight [2, 3, 3, 3]",
-      Error);
+  CHECK_THROWS_WITH_AS(model(Variable(zeros({2, 8, 8, 1}))),
+                       "encoder.conv1 (Conv2d): [conv2d] weight's input channels must match the "
+                       "input's last dimension; got input [2, 8, 8, 1], weight [2, 3, 3, 3]",
+                       Error);
   CHECK_THROWS_WITH_AS(model(Variable(zeros({1, 8, 8, 3}))),
                        "encoder.layer4.0.bn1 (BatchNorm): [batch_norm] training needs more than "
                        "one value per channel; got "
