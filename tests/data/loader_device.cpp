@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <gradus/data/loader.h>
+#include "tests/support/augmentation.h"
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
@@ -35,7 +36,7 @@ Dataset small_dataset(std::int64_t count) {
 }
 
 Loader::Options small_options(Device device) {
-  AugmentOptions recipe = vicreg_augmentation();
+  AugmentOptions recipe = test::every_step();
   recipe.size = 16;
   return {
       .batch_size = 8, .views = 2, .workers = 2, .seed = 9, .device = device, .augment = recipe};

@@ -87,7 +87,7 @@ std::vector<Run> runs() {
       return std::make_unique<Lars>(exclude_biases_and_norms(p, 0.1), options);
     };
   };
-  Lars::Options unclipped = solo_learn_lars();
+  Lars::Options unclipped = {.form = LarsForm::separate_norms, .trust = 0.02};
   unclipped.clip = false;
   return {
       {"sgd", 0.1, sgd(0, {})},
@@ -102,7 +102,7 @@ std::vector<Run> runs() {
        [](P p) { return std::make_unique<AdamW>(one_group(std::move(p), 0.1), Adam::Options{}); }},
       {"lars_decayed_gradient", 2, lars({})},
       {"lars_separate_norms", 0.1, lars(unclipped)},
-      {"lars_clipped", 0.03, lars(solo_learn_lars())},
+      {"lars_clipped", 0.03, lars({.form = LarsForm::separate_norms, .trust = 0.02})},
   };
 }
 
@@ -139,8 +139,12 @@ TEST_CASE("schedules follow the reference") {
       {"multi_step", step_decay({.lr = 0.1, .milestones = {20, 35}, .factor = 0.1})},
       {"step", step_decay({.lr = 0.2, .milestones = {15, 30, 45}, .factor = 0.5})},
       {"cosine", cosine({.lr = 0.1, .final_lr = 0.002, .total_steps = 50})},
-      {"vicreg", vicreg_schedule(0.4, 10, 50)},
-      {"solo_learn", solo_learn_schedule(0.3, 10, 50)},
+      {"vicreg", cosine({.lr = 0.4, .final_lr = 0.0004, .total_steps = 50, .warmup_steps = 10})},
+      {"solo_learn", cosine({.lr = 0.3,
+                             .total_steps = 50,
+                             .warmup_steps = 10,
+                             .warmup_start = 3e-5,
+                             .reach_peak_early = true})},
   };
   for (const auto& [name, schedule] : schedules) {
     const auto rates = expected("schedule/" + name).to_vector<double>();

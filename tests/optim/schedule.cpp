@@ -39,9 +39,10 @@ TEST_CASE("cosine without warm-up") {
   CHECK(lr(1000) == rounded(0.1));
 }
 
-TEST_CASE("VICReg's own schedule: B t / W, then from B to 0.001 B") {
+TEST_CASE("warm-up from 0, which step W ends, and down to a rate above 0") {
   constexpr double B = 0.2;
-  const Schedule lr = vicreg_schedule(B, 10, 110);
+  const Schedule lr =
+      cosine({.lr = B, .final_lr = 0.001 * B, .total_steps = 110, .warmup_steps = 10});
   CHECK(lr(0) == 0);
   CHECK(lr(1) == rounded(B / 10));
   CHECK(lr(9) == rounded(B * 0.9));
@@ -52,8 +53,17 @@ TEST_CASE("VICReg's own schedule: B t / W, then from B to 0.001 B") {
   CHECK(lr(110) == rounded(0.001 * B));
 }
 
-TEST_CASE("solo-learn's schedule: from 3e-5 to the rate at step W - 1, then to 0") {
-  const Schedule lr = solo_learn_schedule(0.3, 10, 110);
+/// Warm-up from 3e-5 to 0.3, which step W - 1 ends.
+Schedule early_peak(std::int64_t warmup_steps, std::int64_t total_steps) {
+  return cosine({.lr = 0.3,
+                 .total_steps = total_steps,
+                 .warmup_steps = warmup_steps,
+                 .warmup_start = 3e-5,
+                 .reach_peak_early = true});
+}
+
+TEST_CASE("warm-up from a rate above 0, which step W - 1 ends, and down to 0") {
+  const Schedule lr = early_peak(10, 110);
   CHECK(lr(0) == rounded(3e-5));
   CHECK(lr(3) == rounded(3e-5 + 3 * (0.3 - 3e-5) / 9));
   CHECK(lr(9) == rounded(0.3));
@@ -63,20 +73,12 @@ TEST_CASE("solo-learn's schedule: from 3e-5 to the rate at step W - 1, then to 0
 }
 
 TEST_CASE("the shortest warm-ups") {
-  CHECK(solo_learn_schedule(0.3, 1, 3)(0) == rounded(3e-5));
-  CHECK(solo_learn_schedule(0.3, 1, 3)(1) == rounded(0.3));
-  CHECK(solo_learn_schedule(0.3, 0, 2)(0) == rounded(0.3));
-  CHECK(vicreg_schedule(0.3, 1, 3)(0) == 0);
-  CHECK(vicreg_schedule(0.3, 1, 3)(1) == rounded(0.3));
-}
-
-TEST_CASE("a schedule per epoch stays the same within the epoch") {
-  const Schedule lr = per_epoch(cosine({.lr = 0.02, .total_steps = 50}), 196);
-  CHECK(lr(0) == rounded(0.02));
-  CHECK(lr(195) == rounded(0.02));
-  CHECK(lr(196) == rounded(0.01 * (1 + std::cos(std::numbers::pi / 50))));
-  CHECK(lr(25 * 196) == rounded(0.01));
-  CHECK(lr(50 * 196 - 1) == rounded(0.01 * (1 + std::cos(std::numbers::pi * 49 / 50))));
+  CHECK(early_peak(1, 3)(0) == rounded(3e-5));
+  CHECK(early_peak(1, 3)(1) == rounded(0.3));
+  CHECK(early_peak(0, 2)(0) == rounded(0.3));
+  const Schedule late = cosine({.lr = 0.3, .total_steps = 3, .warmup_steps = 1});
+  CHECK(late(0) == 0);
+  CHECK(late(1) == rounded(0.3));
 }
 
 TEST_CASE("bad schedules are errors") {
@@ -87,5 +89,4 @@ TEST_CASE("bad schedules are errors") {
   CHECK_THROWS_AS(cosine({.lr = 1, .total_steps = 0}), Error);
   CHECK_THROWS_AS(cosine({.lr = 1, .total_steps = 10, .warmup_steps = 10}), Error);
   CHECK_THROWS_AS(cosine({.lr = 1, .total_steps = 10, .warmup_steps = -1}), Error);
-  CHECK_THROWS_AS(per_epoch(constant(1), 0), Error);
 }
