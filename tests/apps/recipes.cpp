@@ -124,16 +124,16 @@ TEST_CASE("recipes: each optimiser is the one named") {
   CHECK(after_step(OptimizerName::sgd, false, 0) == Values{1.75f, 1.875f});
   // Adam's first step is lr long; AdamW's decay, lr w p = 0.125, comes on top.
   const Values adam = after_step(OptimizerName::adam, true, 0);
-  CHECK(adam.first == near(1.875));
+  CHECK(adam.first == gradus::test::near(1.875));
   const Values adamw = after_step(OptimizerName::adamw, true, 0);
-  CHECK(adamw.first == near(1.75));
+  CHECK(adamw.first == gradus::test::near(1.75));
   // |p| = 4, |g| = 2, |g + w p| = 4. solo-learn's form: q = min(trust 4 / (2 + 0.5 4) / lr, 1).
   const Values lars = after_step(OptimizerName::lars, false, 0);
-  CHECK(lars.first == near(2 - 0.125 * 0.02 / 0.125 * 2));
+  CHECK(lars.first == gradus::test::near(2 - 0.125 * 0.02 / 0.125 * 2));
   CHECK(lars.second == 1.875f);
-  CHECK(after_step(OptimizerName::lars, false, 1).first == near(1.75));
+  CHECK(after_step(OptimizerName::lars, false, 1).first == gradus::test::near(1.75));
   // VICReg's: q = trust 4 / 4.
   const Values lars_vicreg = after_step(OptimizerName::lars_vicreg, false, 0);
-  CHECK(lars_vicreg.first == near(2 - 0.125 * 0.001 * 2));
+  CHECK(lars_vicreg.first == gradus::test::near(2 - 0.125 * 0.001 * 2));
   CHECK(lars_vicreg.second == 1.875f);
 }
