@@ -144,28 +144,6 @@ void validate(const AugmentOptions& options, std::int64_t channels) {
         channels);
 }
 
-AugmentOptions vicreg_augmentation() {
-  return {.random_crop = true,
-          .flip_probability = 0.5f,
-          .jitter_probability = 0.8f,
-          .grayscale_probability = 0.2f,
-          .blur_probability = 0.5f,
-          .solarize_probability = 0.2f};
-}
-
-AugmentOptions solo_learn_augmentation() {
-  return {.random_crop = true,
-          .interpolation = Interpolation::bicubic,
-          .flip_probability = 0.5f,
-          .jitter_probability = 0.8f,
-          .grayscale_probability = 0.2f,
-          .solarize_probability = 0.1f};
-}
-
-AugmentOptions linear_eval_train_augmentation(float minimum_scale) {
-  return {.random_crop = true, .crop_scale = {minimum_scale, 1.0f}, .flip_probability = 0.5f};
-}
-
 AugmentParameters draw_parameters(const AugmentOptions& options, int height, int width,
                                   const ViewId& id) {
   const ViewDraws draws(id);

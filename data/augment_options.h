@@ -45,15 +45,6 @@ struct AugmentOptions {
 /// Throws Error if a value is out of range, or a step is not for images of that many channels.
 void validate(const AugmentOptions& options, std::int64_t channels = 3);
 
-/// VICReg's (Bardes et al., ICLR 2022) for CIFAR-10: crop of 20 to 100 %, bilinear; flip 0.5;
-/// jitter (0.4, 0.4, 0.2, 0.1) with probability 0.8; grayscale 0.2; blur 0.5; solarize 0.2.
-AugmentOptions vicreg_augmentation();
-/// solo-learn's VICReg recipe for CIFAR-10: bicubic crop, no blur, solarize 0.1; the rest as above.
-AugmentOptions solo_learn_augmentation();
-/// For training a linear classifier: random resized crop and flip. `minimum_scale` 0.08 gives
-/// torchvision's default, which solo-learn's offline evaluation uses.
-AugmentOptions linear_eval_train_augmentation(float minimum_scale = 0.2f);
-
 /// The four operations of the colour jitter.
 enum class JitterStep : std::uint8_t { brightness, contrast, saturation, hue };
 

@@ -41,7 +41,7 @@ BatchStatistics BatchNorm::statistics(const Variable& x, const BatchStatistics& 
   return batch;
 }
 
-gradus::BatchNormOptions BatchNorm::op_options() const {
+BatchNormOptions BatchNorm::op_options() const {
   return {.eps = options_.eps, .training = training()};
 }
 

@@ -12,8 +12,7 @@ Projector::Projector(const Options& options, Generator& generator)
   for (std::size_t i = 0; i < options.widths.size(); ++i) {
     const bool is_last = i + 1 == options.widths.size();
     const std::int64_t out = options.widths[i];
-    auto& linear = network.add<Linear>(
-        {.in_features = in, .out_features = out, .bias = !is_last || options.last_bias}, generator);
+    auto& linear = network.add<Linear>({.in_features = in, .out_features = out}, generator);
     if (is_last) {
       last = &linear;
       break;

@@ -15,8 +15,7 @@ class Projector : public Module {
  public:
   struct Options {
     std::int64_t in_features = 512;
-    std::vector<std::int64_t> widths{2048, 2048, 2048};  ///< outputs of each linear layer
-    bool last_bias = true;  ///< whether the last linear layer has a bias
+    std::vector<std::int64_t> widths{};  ///< outputs of each linear layer; at least one
   };
 
   Projector(const Options& options, Generator& generator);

@@ -12,13 +12,9 @@ struct VICRegOptions {
   double invariance = 25;
   double variance = 25;
   double covariance = 1;
-  double eps = 1e-4;  ///< in the standard deviation; finite, not negative
+  double eps = 1e-4;  ///< in the standard deviation; finite, not negative; with 0 a constant
+                      ///< dimension has an infinite gradient
 };
-
-/// The paper's and its authors' program: 25 on the mean of the views' variance terms.
-inline VICRegOptions paper_weights() { return {.variance = 12.5}; }
-/// Without eps, as in some small programs: a constant dimension then has an infinite gradient.
-inline VICRegOptions no_eps_weights() { return {.eps = 0}; }
 
 struct VICRegLoss {
   Variable total;                             ///< the weighted sum

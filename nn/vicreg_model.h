@@ -15,17 +15,15 @@ class VICRegModel : public Module {
  public:
   struct Options {
     ResNet::Options encoder = {};
-    std::vector<std::int64_t> projector_widths{2048, 2048, 2048};
-    bool projector_last_bias = true;
+    std::vector<std::int64_t> projector_widths{};  ///< at least one
   };
 
   VICRegModel(const Options& options, Generator& generator)
       : encoder(add<ResNet>("encoder", options.encoder, generator)),
-        projector(add<Projector>("projector",
-                                 {.in_features = encoder.feature_count(),
-                                  .widths = options.projector_widths,
-                                  .last_bias = options.projector_last_bias},
-                                 generator)) {}
+        projector(add<Projector>(
+            "projector",
+            {.in_features = encoder.feature_count(), .widths = options.projector_widths},
+            generator)) {}
 
   ResNet& encoder;
   Projector& projector;

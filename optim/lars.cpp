@@ -3,15 +3,12 @@
 #include <cmath>
 
 #include <gradus/tensor/check.h>
-#include <gradus/tensor/optimizer_ops.h>
+#include "optim/internal/updates.h"
 
 namespace gradus::optim {
 
 Lars::Lars(std::vector<ParameterGroup> groups, const Options& options)
-    : Optimizer(std::move(groups), options.lr),
-      trust_{
-          .form = options.form, .trust = options.trust, .eps = options.eps, .clip = options.clip},
-      rule_{.momentum = options.momentum} {
+    : Optimizer(std::move(groups), options.lr, {"momentum"}), options_(options) {
   check(std::isfinite(options.momentum) && options.momentum >= 0, "lars",
         "momentum must be finite and not negative; got {}", options.momentum);
   check(std::isfinite(options.trust) && options.trust > 0, "lars",
@@ -20,23 +17,21 @@ Lars::Lars(std::vector<ParameterGroup> groups, const Options& options)
         "eps must be finite and not negative; got {}", options.eps);
 }
 
-Tensor Lars::steps(const std::vector<Coming>& updates) const {
-  std::vector<SgdStep> steps;
-  for (const auto& [group, lr, step] : updates) {
-    steps.push_back({.lr = lr,
-                     .weight_decay = group->weight_decay,
-                     .first = step == 1 ? 1.0 : 0.0,
-                     .adapt = group->adapt ? 1.0 : 0.0});
+void Lars::set_updates(const std::vector<Coming>& coming, Device device) {
+  std::vector<SgdUpdate> updates;
+  for (const auto& [group, lr, step] : coming) {
+    updates.push_back({.lr = lr,
+                       .weight_decay = group.weight_decay,
+                       .momentum = options_.momentum,
+                       .first = step == 1,
+                       .adapt = group.adapt});
   }
-  return pack_steps(steps);
+  updates_.assign(updates, device);
 }
 
-void Lars::update(const std::vector<Trainee>& trainees, Tensor& steps, const Tensor& guard) {
-  std::vector<SgdTensors> tensors;
-  for (const auto& [parameter, gradient, slots] : trainees)
-    tensors.push_back({parameter, gradient, slots.empty() ? Tensor() : slots[0]});
-  lars_trust(tensors, trust_, steps);
-  sgd_update(tensors, steps, rule_, guard);
+void Lars::update(const std::vector<UpdateTensors>& parameters, const Tensor& guard) {
+  set_trust_ratios(parameters, options_, updates_);
+  apply_updates<1>(parameters, updates_, guard);
 }
 
 }  // namespace gradus::optim

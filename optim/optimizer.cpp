@@ -5,7 +5,9 @@
 
 #include <gradus/tensor/check.h>
 #include <gradus/tensor/ops.h>
-#include <gradus/tensor/optimizer_ops.h>
+#include "optim/internal/kernels.h"
+#include "optim/internal/updates.h"
+#include "tensor/ops/support.h"
 
 namespace gradus::optim {
 namespace {
@@ -42,8 +44,8 @@ std::vector<ParameterGroup> exclude_biases_and_norms(const std::vector<NamedPara
   return {weights, others};
 }
 
-Optimizer::Optimizer(std::vector<ParameterGroup> groups, double lr)
-    : groups_(std::move(groups)), lr_(lr) {
+Optimizer::Optimizer(std::vector<ParameterGroup> groups, double lr, std::vector<std::string> state)
+    : groups_(std::move(groups)), lr_(lr), state_names_(std::move(state)) {
   std::set<std::string> names;
   for (const ParameterGroup& group : groups_) {
     check(std::isfinite(group.weight_decay) && group.weight_decay >= 0 &&
@@ -70,36 +72,28 @@ void Optimizer::prepare(double lr) {
   for (Entry& entry : entries_) entry.step = updates(entry);
   prepared_ = true;
   ++step_count_;
-  const std::size_t slot_count = slot_names().size();
   std::vector<Coming> coming;
   for (Entry& entry : entries_) {
     const Variable& variable = *entry.parameter.variable;
-    if (variable.requires_grad() && entry.slots.size() != slot_count) {
-      entry.slots.clear();
-      for (std::size_t i = 0; i < slot_count; ++i)
-        entry.slots.push_back(zeros(variable.shape(), options_of(variable.value())));
+    if (variable.requires_grad() && entry.state.empty()) {
+      for (std::size_t i = 0; i < state_names_.size(); ++i)
+        entry.state.push_back(zeros(variable.shape(), options_of(variable.value())));
     }
-    coming.push_back({entry.group, lr * entry.group->lr_scale, entry.step + 1});
+    coming.push_back({*entry.group, lr * entry.group->lr_scale, entry.step + 1});
   }
-  const Tensor on_host = steps(coming);
-  const Device device = entries_.front().parameter.variable->device();
-  if (!steps_) steps_ = empty(on_host.shape(), {DType::float64, device});
-  steps_.copy_from(on_host);
+  set_updates(coming, entries_.front().parameter.variable->device());
 }
 
 void Optimizer::apply(const Tensor& guard) {
   check(prepared_, "optimizer", "apply() without prepare() before it");
-  std::vector<Trainee> trainees;
+  std::vector<UpdateTensors> parameters;
   for (Entry& entry : entries_) {
     Variable& variable = *entry.parameter.variable;
     entry.updated = has_gradient(variable);
-    if (entry.updated) {
-      trainees.push_back({variable.value(), variable.grad(), entry.slots});
-    } else {
-      trainees.push_back({variable.value(), {}, entry.slots});
-    }
+    parameters.push_back(
+        {variable.value(), entry.updated ? variable.grad() : Tensor(), entry.state});
   }
-  update(trainees, steps_, guard);
+  update(parameters, guard);
 }
 
 void Optimizer::zero_grad() {
@@ -111,19 +105,17 @@ void Optimizer::zero_grad() {
 }
 
 OptimizerState Optimizer::state() const {
-  const std::vector<std::string> slots = slot_names();
   OptimizerState all{{"step_count", counter(step_count_)}};
   for (const Entry& entry : entries_) {
     if (updates(entry) == 0) continue;
     all.emplace("step." + entry.parameter.name, counter(updates(entry)));
-    for (std::size_t i = 0; i < slots.size(); ++i)
-      all.emplace(slots[i] + "." + entry.parameter.name, entry.slots[i]);
+    for (std::size_t i = 0; i < state_names_.size(); ++i)
+      all.emplace(state_names_[i] + "." + entry.parameter.name, entry.state[i]);
   }
   return all;
 }
 
 void Optimizer::load_state(const OptimizerState& state) {
-  const std::vector<std::string> slots = slot_names();
   std::vector<Entry> loaded = entries_;
   const auto entry = [&state](const std::string& name) -> const Tensor& {
     const auto found = state.find(name);
@@ -135,18 +127,18 @@ void Optimizer::load_state(const OptimizerState& state) {
   for (Entry& target : loaded) {
     const auto& [name, variable] = target.parameter;
     target.step = 0;
-    target.slots.clear();
+    target.state.clear();
     if (!state.contains("step." + name)) continue;
     target.step = read_counter("step." + name, entry("step." + name));
     known.insert("step." + name);
-    for (const std::string& slot : slots) {
-      const std::string key = slot + "." + name;
+    for (const std::string& what : state_names_) {
+      const std::string key = what + "." + name;
       const Tensor& source = entry(key);
       check(source.shape() == variable->shape() && source.dtype() == variable->dtype(),
             "load_state", "{} must be {} of shape {}; got {} of shape {}", key,
             gradus::name(variable->dtype()), variable->shape(), gradus::name(source.dtype()),
             source.shape());
-      target.slots.push_back(source.to(variable->device()).clone());
+      target.state.push_back(source.to(variable->device()).clone());
       known.insert(key);
     }
   }
@@ -162,6 +154,7 @@ void Optimizer::load_state(const OptimizerState& state) {
 }
 
 Tensor clip_grad_norm(const std::vector<NamedParameter>& parameters, double max_norm) {
+  check(max_norm > 0, "clip_grad_norm", "max_norm must be positive; got {}", max_norm);
   std::vector<Tensor> gradients;
   for (const NamedParameter& parameter : parameters) {
     Variable& variable = *parameter.variable;
@@ -169,8 +162,17 @@ Tensor clip_grad_norm(const std::vector<NamedParameter>& parameters, double max_
     // Scaled in place, so it must be this parameter's alone.
     if (!variable.grad().unique()) variable.set_grad(variable.grad().clone());
     gradients.push_back(variable.grad());
+    check_same_kind("clip_grad_norm", "the first gradient", gradients.front(), "gradient",
+                    gradients.back());
   }
-  return clip_norm(gradients, max_norm);
+  if (gradients.empty()) return zeros({}, {DType::float64});
+  Tensor norm = empty({}, {DType::float64, gradients.front().device()});
+  dispatch_full_precision("clip_grad_norm", gradients.front().dtype(), [&]<class T>() {
+    std::vector<GradientPointers<T>> list;
+    for (Tensor& gradient : gradients) list.push_back({gradient.data<T>(), gradient.numel()});
+    GRADUS_KERNEL(norm.device(), clip_norm<T>(list, max_norm, norm.data<double>()));
+  });
+  return norm;
 }
 
 }  // namespace gradus::optim

@@ -28,13 +28,15 @@ std::vector<ParameterGroup> one_group(std::vector<NamedParameter> parameters,
 std::vector<ParameterGroup> exclude_biases_and_norms(const std::vector<NamedParameter>& parameters,
                                                      double weight_decay);
 
-/// The state of an optimiser by name: "<slot>.<parameter>", as "exp_avg.encoder.conv1.weight", and
+/// The state of an optimiser by name: "<what>.<parameter>", as "exp_avg.encoder.conv1.weight", and
 /// int64 scalars "step.<parameter>" and "step_count".
 using OptimizerState = std::map<std::string, Tensor>;
 
+struct UpdateTensors;
+
 /// Updates parameters from their gradients, which it leaves as they are. The parameters' module
 /// must outlive it, and must not change its dtype or device after the first step. All parameters
-/// must have one dtype and lie on one device.
+/// must have one dtype and lie on one device, and names be unique over all groups.
 ///
 /// A step has two halves: prepare() does what changes from step to step, apply() what is always the
 /// same. apply() only starts work on the device, so that a whole training step can be captured as a
@@ -44,9 +46,6 @@ using OptimizerState = std::map<std::string, Tensor>;
 ///   for (...) { optimizer.prepare(schedule(step)); work.run(); }
 class Optimizer {
  public:
-  /// Names must be unique over all groups; `lr` is the learning rate of a step() that is given
-  /// none.
-  Optimizer(std::vector<ParameterGroup> groups, double lr);
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
@@ -56,6 +55,7 @@ class Optimizer {
   /// parameters' type and device) is not finite, no parameter and no state changes: they are still
   /// there when the host, which does not wait for the loss, learns of it.
   void step(double lr, const Tensor& guard = {});
+  /// The same with the options' learning rate.
   void step() { step(lr_); }
 
   /// The half of a step that comes before apply(), once for each run or replay of it, never within
@@ -81,26 +81,21 @@ class Optimizer {
   void load_state(const OptimizerState& state);
 
  protected:
-  /// One parameter in apply(): value, gradient (undefined if it has none), and state in the order
-  /// of slot_names().
-  struct Trainee {
-    Tensor parameter, gradient;
-    std::vector<Tensor> slots;
-  };
-
   /// The next update of a parameter, its `step`th, counting from 1.
   struct Coming {
-    const ParameterGroup* group;
+    const ParameterGroup& group;
     double lr;
     std::int64_t step;
   };
 
-  /// Names of the tensors that the rule keeps for each parameter; they are zero at first.
-  virtual std::vector<std::string> slot_names() const = 0;
-  /// The numbers that the updates of all parameters need, as pack_steps gives them.
-  virtual Tensor steps(const std::vector<Coming>& updates) const = 0;
-  /// Updates all parameters in place; `steps`, as steps() gave them, lies on their device.
-  virtual void update(const std::vector<Trainee>& trainees, Tensor& steps, const Tensor& guard) = 0;
+  /// `lr`: of a step() that is given none; `state`: names of the tensors that the rule keeps for
+  /// each parameter, which are zero at first.
+  Optimizer(std::vector<ParameterGroup> groups, double lr, std::vector<std::string> state);
+
+  /// Hands the device what it needs for the next update of each parameter.
+  virtual void set_updates(const std::vector<Coming>& coming, Device device) = 0;
+  /// Updates all parameters in place, in the order of set_updates.
+  virtual void update(const std::vector<UpdateTensors>& parameters, const Tensor& guard) = 0;
 
  private:
   /// A parameter with what the rule keeps for it.
@@ -108,7 +103,7 @@ class Optimizer {
     NamedParameter parameter;
     const ParameterGroup* group;
     std::int64_t step = 0;        // updates before the step that prepare() began
-    std::vector<Tensor> slots{};  // empty before it was first trainable
+    std::vector<Tensor> state{};  // empty before it was first trainable
     bool updated = false;         // whether apply(), or its replay, updates it
   };
 
@@ -119,8 +114,8 @@ class Optimizer {
   std::vector<ParameterGroup> groups_;
   double lr_;
   std::vector<Entry> entries_;  // all parameters, group by group
-  Tensor steps_;                // what steps() gave, on the parameters' device
-  bool prepared_ = false;       // whether a step was begun that entries do not count yet
+  std::vector<std::string> state_names_;
+  bool prepared_ = false;  // whether a step was begun that entries do not count yet
   std::int64_t step_count_ = 0;
 };
 

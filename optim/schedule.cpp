@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <utility>
 
 #include <gradus/tensor/check.h>
 
@@ -53,27 +52,6 @@ Schedule cosine(const CosineOptions& options) {
     const double progress =
         static_cast<double>(std::min(step, total) - warmup) / static_cast<double>(total - warmup);
     return final_lr + (lr - final_lr) * (1 + std::cos(std::numbers::pi * progress)) / 2;
-  };
-}
-
-Schedule vicreg_schedule(double lr, std::int64_t warmup_steps, std::int64_t total_steps) {
-  return cosine(
-      {.lr = lr, .final_lr = 0.001 * lr, .total_steps = total_steps, .warmup_steps = warmup_steps});
-}
-
-Schedule solo_learn_schedule(double lr, std::int64_t warmup_steps, std::int64_t total_steps) {
-  return cosine({.lr = lr,
-                 .total_steps = total_steps,
-                 .warmup_steps = warmup_steps,
-                 .warmup_start = 3e-5,
-                 .reach_peak_early = true});
-}
-
-Schedule per_epoch(Schedule epochs, std::int64_t steps_per_epoch) {
-  check(steps_per_epoch > 0, "per_epoch", "steps_per_epoch must be positive; got {}",
-        steps_per_epoch);
-  return [epochs = std::move(epochs), steps_per_epoch](std::int64_t step) {
-    return epochs(step / steps_per_epoch);
   };
 }
 

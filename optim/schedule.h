@@ -37,12 +37,4 @@ struct CosineOptions {
 /// minibatch SGD", 2017.
 Schedule cosine(const CosineOptions& options);
 
-/// VICReg's own program: warm-up from 0, which step W ends, and final_lr = 0.001 lr.
-Schedule vicreg_schedule(double lr, std::int64_t warmup_steps, std::int64_t total_steps);
-/// solo-learn: warm-up from 3e-5, which step W - 1 ends, and final_lr = 0.
-Schedule solo_learn_schedule(double lr, std::int64_t warmup_steps, std::int64_t total_steps);
-
-/// A schedule over epochs as one over steps: the rate stays the same within an epoch.
-Schedule per_epoch(Schedule epochs, std::int64_t steps_per_epoch);
-
 }  // namespace gradus::optim

@@ -3,37 +3,43 @@
 #include <cmath>
 
 #include <gradus/tensor/check.h>
-#include <gradus/tensor/optimizer_ops.h>
+#include "optim/internal/updates.h"
 
 namespace gradus::optim {
+namespace {
+
+std::vector<std::string> state_of(const Sgd::Options& options) {
+  if (options.momentum == 0) return {};
+  return {"momentum"};
+}
+
+}  // namespace
 
 Sgd::Sgd(std::vector<ParameterGroup> groups, const Options& options)
-    : Optimizer(std::move(groups), options.lr),
-      rule_{.momentum = options.momentum, .nesterov = options.nesterov} {
+    : Optimizer(std::move(groups), options.lr, state_of(options)), options_(options) {
   check(std::isfinite(options.momentum) && options.momentum >= 0, "sgd",
         "momentum must be finite and not negative; got {}", options.momentum);
   check(!options.nesterov || options.momentum > 0, "sgd", "nesterov needs momentum");
 }
 
-std::vector<std::string> Sgd::slot_names() const {
-  if (rule_.momentum == 0) return {};
-  return {"momentum"};
-}
-
-Tensor Sgd::steps(const std::vector<Coming>& updates) const {
-  std::vector<SgdStep> steps;
-  for (const auto& [group, lr, step] : updates) {
-    steps.push_back(
-        {.lr = lr, .weight_decay = group->weight_decay, .first = step == 1 ? 1.0 : 0.0});
+void Sgd::set_updates(const std::vector<Coming>& coming, Device device) {
+  std::vector<SgdUpdate> updates;
+  for (const auto& [group, lr, step] : coming) {
+    updates.push_back({.lr = lr,
+                       .weight_decay = group.weight_decay,
+                       .momentum = options_.momentum,
+                       .nesterov = options_.nesterov,
+                       .first = step == 1});
   }
-  return pack_steps(steps);
+  updates_.assign(updates, device);
 }
 
-void Sgd::update(const std::vector<Trainee>& trainees, Tensor& steps, const Tensor& guard) {
-  std::vector<SgdTensors> tensors;
-  for (const auto& [parameter, gradient, slots] : trainees)
-    tensors.push_back({parameter, gradient, slots.empty() ? Tensor() : slots[0]});
-  sgd_update(tensors, steps, rule_, guard);
+void Sgd::update(const std::vector<UpdateTensors>& parameters, const Tensor& guard) {
+  if (options_.momentum == 0) {
+    apply_updates<0>(parameters, updates_, guard);
+  } else {
+    apply_updates<1>(parameters, updates_, guard);
+  }
 }
 
 }  // namespace gradus::optim

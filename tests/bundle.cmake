@@ -5,7 +5,7 @@ execute_process(COMMAND ${CMAKE_COMMAND} --install ${BINARY_DIR} --component bun
                 OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
 file(RENAME ${OUT}/there ${OUT}/moved)
 foreach(command "tests/test_data --test-case=*torchvision*" "apps/vicreg/train --help"
-                "apps/bench/step 2 1 1 --forward" "tests/test_optim --test-case=*reference*")
+                "apps/bench/step 2 1 --threads 1 --forward" "tests/test_optim --test-case=*reference*")
   separate_arguments(command)
   list(POP_FRONT command program)
   execute_process(COMMAND ${OUT}/moved/${program} ${command} WORKING_DIRECTORY / OUTPUT_VARIABLE output

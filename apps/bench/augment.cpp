@@ -12,6 +12,7 @@
 #include <gradus/data/cifar10.h>
 #include "common/command_line.h"
 #include "common/program.h"
+#include "vicreg/recipes.h"
 
 namespace {
 
@@ -54,9 +55,10 @@ std::vector<std::pair<std::string, AugmentOptions>> cases() {
   const auto only_jitter = [](JitterOptions jitter) {
     return AugmentOptions{.jitter_probability = 1.0f, .jitter = jitter};
   };
-  return {{"vicreg recipe", vicreg_augmentation()},
-          {"solo-learn recipe", solo_learn_augmentation()},
-          {"linear evaluation", linear_eval_train_augmentation()},
+  using namespace gradus::vicreg;
+  return {{"vicreg recipe", augment_options(Augmentation::vicreg)},
+          {"solo-learn recipe", augment_options(Augmentation::solo_learn)},
+          {"linear evaluation", classifier_augmentation(0.2f)},
           {"normalise only", {}},
           {"+ crop, bilinear", {.random_crop = true}},
           {"+ crop, bicubic", {.random_crop = true, .interpolation = Interpolation::bicubic}},

@@ -118,8 +118,8 @@ class Comparison:
             self.pytorches = [PyTorch(path, args.threads) for path in args.python or ["python3"]]
 
     def ours(self, batch, steps, options=(), threads=None, **environment):
-        return run_json(self.folder / "step", batch, steps, threads or self.args.threads, *options,
-                        **environment)
+        return run_json(self.folder / "step", batch, steps, "--threads",
+                        threads or self.args.threads, *options, **environment)
 
     def head(self):
         return ["", "Gradus", *(cell for p in self.pytorches for cell in (p.name, "ratio"))]

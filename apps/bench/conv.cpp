@@ -1,7 +1,6 @@
 // Speed of conv2d and its gradients on the layers of a CIFAR ResNet-18: the counterpart of
 // pytorch_layers.py.
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -10,6 +9,7 @@
 #include <gradus/tensor/repeated_work.h>
 #include "bench/timing.h"
 #include "common/command_line.h"
+#include "common/compute.h"
 #include "common/program.h"
 
 using namespace gradus;
@@ -33,9 +33,9 @@ constexpr Layer layers[] = {
 
 struct Options {
   std::int64_t batch = 128;
-  int repeats = 5, threads = 0;
-  std::string device = "cpu";
-  bool bf16 = false, tf32 = false, json = false;
+  int repeats = 5;
+  apps::ComputeOptions compute{.device = apps::DeviceName::cpu};
+  bool bf16 = false, json = false;
 };
 
 struct Times {
@@ -61,8 +61,7 @@ double seconds_of_pass(Device device, int repeats, const Pass& pass) {
          replays;
 }
 
-Times measure(const Layer& layer, const Options& options) {
-  const Device device = options.device == "cuda" ? Device::cuda : Device::cpu;
+Times measure(const Layer& layer, const Options& options, Device device) {
   const Conv2dOptions conv{.stride = layer.stride, .padding = layer.kernel / 2};
   const DType dtype = options.bf16 ? DType::bfloat16 : DType::float32;
   Generator generator(1);
@@ -103,13 +102,11 @@ void print(const Layer& layer, const Times& times) {
 }
 
 void run(const Options& options) {
-  const Device device = options.device == "cuda" ? Device::cuda : Device::cpu;
-  check(device == Device::cpu || cuda_available(), "conv", "{}", cuda_unavailable_reason());
-  if (options.threads > 0) omp_set_num_threads(options.threads);
-  allow_tf32(options.tf32);
+  const Device device = apps::use(options.compute);
   if (options.json) {
     nlohmann::ordered_json records = nlohmann::ordered_json::array();
-    for (const Layer& layer : layers) records.push_back(to_json(layer, measure(layer, options)));
+    for (const Layer& layer : layers)
+      records.push_back(to_json(layer, measure(layer, options, device)));
     fmt::print("{}\n", nlohmann::ordered_json{{"layers", records}}.dump());
     return;
   }
@@ -120,7 +117,7 @@ void run(const Options& options) {
              2 * 2048.0 * 2048 * 2048 / seconds * 1e-9);
   fmt::print("{:16} {:30}  {:>9} {:>9} {:>9}  GFLOP/s\n", "layer", "", "forward", "dinput",
              "dweight");
-  for (const Layer& layer : layers) print(layer, measure(layer, options));
+  for (const Layer& layer : layers) print(layer, measure(layer, options, device));
 }
 
 }  // namespace
@@ -129,20 +126,12 @@ int main(int argc, char** argv) {
   Options options;
   apps::CommandLine app("Speed of conv2d on the layers of a CIFAR ResNet-18", "conv");
   app.add_option("--batch", options.batch, "Images")
-      ->capture_default_str()
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 16));
   app.add_option("--repeats", options.repeats,
                  "Calls timed at least, after a first one; the median counts")
-      ->capture_default_str()
       ->check(CLI::Range(1, 100000));
-  app.add_option("--threads", options.threads, "Threads; 0: all cores")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
-  app.add_option("--device", options.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
+  apps::add_compute_options(app, options.compute, "Options");
   app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
-  app.add_flag("--tf32", options.tf32, "TF32 products, on a GPU");
   app.add_flag("--json", options.json, "Seconds of each layer as JSON, not a table");
   return apps::run_program("conv", [&] {
     if (apps::parse_command_line(app, argc, argv)) run(options);

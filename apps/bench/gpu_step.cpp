@@ -9,15 +9,13 @@
 #include <string>
 #include <vector>
 
-#include <gradus/autograd/ops.h>
 #include <gradus/data/loader.h>
-#include <gradus/nn/vicreg_loss.h>
-#include <gradus/nn/vicreg_model.h>
-#include <gradus/optim/adam.h>
 #include <gradus/tensor/check.h>
 #include "common/command_line.h"
 #include "common/program.h"
 #include "tensor/cuda/runtime/runtime.h"
+#include "vicreg/recipes.h"
+#include "vicreg/train_step.h"
 #if defined(GRADUS_CUDA_EMULATOR)
 #include "tensor/cuda/emulator/emulator.h"
 #endif
@@ -62,9 +60,9 @@ constexpr double gap_seconds = 1e-6;
 constexpr double usual_memory = 0.80, usual_math = 0.60;
 
 struct Options {
-  std::int64_t batch = 256;
+  vicreg::TrainOptions train = vicreg::recipe_defaults(vicreg::Recipe::standard);
   std::string gpu = "h100";
-  bool bf16 = false, tf32 = false, measure = false, json = false;
+  bool measure = false, json = false;
 };
 
 /// The least time of one launch if memory and arithmetic reach the given shares of their peaks.
@@ -101,38 +99,26 @@ struct Group {
 };
 
 /// The launches of the second of two steps: the first one makes the optimiser's state.
-std::vector<ProfileEntry> profile_step(const Options& options) {
-  constexpr DType full = DType::float32;
+std::vector<ProfileEntry> profile_step(const vicreg::TrainOptions& options, bool measure) {
   Generator generator(0);
-  nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, generator);
+  nn::VICRegModel model(options.model, generator);
   model.to(Device::cuda);
-  optim::Adam adam(optim::one_group(model.parameters(), 1e-6), {});
-  const std::int64_t images = 2 * options.batch;
+  const auto optimizer = vicreg::make_optimizer(options, model.parameters());
+  vicreg::TrainStep step(options, model, *optimizer, Device::cuda, /*replay=*/false);
+  const std::int64_t images = 2 * options.batch_size;
   const data::Dataset dataset{
       zeros({images, 32, 32, 3}, {DType::uint8}), zeros({images}, {DType::int64}), {"none"}};
-  data::Loader loader(dataset, {.batch_size = options.batch,
-                                .views = 2,
+  data::Loader loader(dataset, {.batch_size = options.batch_size,
+                                .views = vicreg::view_count,
                                 .workers = 0,
                                 .device = Device::cuda,
-                                .augment = data::vicreg_augmentation()});
+                                .augment = vicreg::augment_options(options.augment)});
   loader.start_epoch(0);
-  const auto step = [&] {
-    const data::Batch batch = *loader.next();
-    const Tensor x = options.bf16 ? batch.images.to(DType::bfloat16) : batch.images;
-    const Variable z = cast(model(Variable(x)), full);
-    const auto loss = nn::vicreg_loss(z, 2);
-    adam.prepare(2e-4);
-    adam.zero_grad();
-    loss.total.backward();
-    adam.apply(loss.total.value());
-  };
-  std::size_t first_launches = 0;
-  cuda::Profile profile(options.measure);
-  step();
-  first_launches = profile.entries().size();
-  step();
-  return {profile.entries().begin() + static_cast<std::ptrdiff_t>(first_launches),
-          profile.entries().end()};
+  cuda::Profile profile(measure);
+  step.run(loader.next()->images, options.lr);
+  const auto first_launches = static_cast<std::ptrdiff_t>(profile.entries().size());
+  step.run(loader.next()->images, options.lr);
+  return {profile.entries().begin() + first_launches, profile.entries().end()};
 }
 
 /// The launches by name, those with the largest least time first; and all together.
@@ -194,10 +180,10 @@ void print_table(const Groups& groups, const Gpu& gpu, const Options& options) {
       "step of batch {} on {}, {}: at least {:.2f} ms at the peak rates and {:.2f} ms between {} "
       "kernels: {:.2f} ms\nat {:.0f} % of the bandwidths and {:.0f} % of the arithmetic: {:.2f} "
       "ms, with the gaps {:.2f} ms\n",
-      options.batch, gpu.name,
-      options.bf16   ? "bf16"
-      : options.tf32 ? "TF32"
-                     : "fp32",
+      options.train.batch_size, gpu.name,
+      options.train.bf16           ? "bf16"
+      : options.train.compute.tf32 ? "TF32"
+                                   : "fp32",
       1e3 * total.least, 1e3 * gaps, total.launches, 1e3 * (total.least + gaps), 100 * usual_memory,
       100 * usual_math, 1e3 * total.usual, 1e3 * (total.usual + gaps));
   if (options.measure)
@@ -215,8 +201,8 @@ void run(const Options& options) {
   cuda::emulator::set_poison(false);
 #endif
   if (!options.measure) cuda::assume_l2_bytes(static_cast<std::size_t>(gpu.cache_bytes));
-  allow_tf32(options.tf32);
-  const Groups groups = group(profile_step(options), gpu);
+  allow_tf32(options.train.compute.tf32);
+  const Groups groups = group(profile_step(options.train, options.measure), gpu);
   options.json ? print_json(groups) : print_table(groups, gpu, options);
 }
 
@@ -226,16 +212,14 @@ int main(int argc, char** argv) {
   Options options;
   apps::CommandLine app("The least time of a training step on a GPU, kernel by kernel.",
                         "gpu_step");
-  app.add_option("--batch-size", options.batch, "Images a step (each in two views)")
-      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16))
-      ->capture_default_str();
+  app.add_option("--batch-size", options.train.batch_size, "Images a step (each in two views)")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16));
   std::vector<std::string> names;
   for (const Gpu& gpu : gpus) names.push_back(gpu.name);
   app.add_option("--gpu", options.gpu, "The GPU whose peak rates are taken")
-      ->check(CLI::IsMember(names))
-      ->capture_default_str();
-  app.add_flag("--bf16", options.bf16, "Mixed precision with bfloat16");
-  app.add_flag("--tf32", options.tf32, "TF32 products");
+      ->check(CLI::IsMember(names));
+  app.add_flag("--bf16", options.train.bf16, "Mixed precision with bfloat16");
+  app.add_flag("--tf32", options.train.compute.tf32, "TF32 products");
   app.add_flag("--measure", options.measure, "Also run the step and time each kernel");
   app.add_flag("--json", options.json, "The figures as JSON, not a table");
   return apps::run_program("gpu_step", [&] {

@@ -10,8 +10,8 @@
 #include <string>
 
 #include <gradus/nn/vicreg_loss.h>
+#include <gradus/optim/adam.h>
 #include <gradus/tensor/ops_fused.h>
-#include <gradus/tensor/optimizer_ops.h>
 #include "bench/peaks.h"
 #include "common/command_line.h"
 #include "common/program.h"
@@ -179,12 +179,12 @@ class Cases {
   // As many parameters as ResNet-18 and the projector have.
   void adam() {
     const Shape shape{14849088};
-    const AdamTensors tensors{random(shape), random(shape), random(shape), square(random(shape))};
-    const Tensor steps = pack_steps(std::vector{adam_step({}, 1e-6, 1e-6, 10)});
-    add_case("Adam, 14.9 M parameters", 0, 7 * tensors.parameter.bytes(), [=] {
-      std::vector<AdamTensors> list{tensors};
-      adam_update(list, steps, {});
-    });
+    const auto parameter = std::make_shared<Variable>(random(shape), true);
+    parameter->set_grad(random(shape));
+    const auto adam = std::make_shared<optim::Adam>(
+        optim::one_group({{"parameter", parameter.get()}}, 1e-6), optim::Adam::Options{});
+    add_case("Adam, 14.9 M parameters", 0, 7 * parameter->value().bytes(),
+             [parameter, adam] { adam->step(1e-6); });
   }
 
   std::int64_t batch_, images_;
@@ -265,15 +265,11 @@ int main(int argc, char** argv) {
       "projector 1024x4, Adam) measured against them.",
       "ops");
   app.add_option("--batch", options.batch, "Images a step (each in two views)")
-      ->capture_default_str()
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 14));
   app.add_option("--repeats", options.repeats,
                  "Calls timed at least, after a first one; the fastest counts")
-      ->capture_default_str()
       ->check(CLI::Range(1, 100000));
-  app.add_option("--threads", options.threads, "Threads; 0: all cores")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
+  app.add_option("--threads", options.threads, "Threads; 0: all cores")->check(CLI::Range(0, 4096));
   app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
   app.add_flag("--json", options.json, "The figures as JSON, in seconds, bytes and operations");
   return apps::run_program("ops", [&] {

@@ -11,30 +11,25 @@
 #include <optional>
 #include <vector>
 
-#include <gradus/autograd/ops.h>
-#include <gradus/nn/vicreg_loss.h>
-#include <gradus/nn/vicreg_model.h>
-#include <gradus/optim/adam.h>
-#include <gradus/tensor/repeated_work.h>
+#include <gradus/autograd/variable.h>
+#include <gradus/tensor/random.h>
 #include "bench/parallel_time.h"
 #include "bench/timing.h"
 #include "common/command_line.h"
 #include "common/program.h"
 #include "tensor/backend/runtime.h"
+#include "vicreg/recipes.h"
+#include "vicreg/train_step.h"
 
 namespace {
 
 using namespace gradus;
 
 struct Options {
-  std::int64_t batch = 64;
+  vicreg::TrainOptions train = vicreg::recipe_defaults(vicreg::Recipe::standard);
   int steps = 6;
-  int threads = 0;
-  int winograd = 4;
-  std::string device = "cpu";
   std::int64_t l2_bytes = 0;
-  bool bf16 = false, tf32 = false, eager = false, forward = false, json = false;
-  bool checkpoint_activations = false;
+  bool eager = false, forward = false, json = false;
 };
 
 /// The most memory that the process has had in use, in bytes (Linux counts KiB).
@@ -46,9 +41,10 @@ std::int64_t peak_resident() {
 
 /// Of the steps timed.
 struct Times {
-  std::vector<double> seconds;     ///< of each
-  double cpu_seconds = 0;          ///< of all threads in all of them
-  std::optional<double> parallel;  ///< seconds in parallel regions, if known
+  std::vector<double> seconds;         ///< of each
+  double cpu_seconds = 0;              ///< of all threads in all of them
+  std::optional<double> parallel;      ///< seconds in parallel regions, if known
+  std::uint64_t last_allocations = 0;  ///< blocks taken from the system in the last one
 
   double sum() const { return std::accumulate(seconds.begin(), seconds.end(), 0.0); }
   double least() const { return *std::min_element(seconds.begin(), seconds.end()); }
@@ -59,9 +55,76 @@ struct Times {
   }
 };
 
+/// What is timed: a training step on random images, or the encoder's evaluation of them.
+class Work {
+ public:
+  Work(const Options& options, Device device)
+      : forward_only_(options.forward),
+        lr_(options.train.lr),
+        model_(options.train.model, generator_),
+        optimizer_(vicreg::make_optimizer(options.train, model_.parameters())),
+        step_(options.train, model_, *optimizer_, device, !options.eager),
+        evaluation_(options.eager ? Device::cpu : device, [this] { evaluate(); }) {
+    model_.to(device);
+    model_.encoder.checkpoint_activations(options.train.checkpoint_activations);
+    model_.train(!forward_only_);
+    const std::int64_t views = forward_only_ ? 1 : vicreg::view_count;
+    images_ = normal({views * options.train.batch_size, 32, 32, 3}, 0, 1, generator_).to(device);
+    if (forward_only_ && options.train.bf16) images_ = images_.to(DType::bfloat16);
+  }
+
+  void run() { forward_only_ ? evaluation_.run() : step_.run(images_, lr_); }
+
+  double loss() const { return vicreg::TrainStep::to_terms(step_.loss()).total; }
+  std::size_t saved_for_backward() const { return step_.saved_for_backward(); }
+  bool replays() const { return forward_only_ ? evaluation_.replays() : step_.replays(); }
+  const std::string& capture_failure() const {
+    return forward_only_ ? evaluation_.failure() : step_.capture_failure();
+  }
+
+ private:
+  void evaluate() {
+    const NoGrad no_grad;
+    model_.encoder(Variable(images_));
+  }
+
+  bool forward_only_;
+  double lr_;
+  Generator generator_{0};
+  nn::VICRegModel model_;
+  std::unique_ptr<optim::Optimizer> optimizer_;
+  vicreg::TrainStep step_;
+  Tensor images_;
+  RepeatedWork evaluation_;
+};
+
+Times time_steps(Work& work, int steps, Device device) {
+  Times times;
+  std::clock_t cpu_begin = 0;
+  double parallel_begin = 0;
+  const int warm_up = device == Device::cuda ? 4 : 1;  // a GPU's step is captured in the third
+  for (int i = 0; i < warm_up + steps; ++i) {
+    if (i == warm_up) {
+      if (device == Device::cuda) cuda::start_profiler();
+      cpu_begin = std::clock();
+      parallel_begin = bench::parallel_seconds().value_or(0);
+    }
+    const std::uint64_t allocations = memory_stats(device).system_allocations;
+    const auto begin = std::chrono::steady_clock::now();
+    work.run();
+    synchronize(device);
+    times.seconds.push_back(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    times.last_allocations = memory_stats(device).system_allocations - allocations;
+  }
+  times.cpu_seconds = static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC;
+  if (const auto parallel = bench::parallel_seconds()) times.parallel = *parallel - parallel_begin;
+  times.seconds.erase(times.seconds.begin(), times.seconds.begin() + warm_up);
+  return times;
+}
+
 /// What compare.py reads.
-nlohmann::ordered_json to_json(const Times& times, const MemoryStats& memory, std::size_t saved,
-                               const RepeatedWork& work) {
+void print_json(const Times& times, const MemoryStats& memory, const Work& work) {
   nlohmann::ordered_json json{
       {"seconds", bench::median(times.seconds)},
       {"least_seconds", times.least()},
@@ -69,102 +132,48 @@ nlohmann::ordered_json to_json(const Times& times, const MemoryStats& memory, st
       {"peak_resident", peak_resident()},
       {"peak_tensors", memory.peak_in_use},
       {"reserved", memory.reserved},  // taken from the system or the driver, kept ones included
-      {"saved_for_backward", saved}};
+      {"saved_for_backward", work.saved_for_backward()}};
   if (const auto share = times.serial_share()) json["serial_share"] = *share;
   json["replayed"] = work.replays();
-  if (!work.failure().empty()) json["capture_failure"] = work.failure();
-  return json;
+  if (!work.capture_failure().empty()) json["capture_failure"] = work.capture_failure();
+  fmt::print("{}\n", json.dump());
 }
 
-void print_figures(const Options& options, const Times& times, const MemoryStats& memory,
-                   std::size_t saved, double loss) {
+void print_figures(const Options& options, Device device, const Times& times,
+                   const MemoryStats& memory, const Work& work) {
   const auto mebibytes = [](auto bytes) { return static_cast<double>(bytes) / 0x1p20; };
   fmt::print(
       "batch {}, {}{}: median {} {:.4f} s (least {:.4f}), peak of tensors {:.0f} MiB (saved for "
       "backward {:.0f}), peak resident {:.0f} MiB",
-      options.batch,
-      options.device == "cpu" ? fmt::format("{} threads", omp_get_max_threads())
-                              : cuda_device_description(),
-      options.bf16   ? ", bf16"
-      : options.tf32 ? ", TF32"
-                     : ", fp32",
+      options.train.batch_size, apps::device_text(device),
+      options.train.bf16           ? ", bf16"
+      : options.train.compute.tf32 ? ", TF32"
+                                   : ", fp32",
       options.forward ? "evaluation" : "step", bench::median(times.seconds), times.least(),
-      mebibytes(memory.peak_in_use), mebibytes(saved), mebibytes(peak_resident()));
-  if (!options.forward) fmt::print(", loss {:.4f}", loss);
-}
-
-void run(const Options& options) {
-  const Device device = options.device == "cuda" ? Device::cuda : Device::cpu;
-  check(device == Device::cpu || cuda_available(), "step", "{}", cuda_unavailable_reason());
-  if (options.threads > 0) omp_set_num_threads(options.threads);
-  allow_tf32(options.tf32);
-  if (options.l2_bytes > 0) cuda::assume_l2_bytes(static_cast<std::size_t>(options.l2_bytes));
-  use_winograd(options.winograd);
-  Generator generator(0);
-  nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, generator);
-  model.to(device);
-  model.encoder.checkpoint_activations(options.checkpoint_activations);
-  optim::Adam adam(optim::one_group(model.parameters(), 1e-6), {});
-  const std::int64_t views = options.forward ? 1 : 2;
-  const Variable images(normal({views * options.batch, 32, 32, 3}, 0, 1, generator)
-                            .to(options.bf16 ? DType::bfloat16 : DType::float32)
-                            .to(device));
-  Tensor last_loss = zeros({}, {DType::float32, device});
-  std::size_t saved = 0;  // bytes that the forward pass keeps for backward
-  const auto train = [&] {
-    adam.zero_grad();  // first: the memory of the gradients serves the activations
-    const std::size_t before = memory_stats(device).in_use;
-    const Variable z = cast(model(images), DType::float32);
-    const auto loss = nn::vicreg_loss(z, 2);
-    saved = memory_stats(device).in_use - before;
-    loss.total.backward();
-    adam.apply(loss.total.value());
-    last_loss.copy_from(loss.total.value());
-  };
-  const auto evaluate = [&] {
-    const NoGrad no_grad;
-    model.encoder(images);
-  };
-  model.train(!options.forward);
-  RepeatedWork work(options.eager ? Device::cpu : device,
-                    options.forward ? std::function<void()>(evaluate) : train);
-  Times times;
-  std::clock_t cpu_begin = 0;
-  double parallel_begin = 0;
-  std::uint64_t allocations_before_last = 0;
-  const int warm_up = device == Device::cuda ? 4 : 1;  // a GPU's step is captured in the third
-  for (int i = 0; i < warm_up + options.steps; ++i) {
-    if (i == warm_up) {
-      if (device == Device::cuda) cuda::start_profiler();
-      cpu_begin = std::clock();
-      parallel_begin = bench::parallel_seconds().value_or(0);
-    }
-    allocations_before_last = memory_stats(device).system_allocations;
-    const auto begin = std::chrono::steady_clock::now();
-    if (!options.forward) adam.prepare(2e-4);
-    work.run();
-    synchronize(device);
-    times.seconds.push_back(
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-  }
-  times.cpu_seconds = static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC;
-  if (const auto parallel = bench::parallel_seconds()) times.parallel = *parallel - parallel_begin;
-  times.seconds.erase(times.seconds.begin(), times.seconds.begin() + warm_up);
-  const MemoryStats memory = memory_stats(device);
-  if (options.json) {
-    fmt::print("{}\n", to_json(times, memory, saved, work).dump());
-    return;
-  }
-  print_figures(options, times, memory, saved, last_loss.item<float>());
+      mebibytes(memory.peak_in_use), mebibytes(work.saved_for_backward()),
+      mebibytes(peak_resident()));
+  if (!options.forward) fmt::print(", loss {:.4f}", work.loss());
   if (device == Device::cpu) {
     if (const auto share = times.serial_share())
       fmt::print(", {:.1f} % outside parallel regions", 100 * *share);
-    fmt::print(", {} blocks taken from the system in the last step",
-               memory.system_allocations - allocations_before_last);
-  }
-  if (device == Device::cuda)
+    fmt::print(", {} blocks taken from the system in the last step", times.last_allocations);
+  } else {
     fmt::print(", {}", work.replays() ? "replayed as a graph" : "kernel by kernel");
-  fmt::print("{}{}\n", work.failure().empty() ? "" : ": ", work.failure());
+  }
+  fmt::print("{}{}\n", work.capture_failure().empty() ? "" : ": ", work.capture_failure());
+}
+
+void run(const Options& options) {
+  const Device device = apps::use(options.train.compute);
+  if (options.l2_bytes > 0) cuda::assume_l2_bytes(static_cast<std::size_t>(options.l2_bytes));
+  Work work(options, device);
+  const Times times = time_steps(work, options.steps, device);
+  const MemoryStats memory = memory_stats(device);
+  if (options.json) {
+    print_json(times, memory, work);
+  } else {
+    print_figures(options, device, times, memory, work);
+  }
 }
 
 }  // namespace
@@ -172,32 +181,23 @@ void run(const Options& options) {
 int main(int argc, char** argv) {
   Options options;
   apps::CommandLine app("Times training steps on random images.", "step");
-  app.add_option("batch", options.batch, "Images a step (each in two views)")
-      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16))
-      ->capture_default_str();
+  vicreg::TrainOptions& train = options.train;
+  train.batch_size = 64;
+  train.compute.device = apps::DeviceName::cpu;
+  app.add_option("batch", train.batch_size, "Images a step (each in two views)")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16));
   app.add_option("steps", options.steps, "Steps timed, after the first ones")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
-  app.add_option("threads", options.threads, "Threads; 0: all cores")
-      ->check(CLI::Range(0, 4096))
-      ->capture_default_str();
-  app.add_option("--device", options.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
-  app.add_option("--winograd", options.winograd, "Tiles of 4 or 2 outputs a side; 0: plain sums")
-      ->check(CLI::IsMember({4, 2, 0}))
-      ->capture_default_str();
+      ->check(CLI::Range(1, 100000));
+  apps::add_compute_options(app, train.compute, "Options");
   app.add_option("--l2-bytes", options.l2_bytes,
                  "On a GPU, size the scratch of convolutions for a second-level cache of N bytes "
                  "(0: the GPU's own)")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
-      ->capture_default_str();
-  app.add_flag("--bf16", options.bf16, "Mixed precision with bfloat16");
-  app.add_flag("--tf32", options.tf32, "TF32 products");
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  app.add_flag("--bf16", train.bf16, "Mixed precision with bfloat16");
   app.add_flag("--forward", options.forward,
                "The encoder in evaluation mode, without a graph, on one view of each image");
   app.add_flag("--json", options.json, "The figures as JSON");
-  app.add_flag("--checkpoint-activations", options.checkpoint_activations,
+  app.add_flag("--checkpoint-activations", train.checkpoint_activations,
                "Residual blocks keep their input only and compute their inside again");
   app.add_flag("--eager", options.eager, "On a GPU, without capturing the step as a graph");
   return apps::run_program("step", [&] {

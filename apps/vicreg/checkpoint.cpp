@@ -5,6 +5,7 @@
 #include <gradus/nn/state_dict.h>
 #include <gradus/tensor/io/safetensors.h>
 #include <gradus/tensor/ops.h>
+#include "vicreg/architecture.h"
 #include "vicreg/weights.h"
 
 namespace gradus::vicreg {

@@ -221,13 +221,12 @@ void draw_panel(Svg& svg, const Panel& panel, double left, double top) {
 }
 
 std::vector<Panel> make_panels(const Metrics& metrics) {
-  const auto per_step = [&](const char* title, const char* color, double StepRecord::*field) {
+  const auto per_step = [&](const char* title, const char* color, auto value) {
     return Panel{title,
                  "step",
                  {{"last", color,
                    thin(
-                       metrics.steps, [](const StepRecord& r) { return double(r.step); },
-                       [field](const StepRecord& r) { return r.*field; })}}};
+                       metrics.steps, [](const StepRecord& r) { return double(r.step); }, value)}}};
   };
   const auto per_epoch = [&](const char* label, const char* color, auto value) {
     return Series{label, color,
@@ -235,11 +234,12 @@ std::vector<Panel> make_panels(const Metrics& metrics) {
                       metrics.epochs, [](const EpochRecord& r) { return double(r.epoch); }, value)};
   };
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  return {
-      per_step("Loss", "#1f5a96", &StepRecord::loss),
-      per_step("Invariance", "#2a7f62", &StepRecord::invariance),
-      per_step("Variance", "#b8552b", &StepRecord::variance),
-      per_step("Covariance", "#74479c", &StepRecord::covariance),
+  std::vector<Panel> panels;
+  for (const LossTerm& term : loss_terms) {
+    panels.push_back(per_step(term.title, term.color,
+                              [value = term.value](const StepRecord& r) { return r.loss.*value; }));
+  }
+  const std::vector<Panel> others{
       {"Embedding std",
        "epoch",
        {per_epoch("mean", "#1f5a96", [](const EpochRecord& r) { return r.std_mean; }),
@@ -252,8 +252,10 @@ std::vector<Panel> make_panels(const Metrics& metrics) {
        {per_epoch("last", "#74479c",
                   [nan](const EpochRecord& r) { return 100 * r.knn_accuracy.value_or(nan); })},
        "not measured"},
-      per_step("Learning rate", "#666", &StepRecord::learning_rate),
+      per_step("Learning rate", "#666", [](const StepRecord& r) { return r.learning_rate; }),
   };
+  panels.insert(panels.end(), others.begin(), others.end());
+  return panels;
 }
 
 }  // namespace

@@ -4,16 +4,26 @@
 
 #include <gradus/data/cifar10.h>
 #include <gradus/data/synthetic.h>
-#include <gradus/tensor/check.h>
+#include "common/command_line.h"
 
 namespace gradus::vicreg {
+
+void add_data_options(CLI::App& app, DataOptions& o, const std::string& group) {
+  apps::add_choice(app, "--dataset", o.dataset, dataset_names)->group(group);
+  app.add_option("--data", o.folder, "Folder with CIFAR-10's binary files")->group(group);
+  app.add_option("--limit", o.limit, "Use the first N training images; 0: all")
+      ->check(apps::non_negative())
+      ->group(group);
+}
 
 data::Dataset load_dataset(const DataOptions& options, data::Split split, std::int64_t limit) {
   const std::int64_t full = split == data::Split::train ? 50000 : 10000;
   const std::int64_t count = limit > 0 ? std::min(limit, full) : full;
-  if (options.dataset == "synthetic") return data::synthetic_dataset(count, split);
-  check(options.dataset == "cifar10", "data", "unknown data set '{}'", options.dataset);
-  return data::load_cifar10(options.folder, split).take(count);
+  switch (options.dataset) {
+    case DatasetName::cifar10: return data::load_cifar10(options.folder, split).take(count);
+    case DatasetName::synthetic: break;
+  }
+  return data::synthetic_dataset(count, split);
 }
 
 }  // namespace gradus::vicreg

@@ -1,22 +1,25 @@
 // Evaluates a frozen encoder with a linear classifier, and with kNN: `linear_eval --help`.
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include <gradus/autograd/variable.h>
 #include <gradus/tensor/io/file.h>
 #include "common/command_line.h"
+#include "common/compute.h"
 #include "common/program.h"
+#include "vicreg/architecture.h"
 #include "vicreg/datasets.h"
 #include "vicreg/evaluation.h"
 #include "vicreg/features.h"
 #include "vicreg/knn.h"
 #include "vicreg/linear_probe.h"
+#include "vicreg/recipes.h"
 #include "vicreg/weights.h"
 
 namespace gradus::vicreg {
 namespace {
 
-using apps::add_switch;
 using apps::finite;
 using apps::non_negative;
 using apps::positive;
@@ -25,18 +28,15 @@ using apps::print;
 struct EvalOptions {
   std::string file;
   bool untrained = false;
-  ModelOptions model;
-  std::int64_t stem_padding = -1;  ///< of load_encoder
+  nn::VICRegModel::Options model = recipe_defaults(Recipe::standard).model;
+  std::optional<std::int64_t> stem_padding;  ///< of load_encoder
   DataOptions data;
   std::int64_t test_limit = 0;
   Protocol protocol;
   bool knn = false;
   bool linear = true;
   KnnOptions knn_options;
-  std::string device = "auto";
-  bool tf32 = false;
-  int winograd = 4;
-  int threads = 0;
+  apps::ComputeOptions compute;
   int workers = 2;
   std::uint64_t seed = 0;
   std::string json;
@@ -44,9 +44,7 @@ struct EvalOptions {
 
 void add_protocol_options(CLI::App& app, Protocol& p) {
   const std::string group = "Protocol";
-  app.add_option("--protocol", p.name, "default, vicreg (the paper's) or solo-learn (offline)")
-      ->check(CLI::IsMember({"default", "vicreg", "solo-learn"}))
-      ->group(group);
+  apps::add_choice(app, "--protocol", p.name, protocol_names)->group(group);
   app.add_flag("--cached", p.cached,
                "Fast: features of the plain images, computed once, without crops and flips")
       ->group(group);
@@ -74,30 +72,13 @@ void add_options(CLI::App& app, EvalOptions& o) {
   app.add_option("--k", o.knn_options.k, "Neighbours of kNN")->check(positive());
   app.add_option("--temperature", o.knn_options.temperature, "Temperature of kNN")
       ->check(positive());
-  app.add_option("--dataset", o.data.dataset, "cifar10, or synthetic (built in)")
-      ->check(CLI::IsMember({"cifar10", "synthetic"}))
-      ->group("Data");
-  app.add_option("--data", o.data.folder, "Folder with CIFAR-10's binary files")->group("Data");
-  app.add_option("--limit", o.data.limit, "Use the first N training images; 0: all")
-      ->check(non_negative())
-      ->group("Data");
+  add_data_options(app, o.data, "Data");
   app.add_option("--test-limit", o.test_limit, "Use the first N test images; 0: all")
       ->check(non_negative())
       ->group("Data");
   add_protocol_options(app, o.protocol);
-  add_architecture_options(app, o.model, "Encoder (with --untrained)");
-  app.add_option("--device", o.device, "auto (the GPU if one works), cpu or cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->group("Run");
-  add_switch(app, "--tf32,!--no-tf32", o.tf32,
-             "On a GPU, round the inputs of float32 products to TF32")
-      ->group("Run");
-  app.add_option("--winograd", o.winograd, winograd_help)
-      ->check(CLI::IsMember({4, 2, 0}))
-      ->group("Run");
-  app.add_option("--threads", o.threads, "Threads of the computation; 0: all cores")
-      ->check(CLI::Range(0, 4096))
-      ->group("Run");
+  add_encoder_options(app, o.model.encoder, "Encoder (with --untrained)");
+  apps::add_compute_options(app, o.compute, "Run");
   app.add_option("--workers", o.workers, "Threads that augment ahead; 0: none")
       ->check(CLI::Range(0, 1024))
       ->group("Run");
@@ -115,15 +96,19 @@ bool parse(int argc, const char* const* argv, EvalOptions& options) {
       .preset = "protocol",
       .add_options = [&](CLI::App& app, const std::string& protocol) {
         options = {};
-        options.model.stem_padding = not_given;
-        if (protocol == "vicreg" || protocol == "solo-learn")
-          options.protocol = named_protocol(protocol);
+        options.model.encoder.stem_padding = not_given;
+        options.protocol = named_protocol(
+            apps::find_choice(protocol_names, protocol).value_or(ProtocolName::standard));
         add_options(app, options);
         app.get_option("--stem-padding")->default_str("the file's, or 1");
       }};
   if (!apps::parse_command_line(program, argc, argv)) return false;
-  options.stem_padding = options.model.stem_padding;
-  if (options.stem_padding == not_given) options.model.stem_padding = ModelOptions().stem_padding;
+  std::int64_t& stem_padding = options.model.encoder.stem_padding;
+  if (stem_padding == not_given) {
+    stem_padding = nn::ResNet::Options().stem_padding;
+  } else {
+    options.stem_padding = stem_padding;
+  }
   return true;
 }
 
@@ -155,17 +140,16 @@ int run(const EvalOptions& o) {
   check(o.untrained != !o.file.empty(), "linear_eval",
         "name one file of weights, or give --untrained (--help lists the options)");
   check(o.linear || o.knn, "linear_eval", "--no-linear without --knn leaves nothing to do");
-  set_threads(o.threads);
-  use_winograd(o.winograd);
-  const Device device = choose_device(o.device, o.tf32);
+  const Device device = apps::use(o.compute);
   LoadedEncoder loaded =
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
   loaded.encoder->to(device);
+  const std::string dataset = apps::name_of(dataset_names, o.data.dataset);
   const data::Dataset train = load_dataset(o.data, data::Split::train, o.data.limit);
   const data::Dataset test = load_dataset(o.data, data::Split::test, o.test_limit);
   print("encoder: {} ({}, {} features), {}; test images are normalised\n",
-        o.untrained ? "untrained" : o.file, loaded.options.architecture,
-        loaded.encoder->feature_count(), o.data.dataset);
+        o.untrained ? "untrained" : o.file, architecture_name(loaded.options.encoder),
+        loaded.encoder->feature_count(), dataset);
   const Tensor test_features = extract_features(*loaded.encoder, test);
   const bool need_train_features = o.knn || (o.linear && o.protocol.cached);
   const Tensor train_features =
@@ -173,12 +157,12 @@ int run(const EvalOptions& o) {
 
   nlohmann::json results = {{"encoder", o.untrained ? "untrained" : o.file},
                             {"model", to_json(loaded.options)},
-                            {"dataset", o.data.dataset},
+                            {"dataset", dataset},
                             {"train_images", train.size()}};
   if (o.linear) {
     const Evaluation linear =
         run_linear(*loaded.encoder, o, train, train_features, test, test_features);
-    print("linear ({} protocol{}): {}", o.protocol.name,
+    print("linear ({} protocol{}): {}", apps::name_of(protocol_names, o.protocol.name),
           o.protocol.cached ? ", cached features" : "", to_text(linear, test.class_names));
     results["linear"] = to_json(linear, test.class_names);
     results["linear"]["protocol"] = to_json(o.protocol);

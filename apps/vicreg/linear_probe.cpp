@@ -7,9 +7,9 @@
 #include <gradus/data/loader.h>
 #include <gradus/data/sampler.h>
 #include <gradus/nn/losses.h>
-#include <gradus/optim/schedule.h>
 #include <gradus/optim/sgd.h>
 #include "vicreg/features.h"
+#include "vicreg/recipes.h"
 
 namespace gradus::vicreg {
 namespace {
@@ -34,13 +34,12 @@ class FeatureSource {
       check(features.defined() && features.size(0) == dataset.size(), "linear_probe",
             "a cached protocol needs the features of all {} images", dataset.size());
     } else {
-      loader_.emplace(dataset,
-                      data::Loader::Options{
-                          .batch_size = protocol.batch_size,
-                          .workers = workers,
-                          .seed = seed,
-                          .device = encoder.device(),
-                          .augment = data::linear_eval_train_augmentation(protocol.minimum_crop)});
+      loader_.emplace(dataset, data::Loader::Options{
+                                   .batch_size = protocol.batch_size,
+                                   .workers = workers,
+                                   .seed = seed,
+                                   .device = encoder.device(),
+                                   .augment = classifier_augmentation(protocol.minimum_crop)});
     }
   }
 
@@ -78,32 +77,34 @@ class FeatureSource {
 
 }  // namespace
 
-Protocol named_protocol(const std::string& name) {
-  if (name == "vicreg")
-    return {
-        .name = name, .epochs = 100, .momentum = 0.9, .small_init = true, .minimum_crop = 0.08f};
-  if (name == "solo-learn")
-    return {.name = name,
-            .epochs = 100,
-            .batch_size = 128,
-            .lr = 0.1,
-            .momentum = 0.9,
-            .weight_decay = 0,
-            .schedule = "step",
-            .milestones = {60, 80},
-            .minimum_crop = 0.08f};
-  check(name == "default", "linear_eval", "unknown protocol '{}'", name);
+Protocol named_protocol(ProtocolName name) {
+  switch (name) {
+    case ProtocolName::standard: break;
+    case ProtocolName::vicreg:
+      return {
+          .name = name, .epochs = 100, .momentum = 0.9, .small_init = true, .minimum_crop = 0.08f};
+    case ProtocolName::solo_learn:
+      return {.name = name,
+              .epochs = 100,
+              .batch_size = 128,
+              .lr = 0.1,
+              .momentum = 0.9,
+              .weight_decay = 0,
+              .schedule = ScheduleName::step,
+              .milestones = {60, 80},
+              .minimum_crop = 0.08f};
+  }
   return {};
 }
 
 nlohmann::json to_json(const Protocol& p) {
-  return {{"name", p.name},
+  return {{"name", apps::name_of(protocol_names, p.name)},
           {"epochs", p.epochs},
           {"batch_size", p.batch_size},
           {"lr", p.lr},
           {"momentum", p.momentum},
           {"weight_decay", p.weight_decay},
-          {"schedule", p.schedule},
+          {"schedule", apps::name_of(schedule_names, p.schedule)},
           {"milestones", p.milestones},
           {"initial_weights", p.small_init ? "normal 0.01" : "uniform"},
           {"minimum_crop", p.minimum_crop},
@@ -125,10 +126,11 @@ std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::
   }
   optim::Sgd optimizer(optim::one_group(head->parameters(), protocol.weight_decay),
                        {.momentum = protocol.momentum});
-  const optim::Schedule schedule =
-      protocol.schedule == "cosine"
-          ? optim::cosine({.lr = protocol.lr, .total_steps = protocol.epochs})
-          : optim::step_decay({.lr = protocol.lr, .milestones = protocol.milestones});
+  const optim::Schedule schedule = make_schedule({.name = protocol.schedule,
+                                                  .lr = protocol.lr,
+                                                  .epochs = protocol.epochs,
+                                                  .milestones = protocol.milestones},
+                                                 1);  // a step is an epoch
 
   head->to(encoder.device());
 

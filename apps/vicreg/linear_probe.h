@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -10,29 +9,37 @@
 #include <gradus/data/dataset.h>
 #include <gradus/nn/linear.h>
 #include <gradus/nn/resnet.h>
+#include "common/choice.h"
+#include "vicreg/options.h"
 
 namespace gradus::vicreg {
 
+enum class ProtocolName : std::uint8_t { standard, vicreg, solo_learn };
+inline constexpr apps::Choices<ProtocolName, 3> protocol_names{
+    {{ProtocolName::standard, "default"},
+     {ProtocolName::vicreg, "vicreg", "the paper's"},
+     {ProtocolName::solo_learn, "solo-learn", "offline"}}};
+
 /// How the classifier is trained: SGD on cross-entropy, one learning rate an epoch.
 struct Protocol {
-  std::string name = "default";
+  ProtocolName name = ProtocolName::standard;
   std::int64_t epochs = 50;
   std::int64_t batch_size = 256;
   double lr = 0.02;
   double momentum = 0;
   double weight_decay = 1e-6;
-  std::string schedule = "cosine";         ///< "cosine", or "step": x 0.1 at each milestone
+  ScheduleName schedule = ScheduleName::cosine;
   std::vector<std::int64_t> milestones{};  ///< epochs
   bool small_init = false;                 ///< weights N(0, 0.01), bias 0, in place of PyTorch's
   float minimum_crop = 0.2f;               ///< least area of the training crops
   bool cached = false;  ///< features of the plain images, computed once: no crops and flips
 };
 
-/// "default": SGD 0.02, cosine, 50 epochs, batch 256, crops of 20 to 100 %.
-/// "vicreg": the paper's; momentum 0.9, 100 epochs, small initial weights.
-/// "solo-learn": lr 0.1, momentum 0.9, no decay, batch 128, 100 epochs, x 0.1 at 60 and 80, crops
+/// standard: SGD 0.02, cosine, 50 epochs, batch 256, crops of 20 to 100 %.
+/// vicreg: the paper's; momentum 0.9, 100 epochs, small initial weights, crops of 8 to 100 %.
+/// solo_learn: lr 0.1, momentum 0.9, no decay, batch 128, 100 epochs, x 0.1 at 60 and 80, crops
 /// of 8 to 100 %.
-Protocol named_protocol(const std::string& name);
+Protocol named_protocol(ProtocolName name);
 nlohmann::json to_json(const Protocol& protocol);
 
 /// Told the epoch (from 1) and its mean training loss; false stops the training.

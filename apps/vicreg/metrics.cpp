@@ -41,16 +41,14 @@ double number(const Json& record, const char* key) {
 }
 
 StepRecord parse_step(const Json& record) {
-  return {.step = record["step"].get<std::int64_t>(),
-          .epoch = record["epoch"].get<std::int64_t>(),
-          .learning_rate = number(record, "lr"),
-          .loss = number(record, "loss"),
-          .invariance = number(record, "invariance"),
-          .variance = number(record, "variance"),
-          .covariance = number(record, "covariance"),
-          .images_per_second = number(record, "images_per_second"),
-          .data_wait_seconds = number(record, "data_wait_seconds"),
-          .data_wait_share = number(record, "data_wait_share")};
+  StepRecord step{.step = record["step"].get<std::int64_t>(),
+                  .epoch = record["epoch"].get<std::int64_t>(),
+                  .learning_rate = number(record, "lr"),
+                  .images_per_second = number(record, "images_per_second"),
+                  .data_wait_seconds = number(record, "data_wait_seconds"),
+                  .data_wait_share = number(record, "data_wait_share")};
+  for (const LossTerm& term : loss_terms) step.loss.*term.value = number(record, term.key);
+  return step;
 }
 
 EpochRecord parse_epoch(const Json& record) {
@@ -64,36 +62,44 @@ EpochRecord parse_epoch(const Json& record) {
   return epoch;
 }
 
-/// Rewrites the file with the records up to `last_step`.
-void truncate_after(const fs::path& path, std::int64_t last_step) {
+void append(Metrics& metrics, const Json& record) {
+  if (record.contains("loss")) {
+    metrics.steps.push_back(parse_step(record));
+  } else if (record.contains("std_mean")) {
+    metrics.epochs.push_back(parse_epoch(record));
+  }
+}
+
+/// Rewrites the file with the records up to `last_step`, and returns them.
+Metrics truncate_after(const fs::path& path, std::int64_t last_step) {
   std::string kept;
+  Metrics metrics;
   for_each_record(path, [&](const std::string& line, const Json& record) {
-    if (record["step"].get<std::int64_t>() <= last_step) kept += line + "\n";
+    if (record["step"].get<std::int64_t>() > last_step) return;
+    kept += line + "\n";
+    append(metrics, record);
   });
   write_file_atomically(path, kept);
+  return metrics;
 }
 
 }  // namespace
 
 MetricsWriter::MetricsWriter(const fs::path& path, std::int64_t resumed_step) : path_(path) {
   const bool resumes = resumed_step > 0 && fs::exists(path);
-  if (resumes) truncate_after(path, resumed_step);
+  if (resumes) records_ = truncate_after(path, resumed_step);
   file_.reset(std::fopen(path.c_str(), resumes ? "a" : "w"));
   check(file_ != nullptr, "metrics", "cannot write {}: {}", path.string(), std::strerror(errno));
 }
 
 void MetricsWriter::write(const StepRecord& record) {
-  write_line(Json{{"step", record.step},
-                  {"epoch", record.epoch},
-                  {"lr", record.learning_rate},
-                  {"loss", record.loss},
-                  {"invariance", record.invariance},
-                  {"variance", record.variance},
-                  {"covariance", record.covariance},
-                  {"images_per_second", record.images_per_second},
-                  {"data_wait_seconds", record.data_wait_seconds},
-                  {"data_wait_share", record.data_wait_share}}
-                 .dump());
+  Json json{{"step", record.step}, {"epoch", record.epoch}, {"lr", record.learning_rate}};
+  for (const LossTerm& term : loss_terms) json[term.key] = record.loss.*term.value;
+  json["images_per_second"] = record.images_per_second;
+  json["data_wait_seconds"] = record.data_wait_seconds;
+  json["data_wait_share"] = record.data_wait_share;
+  write_line(json.dump());
+  records_.steps.push_back(record);
 }
 
 void MetricsWriter::write(const EpochRecord& record) {
@@ -105,6 +111,7 @@ void MetricsWriter::write(const EpochRecord& record) {
             {"data_wait_seconds", record.data_wait_seconds}};
   if (record.knn_accuracy) json["knn_accuracy"] = *record.knn_accuracy;
   write_line(json.dump());
+  records_.epochs.push_back(record);
 }
 
 void MetricsWriter::write_line(const std::string& line) {
@@ -116,13 +123,7 @@ void MetricsWriter::write_line(const std::string& line) {
 
 Metrics read_metrics(const fs::path& path) {
   Metrics metrics;
-  for_each_record(path, [&](const std::string&, const Json& record) {
-    if (record.contains("loss")) {
-      metrics.steps.push_back(parse_step(record));
-    } else if (record.contains("std_mean")) {
-      metrics.epochs.push_back(parse_epoch(record));
-    }
-  });
+  for_each_record(path, [&](const std::string&, const Json& record) { append(metrics, record); });
   return metrics;
 }
 

@@ -8,6 +8,8 @@
 #include <optional>
 #include <vector>
 
+#include "vicreg/loss_terms.h"
+
 namespace gradus::vicreg {
 
 /// One training step. In the file:
@@ -18,10 +20,7 @@ struct StepRecord {
   std::int64_t step = 0;   ///< steps done, this one included: 1 for the first
   std::int64_t epoch = 0;  ///< 1 for the first
   double learning_rate = 0;
-  double loss = 0;
-  double invariance = 0;  ///< the three terms, unweighted, summed over both views
-  double variance = 0;
-  double covariance = 0;
+  LossTerms loss{};
   double images_per_second = 0;  ///< images, not views
   double data_wait_seconds = 0;  ///< time that the step waited for its batch
   double data_wait_share = 0;    ///< of the step's time, in [0, 1]
@@ -46,7 +45,7 @@ struct Metrics {
   std::vector<EpochRecord> epochs;
 };
 
-/// Appends to the file; each line is flushed as it is written.
+/// Appends to the file; each line is flushed as it is written. The records stay in memory, too.
 class MetricsWriter {
  public:
   /// Opens `path` for a run that goes on after `resumed_step` steps (0: a new run). Records of
@@ -55,6 +54,8 @@ class MetricsWriter {
 
   void write(const StepRecord& record);
   void write(const EpochRecord& record);
+  /// What the file holds.
+  const Metrics& records() const { return records_; }
 
  private:
   void write_line(const std::string& line);
@@ -63,6 +64,7 @@ class MetricsWriter {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
   std::filesystem::path path_;
+  Metrics records_;
   std::unique_ptr<std::FILE, Close> file_;
 };
 

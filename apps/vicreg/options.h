@@ -7,39 +7,50 @@
 #include <string>
 #include <vector>
 
-#include <gradus/data/augment.h>
 #include <gradus/nn/vicreg_loss.h>
 #include <gradus/nn/vicreg_model.h>
-#include <gradus/tensor/device.h>
+#include "common/choice.h"
+#include "common/compute.h"
+#include "vicreg/datasets.h"
 
 namespace gradus::vicreg {
 
-/// Where the images come from.
-struct DataOptions {
-  std::string dataset = "cifar10";  ///< "cifar10" or "synthetic"
-  std::string folder = "cifar-10-batches-bin";
-  std::int64_t limit = 0;  ///< the first N training images; 0 means all
-};
+// What these stand for is in recipes.h.
 
-/// The encoder and the projector.
-struct ModelOptions {
-  std::string architecture = "resnet18";  ///< "resnet18" or "resnet34"
-  std::int64_t width = 64;                ///< channels of the first stage
-  std::string stem = "cifar";             ///< "cifar" or "imagenet"
-  std::int64_t stem_padding = 1;
-  bool stem_bias = false;
-  std::int64_t fc_features = 0;
-  bool zero_init_residual = false;
-  std::vector<std::int64_t> projector = std::vector<std::int64_t>(4, 1024);
-};
+enum class Recipe : std::uint8_t { standard, solo_learn };
+inline constexpr apps::Choices<Recipe, 2> recipes{
+    {{Recipe::standard, "default", "Adam"},
+     {Recipe::solo_learn, "solo-learn", "LARS, 92 % after 1,000 epochs as published"}}};
 
-/// Everything that `train` can be told. The defaults are the recipe "default".
+enum class Augmentation : std::uint8_t { vicreg, solo_learn, none };
+inline constexpr apps::Choices<Augmentation, 3> augmentations{
+    {{Augmentation::vicreg, "vicreg"},
+     {Augmentation::solo_learn, "solo-learn"},
+     {Augmentation::none, "none", "every view is the image"}}};
+
+enum class OptimizerName : std::uint8_t { sgd, adam, adamw, lars, lars_vicreg };
+inline constexpr apps::Choices<OptimizerName, 5> optimizer_names{
+    {{OptimizerName::sgd, "sgd"},
+     {OptimizerName::adam, "adam"},
+     {OptimizerName::adamw, "adamw"},
+     {OptimizerName::lars, "lars", "solo-learn's form"},
+     {OptimizerName::lars_vicreg, "lars-vicreg", "the paper's"}}};
+
+enum class ScheduleName : std::uint8_t { constant, step, cosine, warmup_cosine, vicreg };
+inline constexpr apps::Choices<ScheduleName, 5> schedule_names{
+    {{ScheduleName::constant, "constant"},
+     {ScheduleName::step, "step"},
+     {ScheduleName::cosine, "cosine"},
+     {ScheduleName::warmup_cosine, "warmup-cosine", "3e-5 to lr to 0"},
+     {ScheduleName::vicreg, "vicreg", "0 to lr to lr / 1000"}}};
+
+/// Everything that `train` can be told. The defaults are those of the recipe `standard`.
 struct TrainOptions {
-  std::string recipe = "default";
+  Recipe recipe = Recipe::standard;
   DataOptions data;
-  ModelOptions model;
+  nn::VICRegModel::Options model{.projector_widths = {1024, 1024, 1024, 1024}};
 
-  std::string augment = "vicreg";  ///< "vicreg", "solo-learn" or "none"
+  Augmentation augment = Augmentation::vicreg;
   bool shuffle = true;
   bool drop_last = true;
   std::int64_t batch_size = 256;
@@ -49,24 +60,21 @@ struct TrainOptions {
   nn::VICRegOptions loss;
   bool separate_views = false;
 
-  std::string optimizer = "adam";  ///< "sgd", "adam", "adamw", "lars" or "lars-vicreg"
+  OptimizerName optimizer = OptimizerName::adam;
   double lr = 2e-4;
   bool scale_lr = false;  ///< multiply lr by batch_size / 256
   double weight_decay = 1e-6;
   double momentum = 0.9;  ///< of sgd and lars
-  double trust = 0;       ///< LARS's coefficient; 0: 0.02, or 0.001 with lars-vicreg
+  double trust = 0;       ///< LARS's coefficient; 0: that of its form
   double clip_norm = 0;   ///< largest norm of the gradient; 0: no clipping
   bool decay_all = true;  ///< whether biases and norms decay (and, with LARS, adapt) too
-  std::string schedule = "constant";  ///< "constant", "step", "cosine", "warmup-cosine" or "vicreg"
+  ScheduleName schedule = ScheduleName::constant;
   std::int64_t warmup_epochs = 10;
-  std::vector<std::int64_t> milestones{60, 80};  ///< epochs of the schedule "step"
+  std::vector<std::int64_t> milestones{60, 80};  ///< epochs of the schedule `step`
 
-  std::string device = "auto";
+  apps::ComputeOptions compute;
   bool bf16 = false;
-  bool tf32 = false;
-  int winograd = 4;  ///< see use_winograd (tensor/device.h)
   bool checkpoint_activations = false;
-  int threads = 0;  ///< 0: all cores
   int workers = 2;
   std::uint64_t seed = 0;
   std::string out = "runs/vicreg";
@@ -79,14 +87,8 @@ struct TrainOptions {
   std::string export_file;
 };
 
-/// The defaults of a recipe: "default" or "solo-learn".
-TrainOptions recipe_defaults(const std::string& recipe);
-
 /// So many epochs at most: their steps fit 64 bits.
 inline constexpr std::int64_t most_epochs = std::int64_t{1} << 30;
-
-/// Adds the options that decide the encoder.
-void add_architecture_options(CLI::App& app, ModelOptions& options, const std::string& group);
 
 /// Reads the command line: defaults of the recipe, then the configuration file (--config; with
 /// --resume the run's own config.toml unless another is named), then the command line.
@@ -98,25 +100,5 @@ bool parse_train_options(int argc, const char* const* argv, TrainOptions& option
 /// The options that decide what the weights become, by name. A checkpoint keeps them, and a resumed
 /// run must agree.
 nlohmann::json identity(const TrainOptions& options);
-
-/// The architecture as JSON, kept in checkpoints and exported files, and back.
-nlohmann::json to_json(const ModelOptions& options);
-ModelOptions model_options_from_json(const nlohmann::json& json);
-
-nn::VICRegModel::Options model_options(const ModelOptions& options);
-data::AugmentOptions augment_options(const std::string& name);
-
-/// What --winograd says of itself.
-inline constexpr const char* winograd_help =
-    "3x3 convolutions by Winograd's algorithm with tiles of 4x4 outputs (fastest) or 2x2 (less "
-    "rounding), or 0: by plain sums";
-
-/// The device that "cpu", "cuda" or "auto" names: auto is the GPU if one works, and otherwise the
-/// CPU, after a line that says why. Throws Error if "cuda" does not work. `tf32`: see allow_tf32.
-Device choose_device(const std::string& name, bool tf32 = false);
-/// The device in words: "8 threads", or the GPU's name.
-std::string device_text(Device device);
-/// Sets the number of OpenMP threads (0: all cores) and returns it.
-int set_threads(int threads);
 
 }  // namespace gradus::vicreg

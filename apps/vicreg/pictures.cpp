@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t scale = 3;
 constexpr std::int64_t gap = 6;          // between an image and its views, and between rows
-constexpr std::int64_t column_gap = 30;  // between columns of triples, and around all
+constexpr std::int64_t column_gap = 30;  // between columns of images, and around all
 constexpr std::int64_t rows_per_column = 8;
 constexpr std::uint8_t background = 255;
 
@@ -74,28 +74,30 @@ void write_png(const std::filesystem::path& path, const Canvas& canvas) {
 }  // namespace
 
 void write_augmentation_grid(const std::filesystem::path& path, const Tensor& images,
-                             const Tensor& view1, const Tensor& view2,
+                             const std::vector<Tensor>& views,
                              const data::Normalization& normalization) {
   check(images.rank() == 4 && images.size(3) == 3 && images.numel() > 0, "pictures",
         "images must be [K, H, W, 3]; got {}", images.shape());
-  check(view1.shape() == images.shape() && view2.shape() == images.shape(), "pictures",
-        "the views must have the images' shape; got images {}, views {} and {}", images.shape(),
-        view1.shape(), view2.shape());
+  std::vector<std::vector<std::uint8_t>> pixels{images.to_vector<std::uint8_t>()};
+  for (const Tensor& view : views) {
+    check(view.shape() == images.shape(), "pictures",
+          "the views must have the images' shape; got images {} and a view {}", images.shape(),
+          view.shape());
+    pixels.push_back(denormalize(view, normalization));
+  }
+  const auto pictures = static_cast<std::int64_t>(pixels.size());  // of an image
   const std::int64_t count = images.size(0), h = images.size(1), w = images.size(2);
   const std::int64_t rows = std::min(count, rows_per_column);
   const std::int64_t columns = (count + rows - 1) / rows;
-  const std::int64_t triple = 3 * w * scale + 2 * gap;
-  Canvas canvas(columns * (triple + column_gap) + column_gap,
+  const std::int64_t column = pictures * (w * scale + gap) - gap;
+  Canvas canvas(columns * (column + column_gap) + column_gap,
                 rows * (h * scale + gap) - gap + 2 * column_gap);
 
-  const std::vector<std::uint8_t> pixels[] = {images.to_vector<std::uint8_t>(),
-                                              denormalize(view1, normalization),
-                                              denormalize(view2, normalization)};
   for (std::int64_t k = 0; k < count; ++k) {
-    const std::int64_t left = column_gap + k / rows * (triple + column_gap);
+    const std::int64_t left = column_gap + k / rows * (column + column_gap);
     const std::int64_t top = column_gap + k % rows * (h * scale + gap);
-    for (std::int64_t view = 0; view < 3; ++view) {
-      canvas.draw(pixels[view].data() + k * h * w * 3, h, w, left + view * (w * scale + gap), top);
+    for (std::int64_t i = 0; i < pictures; ++i) {
+      canvas.draw(pixels[i].data() + k * h * w * 3, h, w, left + i * (w * scale + gap), top);
     }
   }
   write_png(path, canvas);

@@ -2,17 +2,18 @@
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
 #include <gradus/data/dataset.h>
 #include "vicreg/metrics.h"
 
 namespace gradus::vicreg {
 
-/// Writes a PNG of K images, each beside its two augmented views: original, view 1, view 2.
+/// Writes a PNG of K images, each beside its augmented views: original, view 1, view 2, ...
 /// images [K, H, W, 3] uint8; views [K, H, W, 3] float32, normalised as given, which is undone
 /// here. Pixels are shown three times their size; more than eight images stand in several columns.
 void write_augmentation_grid(const std::filesystem::path& path, const Tensor& images,
-                             const Tensor& view1, const Tensor& view2,
+                             const std::vector<Tensor>& views,
                              const data::Normalization& normalization);
 
 /// Writes an SVG with the loss and its three terms over the steps (long runs are averaged over

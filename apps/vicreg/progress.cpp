@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <span>
 #include <utility>
 
 #include "common/program.h"
@@ -76,11 +77,11 @@ Progress::~Progress() {
   std::fflush(options_.stream);
 }
 
-void Progress::update(const StepReport& report) {
-  report_ = report;
+void Progress::update(const StepRecord& record) {
+  record_ = record;
   pending_ = true;
   const double interval = is_terminal_ ? redraw_seconds : line_seconds;
-  const bool last = report.step == options_.total_steps;
+  const bool last = record.step == options_.total_steps;
   if (last || options_.clock() - last_drawn_ >= interval) draw();
 }
 
@@ -112,25 +113,28 @@ void Progress::finish() {
 }
 
 std::string Progress::eta() const {
-  const auto done = static_cast<double>(report_.step - options_.first_step);
-  const auto left = static_cast<double>(options_.total_steps - report_.step);
+  const auto done = static_cast<double>(record_.step - options_.first_step);
+  const auto left = static_cast<double>(options_.total_steps - record_.step);
   const double elapsed = options_.clock() - start_;
   return done > 0 ? format_duration(elapsed / done * std::max(left, 0.0)) : "?";
 }
 
 /// The most telling form that fits.
 std::string Progress::bar_line(std::size_t width) const {
-  const StepReport& r = report_;
+  const StepRecord& r = record_;
   const std::int64_t per_epoch = std::max<std::int64_t>(options_.steps_per_epoch, 1);
   const std::int64_t total = options_.total_steps;
   const std::string epoch =
       fmt::format("epoch {}/{}", std::max<std::int64_t>(r.step - 1, 0) / per_epoch + 1,
                   (total + per_epoch - 1) / per_epoch);
   const std::string step = fmt::format("{}/{}", r.step, total);
-  const std::string named = fmt::format("loss {:.4g}  inv {:.3g}  var {:.3g}  cov {:.3g}", r.loss,
-                                        r.invariance, r.variance, r.covariance);
-  const std::string brief = fmt::format("loss {:.4g} ({:.3g} {:.3g} {:.3g})", r.loss, r.invariance,
-                                        r.variance, r.covariance);
+  const std::string loss = fmt::format("loss {:.4g}", r.loss.total);
+  std::string named = loss, numbers;  // the terms with their names and without
+  for (const LossTerm& term : std::span(loss_terms).subspan(1)) {
+    named += fmt::format("  {} {:.3g}", term.brief, r.loss.*term.value);
+    numbers += fmt::format("{}{:.3g}", numbers.empty() ? "" : " ", r.loss.*term.value);
+  }
+  const std::string brief = fmt::format("{} ({})", loss, numbers);
   const std::string speed = fmt::format("{:.0f} images/s", r.images_per_second);
   const std::string left = "ETA " + eta();
 
@@ -143,9 +147,8 @@ std::string Progress::bar_line(std::size_t width) const {
   for (const std::string& line :
        {full, fmt::format("{}  {}  {}  {}  {}", epoch, step, brief, speed, left),
         fmt::format("{}  {}  {}  {}", epoch, step, brief, left),
-        fmt::format("{}  {}  {}", step, brief, left),
-        fmt::format("{}  loss {:.4g}  {}", step, r.loss, left),
-        fmt::format("{}  loss {:.4g}", step, r.loss)}) {
+        fmt::format("{}  {}  {}", step, brief, left), fmt::format("{}  {}  {}", step, loss, left),
+        fmt::format("{}  {}", step, loss)}) {
     if (line.size() <= width) return line;
   }
   return step.substr(0, width);

@@ -8,17 +8,9 @@
 #include <string>
 #include <string_view>
 
-namespace gradus::vicreg {
+#include "vicreg/metrics.h"
 
-/// What one training step has to show.
-struct StepReport {
-  std::int64_t step = 0;  ///< steps done, this one included: 1 for the first
-  double loss = 0;
-  double invariance = 0;  ///< the three terms, unweighted
-  double variance = 0;
-  double covariance = 0;
-  double images_per_second = 0;
-};
+namespace gradus::vicreg {
 
 struct ProgressOptions {
   std::int64_t total_steps = 0;
@@ -42,10 +34,10 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void update(const StepReport& report);
+  void update(const StepRecord& record);
   /// Prints a line of its own, above the bar.
   void message(std::string_view line);
-  /// Shows the last report for good and ends the line; nothing more is drawn until an update.
+  /// Shows the last step for good and ends the line; nothing more is drawn until an update.
   void finish();
 
  private:
@@ -59,8 +51,8 @@ class Progress {
   double start_;
   double last_drawn_;
   bool visible_ = false;  ///< a bar stands on the terminal's current line
-  bool pending_ = false;  ///< `report_` has not been shown yet
-  StepReport report_;
+  bool pending_ = false;  ///< `record_` has not been shown yet
+  StepRecord record_;
 };
 
 /// "0:07", "12:34", "3:02:01" or "2 d 05:00".

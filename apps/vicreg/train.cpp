@@ -9,9 +9,7 @@ int main(int argc, char** argv) {
     vicreg::TrainOptions options;
     std::string config;
     if (!vicreg::parse_train_options(argc, argv, options, config)) return 0;
-    vicreg::set_threads(options.threads);
-    use_winograd(options.winograd);
-    const Device device = vicreg::choose_device(options.device, options.tf32);
+    const Device device = apps::use(options.compute);
     return vicreg::Trainer(options, config, device).run();
   });
 }

@@ -1,22 +1,30 @@
 #include "vicreg/train_step.h"
 
+#include <iterator>
+
 #include <gradus/autograd/ops.h>
 #include <gradus/nn/vicreg_loss.h>
 
 namespace gradus::vicreg {
+namespace {
+
+constexpr auto term_count = static_cast<std::int64_t>(std::size(loss_terms));
+
+}  // namespace
 
 TrainStep::TrainStep(const TrainOptions& options, nn::VICRegModel& model,
-                     optim::Optimizer& optimizer, Device device)
+                     optim::Optimizer& optimizer, Device device, bool replay)
     : options_(options),
       model_(model),
       optimizer_(optimizer),
       device_(device),
-      terms_(zeros({4}, {DType::float32, device})),
+      replay_(replay && device != Device::cpu),
+      terms_(zeros({term_count}, {DType::float32, device})),
       full_batch_(device, [this] { compute(images_); }) {}
 
 void TrainStep::run(const Tensor& images, double lr) {
   optimizer_.prepare(lr);
-  if (device_ == Device::cpu || images.size(0) != 2 * options_.batch_size) return compute(images);
+  if (!replay_ || images.size(0) != view_count * options_.batch_size) return compute(images);
   if (!images_.defined()) images_ = empty(images.shape(), options_of(images));
   images_.copy_from(images);
   const bool replay = full_batch_.replays();
@@ -31,16 +39,22 @@ Variable TrainStep::embed(const Tensor& images) {
                          : model_(Variable(x));
   };
   if (!options_.separate_views) return forward(images);
-  const std::int64_t half = images.size(0) / 2;
-  return concat({forward(images.slice(0, half)), forward(images.slice(half, 2 * half))});
+  const std::int64_t batch = images.size(0) / view_count;
+  std::vector<Variable> views;
+  for (std::int64_t view = 0; view < view_count; ++view)
+    views.push_back(forward(images.slice(view * batch, (view + 1) * batch)));
+  return concat(views);
 }
 
 void TrainStep::compute(const Tensor& images) {
   optimizer_.zero_grad();  // first: the memory of the gradients serves the activations
-  const Variable z = embed(images);  // [2 B, D]
-  const nn::VICRegLoss loss = nn::vicreg_loss(z, 2, options_.loss);
+  const std::size_t before = memory_stats(device_).in_use;
+  const Variable z = embed(images);  // [V B, D]
+  const nn::VICRegLoss loss = nn::vicreg_loss(z, view_count, options_.loss);
+  saved_for_backward_ = memory_stats(device_).in_use - before;
   const Variable* terms[] = {&loss.total, &loss.invariance, &loss.variance, &loss.covariance};
-  for (std::int64_t i = 0; i < 4; ++i)
+  static_assert(std::size(terms) == term_count);
+  for (std::int64_t i = 0; i < term_count; ++i)
     terms_.slice(i, i + 1).copy_from(terms[i]->value().reshape({1}));
   loss.total.backward();
   if (options_.clip_norm > 0) optim::clip_grad_norm(model_.parameters(), options_.clip_norm);
@@ -48,9 +62,11 @@ void TrainStep::compute(const Tensor& images) {
   embeddings_ = z.value();
 }
 
-StepLoss TrainStep::to_loss(const Readback& loss) {
-  const auto terms = loss.get().to_vector<float>();
-  return {terms[0], terms[1], terms[2], terms[3]};
+LossTerms TrainStep::to_terms(const Readback& loss) {
+  const auto values = loss.get().to_vector<float>();
+  LossTerms terms;
+  for (std::size_t i = 0; i < values.size(); ++i) terms.*loss_terms[i].value = values[i];
+  return terms;
 }
 
 }  // namespace gradus::vicreg

@@ -10,9 +10,6 @@
 #include <gradus/data/cifar10.h>
 #include <gradus/nn/fused.h>
 #include <gradus/nn/losses.h>
-#include <gradus/optim/adam.h>
-#include <gradus/optim/lars.h>
-#include <gradus/optim/sgd.h>
 #include <gradus/tensor/device.h>
 #include <gradus/tensor/io/file.h>
 #include "common/program.h"
@@ -22,6 +19,7 @@
 #include "vicreg/features.h"
 #include "vicreg/knn.h"
 #include "vicreg/pictures.h"
+#include "vicreg/recipes.h"
 #include "vicreg/weights.h"
 
 namespace gradus::vicreg {
@@ -50,44 +48,14 @@ double seconds_now() {
 
 }  // namespace
 
-std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o, nn::VICRegModel& model) {
-  auto groups = o.decay_all ? optim::one_group(model.parameters(), o.weight_decay)
-                            : optim::exclude_biases_and_norms(model.parameters(), o.weight_decay);
-  if (o.optimizer == "adam")
-    return std::make_unique<optim::Adam>(std::move(groups), optim::Adam::Options{});
-  if (o.optimizer == "adamw")
-    return std::make_unique<optim::AdamW>(std::move(groups), optim::Adam::Options{});
-  if (o.optimizer == "sgd")
-    return std::make_unique<optim::Sgd>(std::move(groups),
-                                        optim::Sgd::Options{.momentum = o.momentum});
-  optim::Lars::Options lars =
-      o.optimizer == "lars" ? optim::solo_learn_lars() : optim::Lars::Options{};
-  lars.momentum = o.momentum;
-  if (o.trust > 0) lars.trust = o.trust;
-  return std::make_unique<optim::Lars>(std::move(groups), lars);
-}
-
-optim::Schedule make_schedule(const TrainOptions& o, std::int64_t steps_per_epoch) {
-  const double lr = o.scale_lr ? o.lr * static_cast<double>(o.batch_size) / 256 : o.lr;
-  const std::int64_t total = o.epochs * steps_per_epoch;
-  const std::int64_t warmup = o.warmup_epochs * steps_per_epoch;
-  if (o.schedule == "constant") return optim::constant(lr);
-  if (o.schedule == "cosine") return optim::cosine({.lr = lr, .total_steps = total});
-  if (o.schedule == "warmup-cosine") return optim::solo_learn_schedule(lr, warmup, total);
-  if (o.schedule == "vicreg") return optim::vicreg_schedule(lr, warmup, total);
-  std::vector<std::int64_t> milestones;
-  for (std::int64_t epoch : o.milestones) milestones.push_back(epoch * steps_per_epoch);
-  return optim::step_decay({.lr = lr, .milestones = milestones});
-}
-
 Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
     : options_(options),
       config_(std::move(config)),
       device_(device),
       folder_(options.out),
       generator_(options.seed),
-      model_(model_options(options.model), generator_),
-      optimizer_(make_optimizer(options, model_)) {
+      model_(options.model, generator_),
+      optimizer_(make_optimizer(options, model_.parameters())) {
   model_.to(device);
   model_.encoder.checkpoint_activations(options.checkpoint_activations);
 }
@@ -126,7 +94,7 @@ void Trainer::load_data() {
       "--drop-last or another --batch-size");
   loader_ = std::make_unique<data::Loader>(
       dataset_, data::Loader::Options{.batch_size = options_.batch_size,
-                                      .views = 2,
+                                      .views = view_count,
                                       .shuffle = options_.shuffle,
                                       .drop_last = options_.drop_last,
                                       .workers = options_.workers,
@@ -145,8 +113,9 @@ int Trainer::run() {
     train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_);
     metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
     apps::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {}\n",
-                dataset_.size(), options_.data.dataset, steps_per_epoch_, total_steps(),
-                model_.parameter_count(), device_text(device_));
+                dataset_.size(), apps::name_of(dataset_names, options_.data.dataset),
+                steps_per_epoch_, total_steps(), model_.parameter_count(),
+                apps::device_text(device_));
     draw_augmentations();
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
@@ -155,7 +124,7 @@ int Trainer::run() {
     progress.finish();
     if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
       apps::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
-    write_curves(file("curves.svg"), read_metrics(file(metrics_name)));
+    write_curves(file("curves.svg"), metrics_->records());
   }
   save();
   if (const int signal = interrupts ? interrupts->signal() : 0;
@@ -208,26 +177,17 @@ void Trainer::start_step() {
 void Trainer::finish_step(Progress& progress) {
   PendingStep pending = std::move(pending_.front());
   pending_.pop_front();
-  const StepLoss loss = TrainStep::to_loss(pending.loss);
   StepRecord& record = pending.record;
-  if (!std::isfinite(loss.total)) fail_not_finite(record, loss.total);
-  record.loss = loss.total;
-  record.invariance = loss.invariance;
-  record.variance = loss.variance;
-  record.covariance = loss.covariance;
+  record.loss = TrainStep::to_terms(pending.loss);
+  if (!std::isfinite(record.loss.total)) fail_not_finite(record);
   const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
   record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
   record.data_wait_share = record.data_wait_seconds / (end - pending.begin);
   metrics_->write(record);
-  progress.update({.step = record.step,
-                   .loss = record.loss,
-                   .invariance = record.invariance,
-                   .variance = record.variance,
-                   .covariance = record.covariance,
-                   .images_per_second = record.images_per_second});
+  progress.update(record);
 }
 
-void Trainer::fail_not_finite(const StepRecord& record, double loss) {
+void Trainer::fail_not_finite(const StepRecord& record) {
   const std::int64_t step = record.step - 1;  // from 0
   loader_->start_epoch(step / steps_per_epoch_, step % steps_per_epoch_);
   const data::Batch batch = *loader_->next();
@@ -259,14 +219,14 @@ void Trainer::fail_not_finite(const StepRecord& record, double loss) {
   fail("train",
        "step {} (epoch {}): the loss is {}; the first output that is not finite is that of {}; {}; "
        "a lower --lr or --clip-norm may help; images of the batch: {}",
-       record.step, record.epoch, loss, culprit, kept,
+       record.step, record.epoch, record.loss.total, culprit, kept,
        fmt::join(batch.samples.to_vector<std::int64_t>(), " "));
 }
 
 void Trainer::end_epoch(Progress& progress) {
   const std::int64_t epoch = step_ / steps_per_epoch_;
   const EmbeddingHealth health = measure(train_step_->embeddings().to(Device::cpu));
-  Metrics metrics = read_metrics(file(metrics_name));  // with the steps before an interruption
+  const Metrics& metrics = metrics_->records();  // with the steps before an interruption
   EpochRecord record{.step = step_,
                      .epoch = epoch,
                      .std_mean = health.std_mean,
@@ -277,7 +237,6 @@ void Trainer::end_epoch(Progress& progress) {
   if (options_.knn_every > 0 && epoch % options_.knn_every == 0)
     record.knn_accuracy = knn_accuracy();
   metrics_->write(record);
-  metrics.epochs.push_back(record);
   progress.message(fmt::format(
       "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
       health.std_mean, health.std_min, health.effective_rank,
@@ -300,24 +259,23 @@ std::optional<double> Trainer::knn_accuracy() {
 }
 
 void Trainer::draw_augmentations() {
-  const data::AugmentOptions recipe = augment_options(options_.augment);
+  const data::AugmentOptions augment = augment_options(options_.augment);
   const Tensor images = dataset_.take(8).images;
-  const std::int64_t count = images.size(0);
-  std::vector<data::AugmentedView> views;
-  for (int view = 0; view < 2; ++view) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      views.push_back({i, data::draw_parameters(recipe, static_cast<int>(dataset_.height()),
+  std::vector<Tensor> views;
+  for (int view = 0; view < view_count; ++view) {
+    std::vector<data::AugmentedView> drawn;
+    for (std::int64_t i = 0; i < images.size(0); ++i) {
+      drawn.push_back({i, data::draw_parameters(augment, static_cast<int>(dataset_.height()),
                                                 static_cast<int>(dataset_.width()),
                                                 {.seed = options_.seed,
                                                  .epoch = step_ / steps_per_epoch_,
                                                  .sample = i,
                                                  .view = view})});
     }
+    views.push_back(empty(images.shape()));
+    data::augment(augment, dataset_.normalization, drawn, images, views.back());
   }
-  Tensor drawn = empty({2 * count, dataset_.height(), dataset_.width(), dataset_.channels()});
-  data::augment(recipe, dataset_.normalization, views, images, drawn);
-  write_augmentation_grid(file("augmentations.png"), images, drawn.slice(0, count),
-                          drawn.slice(count, 2 * count), dataset_.normalization);
+  write_augmentation_grid(file("augmentations.png"), images, views, dataset_.normalization);
 }
 
 void Trainer::save() {

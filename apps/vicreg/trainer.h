@@ -19,11 +19,6 @@
 
 namespace gradus::vicreg {
 
-std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options,
-                                                 nn::VICRegModel& model);
-/// The learning rate of each step; epochs count `steps_per_epoch` steps.
-optim::Schedule make_schedule(const TrainOptions& options, std::int64_t steps_per_epoch);
-
 /// Pre-trains as the options say, in the run folder options.out:
 ///   checkpoint.safetensors  weights, optimiser, position (checkpoint.h)
 ///   metrics.jsonl           a line a step, and one an epoch (metrics.h)
@@ -50,7 +45,7 @@ class Trainer {
   /// Waits for the loss of the oldest step under way and records it; stops the run if it is not
   /// finite.
   void finish_step(Progress& progress);
-  [[noreturn]] void fail_not_finite(const StepRecord& record, double loss);
+  [[noreturn]] void fail_not_finite(const StepRecord& record);
   void end_epoch(Progress& progress);
   std::optional<double> knn_accuracy();
   void draw_augmentations();

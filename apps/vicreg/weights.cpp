@@ -1,6 +1,7 @@
 #include "vicreg/weights.h"
 
 #include <gradus/tensor/check.h>
+#include "vicreg/architecture.h"
 
 namespace gradus::vicreg {
 namespace {
@@ -31,42 +32,41 @@ nn::StateDict encoder_tensors(const std::filesystem::path& path, const TensorFil
 }
 
 /// The architecture that a state's names and shapes show.
-ModelOptions infer_architecture(const nn::StateDict& state) {
-  ModelOptions options;
-  options.width = state.at("conv1.weight").size(0);
-  options.stem = state.at("conv1.weight").size(2) == 7 ? "imagenet" : "cifar";
-  options.stem_bias = state.contains("conv1.bias");
-  options.stem_padding = options.stem_bias ? 0 : 1;
-  if (const auto fc = state.find("fc.weight"); fc != state.end())
-    options.fc_features = fc->second.size(0);
+nn::ResNet::Options infer_architecture(const nn::StateDict& state) {
   const bool is34 = state.contains("layer3.5.conv1.weight");
   check(
       is34 || (state.contains("layer3.1.conv1.weight") && !state.contains("layer3.2.conv1.weight")),
       "load", "it is neither a ResNet-18 nor a ResNet-34");
-  options.architecture = is34 ? "resnet34" : "resnet18";
+  nn::ResNet::Options options = is34 ? nn::resnet34() : nn::resnet18();
+  options.width = state.at("conv1.weight").size(0);
+  options.stem = state.at("conv1.weight").size(2) == 7 ? nn::Stem::imagenet : nn::Stem::cifar;
+  options.stem_bias = state.contains("conv1.bias");
+  options.stem_padding = options.stem_bias ? 0 : 1;
+  if (const auto fc = state.find("fc.weight"); fc != state.end())
+    options.fc_features = fc->second.size(0);
   return options;
 }
 
 /// The architecture that a file names, or else shows.
-ModelOptions architecture(const TensorFile& file, const nn::StateDict& state) {
+nn::VICRegModel::Options architecture(const TensorFile& file, const nn::StateDict& state) {
   const auto named = file.metadata.find(model_key);
-  if (named == file.metadata.end()) return infer_architecture(state);
-  ModelOptions options;
+  if (named == file.metadata.end()) return {.encoder = infer_architecture(state)};
+  nn::VICRegModel::Options options;
   try {
     options = model_options_from_json(nlohmann::json::parse(named->second));
   } catch (const nlohmann::json::exception& error) {
     fail("load", "the architecture in its metadata cannot be read: {}", error.what());
   }
   const std::int64_t width = state.at("conv1.weight").size(0);
-  check(options.width == width, "load", "its metadata name width {}, but conv1.weight has {}",
-        options.width, width);
+  check(options.encoder.width == width, "load",
+        "its metadata name width {}, but conv1.weight has {}", options.encoder.width, width);
   return options;
 }
 
 }  // namespace
 
 void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
-                    const ModelOptions& options) {
+                    const nn::VICRegModel::Options& options) {
   write_safetensors(path, {.tensors = nn::state_dict(model),
                            .metadata = {{"format", "pt"}, {model_key, to_json(options).dump()}}});
 }
@@ -79,15 +79,16 @@ void load_weights(const std::filesystem::path& path, nn::VICRegModel& model) {
   }
 }
 
-LoadedEncoder load_encoder(const std::filesystem::path& path, std::int64_t stem_padding) {
+LoadedEncoder load_encoder(const std::filesystem::path& path,
+                           std::optional<std::int64_t> stem_padding) {
   const TensorFile file = read_safetensors(path);
   const nn::StateDict state = encoder_tensors(path, file);
   LoadedEncoder loaded;
   try {
     loaded.options = architecture(file, state);
-    if (stem_padding >= 0) loaded.options.stem_padding = stem_padding;
+    if (stem_padding) loaded.options.encoder.stem_padding = *stem_padding;
     Generator generator(0);
-    loaded.encoder = std::make_unique<nn::ResNet>(model_options(loaded.options).encoder, generator);
+    loaded.encoder = std::make_unique<nn::ResNet>(loaded.options.encoder, generator);
     nn::load_state_dict(*loaded.encoder, state);
   } catch (const Error& error) {
     fail("load", "{} holds no encoder that can be used: {}", path.string(), error.message());
@@ -95,9 +96,9 @@ LoadedEncoder load_encoder(const std::filesystem::path& path, std::int64_t stem_
   return loaded;
 }
 
-LoadedEncoder untrained_encoder(const ModelOptions& options, std::uint64_t seed) {
+LoadedEncoder untrained_encoder(const nn::VICRegModel::Options& options, std::uint64_t seed) {
   Generator generator(seed);
-  return {std::make_unique<nn::ResNet>(model_options(options).encoder, generator), options};
+  return {std::make_unique<nn::ResNet>(options.encoder, generator), options};
 }
 
 }  // namespace gradus::vicreg

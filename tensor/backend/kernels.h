@@ -2,11 +2,8 @@
 // Arguments were validated and outputs allocated by the ops; kernels never fail on valid ones.
 #pragma once
 
-#include <span>
-
 #include <gradus/tensor/bfloat16.h>
 #include <gradus/tensor/elementwise.h>
-#include <gradus/tensor/optimizer_updates.h>
 #include "tensor/backend/distributions.h"
 #include "tensor/backend/geometry.h"
 

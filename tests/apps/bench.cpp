@@ -27,7 +27,7 @@ bool is_positive(const json& figure) { return figure.get<double>() > 0; }
 
 TEST_CASE("bench: step reports times, memory and the serial share") {
   for (const Arguments& precision : {Arguments{}, Arguments{"--bf16"}}) {
-    const json step = figures_of("step", Arguments{"2", "1", "2"} + precision);
+    const json step = figures_of("step", Arguments{"2", "1", "--threads", "2"} + precision);
     for (const char* name : {"seconds", "least_seconds", "busy_threads"}) {
       CHECK(is_positive(step.at(name)));
     }
@@ -38,7 +38,7 @@ TEST_CASE("bench: step reports times, memory and the serial share") {
     CHECK(step.at("serial_share") < 1);
 #endif
   }
-  const json forward = figures_of("step", {"2", "1", "1", "--forward"});
+  const json forward = figures_of("step", {"2", "1", "--threads", "1", "--forward"});
   CHECK(is_positive(forward.at("seconds")));
   CHECK(forward.at("saved_for_backward") == 0);
 }

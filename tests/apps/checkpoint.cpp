@@ -48,13 +48,34 @@ std::map<std::string, Tensor> everything(SmallRun& run) {
   return all;
 }
 
+/// A model that draws random numbers.
+struct Drawing : nn::VICRegModel {
+  Drawing(Generator& initial, std::uint64_t position)
+      : VICRegModel(small_options().model, initial), noise(initial.split()) {
+    register_generator("noise", noise);
+    noise.set_position(position);
+  }
+  Generator noise;
+};
+
 }  // namespace
 
+TEST_CASE("a checkpoint restores the positions of a model's generators") {
+  const TempFolder folder;
+  const std::filesystem::path path = folder / "checkpoint.safetensors";
+  const vicreg::TrainOptions options = small_options();
+  Generator generator(3);
+  Drawing saved(generator, 1234), loaded(generator, 5);
+  save_checkpoint(path, saved, *vicreg::make_optimizer(options, saved.parameters()), 0, options);
+  load_checkpoint(path, loaded, *vicreg::make_optimizer(options, loaded.parameters()), options);
+  CHECK(loaded.noise.position() == 1234);
+}
+
 TEST_CASE("a checkpoint restores weights, buffers, optimiser and step") {
-  for (const std::string optimizer : {"sgd", "adam", "adamw", "lars", "lars-vicreg"}) {
-    CAPTURE(optimizer);
+  for (const auto& optimizer : vicreg::optimizer_names) {
+    CAPTURE(optimizer.name);
     vicreg::TrainOptions options = small_options();
-    options.optimizer = optimizer;
+    options.optimizer = optimizer.value;
     SmallRun run(options);
     run.step();
     run.step();
@@ -145,13 +166,13 @@ TEST_CASE("a run with other options is refused with the option and both values")
   };
   CHECK(contains(error([](auto& o) { o.lr = 0.5; }), "lr = 0.0002, this run has 0.5"));
   CHECK(contains(error([](auto& o) { o.batch_size = 64; }), "batch-size = 256, this run has 64"));
-  CHECK(contains(error([](auto& o) { o.optimizer = "sgd"; }),
+  CHECK(contains(error([](auto& o) { o.optimizer = vicreg::OptimizerName::sgd; }),
                  "optimizer = \"adam\", this run has \"sgd\""));
   CHECK(contains(error([](auto& o) { o.seed = 1; }), "seed = 0, this run has 1"));
-  CHECK(contains(error([](auto& o) { o.model.width = 4; }), "width = 2, this run has 4"));
-  CHECK(contains(error([](auto& o) { o.model.architecture = "resnet34"; }),
+  CHECK(contains(error([](auto& o) { o.model.encoder.width = 4; }), "width = 2, this run has 4"));
+  CHECK(contains(error([](auto& o) { o.model.encoder.layers = nn::resnet34().layers; }),
                  "architecture = \"resnet18\", this run has \"resnet34\""));
-  CHECK(contains(error([](auto& o) { o.model.projector = {4}; }), "projector = [4,3]"));
+  CHECK(contains(error([](auto& o) { o.model.projector_widths = {4}; }), "projector = [4,3]"));
   // What decides nothing may differ.
   CHECK(error([](auto& o) {
           o.workers = 9;

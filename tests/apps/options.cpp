@@ -9,6 +9,10 @@ namespace {
 
 using namespace gradus;
 using namespace gradus::test;
+using vicreg::Augmentation;
+using vicreg::OptimizerName;
+using vicreg::Recipe;
+using vicreg::ScheduleName;
 using vicreg::TrainOptions;
 
 /// What `train` would run with, and the resolved configuration.
@@ -33,8 +37,8 @@ nlohmann::json all_of(const TrainOptions& o) {
   json["recipe"] = o.recipe;
   json["data"] = o.data.folder;
   json["steps"] = o.steps;
-  json["device"] = o.device;
-  json["threads"] = o.threads;
+  json["device"] = o.compute.device;
+  json["threads"] = o.compute.threads;
   json["workers"] = o.workers;
   json["out"] = o.out;
   json["checkpoint-activations"] = o.checkpoint_activations;
@@ -49,23 +53,23 @@ nlohmann::json all_of(const TrainOptions& o) {
 
 TEST_CASE("the default recipe") {
   const TrainOptions o = parse({}).options;
-  CHECK(o.recipe == "default");
-  CHECK(o.data.dataset == "cifar10");
-  CHECK(o.model.architecture == "resnet18");
-  CHECK(o.model.width == 64);
-  CHECK(o.model.stem_padding == 1);
-  CHECK_FALSE(o.model.stem_bias);
-  CHECK(o.model.projector == std::vector<std::int64_t>{1024, 1024, 1024, 1024});
+  CHECK(o.recipe == Recipe::standard);
+  CHECK(o.data.dataset == vicreg::DatasetName::cifar10);
+  CHECK(o.model.encoder.layers == nn::resnet18().layers);
+  CHECK(o.model.encoder.width == 64);
+  CHECK(o.model.encoder.stem_padding == 1);
+  CHECK_FALSE(o.model.encoder.stem_bias);
+  CHECK(o.model.projector_widths == std::vector<std::int64_t>{1024, 1024, 1024, 1024});
   CHECK(o.batch_size == 256);
   CHECK(o.epochs == 500);
-  CHECK(o.optimizer == "adam");
+  CHECK(o.optimizer == OptimizerName::adam);
   CHECK(o.lr == 2e-4);
   CHECK(o.weight_decay == 1e-6);
-  CHECK(o.schedule == "constant");
+  CHECK(o.schedule == ScheduleName::constant);
   CHECK(o.loss.invariance == 25);
   CHECK(o.loss.variance == 25);
   CHECK(o.loss.covariance == 1);
-  CHECK(o.augment == "vicreg");
+  CHECK(o.augment == Augmentation::vicreg);
   CHECK_FALSE(o.separate_views);
   CHECK(o.drop_last);
   CHECK(o.shuffle);
@@ -73,20 +77,20 @@ TEST_CASE("the default recipe") {
 
 TEST_CASE("the recipe of solo-learn") {
   const TrainOptions o = parse({"--recipe", "solo-learn"}).options;
-  CHECK(o.recipe == "solo-learn");
-  CHECK(o.model.stem_padding == 2);
-  CHECK(o.model.projector == std::vector<std::int64_t>{2048, 2048, 2048});
-  CHECK(o.augment == "solo-learn");
+  CHECK(o.recipe == Recipe::solo_learn);
+  CHECK(o.model.encoder.stem_padding == 2);
+  CHECK(o.model.projector_widths == std::vector<std::int64_t>{2048, 2048, 2048});
+  CHECK(o.augment == Augmentation::solo_learn);
   CHECK(o.separate_views);
   CHECK(o.epochs == 1000);
   CHECK(o.batch_size == 256);
-  CHECK(o.optimizer == "lars");
+  CHECK(o.optimizer == OptimizerName::lars);
   CHECK(o.lr == 0.3);
   CHECK(o.scale_lr);
   CHECK(o.weight_decay == 1e-4);
   CHECK(o.momentum == 0.9);
   CHECK_FALSE(o.decay_all);
-  CHECK(o.schedule == "warmup-cosine");
+  CHECK(o.schedule == ScheduleName::warmup_cosine);
   CHECK(o.warmup_epochs == 10);
   CHECK(o.drop_last);
 }
@@ -98,14 +102,14 @@ TEST_CASE("the command line wins over the file, and the file over the recipe") {
   const TrainOptions o = parse({"--config", file, "--lr", "0.9"}).options;
   CHECK(o.lr == 0.9);
   CHECK(o.batch_size == 64);
-  CHECK(o.model.projector == std::vector<std::int64_t>{32, 16});
-  CHECK(o.recipe == "solo-learn");
-  CHECK(o.optimizer == "lars");
-  CHECK(o.model.stem_padding == 2);
+  CHECK(o.model.projector_widths == std::vector<std::int64_t>{32, 16});
+  CHECK(o.recipe == Recipe::solo_learn);
+  CHECK(o.optimizer == OptimizerName::lars);
+  CHECK(o.model.encoder.stem_padding == 2);
 
   const TrainOptions other = parse({"--config=" + file, "--recipe=default"}).options;
-  CHECK(other.recipe == "default");
-  CHECK(other.optimizer == "adam");
+  CHECK(other.recipe == Recipe::standard);
+  CHECK(other.optimizer == OptimizerName::adam);
   CHECK(other.lr == 0.7);
 }
 
@@ -130,7 +134,7 @@ TEST_CASE("the last of an option given twice holds") {
                                 "--lr", "2", "--drop-last", "--keep-last"})
                              .options;
   CHECK(o.lr == 2);
-  CHECK(o.optimizer == "lars");
+  CHECK(o.optimizer == OptimizerName::lars);
   CHECK_FALSE(o.drop_last);
 }
 
@@ -203,7 +207,7 @@ TEST_CASE("--resume takes the options of the run folder's own configuration") {
   write_text(folder / "config.toml", parse({"--lr", "0.5", "--recipe", "solo-learn"}).config);
   const TrainOptions o = parse({"--resume", "--out", folder.path().string()}).options;
   CHECK(o.lr == 0.5);
-  CHECK(o.optimizer == "lars");
+  CHECK(o.optimizer == OptimizerName::lars);
   CHECK(o.out == folder.path().string());
   const TrainOptions elsewhere = parse({"--resume", "--out", folder / "none"}).options;
   CHECK(elsewhere.lr == 2e-4);
@@ -251,6 +255,12 @@ TEST_CASE("bad options are refused in one line that names them") {
   refused({"--projector", "8,x"}, {"--projector", "x"});
   refused({"--optimizer", "magic"}, {"--optimizer", "magic"});
   refused({"--recipe", "nobody's"}, {"--recipe", "nobody's"});
+  refused({"--schedule", "1"}, {"--schedule", "1"});
+  refused({"--augment", "none "}, {"--augment", "none "});
+  refused({"--dataset", "CIFAR10"}, {"--dataset", "CIFAR10"});
+  refused({"--arch", "resnet50"}, {"--arch", "resnet50", "resnet34"});
+  refused({"--stem", ""}, {"--stem"});
+  refused({"--device", "gpu"}, {"--device", "gpu"});
   refused({"--seed", "-1"}, {"--seed"});
   refused({"--workers", "-1"}, {"--workers"});
   refused({"--winograd", "3"}, {"--winograd", "3"});

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
 
 using namespace gradus;
@@ -57,10 +58,10 @@ Metrics example_metrics(std::int64_t steps, std::int64_t epochs, bool knn) {
     metrics.steps.push_back({.step = s,
                              .epoch = 1,
                              .learning_rate = 1e-3,
-                             .loss = 20 + 10 * decay,
-                             .invariance = 0.3 + 0.2 * decay,
-                             .variance = 0.5,
-                             .covariance = 1.5});
+                             .loss = {.total = 20 + 10 * decay,
+                                      .invariance = 0.3 + 0.2 * decay,
+                                      .variance = 0.5,
+                                      .covariance = 1.5}});
   }
   for (std::int64_t e = 1; e <= epochs; ++e) {
     EpochRecord record{
@@ -109,7 +110,7 @@ TEST_CASE("augmentation grid: original and denormalised views side by side") {
   // 0.5 + 0.25 * 2 = 1, 0.25 + 0.5 * 1 = 0.75, 0 + 1 * 0.2 = 0.2; and values beyond [0, 1].
   const Tensor view1 = flat<float>({{2, 1, 0.2f}, {9, -9, NAN}}, 4);
   const Tensor view2 = flat<float>({{-2, -0.5f, 0}, {0, 0.5f, 1}}, 4);
-  write_augmentation_grid(folder / "a.png", images, view1, view2, normalization);
+  write_augmentation_grid(folder / "a.png", images, {view1, view2}, normalization);
   const Picture picture = read_png(folder / "a.png");
   const std::int64_t side = 12, gap = 6, margin = 30;
   CHECK(picture.width == 3 * side + 2 * gap + 2 * margin);
@@ -135,7 +136,7 @@ TEST_CASE("augmentation grid: pixels keep their places") {
   const TempFolder folder;
   const Tensor image = from_vector<std::uint8_t>(
       {1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6}, {1, 2, 3, 3});
-  write_augmentation_grid(folder / "a.png", image, zeros({1, 2, 3, 3}), zeros({1, 2, 3, 3}),
+  write_augmentation_grid(folder / "a.png", image, {zeros({1, 2, 3, 3}), zeros({1, 2, 3, 3})},
                           normalization);
   const Picture picture = read_png(folder / "a.png");
   for (int y = 0; y < 6; ++y) {
@@ -143,13 +144,16 @@ TEST_CASE("augmentation grid: pixels keep their places") {
   }
 }
 
-TEST_CASE("augmentation grid: any number of images") {
+TEST_CASE("augmentation grid: any number of images and views") {
   const TempFolder folder;
   for (const std::int64_t count : {1, 8, 9, 16, 17}) {
     const Tensor images = empty({count, 2, 2, 3}, {.dtype = DType::uint8});
-    const Tensor views = zeros({count, 2, 2, 3});
-    write_augmentation_grid(folder / "a.png", images, views, views, normalization);
-    CHECK(read_png(folder / "a.png").width == (count + 7) / 8 * (3 * 6 + 2 * 6 + 30) + 30);
+    for (const std::int64_t views : {0, 1, 2, 5}) {
+      const std::vector<Tensor> list(static_cast<std::size_t>(views), zeros({count, 2, 2, 3}));
+      write_augmentation_grid(folder / "a.png", images, list, normalization);
+      CHECK(read_png(folder / "a.png").width ==
+            (count + 7) / 8 * ((1 + views) * 6 + views * 6 + 30) + 30);
+    }
   }
 }
 
@@ -157,12 +161,11 @@ TEST_CASE("augmentation grid: shapes that do not fit") {
   const TempFolder folder;
   const Tensor images = empty({2, 4, 4, 3}, {.dtype = DType::uint8});
   const auto error = [&](const Tensor& shown, const Tensor& view) {
-    return error_of(
-        [&] { write_augmentation_grid(folder / "a", shown, view, view, normalization); });
+    return error_of([&] { write_augmentation_grid(folder / "a", shown, {view}, normalization); });
   };
   CHECK(error(images, zeros({2, 4, 5, 3})) ==
-        "[pictures] the views must have the images' shape; got images [2, 4, 4, 3], views "
-        "[2, 4, 5, 3] and [2, 4, 5, 3]");
+        "[pictures] the views must have the images' shape; got images [2, 4, 4, 3] and a view "
+        "[2, 4, 5, 3]");
   CHECK(error(empty({0, 4, 4, 3}, {.dtype = DType::uint8}), zeros({0, 4, 4, 3})) ==
         "[pictures] images must be [K, H, W, 3]; got [0, 4, 4, 3]");
 }
@@ -200,10 +203,10 @@ TEST_CASE("curves: nothing, one record, and what was not measured") {
 
 TEST_CASE("curves: values that are not finite are left out") {
   Metrics metrics = example_metrics(20, 1, false);
-  metrics.steps[7].loss = std::numeric_limits<double>::quiet_NaN();
-  metrics.steps[8].covariance = std::numeric_limits<double>::infinity();
+  metrics.steps[7].loss.total = std::numeric_limits<double>::quiet_NaN();
+  metrics.steps[8].loss.covariance = std::numeric_limits<double>::infinity();
   for (StepRecord& record : metrics.steps)
-    record.variance = std::numeric_limits<double>::quiet_NaN();
+    record.loss.variance = std::numeric_limits<double>::quiet_NaN();
   const std::string svg = curves(metrics);
   CHECK(well_formed(svg));
   CHECK(occurrences(svg, "nan") == 0);

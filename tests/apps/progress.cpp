@@ -62,12 +62,9 @@ std::size_t count(const std::string& text, char c) {
   return static_cast<std::size_t>(std::count(text.begin(), text.end(), c));
 }
 
-StepReport report(std::int64_t step) {
+StepRecord report(std::int64_t step) {
   return {.step = step,
-          .loss = 23.456,
-          .invariance = 0.1234,
-          .variance = 0.5678,
-          .covariance = 1.2345,
+          .loss = {.total = 23.456, .invariance = 0.1234, .variance = 0.5678, .covariance = 1.2345},
           .images_per_second = 812.4};
 }
 
@@ -224,7 +221,7 @@ TEST_CASE("progress: numbers that are not finite, and no steps at all") {
   options.total_steps = 0;
   options.steps_per_epoch = 0;
   Progress progress(options);
-  progress.update({.loss = std::numeric_limits<double>::quiet_NaN()});
+  progress.update({.loss = {.total = std::numeric_limits<double>::quiet_NaN()}});
   CHECK(screen(f.stream.text()).back().find("loss nan") != std::string::npos);
 }
 

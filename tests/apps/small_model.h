@@ -3,15 +3,14 @@
 
 #include <gradus/autograd/ops.h>
 #include <gradus/nn/state_dict.h>
-#include "vicreg/options.h"
-#include "vicreg/trainer.h"
+#include "vicreg/recipes.h"
 
 namespace gradus::test {
 
 inline vicreg::TrainOptions small_options() {
   vicreg::TrainOptions options;
-  options.model.width = 2;
-  options.model.projector = {4, 3};
+  options.model.encoder.width = 2;
+  options.model.projector_widths = {4, 3};
   return options;
 }
 
@@ -20,8 +19,8 @@ struct SmallRun {
   explicit SmallRun(vicreg::TrainOptions given = small_options(), std::uint64_t seed = 0)
       : options(std::move(given)),
         generator(seed),
-        model(vicreg::model_options(options.model), generator),
-        optimizer(vicreg::make_optimizer(options, model)) {}
+        model(options.model, generator),
+        optimizer(vicreg::make_optimizer(options, model.parameters())) {}
 
   /// An update with gradients that are the weights themselves.
   void step() {

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "tests/apps/programs.h"
+#include "tests/support/errors.h"
 #include "vicreg/metrics.h"
 #include "vicreg/run_lock.h"
 
@@ -62,9 +63,9 @@ TEST_CASE("a second signal, whichever it is, ends a run at once") {
     CAPTURE(first);
     CAPTURE(second);
     const fs::path out = folder / fmt::format("{}-{}", first, second);
-    const CommandResult result = train_tiny(
-        out, long_steps,
-        {.signal = first, .signal_when = [&] { return has_steps(out); }, .second_signal = second});
+    const CommandResult result =
+        train_tiny(out, long_steps,
+                   {.signal = first, .signal_when = InSecondStep(out), .second_signal = second});
     INFO("output: ", result.output);
     CHECK(result.exit_code == 128 + second);
     CHECK_FALSE(contains(result.output, "saved"));

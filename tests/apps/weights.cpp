@@ -11,13 +11,16 @@
 #include "tests/support/command.h"
 #include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
+#include "vicreg/architecture.h"
 #include "vicreg/checkpoint.h"
 
 namespace {
 
 using namespace gradus;
 using namespace gradus::test;
+using vicreg::architecture_name;
 using vicreg::load_encoder;
+using vicreg::to_json;
 
 void add_batch_norm(std::set<std::string>& keys, const std::string& name) {
   for (const char* part : {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"})
@@ -55,9 +58,9 @@ void write_foreign(const std::filesystem::path& path, nn::Module& module,
   write_safetensors(path, {.tensors = nn::state_dict(module, prefix)});
 }
 
-nn::ResNet make_encoder(const vicreg::ModelOptions& options, std::uint64_t seed) {
+nn::ResNet make_encoder(const nn::ResNet::Options& options, std::uint64_t seed) {
   Generator generator(seed);
-  return nn::ResNet(vicreg::model_options(options).encoder, generator);
+  return nn::ResNet(options, generator);
 }
 
 }  // namespace
@@ -105,7 +108,7 @@ TEST_CASE("load_weights takes exported files and checkpoints") {
     CHECK(same_tensors(nn::state_dict(other.model), nn::state_dict(run.model)));
   }
   vicreg::TrainOptions wide = small_options();
-  wide.model.width = 3;
+  wide.model.encoder.width = 3;
   SmallRun other(wide);
   const auto before = nn::state_dict(other.model);
   const std::string error =
@@ -118,44 +121,44 @@ TEST_CASE("load_weights takes exported files and checkpoints") {
 TEST_CASE("load_encoder takes the architecture from a checkpoint or an exported file") {
   const TempFolder folder;
   vicreg::TrainOptions options = small_options();
-  options.model.stem_padding = 2;
+  options.model.encoder.stem_padding = 2;
   SmallRun run(options);
   vicreg::export_weights(folder / "exported", run.model, options.model);
   vicreg::save_checkpoint(folder / "checkpoint", run.model, *run.optimizer, 1, options);
   for (const char* name : {"exported", "checkpoint"}) {
     const vicreg::LoadedEncoder loaded = load_encoder(folder / name);
-    CHECK(loaded.options.stem_padding == 2);
-    CHECK(loaded.options.width == 2);
+    CHECK(loaded.options.encoder.stem_padding == 2);
+    CHECK(loaded.options.encoder.width == 2);
     CHECK(same_tensors(nn::state_dict(*loaded.encoder), nn::state_dict(run.model.encoder)));
   }
-  CHECK(load_encoder(folder / "exported", 0).options.stem_padding == 0);
+  CHECK(load_encoder(folder / "exported", 0).options.encoder.stem_padding == 0);
 }
 
 TEST_CASE("load_encoder infers the architecture of a PyTorch state_dict") {
   const TempFolder folder;
   struct Case {
-    vicreg::ModelOptions model;
+    nn::ResNet::Options model;
     std::int64_t expected_padding;
   };
   const std::vector<Case> cases{
-      {{.width = 2, .projector = {}}, 1},
-      {{.architecture = "resnet34", .width = 2, .projector = {}}, 1},
-      {{.width = 2, .stem_bias = true, .fc_features = 5, .projector = {}}, 0},
-      {{.width = 2, .stem = "imagenet", .fc_features = 7, .projector = {}}, 1},
+      {{.width = 2}, 1},
+      {{.layers = nn::resnet34().layers, .width = 2}, 1},
+      {{.width = 2, .stem_bias = true, .fc_features = 5}, 0},
+      {{.width = 2, .stem = nn::Stem::imagenet, .fc_features = 7}, 1},
   };
   for (const auto& [model, padding] : cases) {
     nn::ResNet encoder = make_encoder(model, 3);
     for (const std::string prefix : {"", "encoder"}) {
       CAPTURE(prefix);
-      CAPTURE(model.architecture);
+      CAPTURE(architecture_name(model));
       write_foreign(folder / "file", encoder, prefix);
       const vicreg::LoadedEncoder loaded = load_encoder(folder / "file");
-      CHECK(loaded.options.architecture == model.architecture);
-      CHECK(loaded.options.width == 2);
-      CHECK(loaded.options.stem == model.stem);
-      CHECK(loaded.options.stem_bias == model.stem_bias);
-      CHECK(loaded.options.fc_features == model.fc_features);
-      CHECK(loaded.options.stem_padding == padding);
+      CHECK(loaded.options.encoder.layers == model.layers);
+      CHECK(loaded.options.encoder.width == 2);
+      CHECK(loaded.options.encoder.stem == model.stem);
+      CHECK(loaded.options.encoder.stem_bias == model.stem_bias);
+      CHECK(loaded.options.encoder.fc_features == model.fc_features);
+      CHECK(loaded.options.encoder.stem_padding == padding);
       CHECK(same_tensors(nn::state_dict(*loaded.encoder), nn::state_dict(encoder)));
     }
   }
@@ -205,8 +208,13 @@ TEST_CASE("load_encoder refuses what holds no encoder") {
         error({.tensors = nn::state_dict(encoder), .metadata = {{vicreg::model_key, model}}}),
         "the architecture in its metadata cannot be read"));
   }
-  vicreg::ModelOptions wide;
-  wide.width = std::int64_t{1} << 40;
+  nlohmann::json unknown = to_json(nn::VICRegModel::Options{});
+  unknown["architecture"] = "resnet50";
+  CHECK(contains(error({.tensors = nn::state_dict(encoder),
+                        .metadata = {{vicreg::model_key, unknown.dump()}}}),
+                 "architecture 'resnet50' is unknown; there are resnet18 or resnet34"));
+  nn::VICRegModel::Options wide;
+  wide.encoder.width = std::int64_t{1} << 40;
   CHECK(contains(error({.tensors = nn::state_dict(encoder),
                         .metadata = {{vicreg::model_key, to_json(wide).dump()}}}),
                  "conv1.weight has 2"));

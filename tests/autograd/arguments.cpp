@@ -8,6 +8,7 @@
 #include <gradus/autograd/ops_fused.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
+#include "tests/support/errors.h"
 
 using namespace gradus;
 using namespace gradus::test;

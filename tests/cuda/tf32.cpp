@@ -32,7 +32,7 @@ void check_error(const char* what, double limit, const Tensor& exact, const Comp
   const AllowTf32 allow;
   const double error = rms_error(compute(), exact);
   MESSAGE(std::string(what) << ": RMS error " << plain << " in float32, " << error << " in TF32");
-  CHECK(plain < 1e-5);
+  CHECK(plain < 4e-6);
   CHECK(error < limit);
   if (has_tf32()) CHECK(error > 5e-5);
 }

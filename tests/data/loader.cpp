@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <gradus/data/sampler.h>
+#include "tests/support/augmentation.h"
 #include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/view_format.h"
@@ -71,9 +72,9 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-/// The VICReg recipe, to images of 32 x 32.
+/// Every step, to images of 32 x 32.
 AugmentOptions recipe() {
-  AugmentOptions options = vicreg_augmentation();
+  AugmentOptions options = test::every_step();
   options.size = 32;
   return options;
 }
@@ -232,7 +233,7 @@ TEST_CASE("images of any size and channels, by default only normalised") {
     REQUIRE(std::as_const(pixels).data<float>()[i] == pixel);
     REQUIRE(std::as_const(images).data<float>()[i] == (pixel - 0.25f) / 0.5f);
   }
-  CHECK_ERROR(Loader(digits, {.augment = vicreg_augmentation()}),
+  CHECK_ERROR(Loader(digits, {.augment = test::every_step()}),
               "colour jitter and grayscale need images of 3 channels");
   digits.normalization = {{0.25f}, {0.5f, 0.5f}};
   CHECK_ERROR(Loader(digits, {}), "a std for each of 1 channels, or none; got 1 and 2");

@@ -2,7 +2,7 @@
 # emulator's headers. Each is included by a generated .cpp, so that one tree can hold both builds.
 function(gradus_add_emulated_cuda)
   file(GLOB emulator_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tensor/cuda/emulator/*.cpp)
-  foreach(layer tensor data)
+  foreach(layer ${gradus_kernel_layers})
     set(sources ${ARGN})
     list(FILTER sources INCLUDE REGEX "/${layer}/cuda/")
     foreach(source ${sources})

@@ -16,7 +16,7 @@ done
 compile() { # FILE.cu: its report lands in $folder
   local report
   report=$folder/$(basename "$1").txt
-  "$nvcc" -std=c++20 -O3 --expt-relaxed-constexpr -DGRADUS_CUDA=1 -I "$root" -I "$include/tensor" -I "$include/data" "${targets[@]}" \
+  "$nvcc" -std=c++20 -O3 --expt-relaxed-constexpr -DGRADUS_CUDA=1 -I "$root" -I "$include/tensor" -I "$include/optim" -I "$include/data" "${targets[@]}" \
     -Xptxas -v -c "$1" -o "$report.o" 2>"$report" || {
     cat "$report" >&2
     rm "$report"
@@ -38,7 +38,7 @@ cat "$folder"/*.txt | c++filt | awk '
     split($0, quoted, "\x27")
     name = quoted[2]; architecture = quoted[4]
     sub(/^void /, "", name)
-    gsub(/gradus::cuda::|gradus::data::|gradus::|\(anonymous namespace\)::/, "", name)
+    gsub(/gradus::cuda::|gradus::data::|gradus::optim::|gradus::|\(anonymous namespace\)::/, "", name)
     sub(/\(.*/, "", name)
   }
   /bytes stack frame/ { stack = $1; spills = $5 + $9 }

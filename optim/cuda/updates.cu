@@ -1,18 +1,24 @@
-// Optimiser updates over many tensors in one launch (tensor/optimizer_updates.h).
+// Updates of many tensors in one launch.
 //
 // The tensors' pointers travel in the kernel's arguments. Tensors are cut into chunks, a block
 // each, so that small and large ones share the multiprocessors evenly; a block finds its tensor by
 // binary search in the list's first_block.
 #include <algorithm>
 #include <span>
+#include <utility>
 
-#include "tensor/backend/kernels.h"
+#include "optim/internal/kernels.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
 #include "tensor/cuda/warp.h"
 
 namespace gradus::cuda {
 namespace {
+
+using optim::GradientPointers;
+using optim::LarsOptions;
+using optim::SgdUpdate;
+using optim::UpdatePointers;
 
 constexpr int threads = 256;
 constexpr std::int64_t chunk_size = 4096;  // elements of a block: 4 vectors of 4 floats a thread
@@ -76,55 +82,34 @@ __device__ double block_sum(double sum) {
   return row_combine<threads>(AddBoth{}, sum, scratch);
 }
 
-// --- updates: parameter, gradient and state [n] of each tensor; steps [tensors] ---
+// --- updates: parameter, gradient and state [n] of each tensor; updates [tensors] ---
 
-template <class T>
-__global__ void __launch_bounds__(threads)
-    sgd_update_kernel(const TensorList<SgdPointers<T>> list, const SgdStep* steps, SgdRule rule,
-                      const T* guard) {
-  if (guard && !is_finite(*guard)) return;
-  const Chunk chunk = chunk_of_block(list);
-  T* parameter = list.tensors[chunk.tensor].parameter;
-  const T* gradient = list.tensors[chunk.tensor].gradient;
-  T* momentum = list.tensors[chunk.tensor].momentum;
-  const SgdElement<T> update(rule, steps[chunk.tensor]);
-  for_each_piece<T>(chunk, aligned_to_vectors(parameter, gradient, momentum),
-                    [&]<int size>(std::int64_t i) {
-                      Vector<T, size> p = load_vector<size>(parameter + i);
-                      const Vector<T, size> g = load_vector<size>(gradient + i);
-                      if (momentum) {
-                        Vector<T, size> m = load_vector<size>(momentum + i);
-                        for (int k = 0; k < size; ++k) update(p[k], g[k], m[k]);
-                        store_vector(momentum + i, m);
-                      } else {
-                        for (int k = 0; k < size; ++k) update(p[k], g[k]);
-                      }
-                      store_vector(parameter + i, p);
-                    });
+/// Elements [i, i + size) of a tensor and of the states k.
+template <int size, class Update, class T, std::size_t... k>
+__device__ void apply_update(const Update& update, const UpdatePointers<T>& tensor, std::int64_t i,
+                             std::index_sequence<k...>) {
+  Vector<T, size> p = load_vector<size>(tensor.parameter + i);
+  const Vector<T, size> g = load_vector<size>(tensor.gradient + i);
+  Vector<T, size> state[] = {load_vector<size>(tensor.state[k] + i)...,
+                             {}};  // one more: never none
+  for (int e = 0; e < size; ++e) update(p[e], g[e], state[k][e]...);
+  store_vector(tensor.parameter + i, p);
+  (store_vector(tensor.state[k] + i, state[k]), ...);
 }
 
-template <class T>
+template <std::size_t slots, class Update, class T>
 __global__ void __launch_bounds__(threads)
-    adam_update_kernel(const TensorList<AdamPointers<T>> list, const AdamStep* steps, AdamRule rule,
-                       const T* guard) {
-  if (guard && !is_finite(*guard)) return;
+    apply_updates_kernel(const TensorList<UpdatePointers<T>> list, const Update* updates,
+                         const T* guard) {
+  if (guard && !optim::is_finite(*guard)) return;
   const Chunk chunk = chunk_of_block(list);
-  T* parameter = list.tensors[chunk.tensor].parameter;
-  const T* gradient = list.tensors[chunk.tensor].gradient;
-  T* mean = list.tensors[chunk.tensor].mean;
-  T* square = list.tensors[chunk.tensor].square;
-  const AdamElement<T> update(rule, steps[chunk.tensor]);
-  for_each_piece<T>(chunk, aligned_to_vectors(parameter, gradient, mean, square),
-                    [&]<int size>(std::int64_t i) {
-                      Vector<T, size> p = load_vector<size>(parameter + i);
-                      const Vector<T, size> g = load_vector<size>(gradient + i);
-                      Vector<T, size> m = load_vector<size>(mean + i);
-                      Vector<T, size> v = load_vector<size>(square + i);
-                      for (int k = 0; k < size; ++k) update(p[k], g[k], m[k], v[k]);
-                      store_vector(parameter + i, p);
-                      store_vector(mean + i, m);
-                      store_vector(square + i, v);
-                    });
+  const UpdatePointers<T> tensor = list.tensors[chunk.tensor];
+  const Update update = updates[chunk.tensor];
+  const bool aligned =
+      aligned_to_vectors(tensor.parameter, tensor.gradient, tensor.state[0], tensor.state[1]);
+  for_each_piece<T>(chunk, aligned, [&]<int size>(std::int64_t i) {
+    apply_update<size>(update, tensor, i, std::make_index_sequence<slots>());
+  });
 }
 
 // --- norms: a partial sum for each block, then one block adds them up ---
@@ -132,12 +117,12 @@ __global__ void __launch_bounds__(threads)
 /// partial[2 block] = sum p^2, partial[2 block + 1] = sum (g + w p)^2 over the block's chunk.
 template <class T>
 __global__ void __launch_bounds__(threads)
-    lars_squares_kernel(const TensorList<SgdPointers<T>> list, LarsRule rule, const SgdStep* steps,
-                        double* partial) {
+    lars_squares_kernel(const TensorList<UpdatePointers<T>> list, LarsOptions options,
+                        const SgdUpdate* updates, double* partial) {
   const Chunk chunk = chunk_of_block(list);
   const T* parameter = list.tensors[chunk.tensor].parameter;
   const T* gradient = list.tensors[chunk.tensor].gradient;
-  const double decay = decay_in_norm(rule, steps[chunk.tensor]);
+  const double decay = decay_in_norm(options, updates[chunk.tensor]);
   double parameters = 0, gradients = 0;
   for_each_piece<T>(chunk, aligned_to_vectors(parameter, gradient), [&]<int size>(std::int64_t i) {
     const Vector<T, size> p = load_vector<size>(parameter + i);
@@ -159,8 +144,8 @@ __global__ void __launch_bounds__(threads)
 /// A block for each tensor, which adds up the partial sums of its chunks.
 template <class T>
 __global__ void __launch_bounds__(threads)
-    set_trust_kernel(const TensorList<SgdPointers<T>> list, LarsRule rule, const double* partial,
-                     SgdStep* steps) {
+    set_trust_kernel(const TensorList<UpdatePointers<T>> list, LarsOptions options,
+                     const double* partial, SgdUpdate* updates) {
   double parameters = 0, gradients = 0;
   const int tensor = static_cast<int>(blockIdx.x);
   for (int i = list.first_block[tensor] + static_cast<int>(threadIdx.x);
@@ -170,7 +155,8 @@ __global__ void __launch_bounds__(threads)
   }
   parameters = block_sum(parameters);
   gradients = block_sum(gradients);
-  if (threadIdx.x == 0) set_trust(rule, std::sqrt(parameters), std::sqrt(gradients), steps[tensor]);
+  if (threadIdx.x == 0)
+    set_trust(options, std::sqrt(parameters), std::sqrt(gradients), updates[tensor]);
 }
 
 /// partial[block] = sum x^2 over the block's chunk.
@@ -188,7 +174,7 @@ __global__ void __launch_bounds__(threads)
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-/// One block: *norm = sqrt(sum of partial [count]), and the factor that clips it, if `factor`.
+/// One block: *norm = sqrt(sum of partial [count]), and the factor that clips it.
 __global__ void __launch_bounds__(threads)
     norm_kernel(const double* partial, std::int64_t count, double* norm, double max_norm,
                 double* factor) {
@@ -197,7 +183,7 @@ __global__ void __launch_bounds__(threads)
   sum = block_sum(sum);
   if (threadIdx.x != 0) return;
   *norm = std::sqrt(sum);
-  if (factor) *factor = clip_factor(*norm, max_norm);
+  *factor = optim::clip_factor(*norm, max_norm);
 }
 
 /// x *= factor
@@ -244,15 +230,42 @@ LaunchShape shape_of(const TensorList<Pointers>& list) {
   return {dim3(static_cast<unsigned>(list.first_block[list.count])), dim3(threads)};
 }
 
-/// *norm, and *factor unless it is null.
+}  // namespace
+
+template <std::size_t slots, class Update, class T>
+void apply_updates(std::span<const UpdatePointers<T>> tensors, const Update* updates,
+                   const T* guard) {
+  constexpr double accesses = 3 + 2 * slots;
+  for_each_list(tensors, [&](const auto& list, std::size_t first, double elements) {
+    launch(Update::name, apply_updates_kernel<slots, Update, T>, shape_of(list),
+           Work{.bytes = accesses * elements * sizeof(T), .flops = Update::flops * elements}, list,
+           updates + first, guard);
+  });
+}
+
 template <class T>
-void norm_and_factor(std::span<const GradientPointers<T>> tensors, double* norm, double max_norm,
-                     double* factor) {
+void set_trust_ratios(std::span<const UpdatePointers<T>> tensors, const LarsOptions& options,
+                      SgdUpdate* updates) {
+  for_each_list(tensors, [&](const auto& list, std::size_t first, double elements) {
+    const int chunks = list.first_block[list.count];
+    const Scratch<double> partial(2 * std::int64_t{chunks});
+    launch("lars_trust: squares", lars_squares_kernel<T>, shape_of(list),
+           Work{.bytes = 2 * elements * sizeof(T), .flops = 6 * elements, .unit = Unit::fp64}, list,
+           options, updates + first, partial.data());
+    launch("lars_trust", set_trust_kernel<T>,
+           {dim3(static_cast<unsigned>(list.count)), dim3(threads)},
+           Work{.bytes = 2.0 * chunks * sizeof(double)}, list, options, partial.data(),
+           updates + first);
+  });
+}
+
+template <class T>
+void clip_norm(std::span<const GradientPointers<T>> gradients, double max_norm, double* norm) {
   std::int64_t chunks = 0;
-  for (const auto& tensor : tensors) chunks += divide_up(tensor.n, chunk_size);
-  const Scratch<double> partial(std::max<std::int64_t>(chunks, 1));
+  for (const auto& tensor : gradients) chunks += divide_up(tensor.n, chunk_size);
+  const Scratch<double> partial(std::max<std::int64_t>(chunks, 1)), factor(1);
   double* next = partial.data();
-  for_each_list(tensors, [&](const auto& list, std::size_t, double elements) {
+  for_each_list(gradients, [&](const auto& list, std::size_t, double elements) {
     launch("norm: squares", squares_kernel<T>, shape_of(list),
            Work{.bytes = elements * sizeof(T), .flops = 2 * elements, .unit = Unit::fp64}, list,
            next);
@@ -260,68 +273,20 @@ void norm_and_factor(std::span<const GradientPointers<T>> tensors, double* norm,
   });
   launch("norm", norm_kernel, {dim3(1), dim3(threads)},
          Work{.bytes = static_cast<double>(chunks) * sizeof(double)}, partial.data(), chunks, norm,
-         max_norm, factor);
-}
-
-}  // namespace
-
-template <class T>
-void sgd_update(std::span<const SgdPointers<T>> tensors, const SgdStep* steps, const SgdRule& rule,
-                const T* guard) {
-  const double accesses = rule.momentum != 0 ? 5 : 3;
-  for_each_list(tensors, [&](const auto& list, std::size_t first, double elements) {
-    launch("sgd_update", sgd_update_kernel<T>, shape_of(list),
-           Work{.bytes = accesses * elements * sizeof(T), .flops = 7 * elements}, list,
-           steps + first, rule, guard);
-  });
-}
-
-template <class T>
-void adam_update(std::span<const AdamPointers<T>> tensors, const AdamStep* steps,
-                 const AdamRule& rule, const T* guard) {
-  for_each_list(tensors, [&](const auto& list, std::size_t first, double elements) {
-    launch("adam_update", adam_update_kernel<T>, shape_of(list),
-           Work{.bytes = 7 * elements * sizeof(T), .flops = 16 * elements}, list, steps + first,
-           rule, guard);
-  });
-}
-
-template <class T>
-void lars_trust(std::span<const SgdPointers<T>> tensors, const LarsRule& rule, SgdStep* steps) {
-  for_each_list(tensors, [&](const auto& list, std::size_t first, double elements) {
-    const int chunks = list.first_block[list.count];
-    const Scratch<double> partial(2 * std::int64_t{chunks});
-    launch("lars_trust: squares", lars_squares_kernel<T>, shape_of(list),
-           Work{.bytes = 2 * elements * sizeof(T), .flops = 6 * elements, .unit = Unit::fp64}, list,
-           rule, steps + first, partial.data());
-    launch("lars_trust", set_trust_kernel<T>,
-           {dim3(static_cast<unsigned>(list.count)), dim3(threads)},
-           Work{.bytes = 2.0 * chunks * sizeof(double)}, list, rule, partial.data(), steps + first);
-  });
-}
-
-template <class T>
-void euclidean_norm(std::span<const GradientPointers<T>> tensors, double* norm) {
-  norm_and_factor(tensors, norm, 0, nullptr);
-}
-
-template <class T>
-void clip_norm(std::span<const GradientPointers<T>> tensors, double max_norm, double* norm) {
-  const Scratch<double> factor(1);
-  norm_and_factor(tensors, norm, max_norm, factor.data());
-  for_each_list(tensors, [&](const auto& list, std::size_t, double elements) {
+         max_norm, factor.data());
+  for_each_list(gradients, [&](const auto& list, std::size_t, double elements) {
     launch("clip_norm: scale", scale_kernel<T>, shape_of(list),
            Work{.bytes = 2 * elements * sizeof(T), .flops = elements}, list, factor.data());
   });
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                   \
-  template void sgd_update(std::span<const SgdPointers<T>>, const SgdStep*, const SgdRule&,     \
-                           const T*);                                                           \
-  template void adam_update(std::span<const AdamPointers<T>>, const AdamStep*, const AdamRule&, \
-                            const T*);                                                          \
-  template void lars_trust(std::span<const SgdPointers<T>>, const LarsRule&, SgdStep*);         \
-  template void euclidean_norm(std::span<const GradientPointers<T>>, double*);                  \
+#define GRADUS_INSTANTIATE(T)                                                                     \
+  template void apply_updates<0>(std::span<const UpdatePointers<T>>, const SgdUpdate*, const T*); \
+  template void apply_updates<1>(std::span<const UpdatePointers<T>>, const SgdUpdate*, const T*); \
+  template void apply_updates<2>(std::span<const UpdatePointers<T>>, const optim::AdamUpdate*,    \
+                                 const T*);                                                       \
+  template void set_trust_ratios(std::span<const UpdatePointers<T>>, const LarsOptions&,          \
+                                 SgdUpdate*);                                                     \
   template void clip_norm(std::span<const GradientPointers<T>>, double, double*);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)

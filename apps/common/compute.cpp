@@ -1,0 +1,44 @@
+#include "common/compute.h"
+
+#include <omp.h>
+
+#include "common/command_line.h"
+#include "common/program.h"
+
+namespace gradus::apps {
+
+void add_compute_options(CLI::App& app, ComputeOptions& o, const std::string& group) {
+  add_choice(app, "--device", o.device, device_names)->group(group);
+  add_switch(app, "--tf32,!--no-tf32", o.tf32,
+             "On a GPU, round the inputs of float32 products to TF32")
+      ->group(group);
+  app.add_option("--winograd", o.winograd,
+                 "3x3 convolutions by Winograd's algorithm with tiles of 4x4 outputs (fastest) or "
+                 "2x2 (less rounding), or 0: by plain sums")
+      ->check(CLI::IsMember({4, 2, 0}))
+      ->group(group);
+  app.add_option("--threads", o.threads, "Threads of the computation; 0: all cores")
+      ->check(CLI::Range(0, 4096))
+      ->group(group);
+}
+
+Device use(const ComputeOptions& o) {
+  if (o.threads > 0) omp_set_num_threads(o.threads);
+  use_winograd(o.winograd);
+  if (o.device == DeviceName::cpu) return Device::cpu;
+  if (cuda_available()) {
+    allow_tf32(o.tf32);
+    return Device::cuda;
+  }
+  check(o.device == DeviceName::automatic, "device", "--device cuda: {}; on the CPU: --device cpu",
+        cuda_unavailable_reason());
+  print("on the CPU: {}\n", cuda_unavailable_reason());
+  return Device::cpu;
+}
+
+std::string device_text(Device device) {
+  return device == Device::cuda ? cuda_device_description()
+                                : fmt::format("{} threads", omp_get_max_threads());
+}
+
+}  // namespace gradus::apps

@@ -1,0 +1,35 @@
+// Where and how a program computes: the device, its threads, its precision.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+#include <gradus/tensor/device.h>
+#include "common/choice.h"
+
+namespace gradus::apps {
+
+enum class DeviceName : std::uint8_t { automatic, cpu, cuda };
+inline constexpr Choices<DeviceName, 3> device_names{
+    {{DeviceName::automatic, "auto", "the GPU if one works"},
+     {DeviceName::cpu, "cpu"},
+     {DeviceName::cuda, "cuda"}}};
+
+struct ComputeOptions {
+  DeviceName device = DeviceName::automatic;
+  bool tf32 = false;  ///< see allow_tf32 (tensor/device.h)
+  int winograd = 4;   ///< see use_winograd (tensor/device.h)
+  int threads = 0;    ///< of OpenMP; 0: all cores
+};
+
+void add_compute_options(CLI::App& app, ComputeOptions& options, const std::string& group);
+
+/// Sets the threads and the precision and returns the device. `automatic` is the GPU if one works,
+/// and otherwise the CPU, after a line that says why; throws Error if `cuda` does not work.
+Device use(const ComputeOptions& options);
+
+/// The device in words: "8 threads", or the GPU's name.
+std::string device_text(Device device);
+
+}  // namespace gradus::apps

@@ -1,0 +1,115 @@
+#include "vicreg/recipes.h"
+
+#include <gradus/optim/adam.h>
+#include <gradus/optim/lars.h>
+#include <gradus/optim/sgd.h>
+
+namespace gradus::vicreg {
+
+TrainOptions recipe_defaults(Recipe recipe) {
+  TrainOptions o;
+  o.recipe = recipe;
+  switch (recipe) {
+    case Recipe::standard: break;
+    case Recipe::solo_learn:
+      o.model.encoder.stem_padding = 2;
+      o.model.projector_widths = {2048, 2048, 2048};
+      o.augment = Augmentation::solo_learn;
+      o.separate_views = true;
+      o.epochs = 1000;
+      o.optimizer = OptimizerName::lars;
+      o.lr = 0.3;
+      o.scale_lr = true;
+      o.weight_decay = 1e-4;
+      o.decay_all = false;
+      o.schedule = ScheduleName::warmup_cosine;
+      break;
+  }
+  return o;
+}
+
+data::AugmentOptions augment_options(Augmentation augmentation) {
+  data::AugmentOptions o{
+      .random_crop = true,
+      .crop_scale = {0.2f, 1.0f},
+      .flip_probability = 0.5f,
+      .jitter_probability = 0.8f,
+      .jitter = {.brightness = 0.4f, .contrast = 0.4f, .saturation = 0.2f, .hue = 0.1f},
+      .grayscale_probability = 0.2f};
+  switch (augmentation) {
+    case Augmentation::none: return {};
+    case Augmentation::vicreg:
+      o.blur_probability = 0.5f;
+      o.solarize_probability = 0.2f;
+      break;
+    case Augmentation::solo_learn:
+      o.interpolation = data::Interpolation::bicubic;
+      o.solarize_probability = 0.1f;
+      break;
+  }
+  return o;
+}
+
+data::AugmentOptions classifier_augmentation(float minimum_crop) {
+  return {.random_crop = true, .crop_scale = {minimum_crop, 1.0f}, .flip_probability = 0.5f};
+}
+
+optim::Schedule make_schedule(const ScheduleOptions& o, std::int64_t steps_per_epoch) {
+  optim::CosineOptions cosine{.lr = o.lr, .total_steps = o.epochs * steps_per_epoch};
+  switch (o.name) {
+    case ScheduleName::constant: return optim::constant(o.lr);
+    case ScheduleName::step: {
+      std::vector<std::int64_t> milestones;
+      for (std::int64_t epoch : o.milestones) milestones.push_back(epoch * steps_per_epoch);
+      return optim::step_decay({.lr = o.lr, .milestones = milestones});
+    }
+    case ScheduleName::cosine: break;
+    case ScheduleName::warmup_cosine:
+      cosine.warmup_steps = o.warmup_epochs * steps_per_epoch;
+      cosine.warmup_start = 3e-5;
+      cosine.reach_peak_early = true;
+      break;
+    case ScheduleName::vicreg:
+      cosine.warmup_steps = o.warmup_epochs * steps_per_epoch;
+      cosine.final_lr = 0.001 * o.lr;
+      break;
+  }
+  return optim::cosine(cosine);
+}
+
+optim::Schedule make_schedule(const TrainOptions& o, std::int64_t steps_per_epoch) {
+  return make_schedule({.name = o.schedule,
+                        .lr = o.scale_lr ? o.lr * static_cast<double>(o.batch_size) / 256 : o.lr,
+                        .epochs = o.epochs,
+                        .warmup_epochs = o.warmup_epochs,
+                        .milestones = o.milestones},
+                       steps_per_epoch);
+}
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o,
+                                                 const std::vector<NamedParameter>& parameters) {
+  auto groups = o.decay_all ? optim::one_group(parameters, o.weight_decay)
+                            : optim::exclude_biases_and_norms(parameters, o.weight_decay);
+  optim::Lars::Options lars{.momentum = o.momentum};
+  switch (o.optimizer) {
+    case OptimizerName::sgd:
+      return std::make_unique<optim::Sgd>(std::move(groups),
+                                          optim::Sgd::Options{.momentum = o.momentum});
+    case OptimizerName::adam:
+      return std::make_unique<optim::Adam>(std::move(groups), optim::Adam::Options{});
+    case OptimizerName::adamw:
+      return std::make_unique<optim::AdamW>(std::move(groups), optim::Adam::Options{});
+    case OptimizerName::lars:
+      lars.form = optim::LarsForm::separate_norms;
+      lars.trust = 0.02;
+      break;
+    case OptimizerName::lars_vicreg:
+      lars.form = optim::LarsForm::decayed_gradient;
+      lars.trust = 0.001;
+      break;
+  }
+  if (o.trust > 0) lars.trust = o.trust;
+  return std::make_unique<optim::Lars>(std::move(groups), lars);
+}
+
+}  // namespace gradus::vicreg
