@@ -1,6 +1,6 @@
-// Stride-1 3x3 convolution by Winograd's F(4x4, 3x3) or F(2x2, 3x3): 1/4 or 1/2.25 of the
-// multiplications of the column matrix (conv.cpp), which stays its reference. T is float or
-// BFloat16.
+// 3x3 convolution by Winograd's algorithm: stride 1 by F(4x4, 3x3) or F(2x2, 3x3), with 1/4 or
+// 1/2.25 of the column matrix's multiplications, and stride 2 with 81 of 144. The column matrix
+// (column_conv.h) is the reference. T is float or BFloat16.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,5 @@
-// Memory for register-blocked products (simd/kernels.h): scratch of 32-bit words, rows spread over
-// the cache. Internal to the CPU's convolutions and products.
+// Memory for register-blocked products (simd/inner_kernels.h): scratch of 32-bit words, rows spread
+// over the cache. Internal to the CPU's convolutions and products.
 #pragma once
 
 #include <omp.h>
