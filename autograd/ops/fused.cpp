@@ -21,10 +21,6 @@ Variable batch_norm_relu(const Variable& x, const BatchStatistics& statistics,
 
 WithStatistics<Variable> conv2d_with_statistics(const Variable& input, const Variable& weight,
                                                 const Conv2dOptions& options) {
-  if (!fuses_batch_norm_conv2d(input.device())) {
-    const Variable y = conv2d(input, weight, {}, options);
-    return {y, batch_norm_statistics(y.value())};
-  }
   auto [y, statistics] = conv2d_with_statistics(input.value(), weight.value(), options);
   return {conv2d_variable(std::move(y), input, weight, {}, options), statistics};
 }

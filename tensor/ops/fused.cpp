@@ -43,13 +43,14 @@ WithStatistics<Tensor> conv2d_with_statistics(const Tensor& input, const Tensor&
                                               const Conv2dOptions& options) {
   constexpr std::string_view op = "conv2d";
   check_parameter(op, "input", input, "weight", weight);
-  check_fuses(op, input);
   const Conv2dGeometry g = conv2d_geometry(op, input.shape(), weight.shape(), options);
   WithStatistics<Tensor> y = empty_with_statistics(op, g, input);
   dispatch_floating(op, input.dtype(), [&]<class T>() {
     using A = Compute<T>;
-    cpu::conv2d_with_statistics(input.data<T>(), weight.data<A>(), y.output.data<T>(),
-                                y.statistics.mean.data<A>(), y.statistics.variance.data<A>(), g);
+    GRADUS_KERNEL(
+        input.device(),
+        conv2d_with_statistics(input.data<T>(), weight.data<A>(), y.output.data<T>(),
+                               y.statistics.mean.data<A>(), y.statistics.variance.data<A>(), g));
   });
   return y;
 }

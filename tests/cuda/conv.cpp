@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <gradus/tensor/ops.h>
+#include <gradus/tensor/ops_fused.h>
 #include "tensor/backend/winograd_matrices.h"
 #include "tensor/cuda/conv/conv_reference.h"
 #include "tensor/cuda/conv/implicit_gemm.h"
@@ -206,11 +207,15 @@ void check_implicit_gemm(const Case& c, DType dtype) {
     return exact(dtype == DType::float32 ? to_tf32(x, round) : x.to(dtype));
   };
   const Tensor bias = in.bias ? exact(in.bias) : Tensor(), weight = rounded(in.weight, true);
-  const bool rounds = !cuda::implicit_gemm::uses_warpgroups();  // those drop bits of activations
+  // Of float32, warpgroups drop bits of the first factor, and of the input where weights' gradients
+  // are made (1x1: by warps).
+  const bool drops = cuda::implicit_gemm::uses_warpgroups();
+  const bool drops_for_dweight = drops && c.weight[1] == 3;
   const Results expected =
-      run_ops({rounded(in.input, rounds), weight, bias, rounded(in.doutput, rounds)}, c.options);
-  const Tensor dweight = conv2d_backward_weight(rounded(in.input, true), rounded(in.doutput, true),
-                                                in.weight.shape(), c.options);
+      run_ops({rounded(in.input, !drops), weight, bias, rounded(in.doutput, !drops)}, c.options);
+  const Tensor dweight =
+      conv2d_backward_weight(rounded(in.input, !drops_for_dweight), rounded(in.doutput, true),
+                             in.weight.shape(), c.options);
   const auto check = [](const Tensor& x, const Tensor& repeated, const Tensor& right, double rms,
                         double largest) {
     CHECK(same_bits(x, repeated));
@@ -316,6 +321,28 @@ TEST_CASE("convolution by implicit GEMM of warpgroups is as exact") {
     }
   }
   cuda::implicit_gemm::allow_warpgroups(before);
+}
+
+TEST_CASE("convolution by implicit GEMM takes the statistics of its output on the way") {
+  const OneOrder one_order;
+  const AllowTf32 allow;
+  for (const bool warpgroups : {false, true}) {
+    const bool before = cuda::implicit_gemm::allow_warpgroups(warpgroups);
+    for (const DType dtype : {DType::bfloat16, DType::float32}) {
+      CAPTURE(name(dtype));
+      for (const Case& c : warpgroup_cases) {
+        CAPTURE(c.name);
+        const Inputs in = random_inputs(c, dtype);
+        const Tensor output = conv2d(in.input, in.weight, {}, c.options);
+        const auto [y, statistics] = conv2d_with_statistics(in.input, in.weight, c.options);
+        const BatchStatistics expected = batch_norm_statistics(exact(output));
+        CHECK(same_bits(y, output));
+        CHECK(relative_error(statistics.mean, expected.mean) <= 1e-6);
+        CHECK(relative_error(statistics.variance, expected.variance) <= 1e-6);
+      }
+    }
+    cuda::implicit_gemm::allow_warpgroups(before);
+  }
 }
 
 TEST_CASE("implicit GEMM counts a multiply-add for each output, tap and channel") {

@@ -245,6 +245,18 @@ void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T*
 }
 
 template <class T>
+void conv2d_with_statistics(const T* input, const Compute<T>* weight, T* output, Compute<T>* mean,
+                            Compute<T>* variance, const Conv2dGeometry& g) {
+  if constexpr (has_tensor_cores<T>) {
+    if (by_implicit_gemm(g, input, output)) {
+      return implicit_gemm::conv2d(input, weight, nullptr, output, g, {mean, variance});
+    }
+  }
+  conv2d(input, weight, static_cast<const Compute<T>*>(nullptr), output, g);
+  batch_norm_statistics(output, mean, variance, output_pixels(g), g.O);
+}
+
+template <class T>
 void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput,
                            const Conv2dGeometry& g) {
   if (g.N == 0) return;
@@ -307,6 +319,8 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
 }
 
 #define GRADUS_INSTANTIATE(T)                                                                      \
+  template void conv2d_with_statistics(const T*, const Compute<T>*, T*, Compute<T>*, Compute<T>*,  \
+                                       const Conv2dGeometry&);                                     \
   template void conv2d(const T*, const Compute<T>*, const Compute<T>*, T*, const Conv2dGeometry&); \
   template void conv2d_backward_input(const T*, const Compute<T>*, T*, const Conv2dGeometry&);     \
   template void conv2d_backward_weight(const T*, const T*, Compute<T>*, const Conv2dGeometry&);

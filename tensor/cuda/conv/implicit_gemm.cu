@@ -15,6 +15,7 @@
 #include "tensor/backend/kernels.h"
 #include "tensor/cuda/conv/implicit_gemm_patches.cuh"
 #include "tensor/cuda/map.h"
+#include "tensor/cuda/norm/moments.h"
 #include "tensor/cuda/runtime/launch.h"
 
 namespace gradus::cuda::implicit_gemm {
@@ -90,29 +91,38 @@ __device__ __forceinline__ void add_bias(Sums<T>& sums, const float* bias, int f
   }
 }
 
+/// Pairs of elements from one row of results to the next in shared memory: longer than a row needs
+/// by 4 pairs, so that those of a warp that are written together lie in different banks.
+template <class T>
+constexpr int row_pairs = T::n / 2 + 4;
+
+/// The block's results, row by row, in shared memory.
+template <class T>
+__device__ auto rows_of_block() {
+  using Pair = Vector<typename T::Element, 2>;
+  static_assert(T::m * row_pairs<T> * sizeof(Pair) <= T::shared_bytes);
+  return dynamic_shared<Pair>(T::m * row_pairs<T>);
+}
+
 /// Writes row r of the block's sums, rounded to bfloat16 if that is the output's type, to output +
-/// offset(r), unless that is negative. They go by way of shared memory, as a warp's sums are pieces
-/// of 8 columns: there rows are longer than they need by as much as 4 pairs, so that those of a
-/// warp that are written together lie in different banks.
+/// offset(r), unless that is negative. They go by way of shared memory, where they are left, as a
+/// warp's sums are pieces of 8 columns.
 template <class T, class Offset>
 __device__ __forceinline__ void store_rows(const Sums<T>& sums, typename T::Element* output,
                                            const Offset& offset) {
   using E = typename T::Element;
-  constexpr int pairs_in_chunk = T::chunk_size / 2;
-  constexpr int parts = T::n / T::chunk_size,
-                pitch = parts + 4 / pairs_in_chunk;  // chunks of a row
-  static_assert(T::m * pitch * chunk_bytes <= T::shared_bytes);
+  constexpr int parts = T::n / T::chunk_size, pitch = row_pairs<T> * 2 / T::chunk_size;  // chunks
   const WarpPlace<T> place;
-  const auto pairs = dynamic_shared<Vector<E, 2>>(T::m * pitch * pairs_in_chunk);
+  const auto pairs = rows_of_block<T>();
   const auto row_parts = dynamic_shared<Vector<std::uint32_t, 4>>(T::m * pitch);
 #pragma unroll
   for (int i = 0; i < T::fragments_m; ++i) {
 #pragma unroll
     for (int j = 0; j < 2 * T::fragments_n; ++j) {
       const int row = place.row + i * 16 + place.lane / 4;
-      const int pair = row * pitch * pairs_in_chunk + (place.column + j * 8) / 2 + place.lane % 4;
+      const int pair = row * row_pairs<T> + (place.column + j * 8) / 2 + place.lane % 4;
       pairs[pair] = to_pair<E>(sums[i][j][0], sums[i][j][1]);
-      pairs[pair + 8 * pitch * pairs_in_chunk] = to_pair<E>(sums[i][j][2], sums[i][j][3]);
+      pairs[pair + 8 * row_pairs<T>] = to_pair<E>(sums[i][j][2], sums[i][j][3]);
     }
   }
   __syncthreads();
@@ -124,6 +134,46 @@ __device__ __forceinline__ void store_rows(const Sums<T>& sums, typename T::Elem
     if (at < 0) continue;
     const Vector<std::uint32_t, 4> values = row_parts[row * pitch + part];
     store_vector(reinterpret_cast<std::uint32_t*>(output + at + part * T::chunk_size), values);
+  }
+}
+
+/// The moments of each of the block's columns over the first `rows` rows that store_rows has left,
+/// to partial [T::n]. A thread takes a pair of columns of a range of rows: their mean, then the
+/// deviations from it. The ranges are merged in order.
+template <class T>
+__device__ void store_moments(int rows, Moments<float>* partial) {
+  constexpr int pairs = T::n / 2, ranges = T::threads / pairs, range_rows = T::m / ranges;
+  const int pair = static_cast<int>(threadIdx.x) % pairs;
+  const int range = static_cast<int>(threadIdx.x) / pairs;
+  const int begin = range * range_rows, end = min(begin + range_rows, rows);
+  const auto count = static_cast<float>(end > begin ? end - begin : 0);
+  const auto values = rows_of_block<T>();
+  Moments<float> moments[2] = {{count, 0, 0}, {count, 0, 0}};
+#pragma unroll 8
+  for (int row = begin; row < end; ++row) {
+    const Vector<typename T::Element, 2> value = values[row * row_pairs<T> + pair];
+    for (int i = 0; i < 2; ++i) moments[i].mean += static_cast<float>(value[i]);
+  }
+  for (auto& m : moments) m.mean *= count > 0 ? 1 / count : 0;
+#pragma unroll 8
+  for (int row = begin; row < end; ++row) {
+    const Vector<typename T::Element, 2> value = values[row * row_pairs<T> + pair];
+    for (int i = 0; i < 2; ++i) {
+      const float deviation = static_cast<float>(value[i]) - moments[i].mean;
+      moments[i].deviations += deviation * deviation;
+    }
+  }
+  __syncthreads();  // the rows are not needed any more
+  const auto all = dynamic_shared<Moments<float>>(ranges * T::n);
+  for (int i = 0; i < 2; ++i) all[range * T::n + pair * 2 + i] = moments[i];
+  __syncthreads();
+  for (int column = static_cast<int>(threadIdx.x); column < T::n; column += T::threads) {
+    Moments<float> total = all[column];
+    for (int other = 1; other < ranges; ++other) {
+      const Moments<float> next = all[other * T::n + column];
+      total = merge(total, next);
+    }
+    partial[column] = total;
   }
 }
 
@@ -140,13 +190,14 @@ __device__ BlockPlace block_place(const Problem& p) {
 }
 
 // output [N, height, width, O] = input [N, H, W, C] convolved with weight [O, kernel, kernel, C],
-// + bias [O] or null. A block makes T::m pixels of T::n channels.
+// + bias [O] or null. A block makes T::m pixels of T::n channels. partial [tiles of pixels, O], or
+// null, gets the moments of the output's channels.
 template <class T>
 __global__ void __launch_bounds__(T::threads, T::blocks)
     convolution_kernel(const typename T::Element* __restrict__ input,
                        const typename T::Element* __restrict__ weight,
                        const float* __restrict__ bias, typename T::Element* __restrict__ output,
-                       const Problem p) {
+                       Moments<float>* __restrict__ partial, const Problem p) {
   const BlockPlace block = block_place<T>(p);
   const Taps taps{p.kernel, p.kernel, 0, 0, 1};
   const SharedAddress stages = stages_of_block<T>();
@@ -158,6 +209,9 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
     const int pixel = block.row + row;
     return pixel < p.pixels ? static_cast<std::int64_t>(pixel) * p.O + block.column : -1;
   });
+  if (partial == nullptr) return;
+  const std::int64_t tile = block.row / T::m;
+  store_moments<T>(min(T::m, p.pixels - block.row), partial + tile * p.O + block.column);
 }
 
 // dinput [N, rows, columns, O] of a convolution with stride 2: p gathers from doutput [N, H, W, C]
@@ -305,15 +359,20 @@ void turn_weight(const float* weight, E* turned, const Conv2dGeometry& g) {
 
 template <class E>
 void conv2d(const E* input, const float* weight, const float* bias, E* output,
-            const Conv2dGeometry& g) {
+            const Conv2dGeometry& g, const Statistics& statistics) {
   const auto weights = static_cast<std::int64_t>(weights_of(g));
   const Scratch<E> operand(weights);
   map("conv weight rounded", ToOperand<E>{}, operand.data(), weights, weight);
   const Problem p = problem_of(g);
   with_tile<E>(p.O, [&]<class T>() {
+    const bool wanted = statistics.mean != nullptr;
+    const std::int64_t tiles = divide_up(p.pixels, T::m);
+    const Scratch<Moments<float>> partial(wanted ? tiles * g.O : 0);
     allow_shared_bytes<convolution_kernel<T>>(T::shared_bytes);
     launch("conv implicit gemm", convolution_kernel<T>, shape_of<T>(p, 1),
-           work_of<E>(g, input_pixels(g)), input, operand.data(), bias, output, p);
+           work_of<E>(g, input_pixels(g)), input, operand.data(), bias, output,
+           wanted ? partial.data() : nullptr, p);
+    if (wanted) merge_moments(partial.data(), statistics.mean, statistics.variance, tiles, g.O);
   });
 }
 
@@ -340,13 +399,14 @@ void conv2d_backward_input(const E* doutput, const float* weight, E* dinput,
     } else {
       allow_shared_bytes<convolution_kernel<T>>(T::shared_bytes);
       launch(name, convolution_kernel<T>, shape_of<T>(p, 1), work, doutput, turned.data(),
-             static_cast<const float*>(nullptr), dinput, p);
+             static_cast<const float*>(nullptr), dinput, static_cast<Moments<float>*>(nullptr), p);
     }
   });
 }
 
-#define GRADUS_INSTANTIATE(E)                                                            \
-  template void conv2d(const E*, const float*, const float*, E*, const Conv2dGeometry&); \
+#define GRADUS_INSTANTIATE(E)                                                           \
+  template void conv2d(const E*, const float*, const float*, E*, const Conv2dGeometry&, \
+                       const Statistics&);                                              \
   template void conv2d_backward_input(const E*, const float*, E*, const Conv2dGeometry&);
 GRADUS_INSTANTIATE(BFloat16)
 GRADUS_INSTANTIATE(float)

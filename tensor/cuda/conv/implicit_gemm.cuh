@@ -59,7 +59,6 @@ struct Tile {
   static constexpr int stage_bytes = (m + n) * row_bytes;
   static constexpr int shared_bytes = stages * stage_bytes;
   static_assert(m % 64 == 0 && n % 64 == 0 && warp_m % 16 == 0 && warp_n % 16 == 0);
-  static_assert(step_k % copied_rows == 0 && copied_rows % 8 == 0);
 };
 
 /// A tile that warpgroups multiply, where there are such instructions: 64 rows each, of which a
@@ -167,6 +166,8 @@ __device__ std::uint32_t next_stage(std::uint32_t stage) {
 /// stage; copies.advance() goes on to those of the next one.
 template <class T, class Copies>
 class Filler {
+  static_assert(T::step_k % T::copied_rows == 0 && T::copied_rows % 8 == 0);
+
  public:
   __device__ Filler(int steps, Copies& copies) : steps_(steps), copies_(copies) {}
   /// Starts a quarter of the stage's copies.
@@ -239,16 +240,32 @@ __device__ __forceinline__ void multiply(int steps, Copies& copies, const Fragme
   __syncthreads();       // shared memory may be used again
 }
 
-/// The same by warpgroups. Stages' rows run along k, or, `transposed` (bfloat16 only), are one k:
-/// panels of 64 x 64. In either case a warpgroup has 64 rows of 128 bytes of the first matrix. A
-/// stage is filled again two steps after its products were started, one after they were waited for.
-template <class T, bool transposed, class Copies>
-__device__ __forceinline__ void multiply_by_warpgroups(int steps, Copies& copies,
-                                                       SharedAddress stages, Sums<T>& sums) {
+/// Starts sums += the product of a stage, as a group of a warpgroup's products. Its rows run along
+/// k, or, `transposed` (bfloat16 only), are one k: panels of 64 x 64. In either case a warpgroup
+/// has 64 rows of 128 bytes of the first matrix.
+template <class T, bool transposed>
+__device__ __forceinline__ void multiply_stage(SharedAddress stages, std::uint32_t stage,
+                                               Sums<T>& sums) {
   constexpr std::uint32_t group_bytes = 8 * row_bytes, panel_bytes = 64 * row_bytes;
   constexpr std::uint32_t next_slice = transposed ? T::slice_k * row_bytes : slice_bytes;
   const SharedAddress a_begin = stages + threadIdx.x / 128 * panel_bytes;
   const SharedAddress b_begin = stages + T::m * row_bytes;
+  const MatrixDescriptor a(a_begin + stage, group_bytes, panel_bytes);
+  const MatrixDescriptor b(b_begin + stage, group_bytes, panel_bytes);
+  begin_products();
+#pragma unroll
+  for (int slice = 0; slice < slices; ++slice) {
+    const std::uint32_t further = static_cast<std::uint32_t>(slice) * next_slice;
+    multiply_add<typename T::Element, transposed>(sums[0], a + further, b + further);
+  }
+  commit_products();
+}
+
+/// sums += the products of `steps` stages, by warpgroups. A stage is filled again two steps after
+/// its products were started, one after they were waited for.
+template <class T, bool transposed, class Copies>
+__device__ __forceinline__ void multiply_by_warpgroups(int steps, Copies& copies,
+                                                       SharedAddress stages, Sums<T>& sums) {
   std::uint32_t stage = 0;
   Filler<T, Copies> filler(steps, copies);
 #pragma unroll
@@ -258,15 +275,7 @@ __device__ __forceinline__ void multiply_by_warpgroups(int steps, Copies& copies
     wait_for_copies<T::stages - 3>();
     publish_copies();
     __syncthreads();
-    const MatrixDescriptor a(a_begin + stage, group_bytes, panel_bytes);
-    const MatrixDescriptor b(b_begin + stage, group_bytes, panel_bytes);
-    begin_products();
-#pragma unroll
-    for (int slice = 0; slice < slices; ++slice) {
-      const std::uint32_t further = static_cast<std::uint32_t>(slice) * next_slice;
-      multiply_add<typename T::Element, transposed>(sums[0], a + further, b + further);
-    }
-    commit_products();
+    multiply_stage<T, transposed>(stages, stage, sums);
     filler.fill();
     wait_for_products<1>();
     stage = next_stage<T>(stage);

@@ -21,13 +21,19 @@ bool uses_warpgroups();
 /// do both, and may not at first.
 bool allow_warpgroups(bool on);
 
+/// Where the mean and the variance of each channel of an output go, [O]; null where not wanted.
+struct Statistics {
+  float* mean = nullptr;
+  float* variance = nullptr;
+};
+
 /// As the contract's functions (tensor/backend/kernels.inc), E being BFloat16 or float. All
-/// pointers but bias are aligned to 16 bytes. Weights are rounded to bfloat16 or TF32 to nearest;
-/// so are activations, but for warpgroups' products of float32, which drop the bits that TF32 does
-/// not have.
+/// pointers but bias are aligned to 16 bytes. Inputs are rounded to bfloat16 or
+/// TF32 to nearest; but of float32, warpgroups drop the bits that TF32 does not have: those of
+/// input, and of doutput where it makes dinput.
 template <class E>
 void conv2d(const E* input, const float* weight, const float* bias, E* output,
-            const Conv2dGeometry& g);
+            const Conv2dGeometry& g, const Statistics& statistics = {});
 template <class E>
 void conv2d_backward_input(const E* doutput, const float* weight, E* dinput,
                            const Conv2dGeometry& g);

@@ -6,6 +6,7 @@
 
 #include "tensor/cuda/conv/implicit_gemm.cuh"
 #include "tensor/cuda/conv/implicit_gemm.h"
+#include "tensor/cuda/conv/implicit_gemm_transposed.cuh"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/warp.h"
 
@@ -138,31 +139,27 @@ class PanelFragments<T, float> {
   __device__ explicit PanelFragments(SharedAddress)
       : values_(dynamic_shared<float>(T::shared_bytes / 4)) {
     const WarpPlace<T> place;
-    const int k = place.lane % 4, channel = place.lane / 4;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {  // 8 i channels further on in the panel
-      const int chunk = channel / 4 + 2 * i;
-      at_[i] = k * panel + (chunk ^ panel_swizzle<float>(k)) * 4 + channel % 4;
-    }
+    k_ = place.lane % 4;
+    first_ = k_ * panel + place.lane / 4;
     row_ = place.row;
     column_ = T::m + place.column;
   }
   __device__ __forceinline__ void load(std::uint32_t (&a)[T::fragments_m][4],
                                        std::uint32_t (&b)[T::fragments_n][4], std::uint32_t stage,
                                        int slice) const {
-    const int at = static_cast<int>(stage) / 4 + slice * T::slice_k * panel;
+    const int at = first_ + static_cast<int>(stage) / 4 + slice * T::slice_k * panel;
 #pragma unroll
     for (int i = 0; i < T::fragments_m; ++i) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {  // rows 0 and 8, k 0; rows 0 and 8, k 4
-        a[i][j] = element(at, row_ + i * 16 + j % 2 * 8, j / 2);
+        a[i][j] = element<T::warp_m>(at, row_, i * 16 + j % 2 * 8, j / 2);
       }
     }
 #pragma unroll
     for (int i = 0; i < T::fragments_n; ++i) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {  // column 0, k 0 and 4; column 8, k 0 and 4
-        b[i][j] = element(at, column_ + i * 16 + j / 2 * 8, j % 2);
+        b[i][j] = element<T::warp_n>(at, column_, i * 16 + j / 2 * 8, j % 2);
       }
     }
   }
@@ -170,15 +167,21 @@ class PanelFragments<T, float> {
  private:
   static constexpr int panel = T::step_k;
 
-  /// The lane's element of channels `channel` and on, for its first or its second k.
-  __device__ std::uint32_t element(int at, int channel, int second) const {
-    const float value = values_[at + channel / panel * (panel * panel) + at_[channel % panel / 8] +
-                                second * 4 * panel];
+  /// The lane's element of the 8 channels that lie `further` behind a warp's first one, for its
+  /// first or its second k. Warps have `side` channels: where panels end between them, most is
+  /// constant.
+  template <int side>
+  __device__ std::uint32_t element(int at, int first, int further, int second) const {
+    const int begin = side % panel == 0 ? 0 : first % panel;
+    const int eighth = (begin + further) % panel / 8;
+    const float value =
+        values_[at + first / panel * (panel * panel) + (begin + further) / panel * (panel * panel) +
+                second * 4 * panel + (eighth ^ k_) * 8];
     return std::bit_cast<std::uint32_t>(round_to_tf32(value));
   }
 
   decltype(dynamic_shared<float>(0)) values_;
-  int at_[4], row_, column_;
+  int k_, first_, row_, column_;
 };
 
 // sums [parts, O, kernel, kernel, C] over the pixels of each part (blockIdx.y): doutput [pixels, O]
@@ -198,13 +201,18 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
   const auto end_step = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
 
   const SharedAddress stages = stages_of_block<T>();
-  PixelCopies<T> copies(p, input, doutput, first_output, first_column, first_step * T::step_k,
-                        stages);
+  const int first_pixel = first_step * T::step_k;
   Sums<T> sums = {};
-  if constexpr (T::warpgroups) {
-    multiply_by_warpgroups<T, true>(end_step - first_step, copies, stages, sums);
+  if constexpr (T::warpgroups && std::is_same_v<typename T::Element, float>) {
+    TransposedCopies<T> copies(p, input, doutput, first_output, first_column, first_pixel);
+    multiply_transposed<T>(end_step - first_step, copies, stages, sums);
   } else {
-    multiply<T>(end_step - first_step, copies, PanelFragments<T>(stages), sums);
+    PixelCopies<T> copies(p, input, doutput, first_output, first_column, first_pixel, stages);
+    if constexpr (T::warpgroups) {
+      multiply_by_warpgroups<T, true>(end_step - first_step, copies, stages, sums);
+    } else {
+      multiply<T>(end_step - first_step, copies, PanelFragments<T>(stages), sums);
+    }
   }
 
   const WarpPlace<T> place;
@@ -272,16 +280,25 @@ __global__ void __launch_bounds__(warp* range_count)
 //
 // 64 x 64 is for what the others do not divide. (128 x 128 by warpgroups: 97 to 128 where 128 x 192
 // takes 80 to 103.)
+// A warp of float32's tiles has fewer sums: it needs registers for addresses.
 template <class E>
-using SquareTile = Tile<E, 128, 128, 64, 64, 3, 2>;
+using SquareTile = std::conditional_t<std::is_same_v<E, float>, Tile<E, 128, 128, 64, 32, 3, 1>,
+                                      Tile<E, 128, 128, 64, 64, 3, 2>>;
 template <class E>
-using ThreeTapsTile = Tile<E, 64, 192, 64, 48, 3, 2>;
+using ThreeTapsTile = std::conditional_t<std::is_same_v<E, float>, Tile<E, 64, 192, 32, 48, 3, 1>,
+                                         Tile<E, 64, 192, 64, 48, 3, 2>>;
 template <class E>
 using TallTile = Tile<E, 128, 64, 64, 32, 4, 2>;
 template <class E>
 using SmallTile = Tile<E, 64, 64, 32, 32, 4, 2>;
-using WideGroupTile = WarpgroupTile<BFloat16, 128, 256, 4, 1>;
-using MediumGroupTile = WarpgroupTile<BFloat16, 128, 192, 4, 1>;
+// Of float32, stages are filled by way of registers: there are too few for 128 x 256.
+template <class E>
+using MediumGroupTile = WarpgroupTile<E, 128, 192, std::is_same_v<E, float> ? 3 : 4, 1>;
+template <class E>
+using WideGroupTile = std::conditional_t<std::is_same_v<E, float>, MediumGroupTile<E>,
+                                         WarpgroupTile<E, 128, 256, 4, 1>>;
+template <class E>
+using ThreeTapsGroupTile = WarpgroupTile<E, 64, 192, 3, 2>;
 
 /// Calls function.operator()<T>() with the tile of E for a convolution.
 template <class E, class Function>
@@ -289,15 +306,15 @@ void with_tile(const Problem& p, const Function& function) {
   const auto divides = [&]<class T>(T) {
     return p.O % T::m == 0 && p.kernel * p.kernel * p.C % T::n == 0;
   };
-  if constexpr (std::is_same_v<E, BFloat16>) {  // warpgroups transpose nothing else
-    if (uses_warpgroups() && p.kernel == 3) {
-      if (divides(WideGroupTile()) && WideGroupTile::shared_bytes <= most_shared_bytes()) {
-        return function.template operator()<WideGroupTile>();
-      }
-      if (divides(MediumGroupTile())) return function.template operator()<MediumGroupTile>();
-    }
-  }
-  if (p.kernel == 3 && divides(SquareTile<E>())) {
+  const bool warpgroups = uses_warpgroups() && p.kernel == 3;
+  using Wide = WideGroupTile<E>;
+  if (warpgroups && divides(Wide()) && Wide::shared_bytes <= most_shared_bytes()) {
+    function.template operator()<Wide>();
+  } else if (warpgroups && divides(MediumGroupTile<E>())) {
+    function.template operator()<MediumGroupTile<E>>();
+  } else if (warpgroups) {
+    function.template operator()<ThreeTapsGroupTile<E>>();
+  } else if (p.kernel == 3 && divides(SquareTile<E>())) {
     function.template operator()<SquareTile<E>>();
   } else if (p.kernel == 3) {
     function.template operator()<ThreeTapsTile<E>>();

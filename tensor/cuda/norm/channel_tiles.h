@@ -12,8 +12,9 @@
 
 namespace gradus::cuda {
 
-inline constexpr int channel_block = 256;  // threads
-inline constexpr int finish_channels = 8;  // of a block of a finishing kernel: 32 bytes of float
+inline constexpr int channel_block = 256;    // threads
+inline constexpr int finish_threads = 1024;  // of a finishing kernel, which has few blocks
+inline constexpr int finish_channels = 8;    // of such a block: 32 bytes of float
 
 /// What a thread works on: channels [channel, channel + width) of rows begin, begin + step, ...
 struct Share {
@@ -39,20 +40,20 @@ __device__ void load_channels(const A* p, A (&to)[width]) {
 
 /// Merges the states of all threads with one threadIdx.x into the one with threadIdx.y = 0.
 /// blockDim.y is a power of two.
-template <int width, class State>
+template <int threads, int width, class State>
 __device__ void merge_in_block(State (&state)[width]) {
-  __shared__ SharedArray<State, channel_block * width> shared;
+  __shared__ SharedArray<State, threads * width> shared;
   const int thread = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
   const int y = static_cast<int>(threadIdx.y);
   for (int half = static_cast<int>(blockDim.y) / 2; half > 0; half /= 2) {
     if (y >= half && y < 2 * half) {
-      for (int i = 0; i < width; ++i) shared[i * channel_block + thread] = state[i];
+      for (int i = 0; i < width; ++i) shared[i * threads + thread] = state[i];
     }
     __syncthreads();
     if (y >= half) continue;
     for (int i = 0; i < width; ++i) {
       const int partner = thread + half * static_cast<int>(blockDim.x);
-      const State other = shared[i * channel_block + partner];
+      const State other = shared[i * threads + partner];
       state[i] = merge(state[i], other);
     }
   }
@@ -62,7 +63,7 @@ __device__ void merge_in_block(State (&state)[width]) {
 template <int width, class State>
 __device__ void store_partial(State (&state)[width], std::int64_t channel, std::int64_t C,
                               State* partial) {
-  merge_in_block(state);
+  merge_in_block<channel_block>(state);
   if (threadIdx.y != 0 || channel >= C) return;
   for (int i = 0; i < width; ++i) partial[blockIdx.y * C + channel + i] = state[i];
 }
@@ -78,7 +79,7 @@ __device__ State merge_chunks(const State* partial, std::int64_t channel, std::i
       state[0] = merge(state[0], partial[chunk * C + channel]);
     }
   }
-  merge_in_block(state);
+  merge_in_block<finish_threads>(state);
   return state[0];
 }
 
@@ -110,10 +111,10 @@ inline Tiling tile(std::int64_t rows, std::int64_t C, int width, int blocks_each
           rows_per_chunk};
 }
 
-/// A thread a channel and 32 that share its chunks.
+/// 128 threads a channel, which share its chunks.
 inline LaunchShape finish_shape(std::int64_t C) {
   return {dim3(static_cast<unsigned>(divide_up(C, finish_channels))),
-          dim3(finish_channels, channel_block / finish_channels)};
+          dim3(finish_channels, finish_threads / finish_channels)};
 }
 
 /// Calls function.operator()<width>() with a vector's width where C and the arrays (or nulls) can

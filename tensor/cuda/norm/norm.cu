@@ -4,24 +4,10 @@
 
 #include "tensor/backend/kernels.h"
 #include "tensor/cuda/norm/channel_tiles.h"
+#include "tensor/cuda/norm/moments.h"
 
 namespace gradus::cuda {
 namespace {
-
-/// Count, mean and sum of squared deviations of some rows of a channel.
-template <class A>
-struct Moments {
-  A count, mean, deviations;
-};
-
-/// Of the union; Chan, Golub and LeVeque (1979).
-template <class A>
-__device__ Moments<A> merge(const Moments<A>& a, const Moments<A>& b) {
-  if (b.count == 0) return a;
-  const A count = a.count + b.count, delta = b.mean - a.mean, share = b.count / count;
-  return {count, a.mean + delta * share,
-          a.deviations + b.deviations + delta * delta * a.count * share};
-}
 
 /// sum g and sum g (x - mean) over some rows of a channel.
 template <class A>
@@ -79,7 +65,7 @@ __global__ void moments_kernel(const T* x, Moments<Compute<T>>* partial, std::in
   store_partial(state, channel, C, partial);
 }
 
-// partial [chunks, C] of x - x[0] -> mean, variance [C].
+// partial [chunks, C] of x - x[0], or of x where that is null -> mean, variance [C].
 template <class T>
 __global__ void finish_statistics_kernel(const T* x, const Moments<Compute<T>>* partial,
                                          Compute<T>* mean, Compute<T>* variance,
@@ -88,7 +74,7 @@ __global__ void finish_statistics_kernel(const T* x, const Moments<Compute<T>>* 
   const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const Moments<A> all = merge_chunks(partial, channel, chunks, C);
   if (threadIdx.y != 0 || channel >= C) return;
-  mean[channel] = static_cast<A>(x[channel]) + all.mean;
+  mean[channel] = x != nullptr ? static_cast<A>(x[channel]) + all.mean : all.mean;
   variance[channel] = all.deviations / all.count;
 }
 
@@ -301,6 +287,13 @@ void batch_norm_statistics(const T* x, Compute<T>* mean, Compute<T>* variance, s
                C);
       },
       x);
+}
+
+void merge_moments(const Moments<float>* partial, float* mean, float* variance, std::int64_t chunks,
+                   std::int64_t C) {
+  launch("batch_norm_statistics finish", finish_statistics_kernel<float>, finish_shape(C),
+         work_of<float>(0, 2, 1, C, 0, partial_bytes<Moments<float>>(chunks, C)),
+         static_cast<const float*>(nullptr), partial, mean, variance, chunks, C);
 }
 
 template <class T>
