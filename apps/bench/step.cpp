@@ -68,7 +68,7 @@ class Work {
     model_.to(device);
     model_.encoder.checkpoint_activations(options.train.checkpoint_activations);
     model_.train(!forward_only_);
-    const std::int64_t views = forward_only_ ? 1 : vicreg::view_count;
+    const std::int64_t views = forward_only_ ? 1 : options.train.views.count;
     images_ = normal({views * options.train.batch_size, 32, 32, 3}, 0, 1, generator_).to(device);
     if (forward_only_ && options.train.bf16) images_ = images_.to(DType::bfloat16);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -22,10 +23,11 @@ inline constexpr apps::Choices<Recipe, 2> recipes{
     {{Recipe::standard, "default", "Adam"},
      {Recipe::solo_learn, "solo-learn", "LARS, 92 % after 1,000 epochs as published"}}};
 
-enum class Augmentation : std::uint8_t { vicreg, solo_learn, none };
-inline constexpr apps::Choices<Augmentation, 3> augmentations{
+enum class Augmentation : std::uint8_t { vicreg, solo_learn, emp_ssl, none };
+inline constexpr apps::Choices<Augmentation, 4> augmentations{
     {{Augmentation::vicreg, "vicreg"},
      {Augmentation::solo_learn, "solo-learn"},
+     {Augmentation::emp_ssl, "emp-ssl"},
      {Augmentation::none, "none", "every view is the image"}}};
 
 enum class OptimizerName : std::uint8_t { sgd, adam, adamw, lars, lars_vicreg };
@@ -44,13 +46,22 @@ inline constexpr apps::Choices<ScheduleName, 5> schedule_names{
      {ScheduleName::warmup_cosine, "warmup-cosine", "3e-5 to lr to 0"},
      {ScheduleName::vicreg, "vicreg", "0 to lr to lr / 1000"}}};
 
+/// The views of an image that are compared.
+struct ViewOptions {
+  int count = 2;  ///< of each image, V
+  Augmentation augment = Augmentation::vicreg;
+  std::array<double, 2> crop_scale{0.2, 1};         ///< least and largest area, of the image's
+  std::array<double, 2> crop_ratio{0.75, 4.0 / 3};  ///< least and largest width / height
+  std::int64_t size = 0;                            ///< pixels a side; 0: the image's
+};
+
 /// Everything that `train` can be told. The defaults are those of the recipe `standard`.
 struct TrainOptions {
   Recipe recipe = Recipe::standard;
   DataOptions data;
   nn::VICRegModel::Options model{.projector_widths = {1024, 1024, 1024, 1024}};
 
-  Augmentation augment = Augmentation::vicreg;
+  ViewOptions views;
   bool shuffle = true;
   bool drop_last = true;
   std::int64_t batch_size = 256;
@@ -96,6 +107,11 @@ inline constexpr std::int64_t most_epochs = std::int64_t{1} << 30;
 /// Throws Error with one line that names the option at fault.
 bool parse_train_options(int argc, const char* const* argv, TrainOptions& options,
                          std::string& config);
+
+/// As a checkpoint's options hold them, and back, with the default of what these do not name;
+/// throws nlohmann::json::exception or Error if they cannot be read.
+nlohmann::json to_json(const ViewOptions& options);
+ViewOptions view_options_from_json(const nlohmann::json& saved);
 
 /// The options that decide what the weights become, by name. A checkpoint keeps them, and a resumed
 /// run must agree.

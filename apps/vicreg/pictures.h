@@ -10,7 +10,7 @@
 namespace gradus::vicreg {
 
 /// Writes a PNG of K images, each beside its augmented views: original, view 1, view 2, ...
-/// images [K, H, W, 3] uint8; views [K, H, W, 3] float32, normalised as given, which is undone
+/// images [K, H, W, 3] uint8; views [K, h, w, 3] float32, normalised as given, which is undone
 /// here. Pixels are shown three times their size; more than eight images stand in several columns.
 void write_augmentation_grid(const std::filesystem::path& path, const Tensor& images,
                              const std::vector<Tensor>& views,

@@ -24,7 +24,8 @@ TrainStep::TrainStep(const TrainOptions& options, nn::VICRegModel& model,
 
 void TrainStep::run(const Tensor& images, double lr) {
   optimizer_.prepare(lr);
-  if (!replay_ || images.size(0) != view_count * options_.batch_size) return compute(images);
+  if (!replay_ || images.size(0) != options_.views.count * options_.batch_size)
+    return compute(images);
   if (!images_.defined()) images_ = empty(images.shape(), options_of(images));
   images_.copy_from(images);
   const bool replay = full_batch_.replays();
@@ -39,9 +40,9 @@ Variable TrainStep::embed(const Tensor& images) {
                          : model_(Variable(x));
   };
   if (!options_.separate_views) return forward(images);
-  const std::int64_t batch = images.size(0) / view_count;
+  const std::int64_t batch = images.size(0) / options_.views.count;
   std::vector<Variable> views;
-  for (std::int64_t view = 0; view < view_count; ++view)
+  for (std::int64_t view = 0; view < options_.views.count; ++view)
     views.push_back(forward(images.slice(view * batch, (view + 1) * batch)));
   return concat(views);
 }
@@ -50,7 +51,7 @@ void TrainStep::compute(const Tensor& images) {
   optimizer_.zero_grad();  // first: the memory of the gradients serves the activations
   const std::size_t before = memory_stats(device_).in_use;
   const Variable z = embed(images);  // [V B, D]
-  const nn::VICRegLoss loss = nn::vicreg_loss(z, view_count, options_.loss);
+  const nn::VICRegLoss loss = nn::vicreg_loss(z, options_.views.count, options_.loss);
   saved_for_backward_ = memory_stats(device_).in_use - before;
   const Variable* terms[] = {&loss.total, &loss.invariance, &loss.variance, &loss.covariance};
   static_assert(std::size(terms) == term_count);

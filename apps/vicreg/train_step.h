@@ -12,9 +12,6 @@
 
 namespace gradus::vicreg {
 
-/// Views of each image in a step, V: the loss compares two.
-inline constexpr int view_count = 2;
-
 /// Makes updates of a model. On a GPU the host only starts them: a full batch's step is captured
 /// once and replayed, nothing in it waits, and the loss is read when it is asked for. Where a loss
 /// is not finite, the weights and the optimiser's state stay what they were.
@@ -25,8 +22,8 @@ class TrainStep {
   TrainStep(const TrainOptions& options, nn::VICRegModel& model, optim::Optimizer& optimizer,
             Device device, bool replay = true);
 
-  /// Starts one update with images [V B, H, W, C], view by view; options.batch_size images are a
-  /// full batch.
+  /// Starts one update with images [V B, H, W, C], V = options.views.count, view by view; B =
+  /// options.batch_size is a full batch.
   void run(const Tensor& images, double lr);
   /// The loss of the update that was started last, on its way to the host.
   Readback loss() const { return Readback(terms_); }

@@ -47,6 +47,8 @@ class Trainer {
   void finish_step(Progress& progress);
   [[noreturn]] void fail_not_finite(const StepRecord& record);
   void end_epoch(Progress& progress);
+  /// The embeddings [2 B, D] of two views of the last batch, whose health is measured.
+  Tensor compared_embeddings() const;
   std::optional<double> knn_accuracy();
   void draw_augmentations();
   void save();

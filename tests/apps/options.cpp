@@ -69,7 +69,9 @@ TEST_CASE("the default recipe") {
   CHECK(o.loss.invariance == 25);
   CHECK(o.loss.variance == 25);
   CHECK(o.loss.covariance == 1);
-  CHECK(o.augment == Augmentation::vicreg);
+  CHECK(o.views.count == 2);
+  CHECK(o.views.augment == Augmentation::vicreg);
+  CHECK(o.views.size == 0);
   CHECK_FALSE(o.separate_views);
   CHECK(o.drop_last);
   CHECK(o.shuffle);
@@ -80,7 +82,7 @@ TEST_CASE("the recipe of solo-learn") {
   CHECK(o.recipe == Recipe::solo_learn);
   CHECK(o.model.encoder.stem_padding == 2);
   CHECK(o.model.projector_widths == std::vector<std::int64_t>{2048, 2048, 2048});
-  CHECK(o.augment == Augmentation::solo_learn);
+  CHECK(o.views.augment == Augmentation::solo_learn);
   CHECK(o.separate_views);
   CHECK(o.epochs == 1000);
   CHECK(o.batch_size == 256);
@@ -150,6 +152,7 @@ TEST_CASE("the resolved configuration reads back to the same options") {
       {"--lr", "0.1234567890123", "--momentum", "0.95", "--loss-eps", "3e-5", "--trust", "0.01",
        "--invariance", "1.5", "--variance", "0", "--covariance", "-1", "--clip-norm", "2.5",
        "--weight-decay", "0.25"},
+      {"--views", "64", "--crop-scale", "0.1,0.3", "--crop-ratio", "1,1.25", "--view-size", "24"},
       {"--projector", "7", "--milestones", "1,2,3", "--seed", "18446744073709551615"},
       {"--out", "a folder with spaces", "--data", "/some where/else", "--export",
        "x y.safetensors"},
@@ -217,7 +220,7 @@ TEST_CASE("--help shows the groups and the defaults") {
   const CommandResult result = run_train({"--help"});
   CHECK(result.exit_code == 0);
   for (const std::string part :
-       {"Run", "Data", "Model and loss", "Optimiser", "--batch-size", "256", "0.0002",
+       {"Run", "Data", "Views", "Model and loss", "Optimiser", "--batch-size", "256", "0.0002",
         "1024,1024,1024,1024", "cifar-10-batches-bin", "adam", "500"}) {
     CAPTURE(part);
     CHECK(contains(result.output, part));
@@ -257,6 +260,14 @@ TEST_CASE("bad options are refused in one line that names them") {
   refused({"--recipe", "nobody's"}, {"--recipe", "nobody's"});
   refused({"--schedule", "1"}, {"--schedule", "1"});
   refused({"--augment", "none "}, {"--augment", "none "});
+  refused({"--views", "1"}, {"--views", "1"});
+  refused({"--views", "65"}, {"--views", "65"});
+  refused({"--view-size", "-1"}, {"--view-size", "-1"});
+  refused({"--crop-scale", "0.5"}, {"--crop-scale", "two numbers"});
+  refused({"--crop-scale", "0.1,nan"}, {"--crop-scale", "nan"});
+  refused({"--crop-scale", "0.5,0.25"}, {"crop_scale", "0.5, 0.25"});
+  refused({"--crop-scale", "0.5,1.5"}, {"crop_scale", "1.5"});
+  refused({"--crop-ratio", "0,1"}, {"crop_ratio", "0, 1"});
   refused({"--dataset", "CIFAR10"}, {"--dataset", "CIFAR10"});
   refused({"--arch", "resnet50"}, {"--arch", "resnet50", "resnet34"});
   refused({"--stem", ""}, {"--stem"});

@@ -50,6 +50,9 @@ TEST_SUITE("device") {
         {{"--steps", "5", "--keep-last", "--limit", "20", "--clip-norm", "1", "--optimizer", "lars",
           "--lr", "0.1", "--separate-views", "--checkpoint-activations"},
          1e-2},
+        {{"--steps", "5", "--views", "4", "--view-size", "16", "--crop-scale", "0.25,0.25",
+          "--crop-ratio", "1,1"},
+         2e-3},
     };
     for (const auto& [arguments, tolerance] : settings) {
       CAPTURE(arguments);

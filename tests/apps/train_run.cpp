@@ -151,11 +151,30 @@ TEST_CASE("--steps 0 writes the initial weights, and needs no data set") {
   CHECK(losses(folder / "other") != losses(folder / "drawn"));
 }
 
-TEST_CASE("--augment none makes both views the image") {
+TEST_CASE("--augment none makes every view the image") {
   const TempFolder folder;
-  train_well(folder / "run", {"--steps", "3", "--augment", "none", "--no-shuffle"});
-  for (const auto& record : gradus::vicreg::read_metrics(folder / "run" / "metrics.jsonl").steps)
-    CHECK(record.loss.invariance == 0);
+  for (const char* views : {"2", "4"}) {
+    const fs::path out = folder / views;
+    train_well(out, {"--steps", "3", "--augment", "none", "--no-shuffle", "--views", views});
+    for (const auto& record : gradus::vicreg::read_metrics(out / "metrics.jsonl").steps)
+      CHECK(record.loss.invariance == 0);
+  }
+}
+
+TEST_CASE("many small views of each image") {
+  const TempFolder folder;
+  const Arguments crops{"--crop-scale", "0.25,0.25", "--crop-ratio", "1,1", "--view-size", "16"};
+  train_well(folder / "two", crops + Arguments{"--steps", "3"});
+  train_well(folder / "nine", crops + Arguments{"--steps", "3", "--views", "9"});
+  CHECK(losses(folder / "nine") != losses(folder / "two"));
+  // Views are functions of their number: the first two of nine are those of a run with two, so that
+  // the pictures begin alike; of nine, eight are shown.
+  const auto width = [&](const char* run) {
+    const std::string png = read_text(folder / run / "augmentations.png");
+    return static_cast<unsigned char>(png.at(18)) * 256 + static_cast<unsigned char>(png.at(19));
+  };
+  CHECK(width("two") == 30 + 96 + 2 * (6 + 48) + 30);
+  CHECK(width("nine") == 30 + 96 + 8 * (6 + 48) + 30);
 }
 
 TEST_CASE("the recipe of solo-learn runs") {
