@@ -75,7 +75,7 @@ class Work {
 
   void run() { forward_only_ ? evaluation_.run() : step_.run(images_, lr_); }
 
-  double loss() const { return vicreg::TrainStep::to_terms(step_.loss()).total; }
+  double loss() const { return step_.to_terms(step_.loss()).total; }
   std::size_t saved_for_backward() const { return step_.saved_for_backward(); }
   bool replays() const { return forward_only_ ? evaluation_.replays() : step_.replays(); }
   const std::string& capture_failure() const {

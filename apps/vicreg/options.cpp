@@ -77,18 +77,29 @@ void add_model_options(CLI::App& app, TrainOptions& o) {
   add_switch(app, "--zero-init-residual,!--no-zero-init-residual",
              o.model.encoder.zero_init_residual, "Start each block's last batch norm at 0")
       ->group(group);
-  app.add_option("--invariance", o.loss.invariance, "Weight of the invariance term")
+  add_choice(app, "--loss", o.loss, loss_names)->group(group);
+  app.add_option("--invariance", o.vicreg.invariance, "Weight of vicreg's invariance term")
       ->check(finite())
       ->group(group);
-  app.add_option("--variance", o.loss.variance,
-                 "Weight of the variance term, summed over both views (the paper averages: 12.5)")
+  app.add_option(
+         "--variance", o.vicreg.variance,
+         "Weight of vicreg's variance term, twice its mean over the views (the paper takes the "
+         "mean: 12.5)")
       ->check(finite())
       ->group(group);
-  app.add_option("--covariance", o.loss.covariance, "Weight of the covariance term")
+  app.add_option("--covariance", o.vicreg.covariance, "Weight of vicreg's covariance term")
       ->check(finite())
       ->group(group);
-  app.add_option("--loss-eps", o.loss.eps, "Added to the variance under the root")
+  app.add_option("--loss-eps", o.vicreg.eps, "Added to vicreg's variance under the root")
       ->check(non_negative())
+      ->group(group);
+  app.add_option("--similarity", o.coding_rate.invariance,
+                 "Weight of the views' similarity beside the coding rate")
+      ->check(finite())
+      ->group(group);
+  app.add_option("--distortion", o.coding_rate.eps,
+                 "Squared distortion up to which coding-rate codes the embeddings")
+      ->check(positive())
       ->group(group);
   add_switch(app, "--separate-views,!--joined-views", o.separate_views,
              "Forward the views one after the other, each with its own batch statistics, or as "
@@ -115,6 +126,8 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--momentum", o.momentum, "Momentum of sgd and lars")
       ->check(finite())
       ->check(CLI::Range(0.0, 1.0))
+      ->group(group);
+  add_switch(app, "--nesterov,!--no-nesterov", o.nesterov, "Nesterov's momentum, of sgd and lars")
       ->group(group);
   app.add_option("--trust", o.trust,
                  "LARS's trust coefficient; 0: the form's own (0.02, or 0.001 with lars-vicreg)")
@@ -247,16 +260,20 @@ nlohmann::json identity(const TrainOptions& o) {
                       {"drop-last", o.drop_last},
                       {"batch-size", o.batch_size},
                       {"epochs", o.schedule == ScheduleName::constant ? 0 : o.epochs},
-                      {"invariance", o.loss.invariance},
-                      {"variance", o.loss.variance},
-                      {"covariance", o.loss.covariance},
-                      {"loss-eps", o.loss.eps},
+                      {"loss", apps::name_of(loss_names, o.loss)},
+                      {"invariance", o.vicreg.invariance},
+                      {"variance", o.vicreg.variance},
+                      {"covariance", o.vicreg.covariance},
+                      {"loss-eps", o.vicreg.eps},
+                      {"similarity", o.coding_rate.invariance},
+                      {"distortion", o.coding_rate.eps},
                       {"separate-views", o.separate_views},
                       {"optimizer", apps::name_of(optimizer_names, o.optimizer)},
                       {"lr", o.lr},
                       {"scale-lr", o.scale_lr},
                       {"weight-decay", o.weight_decay},
                       {"momentum", o.momentum},
+                      {"nesterov", o.nesterov},
                       {"trust", o.trust},
                       {"decay-all", o.decay_all},
                       {"clip-norm", o.clip_norm},

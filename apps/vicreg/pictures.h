@@ -16,7 +16,7 @@ void write_augmentation_grid(const std::filesystem::path& path, const Tensor& im
                              const std::vector<Tensor>& views,
                              const data::Normalization& normalization);
 
-/// Writes an SVG with the loss and its three terms over the steps (long runs are averaged over
+/// Writes an SVG with the loss and its terms over the steps (long runs are averaged over
 /// spans of steps, with the range behind), the learning rate, and the embeddings' health over the
 /// epochs.
 void write_curves(const std::filesystem::path& path, const Metrics& metrics);

@@ -24,6 +24,23 @@ TrainOptions recipe_defaults(Recipe recipe) {
       o.decay_all = false;
       o.schedule = ScheduleName::warmup_cosine;
       break;
+    case Recipe::emp_ssl:
+      o.model.projector_widths = {4096, 4096, 1024};
+      o.views = {.count = 20,
+                 .augment = Augmentation::emp_ssl,
+                 .crop_scale = {0.25, 0.25},
+                 .crop_ratio = {1, 1}};
+      o.batch_size = 100;
+      o.epochs = 30;
+      o.loss = LossName::coding_rate;
+      o.optimizer = OptimizerName::lars;
+      o.lr = 0.3;
+      o.weight_decay = 1e-4;
+      o.nesterov = true;
+      o.trust = 0.005;
+      o.decay_all = false;
+      o.schedule = ScheduleName::cosine;
+      break;
   }
   return o;
 }
@@ -100,11 +117,11 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o,
                                                  const std::vector<NamedParameter>& parameters) {
   auto groups = o.decay_all ? optim::one_group(parameters, o.weight_decay)
                             : optim::exclude_biases_and_norms(parameters, o.weight_decay);
-  optim::Lars::Options lars{.momentum = o.momentum};
+  optim::Lars::Options lars{.momentum = o.momentum, .nesterov = o.nesterov};
   switch (o.optimizer) {
     case OptimizerName::sgd:
-      return std::make_unique<optim::Sgd>(std::move(groups),
-                                          optim::Sgd::Options{.momentum = o.momentum});
+      return std::make_unique<optim::Sgd>(
+          std::move(groups), optim::Sgd::Options{.momentum = o.momentum, .nesterov = o.nesterov});
     case OptimizerName::adam:
       return std::make_unique<optim::Adam>(std::move(groups), optim::Adam::Options{});
     case OptimizerName::adamw:

@@ -11,7 +11,12 @@
 
 namespace gradus::vicreg {
 
-/// The defaults of a recipe: `standard`, or solo-learn's configuration for VICReg on CIFAR-10.
+/// The defaults of a recipe:
+///   standard    VICReg with Adam
+///   solo_learn  solo-learn's configuration for VICReg on CIFAR-10
+///   emp_ssl     EMP-SSL's program (Tong, Chen, Ma and LeCun, 2023) for 30 epochs of CIFAR-10 with
+///   20
+///               views, but for pixels normalised with CIFAR-10's statistics in the place of 0.5
 TrainOptions recipe_defaults(Recipe recipe);
 
 /// Crops as the options say, and

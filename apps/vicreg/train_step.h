@@ -1,4 +1,4 @@
-// One training step of VICReg: forward, loss, backward, update.
+// One training step: forward, loss, backward, update.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ class TrainStep {
   void run(const Tensor& images, double lr);
   /// The loss of the update that was started last, on its way to the host.
   Readback loss() const { return Readback(terms_); }
-  static LossTerms to_terms(const Readback& loss);
+  LossTerms to_terms(const Readback& loss) const;
 
   /// Embeddings float32 [V B, D] of the last update's images.
   const Tensor& embeddings() const { return embeddings_; }
@@ -50,7 +50,7 @@ class TrainStep {
   Device device_;
   bool replay_;
   Tensor images_;  ///< the full batch that the captured step reads
-  Tensor terms_;   ///< in the order of loss_terms
+  Tensor terms_;   ///< in the order of loss_terms(options.loss)
   Tensor embeddings_, captured_embeddings_;
   std::size_t saved_for_backward_ = 0;
   RepeatedWork full_batch_;

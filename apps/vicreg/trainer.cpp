@@ -179,7 +179,7 @@ void Trainer::finish_step(Progress& progress) {
   PendingStep pending = std::move(pending_.front());
   pending_.pop_front();
   StepRecord& record = pending.record;
-  record.loss = TrainStep::to_terms(pending.loss);
+  record.loss = train_step_->to_terms(pending.loss);
   if (!std::isfinite(record.loss.total)) fail_not_finite(record);
   const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
   record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
@@ -243,7 +243,7 @@ void Trainer::end_epoch(Progress& progress) {
       "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
       health.std_mean, health.std_min, health.effective_rank,
       record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : ""));
-  if (const auto warning = collapse_warning(health, z.size(0), z.size(1)))
+  if (const auto warning = collapse_warning(health, z.size(0), z.size(1), options_.loss))
     progress.message("warning: " + *warning);
   write_curves(file("curves.svg"), metrics);
   draw_augmentations();
@@ -251,7 +251,9 @@ void Trainer::end_epoch(Progress& progress) {
 
 Tensor Trainer::compared_embeddings() const {
   const Tensor& all = train_step_->embeddings();
-  return all.slice(0, 2 * all.size(0) / options_.views.count);
+  const Tensor two = all.slice(0, 2 * all.size(0) / options_.views.count);
+  if (options_.loss == LossName::vicreg) return two;
+  return affine(unit_rows(two), std::sqrt(static_cast<double>(two.size(1))), 0);
 }
 
 std::optional<double> Trainer::knn_accuracy() {

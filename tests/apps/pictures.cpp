@@ -210,6 +210,18 @@ TEST_CASE("curves: a panel for each quantity") {
   CHECK(svg.find("last 125<") != std::string::npos);
 }
 
+TEST_CASE("curves: the panels of the loss that is trained") {
+  Metrics metrics = example_metrics(50, 5, true);
+  for (StepRecord& record : metrics.steps)
+    record.loss = {.name = LossName::coding_rate, .total = -9, .similarity = 0.9, .coding_rate = 9};
+  const std::string svg = curves(metrics);
+  CHECK(well_formed(svg));
+  for (const char* title : {"Loss", "Similarity", "Coding rate, nats", "Embedding std"})
+    CHECK(occurrences(svg, std::string(">") + title + "</text>") == 1);
+  for (const char* title : {"Invariance", "Variance", "Covariance"})
+    CHECK(occurrences(svg, std::string(">") + title + "</text>") == 0);
+}
+
 TEST_CASE("curves: a long run is averaged and the file stays small") {
   const std::string svg = curves(example_metrics(100'000, 500, true));
   CHECK(well_formed(svg));

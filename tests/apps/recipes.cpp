@@ -120,13 +120,15 @@ TEST_CASE("recipes: schedules") {
 
 TEST_CASE("recipes: each optimiser is the one named") {
   Variable weight(full({2, 2}, 2), true), bias(full({2}, 2), true);
-  const auto after_step = [&](OptimizerName name, bool decay_all, double trust) {
+  const auto after_step = [&](OptimizerName name, bool decay_all, double trust,
+                              bool nesterov = false) {
     TrainOptions options;
     options.optimizer = name;
     options.weight_decay = 0.5;
     options.momentum = 0.25;
     options.decay_all = decay_all;
     options.trust = trust;
+    options.nesterov = nesterov;
     for (Variable* variable : {&weight, &bias}) {
       variable->value().fill(2);
       variable->set_grad(ones(variable->shape()));
@@ -148,6 +150,10 @@ TEST_CASE("recipes: each optimiser is the one named") {
   CHECK(lars.first == gradus::test::near(2 - 0.125 * 0.02 / 0.125 * 2));
   CHECK(lars.second == 1.875f);
   CHECK(after_step(OptimizerName::lars, false, 1).first == gradus::test::near(1.75));
+  // Nesterov's first step: d + momentum d in the place of d.
+  CHECK(after_step(OptimizerName::lars, false, 1, true).first ==
+        gradus::test::near(2 - 1.25 * 0.25));
+  CHECK(after_step(OptimizerName::sgd, true, 0, true).first == gradus::test::near(2 - 1.25 * 0.25));
   // VICReg's: q = trust 4 / 4.
   const Values lars_vicreg = after_step(OptimizerName::lars_vicreg, false, 0);
   CHECK(lars_vicreg.first == gradus::test::near(2 - 0.125 * 0.001 * 2));

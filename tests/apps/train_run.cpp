@@ -177,6 +177,30 @@ TEST_CASE("many small views of each image") {
   CHECK(width("nine") == 30 + 96 + 8 * (6 + 48) + 30);
 }
 
+TEST_CASE("the coding rate of many views: its terms are recorded, and it learns") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  const CommandResult result =
+      train_well(out, {"--loss", "coding-rate", "--views", "4", "--limit", "96", "--batch-size",
+                       "32", "--epochs", "8", "--lr", "0.01"});
+  CHECK(contains(result.output, "sim "));
+  CHECK(contains(result.output, "rate "));
+  CHECK_FALSE(contains(result.output, "warning"));
+  const auto metrics = gradus::vicreg::read_metrics(out / "metrics.jsonl");
+  REQUIRE(metrics.steps.size() == 24);
+  for (const auto& record : metrics.steps) {
+    CHECK(record.loss.total == near(-200 * record.loss.similarity - record.loss.coding_rate, 1e-5));
+    CHECK(record.loss.similarity <= 1 + 1e-6);
+    CHECK(record.loss.coding_rate > 0);
+  }
+  CHECK(metrics.steps.back().loss.total < metrics.steps.front().loss.total);
+  // Embeddings of length sqrt(D): their mean square is 1, and std_mean is at most its root.
+  for (const auto& record : metrics.epochs) {
+    CHECK(record.std_mean > 0.05);
+    CHECK(record.std_mean < 1.01);
+  }
+}
+
 TEST_CASE("the recipe of solo-learn runs") {
   const TempFolder folder;
   train_well(folder / "run", {"--recipe", "solo-learn", "--steps", "2"});
@@ -184,6 +208,15 @@ TEST_CASE("the recipe of solo-learn runs") {
   REQUIRE(steps.size() == 2);
   CHECK(steps[0].learning_rate == near(3e-5));  // the start of its warm-up
   CHECK(steps[1].learning_rate > steps[0].learning_rate);
+}
+
+TEST_CASE("the recipe of EMP-SSL runs") {
+  const TempFolder folder;
+  train_well(folder / "run", {"--recipe", "emp-ssl", "--view-size", "16", "--epochs", "2"});
+  const auto steps = gradus::vicreg::read_metrics(folder / "run" / "metrics.jsonl").steps;
+  REQUIRE(steps.size() == 6);
+  CHECK(steps[0].learning_rate == near(0.3));
+  CHECK(steps[3].learning_rate == near(0.15));  // a step of the cosine at a time
 }
 
 TEST_CASE("every optimiser and every schedule runs") {
