@@ -12,6 +12,7 @@ namespace gradus::data {
 namespace {
 
 constexpr std::int64_t epoch_limit = std::int64_t{1} << 32;  // a word of the random counter
+constexpr int most_views = 1 << 16;                          // half a word of it
 
 void validate(const Loader::Options& options, std::int64_t samples, Device images) {
   check(options.device == Device::cpu || cuda_available(), "loader", "{} cannot be used: {}",
@@ -20,8 +21,8 @@ void validate(const Loader::Options& options, std::int64_t samples, Device image
         "the data set lies on {}, the batches would lie on {}", name(images), name(options.device));
   check(options.batch_size >= 1, "loader", "batch size must be at least 1; got {}",
         options.batch_size);
-  check(options.views >= 1 && options.views <= 16, "loader", "views must lie in [1, 16]; got {}",
-        options.views);
+  check(options.views >= 1 && options.views <= most_views, "loader",
+        "views must lie in [1, {}]; got {}", most_views, options.views);
   check(options.batch_size <= std::numeric_limits<std::int64_t>::max() / options.views, "loader",
         "{} views of a batch of {} images are more than can be counted", options.views,
         options.batch_size);

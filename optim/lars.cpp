@@ -11,6 +11,7 @@ Lars::Lars(std::vector<ParameterGroup> groups, const Options& options)
     : Optimizer(std::move(groups), options.lr, {"momentum"}), options_(options) {
   check(std::isfinite(options.momentum) && options.momentum >= 0, "lars",
         "momentum must be finite and not negative; got {}", options.momentum);
+  check(!options.nesterov || options.momentum > 0, "lars", "nesterov needs momentum");
   check(std::isfinite(options.trust) && options.trust > 0, "lars",
         "trust must be finite and positive; got {}", options.trust);
   check(std::isfinite(options.eps) && options.eps >= 0, "lars",
@@ -23,6 +24,7 @@ void Lars::set_updates(const std::vector<Coming>& coming, Device device) {
     updates.push_back({.lr = lr,
                        .weight_decay = group.weight_decay,
                        .momentum = options_.momentum,
+                       .nesterov = options_.nesterov,
                        .first = step == 1,
                        .adapt = group.adapt});
   }

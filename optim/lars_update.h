@@ -21,9 +21,10 @@ struct LarsOptions {
   double lr = 0.1;  ///< of a step() that is given none
   LarsForm form = LarsForm::decayed_gradient;
   double momentum = 0.9;
-  double trust = 0.001;  ///< trust coefficient
-  double eps = 1e-8;     ///< of separate_norms
-  bool clip = true;      ///< of separate_norms: p moves by at most lr d
+  bool nesterov = false;  ///< needs momentum
+  double trust = 0.001;   ///< trust coefficient
+  double eps = 1e-8;      ///< of separate_norms
+  bool clip = true;       ///< of separate_norms: p moves by at most lr d
 };
 
 /// The w in |g + w p|, the second norm that set_trust wants.

@@ -56,8 +56,8 @@ std::vector<std::pair<std::string, AugmentOptions>> cases() {
     return AugmentOptions{.jitter_probability = 1.0f, .jitter = jitter};
   };
   using namespace gradus::vicreg;
-  return {{"vicreg recipe", augment_options(Augmentation::vicreg)},
-          {"solo-learn recipe", augment_options(Augmentation::solo_learn)},
+  return {{"vicreg recipe", augment_options({.augment = Augmentation::vicreg})},
+          {"solo-learn recipe", augment_options({.augment = Augmentation::solo_learn})},
           {"linear evaluation", classifier_augmentation(0.2f)},
           {"normalise only", {}},
           {"+ crop, bilinear", {.random_crop = true}},

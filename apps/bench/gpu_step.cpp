@@ -109,10 +109,10 @@ std::vector<ProfileEntry> profile_step(const vicreg::TrainOptions& options, bool
   const data::Dataset dataset{
       zeros({images, 32, 32, 3}, {DType::uint8}), zeros({images}, {DType::int64}), {"none"}};
   data::Loader loader(dataset, {.batch_size = options.batch_size,
-                                .views = vicreg::view_count,
+                                .views = options.views.count,
                                 .workers = 0,
                                 .device = Device::cuda,
-                                .augment = vicreg::augment_options(options.augment)});
+                                .augment = vicreg::augment_options(options.views)});
   loader.start_epoch(0);
   cuda::Profile profile(measure);
   step.run(loader.next()->images, options.lr);

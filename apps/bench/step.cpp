@@ -68,14 +68,14 @@ class Work {
     model_.to(device);
     model_.encoder.checkpoint_activations(options.train.checkpoint_activations);
     model_.train(!forward_only_);
-    const std::int64_t views = forward_only_ ? 1 : vicreg::view_count;
+    const std::int64_t views = forward_only_ ? 1 : options.train.views.count;
     images_ = normal({views * options.train.batch_size, 32, 32, 3}, 0, 1, generator_).to(device);
     if (forward_only_ && options.train.bf16) images_ = images_.to(DType::bfloat16);
   }
 
   void run() { forward_only_ ? evaluation_.run() : step_.run(images_, lr_); }
 
-  double loss() const { return vicreg::TrainStep::to_terms(step_.loss()).total; }
+  double loss() const { return step_.to_terms(step_.loss()).total; }
   std::size_t saved_for_backward() const { return step_.saved_for_backward(); }
   bool replays() const { return forward_only_ ? evaluation_.replays() : step_.replays(); }
   const std::string& capture_failure() const {

@@ -86,7 +86,9 @@ std::string quoted(const std::string& text) {
 std::string toml_value(const CLI::Option& option) {
   if (is_flag(option)) return option.as<bool>() ? "true" : "false";
   if (is_list(option))
-    return fmt::format("[{}]", fmt::join(option.as<std::vector<std::int64_t>>(), ", "));
+    return is_of(option, "FLOAT")
+               ? fmt::format("[{}]", fmt::join(option.as<std::vector<double>>(), ", "))
+               : fmt::format("[{}]", fmt::join(option.as<std::vector<std::int64_t>>(), ", "));
   if (is_of(option, "TEXT")) return quoted(option.as<std::string>());
   if (is_of(option, "FLOAT")) return fmt::format("{}", option.as<double>());
   if (is_of(option, "INT")) return fmt::format("{}", option.as<std::int64_t>());

@@ -38,7 +38,11 @@ void check_identity(const std::filesystem::path& path, const std::string& saved_
                     const nlohmann::json& current) {
   const nlohmann::json saved = nlohmann::json::parse(saved_text, nullptr, false);
   check(saved.is_object(), "resume", "{}: its options cannot be read", path.string());
-  check_same_options(path, saved, current);
+  // An option that the checkpoint does not name is newer than it; the default is what was done
+  // then.
+  nlohmann::json complete = identity(TrainOptions());
+  complete.merge_patch(saved);
+  check_same_options(path, complete, current);
 }
 
 std::int64_t parse_step(const std::filesystem::path& path, const std::string& text) {

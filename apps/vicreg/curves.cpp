@@ -235,7 +235,8 @@ std::vector<Panel> make_panels(const Metrics& metrics) {
   };
   const double nan = std::numeric_limits<double>::quiet_NaN();
   std::vector<Panel> panels;
-  for (const LossTerm& term : loss_terms) {
+  const LossName loss = metrics.steps.empty() ? LossName::vicreg : metrics.steps.back().loss.name;
+  for (const LossTerm& term : loss_terms(loss)) {
     panels.push_back(per_step(term.title, term.color,
                               [value = term.value](const StepRecord& r) { return r.loss.*value; }));
   }

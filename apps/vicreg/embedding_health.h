@@ -6,6 +6,7 @@
 #include <string>
 
 #include <gradus/tensor/tensor.h>
+#include "vicreg/loss_terms.h"
 
 namespace gradus::vicreg {
 
@@ -25,7 +26,9 @@ EmbeddingHealth measure(const Tensor& z);
 
 /// A warning in plain words when the embeddings of `images` images in `dimensions` dimensions have
 /// collapsed, or lost most of the dimensions that so many images can span; nothing otherwise.
+/// `loss` decides what it advises.
 std::optional<std::string> collapse_warning(const EmbeddingHealth& health, std::int64_t images,
-                                            std::int64_t dimensions);
+                                            std::int64_t dimensions,
+                                            LossName loss = LossName::vicreg);
 
 }  // namespace gradus::vicreg

@@ -1,5 +1,8 @@
 #include "vicreg/features.h"
 
+#include <cmath>
+#include <limits>
+
 #include <gradus/autograd/variable.h>
 #include <gradus/data/loader.h>
 #include <gradus/tensor/ops.h>
@@ -27,6 +30,13 @@ Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
     if (progress) progress(done);
   }
   return features;
+}
+
+Tensor unit_rows(const Tensor& x) {
+  constexpr double smallest = std::numeric_limits<float>::denorm_min();
+  // Divided by its largest element first, a row has a square sum in [1, F].
+  const Tensor scaled = div(x, clamp(max(abs(x), {1}, true).values, smallest, INFINITY));
+  return div(scaled, sqrt(clamp(sum(square(scaled), {1}, true), smallest, INFINITY)));
 }
 
 }  // namespace gradus::vicreg

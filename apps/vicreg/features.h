@@ -15,6 +15,9 @@ namespace gradus::vicreg {
 Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
                         const std::function<void(std::int64_t)>& progress = nullptr);
 
+/// Rows of x [N, F] float32 scaled to length 1, whatever their size; rows of zeros stay zeros.
+Tensor unit_rows(const Tensor& x);
+
 /// Evaluation mode for as long as it lives; then the module's mode is what it was.
 class EvalMode {
  public:

@@ -2,16 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <vector>
 
 #include <gradus/tensor/ops.h>
+#include "vicreg/features.h"
 
 namespace gradus::vicreg {
 namespace {
-
-constexpr double smallest = std::numeric_limits<float>::denorm_min();
 
 /// Throws Error with the first image whose features are not finite.
 void check_finite(const char* what, const Tensor& features) {
@@ -19,13 +17,6 @@ void check_finite(const char* what, const Tensor& features) {
   for (std::int64_t i = 0; i < features.size(0); ++i)
     check(all_finite(features.slice(i, i + 1)), "knn",
           "the features of {} image {} are not finite (NaN or infinity)", what, i);
-}
-
-/// Rows scaled to length 1; rows of zeros stay zeros. Divided by its largest element first, a row
-/// has a square sum in [1, F], whatever its size.
-Tensor normalize_rows(const Tensor& x) {
-  const Tensor scaled = div(x, clamp(max(abs(x), {1}, true).values, smallest, INFINITY));
-  return div(scaled, sqrt(clamp(sum(square(scaled), {1}, true), smallest, INFINITY)));
 }
 
 }  // namespace
@@ -45,7 +36,7 @@ Tensor knn_scores(const Tensor& train_features, const Tensor& train_labels,
   check_finite("training", train_features);
   check_finite("test", test_features);
   const std::int64_t k = std::min(options.k, train_count);
-  const Tensor train = normalize_rows(train_features), test = normalize_rows(test_features);
+  const Tensor train = unit_rows(train_features), test = unit_rows(test_features);
   const std::int64_t* labels = train_labels.data<std::int64_t>();
   for (std::int64_t i = 0; i < train_count; ++i)
     check(labels[i] >= 0 && labels[i] < classes, "knn", "label {} of image {} is not in [0, {})",

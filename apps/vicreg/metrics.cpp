@@ -47,7 +47,9 @@ StepRecord parse_step(const Json& record) {
                   .images_per_second = number(record, "images_per_second"),
                   .data_wait_seconds = number(record, "data_wait_seconds"),
                   .data_wait_share = number(record, "data_wait_share")};
-  for (const LossTerm& term : loss_terms) step.loss.*term.value = number(record, term.key);
+  step.loss.name = record.contains("coding_rate") ? LossName::coding_rate : LossName::vicreg;
+  for (const LossTerm& term : loss_terms(step.loss.name))
+    step.loss.*term.value = number(record, term.key);
   return step;
 }
 
@@ -94,7 +96,8 @@ MetricsWriter::MetricsWriter(const fs::path& path, std::int64_t resumed_step) : 
 
 void MetricsWriter::write(const StepRecord& record) {
   Json json{{"step", record.step}, {"epoch", record.epoch}, {"lr", record.learning_rate}};
-  for (const LossTerm& term : loss_terms) json[term.key] = record.loss.*term.value;
+  for (const LossTerm& term : loss_terms(record.loss.name))
+    json[term.key] = record.loss.*term.value;
   json["images_per_second"] = record.images_per_second;
   json["data_wait_seconds"] = record.data_wait_seconds;
   json["data_wait_share"] = record.data_wait_share;

@@ -15,6 +15,7 @@ namespace gradus::vicreg {
 /// One training step. In the file:
 ///   {"step":1,"epoch":1,"lr":0.0002,"loss":31.6,"invariance":0.4,"variance":0.8,"covariance":1.6,
 ///    "images_per_second":512.0,"data_wait_seconds":0.001,"data_wait_share":0.002}
+/// and, with the loss coding-rate, "similarity":0.9,"coding_rate":150.2 for its terms.
 /// A number that is not finite is null in the file and NaN here.
 struct StepRecord {
   std::int64_t step = 0;   ///< steps done, this one included: 1 for the first

@@ -1,5 +1,6 @@
 #include "vicreg/options.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include <gradus/tensor/check.h>
@@ -16,10 +17,41 @@ using apps::finite;
 using apps::non_negative;
 using apps::positive;
 
+/// An option of two numbers, "low,high".
+CLI::Option* add_range(CLI::App& app, const std::string& name, std::array<double, 2>& range,
+                       const std::string& description) {
+  return app
+      .add_option_function<std::vector<double>>(
+          name,
+          [name, &range](const std::vector<double>& given) {
+            if (given.size() != range.size())
+              throw CLI::ValidationError(name, "needs two numbers, low,high");
+            std::copy_n(given.begin(), range.size(), range.begin());
+          },
+          description)
+      ->expected(2)
+      ->delimiter(',')
+      ->check(finite())
+      ->default_str(fmt::format("[{},{}]", range[0], range[1]));
+}
+
+void add_view_options(CLI::App& app, ViewOptions& o) {
+  const std::string group = "Views";
+  app.add_option("--views", o.count, "Views of each image")->check(CLI::Range(2, 64))->group(group);
+  add_choice(app, "--augment", o.augment, augmentations)->group(group);
+  add_range(app, "--crop-scale", o.crop_scale, "Least and largest area of a crop, of the image's")
+      ->group(group);
+  add_range(app, "--crop-ratio", o.crop_ratio, "Least and largest width / height of a crop")
+      ->group(group);
+  app.add_option("--view-size", o.size,
+                 "Pixels a side to which crops are resized; 0: as many as the images have")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{4096}))
+      ->group(group);
+}
+
 void add_image_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Data";
   add_data_options(app, o.data, group);
-  add_choice(app, "--augment", o.augment, augmentations)->group(group);
   add_switch(app, "--shuffle,!--no-shuffle", o.shuffle,
              "Shuffle (default), or take the images in the files' order")
       ->group(group);
@@ -27,7 +59,7 @@ void add_image_options(CLI::App& app, TrainOptions& o) {
              "Drop (default) or keep a partial last batch; a small batch raises the covariance "
              "term, so keeping it disturbs the end of every epoch")
       ->group(group);
-  app.add_option("--batch-size", o.batch_size, "Images a step (each seen in two views)")
+  app.add_option("--batch-size", o.batch_size, "Images a step, each in all its views")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20))
       ->group(group);
   app.add_option("--workers", o.workers, "Threads that augment ahead; 0: none")
@@ -45,18 +77,29 @@ void add_model_options(CLI::App& app, TrainOptions& o) {
   add_switch(app, "--zero-init-residual,!--no-zero-init-residual",
              o.model.encoder.zero_init_residual, "Start each block's last batch norm at 0")
       ->group(group);
-  app.add_option("--invariance", o.loss.invariance, "Weight of the invariance term")
+  add_choice(app, "--loss", o.loss, loss_names)->group(group);
+  app.add_option("--invariance", o.vicreg.invariance, "Weight of vicreg's invariance term")
       ->check(finite())
       ->group(group);
-  app.add_option("--variance", o.loss.variance,
-                 "Weight of the variance term, summed over both views (the paper averages: 12.5)")
+  app.add_option(
+         "--variance", o.vicreg.variance,
+         "Weight of vicreg's variance term, twice its mean over the views (the paper takes the "
+         "mean: 12.5)")
       ->check(finite())
       ->group(group);
-  app.add_option("--covariance", o.loss.covariance, "Weight of the covariance term")
+  app.add_option("--covariance", o.vicreg.covariance, "Weight of vicreg's covariance term")
       ->check(finite())
       ->group(group);
-  app.add_option("--loss-eps", o.loss.eps, "Added to the variance under the root")
+  app.add_option("--loss-eps", o.vicreg.eps, "Added to vicreg's variance under the root")
       ->check(non_negative())
+      ->group(group);
+  app.add_option("--similarity", o.coding_rate.invariance,
+                 "Weight of the views' similarity beside the coding rate")
+      ->check(finite())
+      ->group(group);
+  app.add_option("--distortion", o.coding_rate.eps,
+                 "Squared distortion up to which coding-rate codes the embeddings")
+      ->check(positive())
       ->group(group);
   add_switch(app, "--separate-views,!--joined-views", o.separate_views,
              "Forward the views one after the other, each with its own batch statistics, or as "
@@ -83,6 +126,8 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--momentum", o.momentum, "Momentum of sgd and lars")
       ->check(finite())
       ->check(CLI::Range(0.0, 1.0))
+      ->group(group);
+  add_switch(app, "--nesterov,!--no-nesterov", o.nesterov, "Nesterov's momentum, of sgd and lars")
       ->group(group);
   app.add_option("--trust", o.trust,
                  "LARS's trust coefficient; 0: the form's own (0.02, or 0.001 with lars-vicreg)")
@@ -152,6 +197,7 @@ std::string own_config(const TrainOptions& o) {
 
 void check_consistency(const TrainOptions& o) {
   check(!o.model.projector_widths.empty(), "train", "--projector needs at least one width");
+  data::validate(augment_options(o.views));
   const bool warms_up =
       o.schedule == ScheduleName::warmup_cosine || o.schedule == ScheduleName::vicreg;
   check(!warms_up || o.warmup_epochs < o.epochs, "train",
@@ -172,6 +218,7 @@ bool parse_train_options(int argc, const char* const* argv, TrainOptions& option
                 recipe_defaults(apps::find_choice(recipes, recipe).value_or(Recipe::standard));
             add_run_options(app, options);
             add_image_options(app, options);
+            add_view_options(app, options.views);
             add_model_options(app, options);
             add_optimizer_options(app, options);
             app.footer(
@@ -185,35 +232,60 @@ bool parse_train_options(int argc, const char* const* argv, TrainOptions& option
   return true;
 }
 
-nlohmann::json identity(const TrainOptions& o) {
-  return {{"dataset", apps::name_of(dataset_names, o.data.dataset)},
-          {"limit", o.data.limit},
-          {"model", to_json(o.model)},
+nlohmann::json to_json(const ViewOptions& o) {
+  return {{"views", o.count},
           {"augment", apps::name_of(augmentations, o.augment)},
-          {"shuffle", o.shuffle},
-          {"drop-last", o.drop_last},
-          {"batch-size", o.batch_size},
-          {"epochs", o.schedule == ScheduleName::constant ? 0 : o.epochs},
-          {"invariance", o.loss.invariance},
-          {"variance", o.loss.variance},
-          {"covariance", o.loss.covariance},
-          {"loss-eps", o.loss.eps},
-          {"separate-views", o.separate_views},
-          {"optimizer", apps::name_of(optimizer_names, o.optimizer)},
-          {"lr", o.lr},
-          {"scale-lr", o.scale_lr},
-          {"weight-decay", o.weight_decay},
-          {"momentum", o.momentum},
-          {"trust", o.trust},
-          {"decay-all", o.decay_all},
-          {"clip-norm", o.clip_norm},
-          {"schedule", apps::name_of(schedule_names, o.schedule)},
-          {"warmup-epochs", o.warmup_epochs},
-          {"milestones", o.milestones},
-          {"bf16", o.bf16},
-          {"tf32", o.compute.tf32},
-          {"winograd", o.compute.winograd},
-          {"seed", o.seed}};
+          {"crop-scale", o.crop_scale},
+          {"crop-ratio", o.crop_ratio},
+          {"view-size", o.size}};
+}
+
+ViewOptions view_options_from_json(const nlohmann::json& saved) {
+  ViewOptions o;
+  nlohmann::json json = to_json(o);
+  json.update(saved);
+  json.at("views").get_to(o.count);
+  o.augment = apps::choice(augmentations, "augment", json.at("augment").get<std::string>());
+  json.at("crop-scale").get_to(o.crop_scale);
+  json.at("crop-ratio").get_to(o.crop_ratio);
+  json.at("view-size").get_to(o.size);
+  return o;
+}
+
+nlohmann::json identity(const TrainOptions& o) {
+  nlohmann::json json{{"dataset", apps::name_of(dataset_names, o.data.dataset)},
+                      {"limit", o.data.limit},
+                      {"model", to_json(o.model)},
+                      {"shuffle", o.shuffle},
+                      {"drop-last", o.drop_last},
+                      {"batch-size", o.batch_size},
+                      {"epochs", o.schedule == ScheduleName::constant ? 0 : o.epochs},
+                      {"loss", apps::name_of(loss_names, o.loss)},
+                      {"invariance", o.vicreg.invariance},
+                      {"variance", o.vicreg.variance},
+                      {"covariance", o.vicreg.covariance},
+                      {"loss-eps", o.vicreg.eps},
+                      {"similarity", o.coding_rate.invariance},
+                      {"distortion", o.coding_rate.eps},
+                      {"separate-views", o.separate_views},
+                      {"optimizer", apps::name_of(optimizer_names, o.optimizer)},
+                      {"lr", o.lr},
+                      {"scale-lr", o.scale_lr},
+                      {"weight-decay", o.weight_decay},
+                      {"momentum", o.momentum},
+                      {"nesterov", o.nesterov},
+                      {"trust", o.trust},
+                      {"decay-all", o.decay_all},
+                      {"clip-norm", o.clip_norm},
+                      {"schedule", apps::name_of(schedule_names, o.schedule)},
+                      {"warmup-epochs", o.warmup_epochs},
+                      {"milestones", o.milestones},
+                      {"bf16", o.bf16},
+                      {"tf32", o.compute.tf32},
+                      {"winograd", o.compute.winograd},
+                      {"seed", o.seed}};
+  json.update(to_json(o.views));
+  return json;
 }
 
 }  // namespace gradus::vicreg

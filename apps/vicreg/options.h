@@ -2,31 +2,39 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include <gradus/nn/coding_rate_loss.h>
 #include <gradus/nn/vicreg_loss.h>
 #include <gradus/nn/vicreg_model.h>
 #include "common/choice.h"
 #include "common/compute.h"
 #include "vicreg/datasets.h"
+#include "vicreg/loss_terms.h"
 
 namespace gradus::vicreg {
 
 // What these stand for is in recipes.h.
 
-enum class Recipe : std::uint8_t { standard, solo_learn };
-inline constexpr apps::Choices<Recipe, 2> recipes{
+enum class Recipe : std::uint8_t { standard, solo_learn, emp_ssl };
+inline constexpr apps::Choices<Recipe, 3> recipes{
     {{Recipe::standard, "default", "Adam"},
-     {Recipe::solo_learn, "solo-learn", "LARS, 92 % after 1,000 epochs as published"}}};
+     {Recipe::solo_learn, "solo-learn", "LARS, 92 % after 1,000 epochs as published"},
+     {Recipe::emp_ssl, "emp-ssl", "20 views, LARS, 93 % after 30 epochs as published"}}};
 
-enum class Augmentation : std::uint8_t { vicreg, solo_learn, none };
-inline constexpr apps::Choices<Augmentation, 3> augmentations{
+enum class Augmentation : std::uint8_t { vicreg, solo_learn, emp_ssl, none };
+inline constexpr apps::Choices<Augmentation, 4> augmentations{
     {{Augmentation::vicreg, "vicreg"},
      {Augmentation::solo_learn, "solo-learn"},
+     {Augmentation::emp_ssl, "emp-ssl"},
      {Augmentation::none, "none", "every view is the image"}}};
+
+inline constexpr apps::Choices<LossName, 2> loss_names{
+    {{LossName::vicreg, "vicreg"}, {LossName::coding_rate, "coding-rate", "EMP-SSL's"}}};
 
 enum class OptimizerName : std::uint8_t { sgd, adam, adamw, lars, lars_vicreg };
 inline constexpr apps::Choices<OptimizerName, 5> optimizer_names{
@@ -44,20 +52,31 @@ inline constexpr apps::Choices<ScheduleName, 5> schedule_names{
      {ScheduleName::warmup_cosine, "warmup-cosine", "3e-5 to lr to 0"},
      {ScheduleName::vicreg, "vicreg", "0 to lr to lr / 1000"}}};
 
+/// The views of an image that are compared.
+struct ViewOptions {
+  int count = 2;  ///< of each image, V
+  Augmentation augment = Augmentation::vicreg;
+  std::array<double, 2> crop_scale{0.2, 1};         ///< least and largest area, of the image's
+  std::array<double, 2> crop_ratio{0.75, 4.0 / 3};  ///< least and largest width / height
+  std::int64_t size = 0;                            ///< pixels a side; 0: the image's
+};
+
 /// Everything that `train` can be told. The defaults are those of the recipe `standard`.
 struct TrainOptions {
   Recipe recipe = Recipe::standard;
   DataOptions data;
   nn::VICRegModel::Options model{.projector_widths = {1024, 1024, 1024, 1024}};
 
-  Augmentation augment = Augmentation::vicreg;
+  ViewOptions views;
   bool shuffle = true;
   bool drop_last = true;
   std::int64_t batch_size = 256;
   std::int64_t epochs = 500;
   std::int64_t steps = -1;  ///< stop after so many steps; -1: when the epochs are done
 
-  nn::VICRegOptions loss;
+  LossName loss = LossName::vicreg;
+  nn::VICRegOptions vicreg;
+  nn::CodingRateOptions coding_rate;
   bool separate_views = false;
 
   OptimizerName optimizer = OptimizerName::adam;
@@ -65,6 +84,7 @@ struct TrainOptions {
   bool scale_lr = false;  ///< multiply lr by batch_size / 256
   double weight_decay = 1e-6;
   double momentum = 0.9;  ///< of sgd and lars
+  bool nesterov = false;  ///< of sgd and lars
   double trust = 0;       ///< LARS's coefficient; 0: that of its form
   double clip_norm = 0;   ///< largest norm of the gradient; 0: no clipping
   bool decay_all = true;  ///< whether biases and norms decay (and, with LARS, adapt) too
@@ -96,6 +116,11 @@ inline constexpr std::int64_t most_epochs = std::int64_t{1} << 30;
 /// Throws Error with one line that names the option at fault.
 bool parse_train_options(int argc, const char* const* argv, TrainOptions& options,
                          std::string& config);
+
+/// As a checkpoint's options hold them, and back, with the default of what these do not name;
+/// throws nlohmann::json::exception or Error if they cannot be read.
+nlohmann::json to_json(const ViewOptions& options);
+ViewOptions view_options_from_json(const nlohmann::json& saved);
 
 /// The options that decide what the weights become, by name. A checkpoint keeps them, and a resumed
 /// run must agree.

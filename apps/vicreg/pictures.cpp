@@ -21,6 +21,12 @@ constexpr std::int64_t column_gap = 30;  // between columns of images, and aroun
 constexpr std::int64_t rows_per_column = 8;
 constexpr std::uint8_t background = 255;
 
+/// All images, or one view of each: pixels [K, height, width, 3].
+struct Pictures {
+  std::vector<std::uint8_t> pixels;
+  std::int64_t height, width;
+};
+
 /// An RGB picture, [height, width, 3].
 struct Canvas {
   Canvas(std::int64_t width_, std::int64_t height_)
@@ -78,26 +84,31 @@ void write_augmentation_grid(const std::filesystem::path& path, const Tensor& im
                              const data::Normalization& normalization) {
   check(images.rank() == 4 && images.size(3) == 3 && images.numel() > 0, "pictures",
         "images must be [K, H, W, 3]; got {}", images.shape());
-  std::vector<std::vector<std::uint8_t>> pixels{images.to_vector<std::uint8_t>()};
+  std::vector<Pictures> pictures{
+      {images.to_vector<std::uint8_t>(), images.size(1), images.size(2)}};
   for (const Tensor& view : views) {
-    check(view.shape() == images.shape(), "pictures",
-          "the views must have the images' shape; got images {} and a view {}", images.shape(),
+    check(view.rank() == 4 && view.size(0) == images.size(0) && view.size(3) == 3, "pictures",
+          "the views must be [{}, h, w, 3]: one of each image; got {}", images.size(0),
           view.shape());
-    pixels.push_back(denormalize(view, normalization));
+    pictures.push_back({denormalize(view, normalization), view.size(1), view.size(2)});
   }
-  const auto pictures = static_cast<std::int64_t>(pixels.size());  // of an image
-  const std::int64_t count = images.size(0), h = images.size(1), w = images.size(2);
+  const std::int64_t count = images.size(0);
   const std::int64_t rows = std::min(count, rows_per_column);
   const std::int64_t columns = (count + rows - 1) / rows;
-  const std::int64_t column = pictures * (w * scale + gap) - gap;
-  Canvas canvas(columns * (column + column_gap) + column_gap,
-                rows * (h * scale + gap) - gap + 2 * column_gap);
+  std::int64_t row_height = 0, column_width = -gap;
+  for (const Pictures& p : pictures) {
+    row_height = std::max(row_height, p.height * scale);
+    column_width += p.width * scale + gap;
+  }
+  Canvas canvas(columns * (column_width + column_gap) + column_gap,
+                rows * (row_height + gap) - gap + 2 * column_gap);
 
   for (std::int64_t k = 0; k < count; ++k) {
-    const std::int64_t left = column_gap + k / rows * (column + column_gap);
-    const std::int64_t top = column_gap + k % rows * (h * scale + gap);
-    for (std::int64_t i = 0; i < pictures; ++i) {
-      canvas.draw(pixels[i].data() + k * h * w * 3, h, w, left + i * (w * scale + gap), top);
+    std::int64_t left = column_gap + k / rows * (column_width + column_gap);
+    const std::int64_t top = column_gap + k % rows * (row_height + gap);
+    for (const Pictures& p : pictures) {
+      canvas.draw(p.pixels.data() + k * p.height * p.width * 3, p.height, p.width, left, top);
+      left += p.width * scale + gap;
     }
   }
   write_png(path, canvas);

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <span>
 #include <utility>
 
 #include "common/program.h"
@@ -130,7 +129,7 @@ std::string Progress::bar_line(std::size_t width) const {
   const std::string step = fmt::format("{}/{}", r.step, total);
   const std::string loss = fmt::format("loss {:.4g}", r.loss.total);
   std::string named = loss, numbers;  // the terms with their names and without
-  for (const LossTerm& term : std::span(loss_terms).subspan(1)) {
+  for (const LossTerm& term : loss_terms(r.loss.name).subspan(1)) {
     named += fmt::format("  {} {:.3g}", term.brief, r.loss.*term.value);
     numbers += fmt::format("{}{:.3g}", numbers.empty() ? "" : " ", r.loss.*term.value);
   }

@@ -14,7 +14,7 @@ TrainOptions recipe_defaults(Recipe recipe) {
     case Recipe::solo_learn:
       o.model.encoder.stem_padding = 2;
       o.model.projector_widths = {2048, 2048, 2048};
-      o.augment = Augmentation::solo_learn;
+      o.views.augment = Augmentation::solo_learn;
       o.separate_views = true;
       o.epochs = 1000;
       o.optimizer = OptimizerName::lars;
@@ -24,26 +24,53 @@ TrainOptions recipe_defaults(Recipe recipe) {
       o.decay_all = false;
       o.schedule = ScheduleName::warmup_cosine;
       break;
+    case Recipe::emp_ssl:
+      o.model.projector_widths = {4096, 4096, 1024};
+      o.views = {.count = 20,
+                 .augment = Augmentation::emp_ssl,
+                 .crop_scale = {0.25, 0.25},
+                 .crop_ratio = {1, 1}};
+      o.batch_size = 100;
+      o.epochs = 30;
+      o.loss = LossName::coding_rate;
+      o.optimizer = OptimizerName::lars;
+      o.lr = 0.3;
+      o.weight_decay = 1e-4;
+      o.nesterov = true;
+      o.trust = 0.005;
+      o.decay_all = false;
+      o.schedule = ScheduleName::cosine;
+      break;
   }
   return o;
 }
 
-data::AugmentOptions augment_options(Augmentation augmentation) {
+data::AugmentOptions augment_options(const ViewOptions& views) {
+  const auto floats = [](const std::array<double, 2>& range) {
+    return std::array{static_cast<float>(range[0]), static_cast<float>(range[1])};
+  };
   data::AugmentOptions o{
+      .size = views.size,
       .random_crop = true,
-      .crop_scale = {0.2f, 1.0f},
+      .crop_scale = floats(views.crop_scale),
+      .crop_ratio = floats(views.crop_ratio),
       .flip_probability = 0.5f,
       .jitter_probability = 0.8f,
       .jitter = {.brightness = 0.4f, .contrast = 0.4f, .saturation = 0.2f, .hue = 0.1f},
       .grayscale_probability = 0.2f};
-  switch (augmentation) {
-    case Augmentation::none: return {};
+  switch (views.augment) {
+    case Augmentation::none: return {.size = views.size};
     case Augmentation::vicreg:
       o.blur_probability = 0.5f;
       o.solarize_probability = 0.2f;
       break;
     case Augmentation::solo_learn:
       o.interpolation = data::Interpolation::bicubic;
+      o.solarize_probability = 0.1f;
+      break;
+    case Augmentation::emp_ssl:
+      o.jitter = {.brightness = 0.4f, .contrast = 0.4f, .saturation = 0.4f, .hue = 0.2f};
+      o.blur_probability = 0.1f;
       o.solarize_probability = 0.1f;
       break;
   }
@@ -90,11 +117,11 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o,
                                                  const std::vector<NamedParameter>& parameters) {
   auto groups = o.decay_all ? optim::one_group(parameters, o.weight_decay)
                             : optim::exclude_biases_and_norms(parameters, o.weight_decay);
-  optim::Lars::Options lars{.momentum = o.momentum};
+  optim::Lars::Options lars{.momentum = o.momentum, .nesterov = o.nesterov};
   switch (o.optimizer) {
     case OptimizerName::sgd:
-      return std::make_unique<optim::Sgd>(std::move(groups),
-                                          optim::Sgd::Options{.momentum = o.momentum});
+      return std::make_unique<optim::Sgd>(
+          std::move(groups), optim::Sgd::Options{.momentum = o.momentum, .nesterov = o.nesterov});
     case OptimizerName::adam:
       return std::make_unique<optim::Adam>(std::move(groups), optim::Adam::Options{});
     case OptimizerName::adamw:

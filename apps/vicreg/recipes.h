@@ -11,14 +11,21 @@
 
 namespace gradus::vicreg {
 
-/// The defaults of a recipe: `standard`, or solo-learn's configuration for VICReg on CIFAR-10.
+/// The defaults of a recipe:
+///   standard    VICReg with Adam
+///   solo_learn  solo-learn's configuration for VICReg on CIFAR-10
+///   emp_ssl     EMP-SSL's program (Tong, Chen, Ma and LeCun, 2023) for 30 epochs of CIFAR-10 with
+///   20
+///               views, but for pixels normalised with CIFAR-10's statistics in the place of 0.5
 TrainOptions recipe_defaults(Recipe recipe);
 
-/// vicreg: VICReg's (Bardes et al., ICLR 2022) for CIFAR-10: crop of 20 to 100 %, bilinear; flip
-/// 0.5; jitter (0.4, 0.4, 0.2, 0.1) with probability 0.8; grayscale 0.2; blur 0.5; solarize 0.2.
-/// solo_learn: bicubic crop, no blur, solarize 0.1; the rest as above.
-/// none: the image.
-data::AugmentOptions augment_options(Augmentation augmentation);
+/// Crops as the options say, and
+/// vicreg: VICReg's (Bardes et al., ICLR 2022) for CIFAR-10: bilinear; flip 0.5; jitter (0.4, 0.4,
+/// 0.2, 0.1) with probability 0.8; grayscale 0.2; blur 0.5; solarize 0.2.
+/// solo_learn: bicubic, no blur, solarize 0.1; the rest as above.
+/// emp_ssl: jitter (0.4, 0.4, 0.4, 0.2), blur 0.1, solarize 0.1; the rest as with vicreg.
+/// none: the image, without a crop.
+data::AugmentOptions augment_options(const ViewOptions& views);
 /// For training a linear classifier: crops of at least that share of the area, and flips.
 data::AugmentOptions classifier_augmentation(float minimum_crop);
 

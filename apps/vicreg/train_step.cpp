@@ -1,14 +1,27 @@
 #include "vicreg/train_step.h"
 
-#include <iterator>
+#include <vector>
 
 #include <gradus/autograd/ops.h>
+#include <gradus/nn/coding_rate_loss.h>
 #include <gradus/nn/vicreg_loss.h>
 
 namespace gradus::vicreg {
 namespace {
 
-constexpr auto term_count = static_cast<std::int64_t>(std::size(loss_terms));
+std::int64_t term_count(const TrainOptions& o) {
+  return static_cast<std::int64_t>(loss_terms(o.loss).size());
+}
+
+/// The loss of embeddings z [V B, D] and its terms, in the order of loss_terms.
+std::vector<Variable> compute_loss(const TrainOptions& o, const Variable& z) {
+  if (o.loss == LossName::coding_rate) {
+    const nn::CodingRateLoss loss = nn::coding_rate_loss(z, o.views.count, o.coding_rate);
+    return {loss.total, loss.similarity, loss.coding_rate};
+  }
+  const nn::VICRegLoss loss = nn::vicreg_loss(z, o.views.count, o.vicreg);
+  return {loss.total, loss.invariance, loss.variance, loss.covariance};
+}
 
 }  // namespace
 
@@ -19,12 +32,13 @@ TrainStep::TrainStep(const TrainOptions& options, nn::VICRegModel& model,
       optimizer_(optimizer),
       device_(device),
       replay_(replay && device != Device::cpu),
-      terms_(zeros({term_count}, {DType::float32, device})),
+      terms_(zeros({term_count(options)}, {DType::float32, device})),
       full_batch_(device, [this] { compute(images_); }) {}
 
 void TrainStep::run(const Tensor& images, double lr) {
   optimizer_.prepare(lr);
-  if (!replay_ || images.size(0) != view_count * options_.batch_size) return compute(images);
+  if (!replay_ || images.size(0) != options_.views.count * options_.batch_size)
+    return compute(images);
   if (!images_.defined()) images_ = empty(images.shape(), options_of(images));
   images_.copy_from(images);
   const bool replay = full_batch_.replays();
@@ -39,9 +53,9 @@ Variable TrainStep::embed(const Tensor& images) {
                          : model_(Variable(x));
   };
   if (!options_.separate_views) return forward(images);
-  const std::int64_t batch = images.size(0) / view_count;
+  const std::int64_t batch = images.size(0) / options_.views.count;
   std::vector<Variable> views;
-  for (std::int64_t view = 0; view < view_count; ++view)
+  for (std::int64_t view = 0; view < options_.views.count; ++view)
     views.push_back(forward(images.slice(view * batch, (view + 1) * batch)));
   return concat(views);
 }
@@ -50,22 +64,22 @@ void TrainStep::compute(const Tensor& images) {
   optimizer_.zero_grad();  // first: the memory of the gradients serves the activations
   const std::size_t before = memory_stats(device_).in_use;
   const Variable z = embed(images);  // [V B, D]
-  const nn::VICRegLoss loss = nn::vicreg_loss(z, view_count, options_.loss);
+  const std::vector<Variable> terms = compute_loss(options_, z);
+  const Variable& loss = terms[0];
   saved_for_backward_ = memory_stats(device_).in_use - before;
-  const Variable* terms[] = {&loss.total, &loss.invariance, &loss.variance, &loss.covariance};
-  static_assert(std::size(terms) == term_count);
-  for (std::int64_t i = 0; i < term_count; ++i)
-    terms_.slice(i, i + 1).copy_from(terms[i]->value().reshape({1}));
-  loss.total.backward();
+  for (std::int64_t i = 0; i < terms_.size(0); ++i)
+    terms_.slice(i, i + 1).copy_from(terms[static_cast<std::size_t>(i)].value().reshape({1}));
+  loss.backward();
   if (options_.clip_norm > 0) optim::clip_grad_norm(model_.parameters(), options_.clip_norm);
-  optimizer_.apply(loss.total.value());
+  optimizer_.apply(loss.value());
   embeddings_ = z.value();
 }
 
-LossTerms TrainStep::to_terms(const Readback& loss) {
+LossTerms TrainStep::to_terms(const Readback& loss) const {
   const auto values = loss.get().to_vector<float>();
-  LossTerms terms;
-  for (std::size_t i = 0; i < values.size(); ++i) terms.*loss_terms[i].value = values[i];
+  LossTerms terms{.name = options_.loss};
+  for (std::size_t i = 0; i < values.size(); ++i)
+    terms.*loss_terms(options_.loss)[i].value = values[i];
   return terms;
 }
 

@@ -1,4 +1,4 @@
-// One training step of VICReg: forward, loss, backward, update.
+// One training step: forward, loss, backward, update.
 #pragma once
 
 #include <cstddef>
@@ -12,9 +12,6 @@
 
 namespace gradus::vicreg {
 
-/// Views of each image in a step, V: the loss compares two.
-inline constexpr int view_count = 2;
-
 /// Makes updates of a model. On a GPU the host only starts them: a full batch's step is captured
 /// once and replayed, nothing in it waits, and the loss is read when it is asked for. Where a loss
 /// is not finite, the weights and the optimiser's state stay what they were.
@@ -25,12 +22,12 @@ class TrainStep {
   TrainStep(const TrainOptions& options, nn::VICRegModel& model, optim::Optimizer& optimizer,
             Device device, bool replay = true);
 
-  /// Starts one update with images [V B, H, W, C], view by view; options.batch_size images are a
-  /// full batch.
+  /// Starts one update with images [V B, H, W, C], V = options.views.count, view by view; B =
+  /// options.batch_size is a full batch.
   void run(const Tensor& images, double lr);
   /// The loss of the update that was started last, on its way to the host.
   Readback loss() const { return Readback(terms_); }
-  static LossTerms to_terms(const Readback& loss);
+  LossTerms to_terms(const Readback& loss) const;
 
   /// Embeddings float32 [V B, D] of the last update's images.
   const Tensor& embeddings() const { return embeddings_; }
@@ -53,7 +50,7 @@ class TrainStep {
   Device device_;
   bool replay_;
   Tensor images_;  ///< the full batch that the captured step reads
-  Tensor terms_;   ///< in the order of loss_terms
+  Tensor terms_;   ///< in the order of loss_terms(options.loss)
   Tensor embeddings_, captured_embeddings_;
   std::size_t saved_for_backward_ = 0;
   RepeatedWork full_batch_;

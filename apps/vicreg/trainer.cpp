@@ -27,6 +27,7 @@ namespace {
 
 constexpr const char* checkpoint_name = "checkpoint.safetensors";
 constexpr const char* metrics_name = "metrics.jsonl";
+constexpr int most_views_drawn = 8;
 
 /// While one is alive, convolutions are plain sums, in which a value that is not finite stays where
 /// it is, and none comes from an algorithm's intermediate results.
@@ -94,13 +95,13 @@ void Trainer::load_data() {
       "--drop-last or another --batch-size");
   loader_ = std::make_unique<data::Loader>(
       dataset_, data::Loader::Options{.batch_size = options_.batch_size,
-                                      .views = view_count,
+                                      .views = options_.views.count,
                                       .shuffle = options_.shuffle,
                                       .drop_last = options_.drop_last,
                                       .workers = options_.workers,
                                       .seed = options_.seed,
                                       .device = device_,
-                                      .augment = augment_options(options_.augment)});
+                                      .augment = augment_options(options_.views)});
   steps_per_epoch_ = loader_->batches_per_epoch();
 }
 
@@ -178,7 +179,7 @@ void Trainer::finish_step(Progress& progress) {
   PendingStep pending = std::move(pending_.front());
   pending_.pop_front();
   StepRecord& record = pending.record;
-  record.loss = TrainStep::to_terms(pending.loss);
+  record.loss = train_step_->to_terms(pending.loss);
   if (!std::isfinite(record.loss.total)) fail_not_finite(record);
   const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
   record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
@@ -225,7 +226,8 @@ void Trainer::fail_not_finite(const StepRecord& record) {
 
 void Trainer::end_epoch(Progress& progress) {
   const std::int64_t epoch = step_ / steps_per_epoch_;
-  const EmbeddingHealth health = measure(train_step_->embeddings().to(Device::cpu));
+  const Tensor z = compared_embeddings().to(Device::cpu);
+  const EmbeddingHealth health = measure(z);
   const Metrics& metrics = metrics_->records();  // with the steps before an interruption
   EpochRecord record{.step = step_,
                      .epoch = epoch,
@@ -241,11 +243,17 @@ void Trainer::end_epoch(Progress& progress) {
       "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
       health.std_mean, health.std_min, health.effective_rank,
       record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : ""));
-  const Shape& shape = train_step_->embeddings().shape();
-  if (const auto warning = collapse_warning(health, shape[0], shape[1]))
+  if (const auto warning = collapse_warning(health, z.size(0), z.size(1), options_.loss))
     progress.message("warning: " + *warning);
   write_curves(file("curves.svg"), metrics);
   draw_augmentations();
+}
+
+Tensor Trainer::compared_embeddings() const {
+  const Tensor& all = train_step_->embeddings();
+  const Tensor two = all.slice(0, 2 * all.size(0) / options_.views.count);
+  if (options_.loss == LossName::vicreg) return two;
+  return affine(unit_rows(two), std::sqrt(static_cast<double>(two.size(1))), 0);
 }
 
 std::optional<double> Trainer::knn_accuracy() {
@@ -259,10 +267,11 @@ std::optional<double> Trainer::knn_accuracy() {
 }
 
 void Trainer::draw_augmentations() {
-  const data::AugmentOptions augment = augment_options(options_.augment);
+  const data::AugmentOptions augment = augment_options(options_.views);
   const Tensor images = dataset_.take(8).images;
+  const Size2 size = augment.view_size({dataset_.height(), dataset_.width()});
   std::vector<Tensor> views;
-  for (int view = 0; view < view_count; ++view) {
+  for (int view = 0; view < std::min(options_.views.count, most_views_drawn); ++view) {
     std::vector<data::AugmentedView> drawn;
     for (std::int64_t i = 0; i < images.size(0); ++i) {
       drawn.push_back({i, data::draw_parameters(augment, static_cast<int>(dataset_.height()),
@@ -272,7 +281,7 @@ void Trainer::draw_augmentations() {
                                                  .sample = i,
                                                  .view = view})});
     }
-    views.push_back(empty(images.shape()));
+    views.push_back(empty({images.size(0), size.height, size.width, images.size(3)}));
     data::augment(augment, dataset_.normalization, drawn, images, views.back());
   }
   write_augmentation_grid(file("augmentations.png"), images, views, dataset_.normalization);

@@ -47,6 +47,10 @@ class Trainer {
   void finish_step(Progress& progress);
   [[noreturn]] void fail_not_finite(const StepRecord& record);
   void end_epoch(Progress& progress);
+  /// The embeddings [2 B, D] of two views of the last batch, whose health is measured: as the loss
+  /// sees them. Those that only their direction counts of have length sqrt(D), so that a std near 1
+  /// is healthy with either loss.
+  Tensor compared_embeddings() const;
   std::optional<double> knn_accuracy();
   void draw_augmentations();
   void save();

@@ -173,6 +173,13 @@ TEST_CASE("a run with other options is refused with the option and both values")
   CHECK(contains(error([](auto& o) { o.model.encoder.layers = nn::resnet34().layers; }),
                  "architecture = \"resnet18\", this run has \"resnet34\""));
   CHECK(contains(error([](auto& o) { o.model.projector_widths = {4}; }), "projector = [4,3]"));
+  CHECK(contains(error([](auto& o) { o.views.count = 3; }), "views = 2, this run has 3"));
+  CHECK(contains(error([](auto& o) { o.views.size = 16; }), "view-size = 0, this run has 16"));
+  CHECK(contains(error([](auto& o) { o.views.crop_scale[0] = 0.5; }), "crop-scale = [0.2,1.0]"));
+  CHECK(contains(error([](auto& o) { o.loss = vicreg::LossName::coding_rate; }),
+                 "loss = \"vicreg\", this run has \"coding-rate\""));
+  CHECK(
+      contains(error([](auto& o) { o.coding_rate.eps = 1; }), "distortion = 0.2, this run has 1"));
   // What decides nothing may differ.
   CHECK(error([](auto& o) {
           o.workers = 9;
@@ -181,6 +188,24 @@ TEST_CASE("a run with other options is refused with the option and both values")
           o.out = "elsewhere";
           o.checkpoint_every = 5;
         }) == "");
+}
+
+TEST_CASE("a checkpoint from before an option was there goes on with the option's default") {
+  const Saved saved;
+  TensorFile file = read_safetensors(saved.path);
+  nlohmann::json options = nlohmann::json::parse(file.metadata.at("gradus.options"));
+  for (const char* name : {"views", "crop-scale", "crop-ratio", "view-size", "loss", "similarity",
+                           "distortion", "nesterov"})
+    REQUIRE(options.erase(name) == 1);
+  options["model"].erase("stem-bias");
+  file.metadata["gradus.options"] = options.dump();
+  write_safetensors(saved.path, file);
+  SmallRun other;
+  CHECK(saved.load_into(other) == 2);
+  vicreg::TrainOptions changed = small_options();
+  changed.views.count = 3;
+  SmallRun refused(changed);
+  CHECK(contains(saved.error(refused), "views = 2, this run has 3"));
 }
 
 TEST_CASE("files that are no checkpoints") {

@@ -112,6 +112,20 @@ TEST_CASE("collapse warnings") {
             .find("a dimension of the embeddings is constant") != std::string::npos);
 }
 
+TEST_CASE("collapse warnings advise what the loss has") {
+  const auto advice = [](EmbeddingHealth health, LossName loss) {
+    return collapse_warning(health, 512, 1024, loss).value();
+  };
+  const EmbeddingHealth point{.std_mean = 0.001, .std_min = 0, .effective_rank = 300};
+  const EmbeddingHealth line{.std_mean = 0.98, .std_min = 0.6, .effective_rank = 1.23};
+  CHECK(advice(point, LossName::vicreg).find("a larger variance weight") != std::string::npos);
+  CHECK(advice(line, LossName::vicreg).find("a larger covariance weight") != std::string::npos);
+  for (const EmbeddingHealth& health : {point, line}) {
+    CHECK(advice(health, LossName::coding_rate).find("a smaller similarity weight") !=
+          std::string::npos);
+  }
+}
+
 TEST_CASE("collapse warnings come from measured embeddings") {
   const auto point = [](auto, auto j) { return double(j % 3); };
   CHECK(collapse_warning(measure(matrix(16, 8, point)), 16, 8).has_value());

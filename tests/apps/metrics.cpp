@@ -8,10 +8,12 @@
 #include <sstream>
 #include <string>
 
+#include "tests/support/command.h"
 #include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
 
 using namespace gradus::vicreg;
+using gradus::test::contains;
 using gradus::test::error_of;
 using gradus::test::read_text;
 using gradus::test::TempFolder;
@@ -57,7 +59,7 @@ bool same(const Metrics& a, const Metrics& b) {
     for (const StepRecord& r : m.steps) {
       numbers.insert(numbers.end(), {double(r.step), double(r.epoch), r.learning_rate,
                                      r.images_per_second, r.data_wait_seconds, r.data_wait_share});
-      for (const LossTerm& term : loss_terms) numbers.push_back(r.loss.*term.value);
+      for (const LossTerm& term : loss_terms(r.loss.name)) numbers.push_back(r.loss.*term.value);
     }
     for (const EpochRecord& r : m.epochs) {
       numbers.insert(numbers.end(), {double(r.step), double(r.epoch), r.std_mean, r.std_min,
@@ -78,6 +80,22 @@ TEST_CASE("metrics: a line a step, as documented") {
         "{\"step\":1,\"epoch\":1,\"lr\":0.0002,\"loss\":30.0,\"invariance\":0.1,\"variance\":0.2,"
         "\"covariance\":0.3,\"images_per_second\":512.0,\"data_wait_seconds\":0.001,"
         "\"data_wait_share\":0.25}\n");
+}
+
+TEST_CASE("metrics: the terms of the loss that is trained") {
+  const TempFolder folder;
+  StepRecord record = step_record(1);
+  record.loss = {
+      .name = LossName::coding_rate, .total = -30, .similarity = 0.5, .coding_rate = 130};
+  MetricsWriter(folder / "m").write(record);
+  CHECK(contains(read_text(folder / "m"),
+                 "\"loss\":-30.0,\"similarity\":0.5,\"coding_rate\":130.0,\"images_per_second\""));
+  const Metrics metrics = read_metrics(folder / "m");
+  REQUIRE(metrics.steps.size() == 1);
+  CHECK(metrics.steps[0].loss.name == LossName::coding_rate);
+  CHECK(metrics.steps[0].loss.total == -30);
+  CHECK(metrics.steps[0].loss.similarity == 0.5);
+  CHECK(metrics.steps[0].loss.coding_rate == 130);
 }
 
 TEST_CASE("metrics: kNN accuracy is there when it was measured") {
@@ -110,7 +128,7 @@ TEST_CASE("metrics: what is written is read back exactly") {
   const StepRecord& read = metrics.steps[0];
   CHECK(read.step == 1);
   CHECK(read.epoch == 1);
-  for (const LossTerm& term : loss_terms) {
+  for (const LossTerm& term : loss_terms(LossName::vicreg)) {
     CAPTURE(term.key);
     CHECK(read.loss.*term.value == record.loss.*term.value);
   }

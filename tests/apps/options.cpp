@@ -66,10 +66,12 @@ TEST_CASE("the default recipe") {
   CHECK(o.lr == 2e-4);
   CHECK(o.weight_decay == 1e-6);
   CHECK(o.schedule == ScheduleName::constant);
-  CHECK(o.loss.invariance == 25);
-  CHECK(o.loss.variance == 25);
-  CHECK(o.loss.covariance == 1);
-  CHECK(o.augment == Augmentation::vicreg);
+  CHECK(o.vicreg.invariance == 25);
+  CHECK(o.vicreg.variance == 25);
+  CHECK(o.vicreg.covariance == 1);
+  CHECK(o.views.count == 2);
+  CHECK(o.views.augment == Augmentation::vicreg);
+  CHECK(o.views.size == 0);
   CHECK_FALSE(o.separate_views);
   CHECK(o.drop_last);
   CHECK(o.shuffle);
@@ -80,7 +82,7 @@ TEST_CASE("the recipe of solo-learn") {
   CHECK(o.recipe == Recipe::solo_learn);
   CHECK(o.model.encoder.stem_padding == 2);
   CHECK(o.model.projector_widths == std::vector<std::int64_t>{2048, 2048, 2048});
-  CHECK(o.augment == Augmentation::solo_learn);
+  CHECK(o.views.augment == Augmentation::solo_learn);
   CHECK(o.separate_views);
   CHECK(o.epochs == 1000);
   CHECK(o.batch_size == 256);
@@ -93,6 +95,34 @@ TEST_CASE("the recipe of solo-learn") {
   CHECK(o.schedule == ScheduleName::warmup_cosine);
   CHECK(o.warmup_epochs == 10);
   CHECK(o.drop_last);
+}
+
+TEST_CASE("the recipe of EMP-SSL") {
+  const TrainOptions o = parse({"--recipe", "emp-ssl"}).options;
+  CHECK(o.recipe == Recipe::emp_ssl);
+  CHECK(o.model.encoder.stem_padding == 1);
+  CHECK(o.model.projector_widths == std::vector<std::int64_t>{4096, 4096, 1024});
+  CHECK(o.views.count == 20);
+  CHECK(o.views.augment == Augmentation::emp_ssl);
+  CHECK(o.views.crop_scale == std::array{0.25, 0.25});
+  CHECK(o.views.crop_ratio == std::array{1.0, 1.0});
+  CHECK(o.views.size == 0);
+  CHECK(o.batch_size == 100);
+  CHECK(o.epochs == 30);
+  CHECK(o.drop_last);
+  CHECK_FALSE(o.separate_views);
+  CHECK(o.loss == vicreg::LossName::coding_rate);
+  CHECK(o.coding_rate.invariance == 200);
+  CHECK(o.coding_rate.eps == 0.2);
+  CHECK(o.optimizer == OptimizerName::lars);
+  CHECK(o.lr == 0.3);
+  CHECK_FALSE(o.scale_lr);
+  CHECK(o.weight_decay == 1e-4);
+  CHECK(o.momentum == 0.9);
+  CHECK(o.nesterov);
+  CHECK(o.trust == 0.005);
+  CHECK_FALSE(o.decay_all);
+  CHECK(o.schedule == ScheduleName::cosine);
 }
 
 TEST_CASE("the command line wins over the file, and the file over the recipe") {
@@ -144,12 +174,16 @@ TEST_CASE("the resolved configuration reads back to the same options") {
   const std::vector<Arguments> lines{
       {},
       {"--recipe", "solo-learn"},
+      {"--recipe", "emp-ssl"},
+      {"--recipe", "emp-ssl", "--no-nesterov", "--views", "4"},
       {"--recipe", "solo-learn", "--joined-views", "--no-scale-lr", "--decay-all"},
       {"--winograd", "2", "--bf16", "--checkpoint-activations"},
       {"--no-shuffle", "--keep-last", "--zero-init-residual", "--stem-bias", "--separate-views"},
       {"--lr", "0.1234567890123", "--momentum", "0.95", "--loss-eps", "3e-5", "--trust", "0.01",
        "--invariance", "1.5", "--variance", "0", "--covariance", "-1", "--clip-norm", "2.5",
        "--weight-decay", "0.25"},
+      {"--views", "64", "--crop-scale", "0.1,0.3", "--crop-ratio", "1,1.25", "--view-size", "24"},
+      {"--loss", "coding-rate", "--similarity", "150.5", "--distortion", "0.3"},
       {"--projector", "7", "--milestones", "1,2,3", "--seed", "18446744073709551615"},
       {"--out", "a folder with spaces", "--data", "/some where/else", "--export",
        "x y.safetensors"},
@@ -217,7 +251,7 @@ TEST_CASE("--help shows the groups and the defaults") {
   const CommandResult result = run_train({"--help"});
   CHECK(result.exit_code == 0);
   for (const std::string part :
-       {"Run", "Data", "Model and loss", "Optimiser", "--batch-size", "256", "0.0002",
+       {"Run", "Data", "Views", "Model and loss", "Optimiser", "--batch-size", "256", "0.0002",
         "1024,1024,1024,1024", "cifar-10-batches-bin", "adam", "500"}) {
     CAPTURE(part);
     CHECK(contains(result.output, part));
@@ -257,6 +291,17 @@ TEST_CASE("bad options are refused in one line that names them") {
   refused({"--recipe", "nobody's"}, {"--recipe", "nobody's"});
   refused({"--schedule", "1"}, {"--schedule", "1"});
   refused({"--augment", "none "}, {"--augment", "none "});
+  refused({"--views", "1"}, {"--views", "1"});
+  refused({"--views", "65"}, {"--views", "65"});
+  refused({"--view-size", "-1"}, {"--view-size", "-1"});
+  refused({"--crop-scale", "0.5"}, {"--crop-scale", "two numbers"});
+  refused({"--crop-scale", "0.1,nan"}, {"--crop-scale", "nan"});
+  refused({"--crop-scale", "0.5,0.25"}, {"crop_scale", "0.5, 0.25"});
+  refused({"--crop-scale", "0.5,1.5"}, {"crop_scale", "1.5"});
+  refused({"--crop-ratio", "0,1"}, {"crop_ratio", "0, 1"});
+  refused({"--loss", "simclr"}, {"--loss", "simclr", "coding-rate"});
+  refused({"--distortion", "0"}, {"--distortion"});
+  refused({"--similarity", "inf"}, {"--similarity"});
   refused({"--dataset", "CIFAR10"}, {"--dataset", "CIFAR10"});
   refused({"--arch", "resnet50"}, {"--arch", "resnet50", "resnet34"});
   refused({"--stem", ""}, {"--stem"});

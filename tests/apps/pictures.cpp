@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "tests/support/errors.h"
@@ -144,6 +145,31 @@ TEST_CASE("augmentation grid: pixels keep their places") {
   }
 }
 
+TEST_CASE("augmentation grid: views of another size than the images") {
+  const TempFolder folder;
+  const Tensor images = flat<std::uint8_t>({{10, 20, 30}, {40, 50, 60}}, 4);
+  const Tensor small = flat<float>({{2, 1, 0.2f}, {-2, -0.5f, 0}}, 2);
+  const Tensor large = flat<float>({{-2, -0.5f, 0}, {2, 1, 0.2f}}, 5);
+  write_augmentation_grid(folder / "a.png", images, {small, large}, normalization);
+  const Picture picture = read_png(folder / "a.png");
+  const std::int64_t gap = 6, margin = 30, second = margin + 15 + gap;  // rows as high as `large`
+  CHECK(picture.width == 12 + gap + 6 + gap + 15 + 2 * margin);
+  CHECK(picture.height == 2 * 15 + gap + 2 * margin);
+  using Color = std::array<int, 3>;
+  const Color white{255, 255, 255}, black{0, 0, 0}, light{255, 191, 51};
+  for (const auto& [x, y, color] : {std::tuple{margin + 11, second + 11, Color{40, 50, 60}},
+                                    {margin + 18, margin, light},
+                                    {margin + 23, margin + 5, light},
+                                    {margin + 23, margin + 6, white},
+                                    {margin + 18, second, black},
+                                    {margin + 30, margin, black},
+                                    {margin + 44, second + 14, light}}) {
+    CAPTURE(x);
+    CAPTURE(y);
+    CHECK(picture.at(x, y) == color);
+  }
+}
+
 TEST_CASE("augmentation grid: any number of images and views") {
   const TempFolder folder;
   for (const std::int64_t count : {1, 8, 9, 16, 17}) {
@@ -163,9 +189,10 @@ TEST_CASE("augmentation grid: shapes that do not fit") {
   const auto error = [&](const Tensor& shown, const Tensor& view) {
     return error_of([&] { write_augmentation_grid(folder / "a", shown, {view}, normalization); });
   };
-  CHECK(error(images, zeros({2, 4, 5, 3})) ==
-        "[pictures] the views must have the images' shape; got images [2, 4, 4, 3] and a view "
-        "[2, 4, 5, 3]");
+  CHECK(error(images, zeros({3, 4, 4, 3})) ==
+        "[pictures] the views must be [2, h, w, 3]: one of each image; got [3, 4, 4, 3]");
+  CHECK(error(images, zeros({2, 4, 4, 1})) ==
+        "[pictures] the views must be [2, h, w, 3]: one of each image; got [2, 4, 4, 1]");
   CHECK(error(empty({0, 4, 4, 3}, {.dtype = DType::uint8}), zeros({0, 4, 4, 3})) ==
         "[pictures] images must be [K, H, W, 3]; got [0, 4, 4, 3]");
 }
@@ -181,6 +208,18 @@ TEST_CASE("curves: a panel for each quantity") {
   CHECK(occurrences(svg, "<polyline") == 9);  // two in the panel of the std
   CHECK(occurrences(svg, "<polygon") == 0);   // nothing was averaged
   CHECK(svg.find("last 125<") != std::string::npos);
+}
+
+TEST_CASE("curves: the panels of the loss that is trained") {
+  Metrics metrics = example_metrics(50, 5, true);
+  for (StepRecord& record : metrics.steps)
+    record.loss = {.name = LossName::coding_rate, .total = -9, .similarity = 0.9, .coding_rate = 9};
+  const std::string svg = curves(metrics);
+  CHECK(well_formed(svg));
+  for (const char* title : {"Loss", "Similarity", "Coding rate, nats", "Embedding std"})
+    CHECK(occurrences(svg, std::string(">") + title + "</text>") == 1);
+  for (const char* title : {"Invariance", "Variance", "Covariance"})
+    CHECK(occurrences(svg, std::string(">") + title + "</text>") == 0);
 }
 
 TEST_CASE("curves: a long run is averaged and the file stays small") {

@@ -25,9 +25,11 @@ optim::Schedule schedule(ScheduleName name) {
 }  // namespace
 
 TEST_CASE("recipes: augmentations") {
-  const data::AugmentOptions vicreg = augment_options(Augmentation::vicreg);
+  const data::AugmentOptions vicreg = augment_options({.augment = Augmentation::vicreg});
   CHECK(vicreg.random_crop);
   CHECK(vicreg.crop_scale == std::array{0.2f, 1.0f});
+  CHECK(vicreg.crop_ratio == std::array{3.0f / 4, 4.0f / 3});
+  CHECK(vicreg.size == Size2(0));
   CHECK(vicreg.interpolation == data::Interpolation::bilinear);
   CHECK(vicreg.flip_probability == 0.5f);
   CHECK(vicreg.jitter_probability == 0.8f);
@@ -39,12 +41,25 @@ TEST_CASE("recipes: augmentations") {
   CHECK(vicreg.blur_probability == 0.5f);
   CHECK(vicreg.solarize_probability == 0.2f);
 
-  const data::AugmentOptions solo_learn = augment_options(Augmentation::solo_learn);
+  const data::AugmentOptions solo_learn = augment_options({.augment = Augmentation::solo_learn});
   CHECK(solo_learn.crop_scale == vicreg.crop_scale);
   CHECK(solo_learn.interpolation == data::Interpolation::bicubic);
   CHECK(solo_learn.jitter_probability == 0.8f);
   CHECK(solo_learn.blur_probability == 0.0f);
   CHECK(solo_learn.solarize_probability == 0.1f);
+
+  const data::AugmentOptions emp_ssl = augment_options({.augment = Augmentation::emp_ssl,
+                                                        .crop_scale = {0.25, 0.25},
+                                                        .crop_ratio = {1, 1},
+                                                        .size = 16});
+  CHECK(emp_ssl.size == Size2(16));
+  CHECK(emp_ssl.crop_scale == std::array{0.25f, 0.25f});
+  CHECK(emp_ssl.crop_ratio == std::array{1.0f, 1.0f});
+  CHECK(emp_ssl.interpolation == data::Interpolation::bilinear);
+  CHECK(emp_ssl.jitter.saturation == 0.4f);
+  CHECK(emp_ssl.jitter.hue == 0.2f);
+  CHECK(emp_ssl.blur_probability == 0.1f);
+  CHECK(emp_ssl.solarize_probability == 0.1f);
 
   const data::AugmentOptions classifier = classifier_augmentation(0.08f);
   CHECK(classifier.random_crop);
@@ -52,13 +67,14 @@ TEST_CASE("recipes: augmentations") {
   CHECK(classifier.flip_probability == 0.5f);
   CHECK(classifier.jitter_probability == 0.0f);
 
-  const data::AugmentOptions none = augment_options(Augmentation::none);
+  const data::AugmentOptions none = augment_options({.augment = Augmentation::none, .size = 24});
   CHECK_FALSE(none.random_crop);
+  CHECK(none.size == Size2(24));
   for (const float probability :
        {none.flip_probability, none.jitter_probability, none.grayscale_probability,
         none.blur_probability, none.solarize_probability})
     CHECK(probability == 0.0f);
-  for (const data::AugmentOptions& options : {vicreg, solo_learn, classifier, none}) {
+  for (const data::AugmentOptions& options : {vicreg, solo_learn, emp_ssl, classifier, none}) {
     CHECK_NOTHROW(data::validate(options));
   }
 }
@@ -104,13 +120,15 @@ TEST_CASE("recipes: schedules") {
 
 TEST_CASE("recipes: each optimiser is the one named") {
   Variable weight(full({2, 2}, 2), true), bias(full({2}, 2), true);
-  const auto after_step = [&](OptimizerName name, bool decay_all, double trust) {
+  const auto after_step = [&](OptimizerName name, bool decay_all, double trust,
+                              bool nesterov = false) {
     TrainOptions options;
     options.optimizer = name;
     options.weight_decay = 0.5;
     options.momentum = 0.25;
     options.decay_all = decay_all;
     options.trust = trust;
+    options.nesterov = nesterov;
     for (Variable* variable : {&weight, &bias}) {
       variable->value().fill(2);
       variable->set_grad(ones(variable->shape()));
@@ -132,6 +150,10 @@ TEST_CASE("recipes: each optimiser is the one named") {
   CHECK(lars.first == gradus::test::near(2 - 0.125 * 0.02 / 0.125 * 2));
   CHECK(lars.second == 1.875f);
   CHECK(after_step(OptimizerName::lars, false, 1).first == gradus::test::near(1.75));
+  // Nesterov's first step: d + momentum d in the place of d.
+  CHECK(after_step(OptimizerName::lars, false, 1, true).first ==
+        gradus::test::near(2 - 1.25 * 0.25));
+  CHECK(after_step(OptimizerName::sgd, true, 0, true).first == gradus::test::near(2 - 1.25 * 0.25));
   // VICReg's: q = trust 4 / 4.
   const Values lars_vicreg = after_step(OptimizerName::lars_vicreg, false, 0);
   CHECK(lars_vicreg.first == gradus::test::near(2 - 0.125 * 0.001 * 2));

@@ -50,6 +50,10 @@ TEST_SUITE("device") {
         {{"--steps", "5", "--keep-last", "--limit", "20", "--clip-norm", "1", "--optimizer", "lars",
           "--lr", "0.1", "--separate-views", "--checkpoint-activations"},
          1e-2},
+        {{"--steps", "5", "--views", "4", "--view-size", "16", "--crop-scale", "0.25,0.25",
+          "--crop-ratio", "1,1"},
+         2e-3},
+        {{"--steps", "5", "--views", "3", "--loss", "coding-rate"}, 2e-3},
     };
     for (const auto& [arguments, tolerance] : settings) {
       CAPTURE(arguments);
@@ -62,6 +66,8 @@ TEST_SUITE("device") {
         CHECK(loss.total == near(on_cpu.total, tolerance));
         CHECK(loss.variance == near(on_cpu.variance, tolerance));
         CHECK(loss.covariance == near(on_cpu.covariance, 5 * tolerance));
+        CHECK(loss.similarity == near(on_cpu.similarity, tolerance));
+        CHECK(loss.coding_rate == near(on_cpu.coding_rate, tolerance));
       }
       fs::remove_all(folder / "cpu");
       fs::remove_all(folder / "device");

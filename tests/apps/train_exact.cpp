@@ -70,6 +70,8 @@ TEST_CASE("a resumed run is the uninterrupted one") {
       {"--optimizer", "lars", "--schedule", "warmup-cosine", "--warmup-epochs", "1", "--epochs",
        "3", "--separate-views"},
       {"--keep-last", "--limit", "20", "--optimizer", "sgd"},
+      {"--views", "5", "--view-size", "16", "--crop-scale", "0.25,0.25", "--crop-ratio", "1,1",
+       "--loss", "coding-rate"},
   };
   for (const Arguments& setting : settings) {
     CAPTURE(setting);

@@ -151,11 +151,54 @@ TEST_CASE("--steps 0 writes the initial weights, and needs no data set") {
   CHECK(losses(folder / "other") != losses(folder / "drawn"));
 }
 
-TEST_CASE("--augment none makes both views the image") {
+TEST_CASE("--augment none makes every view the image") {
   const TempFolder folder;
-  train_well(folder / "run", {"--steps", "3", "--augment", "none", "--no-shuffle"});
-  for (const auto& record : gradus::vicreg::read_metrics(folder / "run" / "metrics.jsonl").steps)
-    CHECK(record.loss.invariance == 0);
+  for (const char* views : {"2", "4"}) {
+    const fs::path out = folder / views;
+    train_well(out, {"--steps", "3", "--augment", "none", "--no-shuffle", "--views", views});
+    for (const auto& record : gradus::vicreg::read_metrics(out / "metrics.jsonl").steps)
+      CHECK(record.loss.invariance == 0);
+  }
+}
+
+TEST_CASE("many small views of each image") {
+  const TempFolder folder;
+  const Arguments crops{"--crop-scale", "0.25,0.25", "--crop-ratio", "1,1", "--view-size", "16"};
+  train_well(folder / "two", crops + Arguments{"--steps", "3"});
+  train_well(folder / "nine", crops + Arguments{"--steps", "3", "--views", "9"});
+  CHECK(losses(folder / "nine") != losses(folder / "two"));
+  // Views are functions of their number: the first two of nine are those of a run with two, so that
+  // the pictures begin alike; of nine, eight are shown.
+  const auto width = [&](const char* run) {
+    const std::string png = read_text(folder / run / "augmentations.png");
+    return static_cast<unsigned char>(png.at(18)) * 256 + static_cast<unsigned char>(png.at(19));
+  };
+  CHECK(width("two") == 30 + 96 + 2 * (6 + 48) + 30);
+  CHECK(width("nine") == 30 + 96 + 8 * (6 + 48) + 30);
+}
+
+TEST_CASE("the coding rate of many views: its terms are recorded, and it learns") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  const CommandResult result =
+      train_well(out, {"--loss", "coding-rate", "--views", "4", "--limit", "96", "--batch-size",
+                       "32", "--epochs", "8", "--lr", "0.01"});
+  CHECK(contains(result.output, "sim "));
+  CHECK(contains(result.output, "rate "));
+  CHECK_FALSE(contains(result.output, "warning"));
+  const auto metrics = gradus::vicreg::read_metrics(out / "metrics.jsonl");
+  REQUIRE(metrics.steps.size() == 24);
+  for (const auto& record : metrics.steps) {
+    CHECK(record.loss.total == near(-200 * record.loss.similarity - record.loss.coding_rate, 1e-5));
+    CHECK(record.loss.similarity <= 1 + 1e-6);
+    CHECK(record.loss.coding_rate > 0);
+  }
+  CHECK(metrics.steps.back().loss.total < metrics.steps.front().loss.total);
+  // Embeddings of length sqrt(D): their mean square is 1, and std_mean is at most its root.
+  for (const auto& record : metrics.epochs) {
+    CHECK(record.std_mean > 0.05);
+    CHECK(record.std_mean < 1.01);
+  }
 }
 
 TEST_CASE("the recipe of solo-learn runs") {
@@ -165,6 +208,15 @@ TEST_CASE("the recipe of solo-learn runs") {
   REQUIRE(steps.size() == 2);
   CHECK(steps[0].learning_rate == near(3e-5));  // the start of its warm-up
   CHECK(steps[1].learning_rate > steps[0].learning_rate);
+}
+
+TEST_CASE("the recipe of EMP-SSL runs") {
+  const TempFolder folder;
+  train_well(folder / "run", {"--recipe", "emp-ssl", "--view-size", "16", "--epochs", "2"});
+  const auto steps = gradus::vicreg::read_metrics(folder / "run" / "metrics.jsonl").steps;
+  REQUIRE(steps.size() == 6);
+  CHECK(steps[0].learning_rate == near(0.3));
+  CHECK(steps[3].learning_rate == near(0.15));  // a step of the cosine at a time
 }
 
 TEST_CASE("every optimiser and every schedule runs") {

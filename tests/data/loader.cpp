@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <limits>
 #include <numeric>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -193,6 +194,39 @@ TEST_CASE("views are slices of one tensor and hold each sample's own augmentatio
   CHECK(equal<float>(first.images, batch.views[0]));
 }
 
+TEST_CASE("many views: crops at their own size are the image's pixels, each view has its own") {
+  Dataset dataset = random_dataset(4);
+  dataset.normalization = {};
+  // A quarter of the area, square: 16 x 16 pixels, which nothing resamples.
+  const Loader::Options options{
+      .batch_size = 4,
+      .views = 64,
+      .shuffle = false,
+      .augment = {
+          .size = 16, .random_crop = true, .crop_scale = {0.25f, 0.25f}, .crop_ratio = {1, 1}}};
+  const Batch batch = whole_epoch(dataset, options, 0).at(0);
+  REQUIRE(batch.images.shape() == Shape{64 * 4, 16, 16, 3});
+  std::set<std::pair<int, int>> corners;  // of the crops
+  for (int view = 0; view < 64; ++view) {
+    for (std::int64_t i = 0; i < 4; ++i) {
+      const CropBox box =
+          draw_parameters(options.augment, 32, 32, {.sample = i, .view = view}).crop;
+      REQUIRE(box.height == 16);
+      REQUIRE(box.width == 16);
+      corners.emplace(box.top, box.left);
+      const float* values = batch.images.data<float>() + (view * 4 + i) * 16 * 16 * 3;
+      const auto* pixels = dataset.images.data<std::uint8_t>() + i * 32 * 32 * 3;
+      bool same = true;
+      for (int k = 0; k < 16 * 16 * 3; ++k) {
+        const int y = box.top + k / (16 * 3), x = box.left + k / 3 % 16;
+        same &= values[k] == static_cast<float>(pixels[(y * 32 + x) * 3 + k % 3]) / 255.0f;
+      }
+      CHECK(same);
+    }
+  }
+  CHECK(corners.size() > 100);  // of 17 x 17, in 256 draws
+}
+
 TEST_CASE("an epoch is a range of batches, whose images and labels can be named") {
   const Dataset dataset = random_dataset(29);
   const std::vector<Batch> expected = whole_epoch(dataset, small, 1);
@@ -277,6 +311,7 @@ TEST_CASE("bad options are told") {
   CHECK(contains(error({.batch_size = 0}), "batch size must be at least 1; got 0"));
   CHECK(contains(error({.batch_size = -4}), "got -4"));
   CHECK(contains(error({.views = 0}), "views"));
+  CHECK(contains(error({.views = 65537}), "views must lie in [1, 65536]; got 65537"));
   CHECK(contains(error({.workers = -1}), "workers"));
   CHECK(contains(error({.prefetch = 0}), "prefetch"));
   CHECK(contains(error({.augment = {.flip_probability = 2.0f}}), "flip_probability"));

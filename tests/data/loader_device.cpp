@@ -99,6 +99,22 @@ TEST_CASE("evaluation's batches on the device: no shuffling, one view, only norm
   check_batches(whole_epoch(dataset, options, 0), expected);
 }
 
+TEST_CASE("many small views on the device are the CPU's") {
+  const Dataset dataset = small_dataset(5);
+  Loader::Options options = small_options(Device::cpu);
+  options.views = 20;
+  options.augment.crop_scale = {0.25f, 0.25f};
+  options.augment.crop_ratio = {1, 1};
+  for (const std::int64_t size : {16, 24}) {
+    CAPTURE(size);
+    options.augment.size = size;
+    options.device = Device::cpu;
+    const std::vector<Batch> expected = whole_epoch(dataset, options, 0);
+    options.device = test_device();
+    check_batches(whole_epoch(dataset, options, 0), expected);
+  }
+}
+
 TEST_CASE("an epoch can be entered at any batch on the device") {
   const Dataset dataset = small_dataset(21);
   const std::vector<Batch> expected = whole_epoch(dataset, small_options(Device::cpu), 1);

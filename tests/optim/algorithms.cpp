@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <utility>
 
 #include <gradus/optim/adam.h>
 #include <gradus/optim/lars.h>
@@ -131,13 +132,16 @@ TEST_CASE("LARS in both forms") {
   constexpr double momentum = 0.9, decay = 0.02;
   for (const bool separate : {false, true}) {
     for (const bool clip : {false, true}) {
-      for (const double trust : {0.02, 5.0}) {  // with 5 the clip is in force
+      for (const auto& [trust, nesterov] :  // with 5 the clip is in force
+           {std::pair{0.02, false}, {5.0, false}, {0.02, true}, {5.0, true}}) {
+        CAPTURE(nesterov);
         CAPTURE(separate);
         CAPTURE(clip);
         CAPTURE(trust);
         const Lars::Options options{
             .form = separate ? LarsForm::separate_norms : LarsForm::decayed_gradient,
             .momentum = momentum,
+            .nesterov = nesterov,
             .trust = trust,
             .clip = clip};
         Trainee trainee;
@@ -153,7 +157,7 @@ TEST_CASE("LARS in both forms") {
           }
           for (std::size_t i = 0; i < p.size(); ++i) {
             m[i] = momentum * m[i] + ratio * d[i];
-            p[i] -= lr * m[i];
+            p[i] -= lr * (nesterov ? ratio * d[i] + momentum * m[i] : m[i]);
           }
         });
         check_equal(trainee.run(lars), expected);
@@ -211,6 +215,7 @@ TEST_CASE("options out of range are errors") {
   CHECK_THROWS_AS(Adam(trainee.groups(0), {.beta1 = 1}), Error);
   CHECK_THROWS_AS(AdamW(trainee.groups(0), {.eps = -1}), Error);
   CHECK_THROWS_AS(Lars(trainee.groups(0), {.trust = 0}), Error);
+  CHECK_THROWS_AS(Lars(trainee.groups(0), {.momentum = 0, .nesterov = true}), Error);
   for (const double bad : {-1.0, double{NAN}, double{INFINITY}}) {
     CHECK_THROWS_AS(Sgd(trainee.groups(0), {.momentum = bad}), Error);
     CHECK_THROWS_AS(Adam(trainee.groups(0), {.beta2 = bad}), Error);
