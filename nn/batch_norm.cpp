@@ -32,7 +32,7 @@ Variable BatchNorm::forward(const Variable& x) {
   return batch_norm(x, statistics(x), gamma(), beta(), op_options());
 }
 
-BatchStatistics BatchNorm::statistics(const Variable& x, const BatchStatistics& taken) {
+BatchStatistics BatchNorm::statistics(const Variable& x) {
   const std::int64_t channels = options_.channels;
   check(x.shape().rank() >= 2 && x.size(-1) == channels, "batch_norm",
         "the input must be [..., channels = {}]; got input {}", channels, x.shape());
@@ -42,7 +42,7 @@ BatchStatistics BatchNorm::statistics(const Variable& x, const BatchStatistics& 
         "training needs more than one value per channel; got input {}: use a larger batch, or "
         "eval()",
         x.shape());
-  const BatchStatistics batch = taken.mean ? taken : batch_norm_statistics(x.value());
+  const BatchStatistics batch = batch_norm_statistics(x.value());
   track(batch, rows);
   return batch;
 }

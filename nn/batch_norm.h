@@ -31,8 +31,8 @@ class BatchNorm : public Module {
   Tensor num_batches_tracked;        ///< int64 scalar: training batches seen
 
   /// Mean and variance by which x is normalised: in training the batch's, towards which this moves
-  /// the running ones; otherwise the running ones. `taken` are the batch's, where they are known.
-  BatchStatistics statistics(const Variable& x, const BatchStatistics& taken = {});
+  /// the running ones; otherwise the running ones.
+  BatchStatistics statistics(const Variable& x);
   /// weight and bias, or 1 and 0.
   Variable gamma() const;
   Variable beta() const;

@@ -9,30 +9,21 @@ namespace {
 
 thread_local int no_fusion_depth = 0;
 
-/// conv(x), with its statistics where `next`, the batch norm that follows, will ask for them.
-WithStatistics<Variable> conv_for(const BatchNorm& next, Conv2d& conv, const Variable& x) {
-  if (!next.training() || conv.bias) return {conv(x), {}};
-  return conv.named([&] { return conv2d_with_statistics(x, conv.weight, conv.op_options()); });
-}
-
 /// relu(norm(x)), or relu(norm(x) + residual).
-Variable norm_relu(BatchNorm& norm, const WithStatistics<Variable>& x,
-                   const Variable& residual = {}) {
+Variable norm_relu(BatchNorm& norm, const Variable& x, const Variable& residual = {}) {
   return norm.named([&] {
-    return batch_norm_relu(x.output, norm.statistics(x.output, x.statistics), norm.gamma(),
-                           norm.beta(), norm.op_options(), residual);
+    return batch_norm_relu(x, norm.statistics(x), norm.gamma(), norm.beta(), norm.op_options(),
+                           residual);
   });
 }
 
-/// conv(relu(norm(x))), with its statistics for `next`.
-WithStatistics<Variable> norm_relu_conv_for(const BatchNorm& next, BatchNorm& norm, Conv2d& conv,
-                                            const WithStatistics<Variable>& x) {
-  if (!norm.training() || !next.training() || conv.bias) {
-    return conv_for(next, conv, norm_relu(norm, x));
-  }
+/// conv(relu(norm(x))). On a GPU the pass over memory that it takes to compute what is between
+/// again costs more than its memory is worth.
+Variable norm_relu_conv(BatchNorm& norm, Conv2d& conv, const Variable& x) {
+  if (!norm.training() || conv.bias || x.device() != Device::cpu) return conv(norm_relu(norm, x));
   return norm.named([&] {
-    return batch_norm_relu_conv2d(x.output, norm.statistics(x.output, x.statistics), norm.gamma(),
-                                  norm.beta(), norm.options().eps, conv.weight, conv.op_options());
+    return batch_norm_relu_conv2d(x, norm.statistics(x), norm.gamma(), norm.beta(),
+                                  norm.options().eps, conv.weight, conv.op_options());
   });
 }
 
@@ -46,19 +37,18 @@ bool fusion_enabled() { return no_fusion_depth == 0; }
 namespace fused {
 
 Variable conv_norm_relu(Conv2d& conv, BatchNorm& norm, const Variable& x) {
-  return norm_relu(norm, conv_for(norm, conv, x));
+  return norm_relu(norm, conv(x));
 }
 
 Variable basic_block(BasicBlock& block, const Variable& x) {
-  const auto y =
-      norm_relu_conv_for(block.bn2, block.bn1, block.conv2, conv_for(block.bn1, block.conv1, x));
+  const Variable y = norm_relu_conv(block.bn1, block.conv2, block.conv1(x));
   return norm_relu(block.bn2, y, block.shortcut(x));
 }
 
 Variable projector(Projector& projector, const Variable& x) {
   return projector.network.named([&] {
     Variable y = x;
-    for (const auto& [linear, norm] : projector.hidden) y = norm_relu(norm, {linear(y), {}});
+    for (const auto& [linear, norm] : projector.hidden) y = norm_relu(norm, linear(y));
     return (*projector.last)(y);
   });
 }

@@ -3,7 +3,7 @@
 // Layers are written as they are meant (nn/resnet.cpp, nn/projector.cpp); where fusion_enabled(),
 // they call one of these functions instead. Each has the result of the plain lines in its
 // docstring: values, gradients and running statistics, to the bit in float32 and float64. In
-// bfloat16 a sum, or an activation, that is not stored in between is not rounded there.
+// bfloat16 a sum that is not stored in between is not rounded there.
 #pragma once
 
 #include <gradus/autograd/variable.h>
@@ -37,7 +37,8 @@ Variable conv_norm_relu(Conv2d& conv, BatchNorm& norm, const Variable& x);
 /// y = bn2(conv2(y));
 /// relu(y + shortcut(x))
 ///
-/// On the CPU in training, bn1 and its ReLU are part of conv2, and what is between is not kept.
+/// On the CPU in training, what is between bn1 and conv2 is not kept for backward but computed
+/// again.
 Variable basic_block(BasicBlock& block, const Variable& x);
 
 /// projector.network(x)

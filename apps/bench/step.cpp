@@ -66,6 +66,7 @@ class Work {
         step_(options.train, model_, *optimizer_, device, !options.eager),
         evaluation_(options.eager ? Device::cpu : device, [this] { evaluate(); }) {
     model_.to(device);
+    nn::use_winograd(model_, options.train.compute.winograd);
     model_.encoder.checkpoint_activations(options.train.checkpoint_activations);
     model_.train(!forward_only_);
     const std::int64_t views = forward_only_ ? 1 : vicreg::view_count;

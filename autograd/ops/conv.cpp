@@ -1,16 +1,17 @@
 #include <gradus/autograd/ops.h>
-#include "shared.h"
+#include <gradus/autograd/saved_tensor.h>
 
 namespace gradus {
 
-Variable conv2d_variable(Tensor y, const Variable& input, const Variable& weight,
-                         const Variable& bias, const Conv2dOptions& options) {
+Variable conv2d(const Variable& input, const Variable& weight, const Variable& bias,
+                const Conv2dOptions& options) {
   // Each gradient reads the other factor only; a factor that no gradient reads is not kept.
   const bool input_grad = input.requires_grad();
   const bool weight_grad = weight.requires_grad();
   const bool bias_grad = bias.requires_grad();
   return make_variable(
-      "conv2d", std::move(y), {&input, &weight, &bias},
+      "conv2d", conv2d(input.value(), weight.value(), bias.value(), options),
+      {&input, &weight, &bias},
       [x = SavedTensor(weight_grad ? input.value() : Tensor()),
        w = SavedTensor(input_grad ? weight.value() : Tensor()), input_shape = input.shape(),
        weight_shape = weight.shape(), options, bias_grad](const Tensor& dy) {
@@ -24,12 +25,6 @@ Variable conv2d_variable(Tensor y, const Variable& input, const Variable& weight
         if (bias_grad) gradients[2] = sum(dy.to(compute_dtype(dy.dtype())), {0, 1, 2});
         return gradients;
       });
-}
-
-Variable conv2d(const Variable& input, const Variable& weight, const Variable& bias,
-                const Conv2dOptions& options) {
-  return conv2d_variable(conv2d(input.value(), weight.value(), bias.value(), options), input,
-                         weight, bias, options);
 }
 
 }  // namespace gradus

@@ -1,4 +1,3 @@
-#include "tensor/ops/conv.h"
 #include <gradus/tensor/ops.h>
 #include "tensor/ops/support.h"
 #include "tensor/ops/window.h"
@@ -7,7 +6,7 @@ namespace gradus {
 namespace {
 
 void check_options(std::string_view op, const Conv2dOptions& options) {
-  const auto [stride, padding, dilation, groups] = options;
+  const auto [stride, padding, dilation, groups, winograd] = options;
   check(stride.height >= 1 && stride.width >= 1, op, "stride must be at least 1; got {} x {}",
         stride.height, stride.width);
   check(padding.height >= 0 && padding.width >= 0, op, "padding must not be negative; got {} x {}",
@@ -17,8 +16,7 @@ void check_options(std::string_view op, const Conv2dOptions& options) {
   check(groups >= 1, op, "groups must be at least 1; got {}", groups);
 }
 
-}  // namespace
-
+/// The sizes of a convolution, with everything about its shapes checked.
 Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input, const Shape& weight,
                                const Conv2dOptions& options) {
   check_options(op, options);
@@ -35,7 +33,8 @@ Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input, const Sh
                    .stride = options.stride,
                    .padding = options.padding,
                    .dilation = options.dilation,
-                   .groups = options.groups};
+                   .groups = options.groups,
+                   .winograd = options.winograd};
   check(g.C >= 1 && g.O >= 1 && g.kernel.height >= 1 && g.kernel.width >= 1, op,
         "channels and kernel must not be empty; got input {}, weight {}", input, weight);
   check(g.C % g.groups == 0 && g.O % g.groups == 0, op,
@@ -57,6 +56,10 @@ Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input, const Sh
         options.dilation.width);
   return g;
 }
+
+Shape output_shape(const Conv2dGeometry& g) { return {g.N, g.out_height, g.out_width, g.O}; }
+
+}  // namespace
 
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
               const Conv2dOptions& options) {

@@ -2,7 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <array>
-#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <vector>
@@ -62,47 +61,6 @@ void check_product(std::int64_t rows, std::int64_t depth, bool transposed, bool 
     }
   }
   CHECK(largest <= 1e-6 * static_cast<double>(depth + 1));
-}
-
-/// Rows go one after the other or, `scattered`, the last one first.
-template <class T>
-void check_stored_product(std::int64_t rows, std::int64_t columns, bool with_bias, bool stream,
-                          bool scattered) {
-  constexpr int per_word = simd::Packing<T>::per_word;
-  constexpr std::int64_t depth = 5, line = 64;
-  const simd::Kernels& kernels = simd::kernels();
-  const std::int64_t stride = stream ? columns + line : columns + 1;
-  auto a = random_values<T>(rows * depth * per_word, 1);
-  if (!a.empty()) a[0] = T(std::nanf(""));
-  const auto b = random_values<T>(depth * kernels.panel * per_word, 2);
-  const auto bias = random_values<float>(columns, 3);
-  std::vector<T> memory(static_cast<std::size_t>(rows * stride + line), T(7.0f));
-  T* to = memory.data();
-  while (stream && reinterpret_cast<std::uintptr_t>(to) % line != 0) ++to;
-  const auto* a_words = reinterpret_cast<const simd::Word<T>*>(a.data());
-  const auto* b_words = reinterpret_cast<const simd::Word<T>*>(b.data());
-  std::vector<std::int64_t> offsets;
-  for (std::int64_t row = 0; row < rows; ++row) offsets.push_back((rows - 1 - row) * stride);
-  kernels.multiply_and_store<T>()(
-      {a_words, depth, 1}, rows, b_words, depth,
-      {to, scattered ? 0 : stride, columns, with_bias ? bias.data() : nullptr, stream,
-       scattered ? offsets.data() : nullptr});
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  double largest = 0;
-  for (std::int64_t i = 0; i < rows * stride; ++i) {
-    const std::int64_t place = i / stride, j = i % stride;
-    const std::int64_t row = scattered ? rows - 1 - place : place;
-    double expected = j < columns ? 0 : 7;
-    if (j < columns && with_bias) expected = static_cast<double>(bias[static_cast<std::size_t>(j)]);
-    for (std::int64_t k = 0; k < depth * per_word && j < columns; ++k) {
-      expected += element<T>(a_words, row * depth + k / per_word, k) *
-                  element<T>(b_words, k / per_word * kernels.panel + j, k);
-    }
-    const double got = static_cast<double>(static_cast<float>(to[i]));
-    CHECK(std::isnan(got) == std::isnan(expected));
-    if (!std::isnan(got)) largest = std::max(largest, std::abs(got - expected));
-  }
-  CHECK(largest <= (per_word == 1 ? 2e-6 : 0x1p-7));  // bfloat16: half a step at values below 4
 }
 
 /// A result beside the reference's: the largest difference, relative to the largest value.
@@ -165,39 +123,6 @@ TEST_CASE_TEMPLATE("products of panels match sums in double at each level", T, f
           check_product<T>(rows, depth, transposed, false);
           check_product<T>(rows, depth, transposed, true);
         }
-      }
-    }
-  });
-}
-
-TEST_CASE_TEMPLATE("stored products are rounded sums at each level", T, float, BFloat16) {
-  at_each_simd_level([] {
-    const std::int64_t panel = simd::kernels().panel;
-    for (const std::int64_t rows : {0, 1, 3, 14, 29}) {
-      for (const bool with_bias : {false, true}) {
-        for (const bool scattered : {false, true}) {
-          for (const std::int64_t columns : {std::int64_t{1}, panel / 2, panel - 1, panel}) {
-            CAPTURE(columns);
-            check_stored_product<T>(rows, columns, with_bias, false, scattered);
-          }
-          check_stored_product<T>(rows, panel, with_bias, true, scattered);
-        }
-      }
-    }
-  });
-}
-
-TEST_CASE("streamed zeros fill their place and no more at each level") {
-  constexpr std::size_t line = 64;
-  at_each_simd_level([] {
-    for (const std::size_t lines : {0, 1, 5}) {
-      alignas(line) std::array<unsigned char, 7 * line> memory;
-      memory.fill(1);
-      simd::kernels().stream_zeros(memory.data() + line, static_cast<std::int64_t>(lines * line));
-      std::atomic_thread_fence(std::memory_order_seq_cst);
-      for (std::size_t i = 0; i < memory.size(); ++i) {
-        const bool inside = i >= line && i < (1 + lines) * line;
-        CHECK(memory[i] == (inside ? 0 : 1));
       }
     }
   });

@@ -1,9 +1,9 @@
 #include "tensor/cpu/conv/direct_conv.h"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
+#include "tensor/backend/kernels.h"
 #include "tensor/cpu/conv/im2col.h"
 #include "tensor/cpu/gemm/packing.h"
 
@@ -24,12 +24,6 @@ template <class T>
 struct Image {
   T* data;
   std::int64_t image, row, column;
-  T* zeros = nullptr;  // the images, [N, image], if what lies between the outputs is to become 0
-
-  /// Whether the pixels follow one another at the same distance throughout.
-  bool contiguous(const Conv2dGeometry& g) const {
-    return row == g.out_width * column && image == g.out_height * row;
-  }
 };
 
 /// A convolution of x, whose geometry gives the pixels and their columns, with `weight`, + bias [K]
@@ -46,52 +40,34 @@ class Convolution {
         bias_(bias),
         y_(y),
         words_(divide_up(weight.columns(), per_word)),
-        row_stride_(in_place() ? words_ : spread(words_)),
-        panels_(divide_up(weight.K, kernels_.panel)),
-        streams_(can_stream()) {}
+        row_stride_(spread(words_)),
+        panels_(divide_up(weight.K, kernels_.panel)) {}
 
   void run() const {
-    Tensor weights = scratch_words({panels_, words_ * kernels_.panel});
-    Word* const packed = reinterpret_cast<Word*>(weights.data<float>());
-    const std::int64_t blocks = block_count(), unit = block_unit();
-    const std::int64_t units = pixels() / unit;
-    const std::int64_t longest = divide_up(units, blocks) * unit;
-    const ThreadScratch columns_memory(in_place() ? 0 : longest * row_stride_);
-    const ThreadScratch offsets_memory(y_.contiguous(g_) ? 0 : longest * words_of_offset);
+    const Scratch<Word> weights(panels_ * panel_size());
+    const std::int64_t blocks = block_count(), longest = divide_up(g_.output_pixels(), blocks);
+    const ThreadScratch<Word> columns(longest * row_stride_);
+    const ThreadScratch<float> sums(longest * panels_ * kernels_.panel);
 #pragma omp parallel
     {
 #pragma omp for schedule(dynamic)
-      for (std::int64_t p = 0; p < panels_; ++p) pack(p, packed + p * words_ * kernels_.panel);
+      for (std::int64_t p = 0; p < panels_; ++p) pack(p, weights.data() + p * panel_size());
 #pragma omp for schedule(dynamic) nowait
       for (std::int64_t i = 0; i < blocks; ++i) {
-        const Range block{units * i / blocks * unit, units * (i + 1) / blocks * unit};
-        if (y_.zeros != nullptr) clear(block);
-        const Word* columns = gather(block, columns_memory.get());
-        const Stored y = destination(block, offsets_memory.get());
-        for (std::int64_t p = 0; p < panels_; ++p) {
-          multiply(columns, block.size(), p, packed + p * words_ * kernels_.panel, y);
-        }
+        const Range block = part_of(g_.output_pixels(), blocks, i);
+        gather(block, columns.get());
+        multiply(columns.get(), block.size(), weights.data(), sums.get());
+        store(sums.get(), block);
       }
-      if (streams_) std::atomic_thread_fence(std::memory_order_seq_cst);
     }
   }
 
  private:
   using Word = simd::Word<T>;
-  using Stored = simd::StoredPanel<T>;
   static constexpr int per_word = simd::Packing<T>::per_word;
-  static constexpr std::int64_t words_of_offset = sizeof(std::int64_t) / sizeof(float);
 
-  /// Whether a pixel's columns are its channels in the input.
-  bool in_place() const {
-    return g_.kernel == Size2(1) && g_.stride == Size2(1) && g_.padding == Size2(0) &&
-           g_.out_height == g_.H && g_.out_width == g_.W && g_.C % per_word == 0;
-  }
-
-  std::int64_t pixels() const { return g_.N * g_.out_height * g_.out_width; }
-
-  /// Blocks consist of whole rows where those are cleared.
-  std::int64_t block_unit() const { return y_.zeros == nullptr ? 1 : g_.out_width; }
+  /// Words of a panel of packed weights.
+  std::int64_t panel_size() const { return words_ * kernels_.panel; }
 
   /// Blocks whose columns fill at most a third of a second-level cache, or just enough pixels for
   /// products at their full speed; as many for each thread.
@@ -100,43 +76,9 @@ class Convolution {
     const std::int64_t rows = kernels_.rows;
     const std::int64_t size =
         rows * std::clamp(words / (std::max<std::int64_t>(words_, 1) * rows), fewest, most);
-    return std::clamp<std::int64_t>(round_up(divide_up(pixels(), size), omp_get_max_threads()), 1,
-                                    std::max<std::int64_t>(pixels() / block_unit(), 1));
-  }
-
-  /// Zeros around the block's outputs: from the start of each row up to the next one's; the first
-  /// and the last row have the rest of the image.
-  void clear(const Range& block) const {
-    for_each_row(g_, block, [&](std::int64_t n, std::int64_t h, const Range& w) {
-      T* const image = y_.zeros + n * y_.image;
-      T* const row = y_.data + n * y_.image + h * y_.row;
-      T* from = h == 0 ? image : row;
-      for (std::int64_t i = 0; i < w.size(); ++i) {
-        T* const pixel = row + i * y_.column;
-        clear(from, pixel);
-        from = pixel + weight_.K;
-      }
-      clear(from, h + 1 == g_.out_height ? image + y_.image : row + y_.row);
-    });
-  }
-  void clear(T* begin, T* end) const {
-    if (streams_) {
-      kernels_.stream_zeros(begin, (end - begin) * static_cast<std::int64_t>(sizeof(T)));
-    } else {
-      std::fill(begin, end, T(0.0f));
-    }
-  }
-
-  /// Whether outputs are written past the caches, which saves reading each line before it is
-  /// written: whole lines, of more outputs than the caches would keep for their reader.
-  bool can_stream() const {
-    constexpr std::int64_t line = 64, kept = std::int64_t{4} << 20;  // bytes
-    constexpr std::int64_t size = sizeof(T);
-    const auto whole = [](std::int64_t bytes) { return bytes % line == 0; };
-    return whole(kernels_.panel * size) && weight_.K % kernels_.panel == 0 &&
-           whole(y_.image * size) && whole(y_.row * size) && whole(y_.column * size) &&
-           whole(static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y_.data))) &&
-           g_.N * y_.image * size >= kept;
+    const std::int64_t pixels = g_.output_pixels();
+    return std::clamp<std::int64_t>(round_up(divide_up(pixels, size), omp_get_max_threads()), 1,
+                                    std::max<std::int64_t>(pixels, 1));
   }
 
   /// A panel of the weights, [word][k in panel], zero for k >= K and beyond the last column.
@@ -156,39 +98,35 @@ class Convolution {
   }
 
   /// The columns of a block's pixels, row_stride_ words apart.
-  const Word* gather(const Range& block, float* memory) const {
-    if (in_place()) return reinterpret_cast<const Word*>(x_ + block.begin * g_.C);
-    T* const to = reinterpret_cast<T*>(memory);
-    const std::int64_t columns = weight_.columns(), stride = row_stride_ * per_word;
+  void gather(const Range& block, Word* columns) const {
+    T* const to = reinterpret_cast<T*>(columns);
+    const std::int64_t count = weight_.columns(), stride = row_stride_ * per_word;
     im2col(x_, to, g_, {block, {0, g_.kernel.height}}, stride);
-    if (columns % per_word != 0) {
-      for (std::int64_t i = 0; i < block.size(); ++i) to[i * stride + columns] = T(0.0f);
+    for (std::int64_t i = 0; count % per_word != 0 && i < block.size(); ++i) {
+      to[i * stride + count] = T(0.0f);
     }
-    return reinterpret_cast<const Word*>(to);
   }
 
-  /// Where the first panel of a block's outputs goes; `memory` is for their offsets.
-  Stored destination(const Range& block, float* memory) const {
-    if (y_.contiguous(g_)) {
-      return {y_.data + block.begin * y_.column, y_.column, 0, nullptr, streams_};
+  /// sums [pixels][panels_ whole panels] = columns weights
+  void multiply(const Word* columns, std::int64_t pixels, const Word* weights, float* sums) const {
+    const std::int64_t stride = panels_ * kernels_.panel;
+    for (std::int64_t p = 0; p < panels_; ++p) {
+      kernels_.multiply<T>()({columns, row_stride_, 1}, pixels, weights + p * panel_size(),
+                             kernels_.panel, words_, sums + p * kernels_.panel, stride, false);
     }
-    auto* const offsets = reinterpret_cast<std::int64_t*>(memory);
-    std::int64_t* next = offsets;
+  }
+
+  /// y = sums + bias for a block of pixels.
+  void store(const float* sums, const Range& block) const {
     for_each_row(g_, block, [&](std::int64_t n, std::int64_t h, const Range& w) {
-      const std::int64_t row = n * y_.image + h * y_.row;
-      for (std::int64_t i = w.begin; i < w.end; ++i) *next++ = row + i * y_.column;
+      T* y = y_.data + n * y_.image + h * y_.row + w.begin * y_.column;
+      for (std::int64_t i = w.begin; i < w.end; ++i, y += y_.column) {
+        for (std::int64_t k = 0; k < weight_.K; ++k) {
+          y[k] = T(bias_ == nullptr ? sums[k] : sums[k] + bias_[k]);
+        }
+        sums += panels_ * kernels_.panel;
+      }
     });
-    return {y_.data, 0, 0, nullptr, streams_, offsets};
-  }
-
-  /// The outputs of a block of pixels and of panel `p`, whose weights are `packed`.
-  void multiply(const Word* columns, std::int64_t pixels, std::int64_t p, const Word* packed,
-                Stored y) const {
-    const std::int64_t first = p * kernels_.panel;
-    y.data += first;
-    y.columns = std::min<std::int64_t>(kernels_.panel, weight_.K - first);
-    y.bias = bias_ == nullptr ? nullptr : bias_ + first;
-    kernels_.multiply_and_store<T>()({columns, row_stride_, 1}, pixels, packed, words_, y);
   }
 
   const simd::Kernels& kernels_;
@@ -200,7 +138,6 @@ class Convolution {
   std::int64_t words_;  // of a pixel's columns
   std::int64_t row_stride_;
   std::int64_t panels_;
-  bool streams_;
 };
 
 /// The pixels of the input, along one axis, that lie `phase` steps behind a window's start: they
@@ -240,9 +177,9 @@ template <class T>
 void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
                            const Conv2dGeometry& g) {
   const std::int64_t row = g.W * g.C;
-  // Some phases are read by no tap if strides exceed the kernel: the first other one clears them.
-  T* zeros =
-      g.kernel.height < g.stride.height || g.kernel.width < g.stride.width ? dinput : nullptr;
+  if (g.kernel.height < g.stride.height || g.kernel.width < g.stride.width) {
+    fill(dinput, T(0.0f), g.N * g.H * row);  // some pixels are read by no tap
+  }
   for (std::int64_t a = 0; a < std::min(g.stride.height, g.kernel.height); ++a) {
     for (std::int64_t b = 0; b < std::min(g.stride.width, g.kernel.width); ++b) {
       const Phase h(a, g.H, g.kernel.height, g.stride.height, g.padding.height);
@@ -266,12 +203,10 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
                                 .padding = {h.padding, w.padding}};
       Convolution<T>(doutput, back, view, nullptr,
                      {dinput + h.first * row + w.first * g.C, g.H * row, g.stride.height * row,
-                      g.stride.width * g.C, zeros})
+                      g.stride.width * g.C})
           .run();
-      zeros = nullptr;
     }
   }
-  if (zeros != nullptr) fill(dinput, T(0.0f), g.N * g.H * row);
 }
 
 #define GRADUS_INSTANTIATE(T)                                                            \

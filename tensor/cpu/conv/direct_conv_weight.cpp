@@ -9,11 +9,6 @@
 namespace gradus::cpu::direct {
 namespace {
 
-/// Part `i` of [0, size) cut into `parts` of nearly equal length.
-Range part_of(std::int64_t size, std::int64_t parts, std::int64_t i) {
-  return {size * i / parts, size * (i + 1) / parts};
-}
-
 /// dweight [O][columns], shared out as tasks: a part of the kernel's rows and a part of the output
 /// pixels, whose sums are added in order. Rows of the factors are words of `per_word` pixels.
 template <class T>
@@ -22,25 +17,23 @@ class WeightGradient {
   WeightGradient(const T* input, const T* doutput, const Conv2dGeometry& g)
       : kernels_(simd::kernels()), input_(input), doutput_(doutput), g_(g) {
     constexpr std::int64_t longest = 1024, enough_tasks = 16, fewest_pixels = 512;
-    kernel_parts_ = kernel_columns() > longest ? g.kernel.height : 1;
-    pixel_parts_ = std::clamp<std::int64_t>(enough_tasks / kernel_parts_, 1,
-                                            std::max<std::int64_t>(pixels() / fewest_pixels, 1));
+    kernel_parts_ = g_.columns() > longest ? g.kernel.height : 1;
+    pixel_parts_ =
+        std::clamp<std::int64_t>(enough_tasks / kernel_parts_, 1,
+                                 std::max<std::int64_t>(g_.output_pixels() / fewest_pixels, 1));
     std::int64_t widest = 0;
     for (std::int64_t i = 0; i < kernel_parts_; ++i) widest = std::max(widest, columns(i));
     columns_stride_ = spread(round_up(widest, kernels_.panel));
     // A block's columns take at most half of a second-level cache.
     constexpr std::int64_t words = 128 * 1024, fewest_rows = 128, most_rows = 256;
     block_rows_ = std::clamp(words / columns_stride_, fewest_rows, most_rows);
-    // The right factor's rows are computed in whole panels: it had better be the one that has them.
-    columns_left_ = widest % kernels_.panel != 0 && g.O % kernels_.panel == 0;
-    sums_stride_ = columns_left_ ? g.O : columns_stride_;
-    sums_size_ = columns_left_ ? widest * g.O : g.O * columns_stride_;
+    sums_size_ = g.O * columns_stride_;
   }
 
   void run(float* dweight) const {
     const std::int64_t parts = kernel_parts_ * pixel_parts_, output_parts = output_part_count();
-    Tensor sums = scratch_words({parts, sums_size_});
-    const ThreadScratch scratch(block_rows_ * (2 * columns_stride_ + spread(g_.O)));
+    const Scratch<float> sums(parts * sums_size_);
+    const ThreadScratch<float> scratch(block_rows_ * (2 * columns_stride_ + spread(g_.O)));
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (std::int64_t part = 0; part < parts; ++part) {
       for (std::int64_t i = 0; i < output_parts; ++i) {
@@ -49,10 +42,10 @@ class WeightGradient {
                             std::min(panels.end * kernels_.panel, g_.O)};
         accumulate({pixel_part(part % pixel_parts_),
                     part_of(g_.kernel.height, kernel_parts_, part / pixel_parts_)},
-                   outputs, scratch.get(), sums.data<float>() + part * sums_size_);
+                   outputs, scratch.get(), sums.data() + part * sums_size_);
       }
     }
-    add_parts(sums.data<float>(), dweight);
+    add_parts(sums.data(), dweight);
   }
 
  private:
@@ -63,8 +56,6 @@ class WeightGradient {
   struct Factor {
     const Word* data;
     std::int64_t n, stride;
-
-    simd::LeftMatrix<T> transposed() const { return {data, 1, stride}; }
   };
 
   /// Enough to keep all threads busy. The sums do not depend on it.
@@ -76,20 +67,17 @@ class WeightGradient {
 
   /// Consists of whole words, but for the last part.
   Range pixel_part(std::int64_t i) const {
-    const Range words = part_of(divide_up(pixels(), per_word), pixel_parts_, i);
-    return {words.begin * per_word, std::min(words.end * per_word, pixels())};
+    const Range words = part_of(divide_up(g_.output_pixels(), per_word), pixel_parts_, i);
+    return {words.begin * per_word, std::min(words.end * per_word, g_.output_pixels())};
   }
-  std::int64_t pixels() const { return g_.N * g_.out_height * g_.out_width; }
-  std::int64_t kernel_columns() const { return columns_of(g_, {0, g_.kernel.height}); }
   /// Of a part of the kernel.
   std::int64_t columns(std::int64_t kernel_part) const {
     return columns_of(g_, part_of(g_.kernel.height, kernel_parts_, kernel_part));
   }
 
-  /// sums = doutput^T columns [O][columns], or columns^T doutput [columns][O], of a range of
-  /// outputs over a block of columns.
+  /// sums = doutput^T columns [O][columns] of a range of outputs over a block of columns.
   void accumulate(const ColumnBlock& all, const Range& outputs, float* memory, float* sums) const {
-    sums += outputs.begin * (columns_left_ ? 1 : sums_stride_);
+    sums += outputs.begin * columns_stride_;
     std::int64_t begin = all.pixels.begin;
     do {  // at least once: the sum over no pixels is zero
       const Range block{begin, std::min(begin + block_rows_ * per_word, all.pixels.end)};
@@ -97,11 +85,10 @@ class WeightGradient {
       const Factor columns = gather_columns({block, all.kernel_rows}, memory);
       const Factor doutput =
           gather_doutput(block, outputs, memory + 2 * block_rows_ * columns_stride_);
-      const Factor& left = columns_left_ ? columns : doutput;
-      const Factor& right = columns_left_ ? doutput : columns;
-      for (std::int64_t i = 0; i < right.n; i += kernels_.panel) {
-        kernels_.multiply<T>()(left.transposed(), left.n, right.data + i, right.stride, rows,
-                               sums + i, sums_stride_, begin > all.pixels.begin);
+      for (std::int64_t i = 0; i < columns.n; i += kernels_.panel) {
+        kernels_.multiply<T>()({doutput.data, 1, doutput.stride}, doutput.n, columns.data + i,
+                               columns.stride, rows, sums + i, columns_stride_,
+                               begin > all.pixels.begin);
       }
       begin = block.end;
     } while (begin < all.pixels.end);
@@ -111,9 +98,7 @@ class WeightGradient {
   Factor gather_columns(const ColumnBlock& block, float* memory) const {
     const std::int64_t columns = columns_of(g_, block.kernel_rows);
     Word* const words = reinterpret_cast<Word*>(memory);
-    if (words_in_rows()) {
-      gather_words(block.pixels, words);
-    } else if constexpr (per_word == 1) {
+    if constexpr (per_word == 1) {
       im2col(input_, memory, g_, block, columns_stride_);
     } else {
       T* const rows = reinterpret_cast<T*>(memory + block_rows_ * columns_stride_);
@@ -123,21 +108,6 @@ class WeightGradient {
     return {words, columns, columns_stride_};
   }
 
-  /// Whether the pixels of each word are of one row and read one pixel of the input each.
-  bool words_in_rows() const {
-    return g_.kernel == Size2(1) && g_.padding == Size2(0) && g_.out_width % per_word == 0;
-  }
-
-  /// The words of a block, straight from the input, where they are words_in_rows().
-  void gather_words(const Range& pixels, Word* to) const {
-    const std::int64_t step = g_.stride.width * g_.C;
-    for_each_row(g_, pixels, [&](std::int64_t n, std::int64_t p, const Range& q) {
-      const T* from = input_ + (n * g_.H + p * g_.stride.height) * g_.W * g_.C + q.begin * step;
-      interleave_rows(from, step, q.size(), g_.C, to, columns_stride_);
-      to += q.size() / per_word * columns_stride_;
-    });
-  }
-
   Factor gather_doutput(const Range& block, const Range& outputs, float* memory) const {
     const T* dy = doutput_ + block.begin * g_.O + outputs.begin;
     if constexpr (per_word == 1) {
@@ -145,23 +115,20 @@ class WeightGradient {
     } else {
       Word* const words = reinterpret_cast<Word*>(memory);
       const std::int64_t stride = spread(outputs.size());
-      interleave_rows(dy, g_.O, block.size(), outputs.size(), words, stride,
-                      block_rows_ * per_word * g_.O);
+      interleave_rows(dy, g_.O, block.size(), outputs.size(), words, stride);
       return {words, outputs.size(), stride};
     }
   }
 
   void add_parts(const float* sums, float* dweight) const {
-    const std::int64_t column_step = columns_left_ ? sums_stride_ : 1;
 #pragma omp parallel for schedule(static)
     for (std::int64_t o = 0; o < g_.O; ++o) {
-      float* to = dweight + o * kernel_columns();
+      float* to = dweight + o * g_.columns();
       for (std::int64_t i = 0; i < kernel_parts_; ++i) {
-        const float* from =
-            sums + i * pixel_parts_ * sums_size_ + (columns_left_ ? o : o * sums_stride_);
+        const float* from = sums + i * pixel_parts_ * sums_size_ + o * columns_stride_;
         for (std::int64_t part = 0; part < pixel_parts_; ++part, from += sums_size_) {
           for (std::int64_t c = 0; c < columns(i); ++c) {
-            to[c] = part == 0 ? from[c * column_step] : to[c] + from[c * column_step];
+            to[c] = part == 0 ? from[c] : to[c] + from[c];
           }
         }
         to += columns(i);
@@ -176,8 +143,7 @@ class WeightGradient {
   std::int64_t kernel_parts_, pixel_parts_;
   std::int64_t columns_stride_;  // between rows of columns
   std::int64_t block_rows_;      // words of pixels
-  bool columns_left_;
-  std::int64_t sums_stride_, sums_size_;  // of a task's sums
+  std::int64_t sums_size_;       // of a task
 };
 
 }  // namespace

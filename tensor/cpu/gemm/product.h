@@ -1,5 +1,5 @@
 // Matrix products of float and bfloat16 with sums in float, by register-blocked kernels
-// (simd/kernels.h).
+// (simd/inner_kernels.h).
 #pragma once
 
 #include <gradus/tensor/bfloat16.h>

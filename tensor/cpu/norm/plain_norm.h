@@ -1,5 +1,5 @@
-// The passes of batch norm (simd/kernels.h) as plain loops: for double, and what the vectorised
-// ones are compared with.
+// The passes of batch norm (simd/inner_kernels.h) as plain loops: for double, and what the
+// vectorised ones are compared with.
 #pragma once
 
 #include <algorithm>

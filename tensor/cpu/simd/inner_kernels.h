@@ -45,37 +45,6 @@ using MultiplyPanel = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const 
                                std::int64_t b_stride, std::int64_t depth, float* c,
                                std::int64_t c_stride, bool add);
 
-/// Where a product goes in the type of its factors: `columns` of a panel at most, rows `stride`
-/// elements apart or, unless that is null, at `offsets`. With `stream`, for whole panels and rows
-/// that begin at multiples of 64 bytes, it is written past the caches, in no order that other
-/// threads could rely on before a fence.
-template <class T>
-struct StoredPanel {
-  T* data;
-  std::int64_t stride, columns;
-  const float* bias;  ///< [columns], or null
-  bool stream;
-  const std::int64_t* offsets = nullptr;  ///< [rows], in elements
-
-  T* row(std::int64_t i) const { return data + (offsets == nullptr ? i * stride : offsets[i]); }
-
-  /// The rows from `first` on.
-  StoredPanel from_row(std::int64_t first) const {
-    StoredPanel rest = *this;
-    if (offsets == nullptr) {
-      rest.data += first * stride;
-    } else {
-      rest.offsets += first;
-    }
-    return rest;
-  }
-};
-
-/// y [rows, columns] = a [rows, depth] b [depth, panel] + bias, with sums in float.
-template <class T>
-using MultiplyAndStore = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
-                                  std::int64_t depth, const StoredPanel<T>& y);
-
 /// (x - mean) scale + shift, by channel: batch norm with scale = gamma / sqrt(variance + eps) and
 /// shift = beta.
 template <class A>
@@ -83,9 +52,9 @@ struct Normalisation {
   const A *mean, *scale, *shift;  ///< [C]
 };
 
-/// The ways of Winograd convolution (tensor/backend/winograd_matrices.h): F(2x2, 3x3), F(4x4, 3x3),
-/// stride 2, and stride 2 from an output's gradient to the input's.
-enum class WinogradScheme { f2, f4, strided, strided_back };
+/// The ways of Winograd convolution (tensor/backend/winograd_matrices.h): F(4x4, 3x3), stride 2,
+/// and stride 2 from an output's gradient to the input's.
+enum class WinogradScheme { plain, strided, strided_back };
 
 /// The transforms of a scheme, vectorised over channels. Tiles come as pointers to the channels of
 /// each of their pixels, row by row, null for zeros. A frequency f of a result begins at f *
@@ -98,12 +67,12 @@ struct WinogradKernels {
   int frequency_side = 0;  ///< of its transform
   int output_side = 0;     ///< of a tile that restore_output gives
 
-  /// to[f][c / per_word] = B^T x B of a tile x, or of max(normalised x, 0) unless `norm` is null.
-  void (*transform_input)(const T* const* pixels, const Normalisation<float>* norm, std::int64_t C,
-                          Word<T>* to, std::int64_t stride) = nullptr;
+  /// to[f][c / per_word] = B^T x B of a tile x.
+  void (*transform_input)(const T* const* pixels, std::int64_t C, Word<T>* to,
+                          std::int64_t stride) = nullptr;
   /// The same of `per_word` tiles, whose elements make one word: to[f][c].
-  void (*transform_input_tiles)(const T* const* pixels, const Normalisation<float>* norm,
-                                std::int64_t C, Word<T>* to, std::int64_t stride) = nullptr;
+  void (*transform_input_tiles)(const T* const* pixels, std::int64_t C, Word<T>* to,
+                                std::int64_t stride) = nullptr;
   /// A dy A^T of `per_word` tiles of output gradients, likewise.
   void (*transform_doutput_tiles)(const T* const* pixels, std::int64_t C, Word<T>* to,
                                   std::int64_t stride) = nullptr;
@@ -149,19 +118,13 @@ struct Kernels {
 
   MultiplyPanel<float> multiply_float;
   MultiplyPanel<BFloat16> multiply_bfloat16;
-  MultiplyAndStore<float> multiply_and_store_float;
-  MultiplyAndStore<BFloat16> multiply_and_store_bfloat16;
-  /// Zeros, written past the caches; `to` and `bytes` are multiples of 64.
-  void (*stream_zeros)(void* to, std::int64_t bytes);
-  WinogradKernels<float> winograd_float[4];  ///< by scheme
-  WinogradKernels<BFloat16> winograd_bfloat16[4];
+  WinogradKernels<float> winograd_float[3];  ///< by scheme
+  WinogradKernels<BFloat16> winograd_bfloat16[3];
   NormKernels<float> norm_float;
   NormKernels<BFloat16> norm_bfloat16;
 
   template <class T>
   MultiplyPanel<T> multiply() const;
-  template <class T>
-  MultiplyAndStore<T> multiply_and_store() const;
   template <class T>
   const WinogradKernels<T>& winograd(WinogradScheme scheme) const;
   template <class T>
@@ -175,14 +138,6 @@ inline MultiplyPanel<float> Kernels::multiply() const {
 template <>
 inline MultiplyPanel<BFloat16> Kernels::multiply() const {
   return multiply_bfloat16;
-}
-template <>
-inline MultiplyAndStore<float> Kernels::multiply_and_store() const {
-  return multiply_and_store_float;
-}
-template <>
-inline MultiplyAndStore<BFloat16> Kernels::multiply_and_store() const {
-  return multiply_and_store_bfloat16;
 }
 template <>
 inline const WinogradKernels<float>& Kernels::winograd(WinogradScheme scheme) const {

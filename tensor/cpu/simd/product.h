@@ -131,43 +131,6 @@ struct MultiplyRows {
   }
 };
 
-[[gnu::always_inline]] inline void stream_sum(float* to, const Vector& x) { stream(to, x); }
-[[gnu::always_inline]] inline void stream_sum(BFloat16* to, const Vector& x) {
-  stream(to, to_bfloat16(x));
-}
-
-/// MultiplyAndStore for a fixed number of rows.
-template <class T>
-struct MultiplyAndStoreRows {
-  template <int rows>
-  static void run(const LeftMatrix<T>& a, const Word<T>* b, std::int64_t depth,
-                  const StoredPanel<T>& y) {
-    const std::int64_t more = y.columns - width;  // in the second vector
-    Vector bias[2] = {};
-    if (y.bias != nullptr) bias[0] = load(y.bias, y.columns);
-    if (y.bias != nullptr && more > 0) bias[1] = load(y.bias + width, more);
-    Sums<rows> sum;
-    unroll<rows>([&](auto r) __attribute__((always_inline)) {
-      sum[r][0] = bias[0];
-      sum[r][1] = bias[1];
-    });
-    accumulate_product<T, rows>(a, b, panel, depth, sum);
-    if (y.stream) {
-      unroll<rows>([&](auto r) __attribute__((always_inline)) {
-        T* const to = y.row(r);
-        stream_sum(to, sum[r][0]);
-        stream_sum(to + width, sum[r][1]);
-      });
-    } else {
-      unroll<rows>([&](auto r) __attribute__((always_inline)) {
-        T* const to = y.row(r);
-        store(to, sum[r][0], y.columns);
-        if (more > 0) store(to + width, sum[r][1], more);
-      });
-    }
-  }
-};
-
 /// Functions[rows - 1] = Kind::run<rows>
 template <class Kind, class Function, int most>
 struct FunctionsOfRows {
@@ -201,20 +164,6 @@ void multiply_panel(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
       rows, [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
         multiply(end - begin)({a.data + begin * a.row_stride, a.row_stride, a.step}, b, b_stride,
                               depth, c + begin * c_stride, c_stride, add);
-      });
-}
-
-/// The MultiplyAndStore of this level.
-template <class T>
-void multiply_and_store(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
-                        std::int64_t depth, const StoredPanel<T>& y) {
-  constexpr int most = ProductOf<T>::type::most_rows;
-  using Function = decltype(&MultiplyAndStoreRows<T>::template run<1>);
-  static constexpr FunctionsOfRows<MultiplyAndStoreRows<T>, Function, most> multiply;
-  for_each_part<most>(
-      rows, [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
-        multiply(end - begin)({a.data + begin * a.row_stride, a.row_stride, a.step}, b, depth,
-                              y.from_row(begin));
       });
 }
 

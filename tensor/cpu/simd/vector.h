@@ -51,29 +51,6 @@ template <int count, class Function>
   std::memcpy(to, &x, static_cast<std::size_t>(lanes) * sizeof(float));
 }
 
-/// Stores past the caches, where the level can, to an address that is a multiple of sizeof(x).
-template <class V>
-[[gnu::always_inline]] inline void stream(void* to, const V& x) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(V) == 64) {
-    return _mm512_stream_ps(static_cast<float*>(to), reinterpret_cast<const __m512&>(x));
-  }
-#endif
-#if defined(__AVX__)
-  if constexpr (sizeof(V) == 32) {
-    return _mm256_stream_ps(static_cast<float*>(to), reinterpret_cast<const __m256&>(x));
-  }
-#endif
-  std::memcpy(to, &x, sizeof(x));
-}
-
-/// Kernels::stream_zeros at this level.
-inline void stream_zeros(void* to, std::int64_t bytes) {
-  for (std::int64_t i = 0; i < bytes; i += sizeof(Vector)) {
-    stream(static_cast<char*>(to) + i, Vector{});
-  }
-}
-
 // --- bfloat16 ---------------------------------------------------------------------------------
 
 /// Rounded to bfloat16, ties to even, in the upper halves; the lower halves are 0. NaN stays NaN.
