@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include <gradus/tensor/ops.h>
+#include "tensor/cpu/conv/choice.h"
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/simd_levels.h"
@@ -162,7 +163,6 @@ TEST_CASE("Winograd convolution loses few digits on the layers of a ResNet-18" *
     CAPTURE(c.C);
     CAPTURE(c.stride);
     const Conv2dGeometry g = c.geometry();
-    CHECK(cpu::winograd::suits(g));
     const Inputs in(g);
     const Passes expected = in.reference(g);
     const Passes actual = in.winograd<float>(g);
@@ -192,9 +192,8 @@ TEST_CASE_TEMPLATE("Winograd convolution gives the same bits for any number of t
   }
 }
 
-TEST_CASE("Winograd convolution is used where it is right and pays") {
+TEST_CASE("Winograd convolution is used only where it is right") {
   const Conv2dGeometry layer = Case{8, 16, 16, 64, 64, 1}.geometry();
-  CHECK(cpu::winograd::suits(layer));
   const auto with = [&](auto change) {
     Conv2dGeometry g = layer;
     change(g);
@@ -209,9 +208,34 @@ TEST_CASE("Winograd convolution is used where it is right and pays") {
   CHECK_FALSE(supported([](auto& g) { g.padding = {1, 3}; }));
   CHECK(supported([](auto& g) { g.stride = 2; }));
   CHECK_FALSE(supported([](auto& g) { g.stride = 2, g.padding = 0; }));
-  CHECK_FALSE(cpu::winograd::suits(Case{8, 32, 32, 3, 64, 1}.geometry()));   // the stem
-  CHECK_FALSE(cpu::winograd::suits(Case{1, 4, 4, 512, 512, 1}.geometry()));  // a single tile
-  CHECK_FALSE(cpu::winograd::suits(Case{128, 2, 2, 64, 64, 1}.geometry()));  // mostly empty
+}
+
+TEST_CASE("Winograd convolution is used where it takes less time than direct products") {
+  using cpu::ConvPass;
+  using cpu::simd::Level;
+  const auto faster = [](auto type, const Case& c, ConvPass pass, Level level) {
+    return cpu::winograd_is_faster<decltype(type)>(c.geometry(), pass, level);
+  };
+  const Case layer{128, 16, 16, 128, 128, 1}, strided{128, 32, 32, 64, 128, 1, 2};
+  const Case stem{8, 32, 32, 3, 64, 1}, one_tile{1, 4, 4, 512, 512, 1}, empty{128, 2, 2, 64, 64, 1};
+  for (const Level level : {Level::generic, Level::avx2, Level::avx512, Level::avx512_bf16}) {
+    CAPTURE(name(level));
+    for (const ConvPass pass :
+         {ConvPass::forward, ConvPass::input_gradient, ConvPass::weight_gradient}) {
+      CHECK(faster(float{}, layer, pass, level));
+      CHECK(faster(BFloat16{}, layer, pass, level));
+      CHECK_FALSE(faster(float{}, stem, pass, level));
+      CHECK_FALSE(faster(float{}, one_tile, pass, level));
+      CHECK_FALSE(faster(float{}, empty, pass, level));
+    }
+    CHECK(faster(float{}, strided, ConvPass::forward, level));
+    CHECK_FALSE(faster(float{}, strided, ConvPass::weight_gradient, level));
+  }
+  CHECK(faster(float{}, layer, ConvPass::forward, Level::amx));
+  CHECK_FALSE(faster(BFloat16{}, layer, ConvPass::forward, Level::amx));
+  Conv2dGeometry switched_off = layer.geometry();
+  switched_off.winograd = false;
+  CHECK_FALSE(cpu::winograd_is_faster<float>(switched_off, ConvPass::forward));
 }
 
 TEST_CASE("the option winograd chooses how conv2d convolves" * cpu_only()) {

@@ -1,10 +1,11 @@
-// Chooses the way of each convolution. float and bfloat16: Winograd's algorithm where that is
-// faster (winograd.h), otherwise register-blocked products (direct_conv.h). double, groups and
-// dilation: the column matrix (column_conv.h).
+// Chooses the way of each convolution. float and bfloat16: Winograd's algorithm (winograd.h)
+// where that is faster (choice.h), otherwise register-blocked products (direct_conv.h). double,
+// groups and dilation: the column matrix (column_conv.h).
 #include <algorithm>
 #include <type_traits>
 
 #include "tensor/backend/kernels.h"
+#include "tensor/cpu/conv/choice.h"
 #include "tensor/cpu/conv/column_conv.h"
 #include "tensor/cpu/conv/direct_conv.h"
 #include "tensor/cpu/conv/winograd.h"
@@ -70,7 +71,8 @@ template <class T>
 void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T* output,
             const Conv2dGeometry& g) {
   if constexpr (!std::is_same_v<T, double>) {
-    if (winograd::suits(g)) return winograd::conv2d(input, weight, bias, output, g);
+    if (winograd_is_faster<T>(g, ConvPass::forward))
+      return winograd::conv2d(input, weight, bias, output, g);
     if (direct::supports(g)) return direct::conv2d(input, weight, bias, output, g);
   }
   if constexpr (std::is_same_v<T, BFloat16>) {
@@ -84,7 +86,8 @@ template <class T>
 void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput,
                            const Conv2dGeometry& g) {
   if constexpr (!std::is_same_v<T, double>) {
-    if (winograd::suits(g)) return winograd::conv2d_backward_input(doutput, weight, dinput, g);
+    if (winograd_is_faster<T>(g, ConvPass::input_gradient))
+      return winograd::conv2d_backward_input(doutput, weight, dinput, g);
     if (direct::supports(g)) return direct::conv2d_backward_input(doutput, weight, dinput, g);
   }
   if constexpr (std::is_same_v<T, BFloat16>) {
@@ -98,7 +101,8 @@ template <class T>
 void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweight,
                             const Conv2dGeometry& g) {
   if constexpr (!std::is_same_v<T, double>) {
-    if (winograd::suits(g)) return winograd::conv2d_backward_weight(input, doutput, dweight, g);
+    if (winograd_is_faster<T>(g, ConvPass::weight_gradient))
+      return winograd::conv2d_backward_weight(input, doutput, dweight, g);
     if (direct::supports(g)) return direct::conv2d_backward_weight(input, doutput, dweight, g);
   }
   if constexpr (std::is_same_v<T, BFloat16>) {

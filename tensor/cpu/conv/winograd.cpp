@@ -102,7 +102,7 @@ class Convolution {
     const Products m(memory, count, algorithm_.panel);
     for (int f = 0; f < algorithm_.frequencies; ++f) {
       algorithm_.multiply({v.at(f, v_tile), v.row_stride, 1}, count, u + f * u_stride_,
-                          algorithm_.panel, words_, m.at(f, 0), m.row_stride, false);
+                          algorithm_.panel, {words_}, m.at(f, 0), m.row_stride, false);
     }
     const TileGrid& to = grids_.output;
     const std::int64_t k = p * algorithm_.panel;
@@ -187,16 +187,6 @@ bool supports(const Conv2dGeometry& g) {
   if (g.kernel != Size2(3) || g.dilation != Size2(1) || g.groups != 1) return false;
   if (g.stride == Size2(2)) return g.padding == Size2(1);
   return g.stride == Size2(1) && g.padding.height <= 2 && g.padding.width <= 2;
-}
-
-bool suits(const Conv2dGeometry& g) {
-  constexpr std::int64_t fewest_channels = 16, fewest_tiles = 16;
-  if (!g.winograd || !supports(g) || g.C < fewest_channels || g.O < fewest_channels) return false;
-  const std::int64_t tiles = Grids(g).input.count();
-  constexpr double overhead = 1.5;  // of the transforms
-  const int side = simd::kernels().winograd<float>(scheme_of(g)).frequency_side;
-  return tiles >= fewest_tiles && overhead * static_cast<double>(side * side * tiles) <=
-                                      static_cast<double>(taps * taps * g.output_pixels());
 }
 
 template <class T>

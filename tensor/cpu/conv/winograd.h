@@ -11,10 +11,6 @@ namespace gradus::cpu::winograd {
 /// 2, or stride 2 with padding 1.
 bool supports(const Conv2dGeometry& g);
 
-/// Whether they are faster than the column matrix, too: enough channels and tiles, and images that
-/// the tiles cover without much waste.
-bool suits(const Conv2dGeometry& g);
-
 /// As the contract's functions (tensor/backend/kernels.inc). The results do not depend on the
 /// number of threads.
 template <class T>

@@ -144,7 +144,7 @@ class WeightGradient {
                 const Range& channels, const Frequencies<float>& du, bool add) const {
     for (std::int64_t c = channels.begin; c < channels.end; c += algorithm_.panel) {
       algorithm_.multiply({chunk.dm.at(f, 0) + outputs.begin, 1, chunk.dm.row_stride},
-                          outputs.size(), chunk.v.at(f, 0) + c, chunk.v.row_stride, rows,
+                          outputs.size(), chunk.v.at(f, 0) + c, chunk.v.row_stride, {rows},
                           du.at(f, 0) + c - channels.begin, du.row_stride, add);
     }
   }

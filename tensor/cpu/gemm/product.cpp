@@ -104,7 +104,7 @@ class Product {
                        : simd::LeftMatrix<T>{a + rows.begin * a_stride_, a_stride_, 1};
     Out* to = c_ + rows.begin * g_.n + p * kernels_.panel;
     const std::int64_t count = columns_of(p);
-    kernels_.multiply<T>()(left, rows.size(), b, kernels_.panel, words_, sums, kernels_.panel,
+    kernels_.multiply<T>()(left, rows.size(), b, kernels_.panel, {words_}, sums, kernels_.panel,
                            false);
     const float scale = static_cast<float>(g_.scale);
     for (std::int64_t i = 0; i < rows.size(); ++i, to += g_.n, sums += kernels_.panel) {

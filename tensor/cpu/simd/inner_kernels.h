@@ -31,19 +31,43 @@ struct Packing<BFloat16> {
 template <class T>
 using Word = typename Packing<T>::Word;
 
-/// A matrix [rows, depth] with any strides, in words, to be multiplied from the left.
+/// A matrix [rows, depth], in words, to be multiplied from the left. One of the strides is 1.
 template <class T>
 struct LeftMatrix {
   const Word<T>* data;
   std::int64_t row_stride, step;  ///< between rows; along the depth
 };
 
-/// c [rows, panel] = (add ? c : 0) + a [rows, depth] b [depth, panel], with sums in float; depth
-/// counts words, and the strides of b and c are those between their rows.
+/// The words that two factors are multiplied along: `runs` times `words` that follow each other, of
+/// the left factor from its word left[run] on, of the right one from right[run]; without those, one
+/// run from the beginnings.
+struct Depth {
+  std::int64_t words, runs = 1;
+  const std::int64_t *left = nullptr, *right = nullptr;
+
+  std::int64_t left_begin(std::int64_t run) const { return left == nullptr ? 0 : left[run]; }
+  std::int64_t right_begin(std::int64_t run) const { return right == nullptr ? 0 : right[run]; }
+};
+
+/// c [rows, panel] = (add ? c : 0) + a [rows, depth] b [depth, panel], with sums in float; the
+/// strides of b and c are those between their rows, of b in words.
 template <class T>
 using MultiplyPanel = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
-                               std::int64_t b_stride, std::int64_t depth, float* c,
+                               std::int64_t b_stride, const Depth& depth, float* c,
                                std::int64_t c_stride, bool add);
+
+/// Where rows of results go: row i begins at data + i / lanes stride + i % lanes lane_stride.
+template <class T>
+struct StoredRows {
+  T* data;
+  std::int64_t rows, columns, stride, lanes, lane_stride;
+};
+
+/// y [rows, columns] = sums + bias, rounded to T; bias [columns] or null, sums' rows `stride`
+/// apart.
+template <class T>
+using StoreRows = void (*)(const float* sums, std::int64_t stride, const float* bias,
+                           const StoredRows<T>& y);
 
 /// (x - mean) scale + shift, by channel: batch norm with scale = gamma / sqrt(variance + eps) and
 /// shift = beta.
@@ -118,6 +142,11 @@ struct Kernels {
 
   MultiplyPanel<float> multiply_float;
   MultiplyPanel<BFloat16> multiply_bfloat16;
+  StoreRows<float> store_rows_float;
+  StoreRows<BFloat16> store_rows_bfloat16;
+  /// to [columns, rows] = the transpose of from [rows, columns], of words of 32 bits.
+  void (*transpose)(const void* from, std::int64_t from_stride, std::int64_t rows,
+                    std::int64_t columns, void* to, std::int64_t to_stride);
   WinogradKernels<float> winograd_float[3];  ///< by scheme
   WinogradKernels<BFloat16> winograd_bfloat16[3];
   NormKernels<float> norm_float;
@@ -125,6 +154,8 @@ struct Kernels {
 
   template <class T>
   MultiplyPanel<T> multiply() const;
+  template <class T>
+  StoreRows<T> store_rows() const;
   template <class T>
   const WinogradKernels<T>& winograd(WinogradScheme scheme) const;
   template <class T>
@@ -138,6 +169,14 @@ inline MultiplyPanel<float> Kernels::multiply() const {
 template <>
 inline MultiplyPanel<BFloat16> Kernels::multiply() const {
   return multiply_bfloat16;
+}
+template <>
+inline StoreRows<float> Kernels::store_rows() const {
+  return store_rows_float;
+}
+template <>
+inline StoreRows<BFloat16> Kernels::store_rows() const {
+  return store_rows_bfloat16;
 }
 template <>
 inline const WinogradKernels<float>& Kernels::winograd(WinogradScheme scheme) const {
@@ -159,5 +198,8 @@ inline const NormKernels<BFloat16>& Kernels::norm() const {
 
 /// Those of level().
 const Kernels& kernels();
+
+/// Uses others, for tests, until the next set_level() and while no kernel runs.
+void set_kernels(const Kernels& others);
 
 }  // namespace gradus::cpu::simd

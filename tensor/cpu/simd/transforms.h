@@ -48,14 +48,6 @@ template <class L, class Load, class Store>
 
 // --- tiles of images -> frequencies ------------------------------------------------------------
 
-/// function(c, lanes) for the vectors of C channels: lanes is a constant where it is `width`.
-template <class Function>
-[[gnu::always_inline]] inline void for_each_vector(std::int64_t C, const Function& function) {
-  std::int64_t c = 0;
-  for (; c + width <= C; c += width) function(c, std::integral_constant<std::int64_t, width>{});
-  if (c < C) function(c, C - c);
-}
-
 /// Channels [c, c + lanes) of a pixel, zero for null.
 template <class T, class Lanes>
 [[gnu::always_inline]] inline Vector load_channels(const T* pixel, std::int64_t c, Lanes lanes) {

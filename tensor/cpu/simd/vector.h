@@ -30,6 +30,23 @@ template <int count, class Function>
   (std::make_integer_sequence<int, count>{});
 }
 
+/// function(i, lanes) for the vectors of n elements: lanes is a constant where it is `width`.
+template <class Function>
+[[gnu::always_inline]] inline void for_each_vector(std::int64_t n, const Function& function) {
+  std::int64_t i = 0;
+  for (; i + width <= n; i += width) function(i, std::integral_constant<std::int64_t, width>{});
+  if (i < n) function(i, n - i);
+}
+
+/// function(begin, end) for the parts of [0, rows) of at most `most` rows, shared out evenly.
+template <int most, class Function>
+[[gnu::always_inline]] inline void for_each_part(std::int64_t rows, const Function& function) {
+  const std::int64_t parts = (rows + most - 1) / most;
+  for (std::int64_t part = 0; part < parts; ++part) {
+    function(rows * part / parts, rows * (part + 1) / parts);
+  }
+}
+
 // --- memory: whole vectors, or the first `lanes` elements, the others being 0 -------------------
 
 [[gnu::always_inline]] inline Vector load(const float* from) {
