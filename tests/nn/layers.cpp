@@ -218,9 +218,9 @@ TEST_CASE("batch norm cannot train on one value per channel") {
 TEST_CASE("use_winograd: every convolution of a module, from the next call on" * cpu_only()) {
   Generator generator(1);
   Sequential net;
-  auto& conv = net.add<Conv2d>({.in_channels = 16, .out_channels = 16, .kernel = 3, .bias = false},
-                               generator);
-  const Tensor x = normal({2, 16, 16, 16}, 0, 1, generator);
+  auto& conv = net.add<Conv2d>(
+      {.in_channels = 64, .out_channels = 64, .kernel = 3, .padding = 1, .bias = false}, generator);
+  const Tensor x = normal({8, 16, 16, 64}, 0, 1, generator);
   const auto run = [&](bool on, bool on_in_backward) {
     net.zero_grad();
     use_winograd(net, on);
@@ -236,7 +236,7 @@ TEST_CASE("use_winograd: every convolution of a module, from the next call on" *
     CHECK(rms_error(plain[i], fast[i]) <= 1e-5);
     CHECK(same_bits(plain_changed[i], plain[i]));  // backward goes the way of forward
   }
-  CHECK(same_bits(plain[0], conv2d(x, conv.weight.value(), {}, {.winograd = false})));
+  CHECK(same_bits(plain[0], conv2d(x, conv.weight.value(), {}, {.padding = 1, .winograd = false})));
 }
 
 TEST_CASE("layers say which input they expect") {
