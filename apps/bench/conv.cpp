@@ -135,7 +135,7 @@ int main(int argc, char** argv) {
   apps::add_compute_options(app, options.compute, "Options");
   app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
   app.add_flag("--json", options.json, "Seconds of each layer as JSON, not a table");
-  return apps::run_program("conv", [&] {
+  return apps::run_program("conv", argv, [&] {
     if (apps::parse_command_line(app, argc, argv)) run(options);
     return 0;
   });

@@ -201,7 +201,7 @@ int main(int argc, char** argv) {
   app.add_flag("--checkpoint-activations", train.checkpoint_activations,
                "Residual blocks keep their input only and compute their inside again");
   app.add_flag("--eager", options.eager, "On a GPU, without capturing the step as a graph");
-  return apps::run_program("step", [&] {
+  return apps::run_program("step", argv, [&] {
     if (apps::parse_command_line(app, argc, argv)) run(options);
     return 0;
   });

@@ -189,7 +189,7 @@ int run(const EvalOptions& o) {
 
 int main(int argc, char** argv) {
   using namespace gradus;
-  return apps::run_program("linear_eval", [&] {
+  return apps::run_program("linear_eval", argv, [&] {
     apps::ignore_closed_output();
     vicreg::EvalOptions options;
     return vicreg::parse(argc, argv, options) ? vicreg::run(options) : 0;
