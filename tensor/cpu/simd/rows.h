@@ -8,20 +8,43 @@
 
 namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
 
-/// The StoreRows of this level.
+/// The StoreRows of this level, for `columns`, which is a constant where it is `panel`.
+template <class T, class Columns>
+[[gnu::always_inline]] inline void store_columns(const float* sums, std::int64_t stride,
+                                                 const float* bias, const StoredRows<T>& y,
+                                                 Columns columns) {
+  constexpr int vectors = panel / width;
+  Vector shift[vectors] = {};
+  if (bias != nullptr) {
+    unroll<vectors>([&](auto v) __attribute__((always_inline)) {
+      const std::int64_t lanes = columns - v * width;
+      if (lanes > 0) shift[v] = load(bias + v * width, lanes);
+    });
+  }
+  const auto [data, rows, all_columns, row_stride, lanes, lane_stride] = y;
+  T* first = data;
+  for (std::int64_t row = 0; row < rows; row += lanes, first += row_stride) {
+    const std::int64_t end = std::min(row + lanes, rows);
+    T* to = first;
+    for (std::int64_t i = row; i < end; ++i, to += lane_stride, sums += stride) {
+      unroll<vectors>([&](auto v) __attribute__((always_inline)) {
+        const std::int64_t count = columns - v * width;
+        if (count > 0) store(to + v * width, load(sums + v * width, count) + shift[v], count);
+      });
+    }
+  }
+}
+
 template <class T>
 void store_rows(const float* sums, std::int64_t stride, const float* bias, const StoredRows<T>& y) {
-  T* first = y.data;
-  for (std::int64_t row = 0; row < y.rows; row += y.lanes, first += y.stride) {
-    T* to = first;
-    const std::int64_t lanes = std::min(y.lanes, y.rows - row);
-    for (std::int64_t lane = 0; lane < lanes; ++lane, to += y.lane_stride, sums += stride) {
-      for_each_vector(
-          y.columns, [&](std::int64_t i, auto count) __attribute__((always_inline)) {
-            const Vector shift = bias == nullptr ? Vector{} : load(bias + i, count);
-            store(to + i, load(sums + i, count) + shift, count);
-          });
-    }
+  if (y.columns == panel) {
+    constexpr std::integral_constant<std::int64_t, panel> whole;
+    return store_columns(sums, stride, bias, y, whole);
+  }
+  StoredRows<T> part = y;  // the weights that convolutions pack have more columns than a panel
+  for (std::int64_t c = 0; c < y.columns; c += panel, part.data += panel) {
+    store_columns(sums + c, stride, bias == nullptr ? nullptr : bias + c, part,
+                  std::min<std::int64_t>(panel, y.columns - c));
   }
 }
 

@@ -9,9 +9,6 @@
 
 namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
 
-/// Columns of a product that are computed together.
-inline constexpr int panel = 2 * width;
-
 #if defined(__AMX_BF16__) || defined(GRADUS_SIMD_PLAIN_TILES)
 inline constexpr bool by_tiles = true;
 #else

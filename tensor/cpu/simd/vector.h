@@ -16,6 +16,9 @@ namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
 
 inline constexpr int width = GRADUS_SIMD_WIDTH;
 
+/// Columns of a product that are computed together.
+inline constexpr int panel = 2 * width;
+
 using Vector [[gnu::vector_size(width * sizeof(float))]] = float;
 using Bits [[gnu::vector_size(width * sizeof(float))]] = std::uint32_t;
 using Half [[gnu::vector_size(width * sizeof(float) / 2)]] = std::uint16_t;  // bfloat16s
