@@ -265,21 +265,31 @@ TEST_CASE_TEMPLATE("direct convolution matches its definition at each level", T,
 
 TEST_CASE("direct convolution gives the same bits for any number of threads" * cpu_only()) {
   Generator generator(3);
-  const Tensor x = uniform({6, 17, 15, 24}, -1, 1, generator);
-  const Tensor w = uniform({40, 3, 3, 24}, -1, 1, generator);
-  const Conv2dOptions options{.stride = 2, .padding = 1};
-  const Tensor dy = uniform({6, 9, 8, 40}, -1, 1, generator);
-  for (const DType dtype : {DType::float32, DType::bfloat16}) {
-    const auto run = [&] {
-      return std::array{conv2d(x.to(dtype), w, {}, options),
-                        conv2d_backward_input(dy.to(dtype), w, x.shape(), options),
-                        conv2d_backward_weight(x.to(dtype), dy.to(dtype), w.shape(), options)};
-    };
-    const auto one = with_threads(1, run);
-    for (const int threads : {2, 3, 20}) {
-      const auto several = with_threads(threads, run);
-      for (std::size_t i = 0; i < one.size(); ++i) CHECK(same_bits(one[i], several[i]));
-    }
+  struct ThreadCase {
+    Shape input, weight;
+    std::int64_t stride;
+  };
+  for (const ThreadCase& c : {ThreadCase{{6, 17, 15, 24}, {40, 3, 3, 24}, 2},
+                              ThreadCase{{35, 8, 8, 64}, {64, 3, 3, 64}, 1},
+                              ThreadCase{{9, 16, 16, 3}, {32, 3, 3, 3}, 1}}) {
+    CAPTURE(to_string(c.input));
+    const Tensor x = uniform(c.input, -1, 1, generator), w = uniform(c.weight, -1, 1, generator);
+    const Conv2dOptions options{.stride = c.stride, .padding = 1, .winograd = false};
+    const Tensor dy = uniform(conv2d(x, w, {}, options).shape(), -1, 1, generator);
+    at_each_simd_level([&] {
+      for (const DType dtype : {DType::float32, DType::bfloat16}) {
+        const auto run = [&] {
+          return std::array{conv2d(x.to(dtype), w, {}, options),
+                            conv2d_backward_input(dy.to(dtype), w, x.shape(), options),
+                            conv2d_backward_weight(x.to(dtype), dy.to(dtype), w.shape(), options)};
+        };
+        const auto one = with_threads(1, run);
+        for (const int threads : {2, 3, 20}) {
+          const auto several = with_threads(threads, run);
+          for (std::size_t i = 0; i < one.size(); ++i) CHECK(same_bits(one[i], several[i]));
+        }
+      }
+    });
   }
 }
 

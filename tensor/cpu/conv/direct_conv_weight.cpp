@@ -23,7 +23,8 @@ class WeightGradient {
         g_(g),
         channels_(Windows<T>::channels_of_tap(g)),
         panels_(divide_up(channels_, kernels_.panel)),
-        lanes_(whole_run / std::gcd(g.out_width, whole_run)) {
+        lanes_(std::clamp<std::int64_t>(divide_up(g.N, per_word), 1,
+                                        whole_run / std::gcd(g.out_width, whole_run))) {
     // A task's sums take at most half of a second-level cache.
     constexpr std::int64_t sums = 256 * 1024, enough_tasks = 16;
     channel_parts_ = Windows<T>::are_whole(g)
