@@ -54,10 +54,10 @@ struct FirstCall {
   Tensor value;
   bool needs_gradient = false;
   std::vector<Draw> draws;
-  std::vector<SavedNote> read;  ///< memory, besides the inputs, that the function read
+  std::vector<ReadNote> read;  ///< memory, besides the inputs, that the function read
 
   FirstCall(const CheckpointedFunction& function, const Leaves& leaves) {
-    const SavedNotes notes;
+    const ReadNotes notes;
     const RecordDraws record;
     {
       // The graph is dropped; it only shows whether a gradient is needed.

@@ -20,6 +20,7 @@ Variable pow(const Variable& x, double exponent);
 Variable abs(const Variable& x);
 Variable clamp(const Variable& x, double low, double high);
 Variable relu(const Variable& x);
+Variable leaky_relu(const Variable& x, double slope = 0.01);
 Variable sigmoid(const Variable& x);
 Variable tanh(const Variable& x);
 Variable gelu(const Variable& x);

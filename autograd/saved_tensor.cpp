@@ -7,14 +7,18 @@
 namespace gradus {
 namespace {
 
-thread_local SavedNotes* taking_notes = nullptr;  // the innermost of this thread
+thread_local ReadNotes* taking_notes = nullptr;  // the innermost of this thread
 
 }  // namespace
 
+void note_read(const Tensor& value) {
+  if (!value.defined()) return;
+  for (ReadNotes* notes = taking_notes; notes != nullptr; notes = notes->outer_)
+    notes->notes_.push_back({value.storage(), value.version()});
+}
+
 SavedTensor::SavedTensor(Tensor value) : value_(std::move(value)), version_(value_.version()) {
-  if (!value_.defined()) return;
-  for (SavedNotes* notes = taking_notes; notes != nullptr; notes = notes->outer_)
-    notes->notes_.push_back({value_.storage(), version_});
+  note_read(value_);
 }
 
 const Tensor& SavedTensor::get() const {
@@ -25,21 +29,21 @@ const Tensor& SavedTensor::get() const {
   return value_;
 }
 
-SavedNotes::SavedNotes() : outer_(std::exchange(taking_notes, this)) {}
+ReadNotes::ReadNotes() : outer_(std::exchange(taking_notes, this)) {}
 
-SavedNotes::~SavedNotes() { taking_notes = outer_; }
+ReadNotes::~ReadNotes() { taking_notes = outer_; }
 
-std::vector<SavedNote> SavedNotes::remaining(const Tensor& result) const {
-  std::vector<SavedNote> kept;
-  for (const SavedNote& note : notes_) {
+std::vector<ReadNote> ReadNotes::remaining(const Tensor& result) const {
+  std::vector<ReadNote> kept;
+  for (const ReadNote& note : notes_) {
     const std::shared_ptr<const Storage> storage = note.storage.lock();
     if (storage && storage != result.storage().lock()) kept.push_back(note);
   }
   return kept;
 }
 
-void check_unchanged(const std::vector<SavedNote>& notes) {
-  for (const SavedNote& note : notes) {
+void check_unchanged(const std::vector<ReadNote>& notes) {
+  for (const ReadNote& note : notes) {
     const std::shared_ptr<const Storage> storage = note.storage.lock();
     check(!storage || storage->version() == note.version, "backward",
           "a tensor that a checkpointed function read was changed in place before backward called "

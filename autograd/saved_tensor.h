@@ -28,31 +28,35 @@ class SavedTensor {
   std::uint64_t version_ = 0;
 };
 
-/// Which memory was saved, without keeping it.
-struct SavedNote {
+/// Which memory was read, without keeping it.
+struct ReadNote {
   std::weak_ptr<const Storage> storage;
-  std::uint64_t version;  ///< when it was saved
+  std::uint64_t version;  ///< when it was read
 };
 
-/// While one is alive, it notes what this thread saves: after a stretch of code, and once the graph
-/// that it recorded is gone, what remains of it is what the code read from outside of itself.
-class SavedNotes {
+/// While one is alive, it notes what this thread's ops read: the values of their inputs, and what
+/// they save. After a stretch of code, and once the graph that it recorded is gone, what remains of
+/// it is what the code read from outside of itself.
+class ReadNotes {
  public:
-  SavedNotes();
-  ~SavedNotes();
-  SavedNotes(const SavedNotes&) = delete;
-  SavedNotes& operator=(const SavedNotes&) = delete;
+  ReadNotes();
+  ~ReadNotes();
+  ReadNotes(const ReadNotes&) = delete;
+  ReadNotes& operator=(const ReadNotes&) = delete;
 
   /// The notes of memory that still exists, but for that of `result`.
-  std::vector<SavedNote> remaining(const Tensor& result) const;
+  std::vector<ReadNote> remaining(const Tensor& result) const;
 
  private:
-  friend class SavedTensor;
-  std::vector<SavedNote> notes_;
-  SavedNotes* outer_;  ///< notes, too
+  friend void note_read(const Tensor& value);
+  std::vector<ReadNote> notes_;
+  ReadNotes* outer_;  ///< notes, too
 };
 
-/// Throws Error if any of the memory was changed since it was saved.
-void check_unchanged(const std::vector<SavedNote>& notes);
+/// Notes a tensor that an op reads, where notes are taken.
+void note_read(const Tensor& value);
+
+/// Throws Error if any of the memory was changed since it was read.
+void check_unchanged(const std::vector<ReadNote>& notes);
 
 }  // namespace gradus

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include <gradus/autograd/saved_tensor.h>
 #include <gradus/tensor/check.h>
 
 namespace gradus {
@@ -73,6 +74,7 @@ Variable make_variable(std::string_view name, Tensor value,
   std::vector<std::shared_ptr<Node>> nodes;
   bool any = false;
   for (const Variable* input : inputs) {
+    note_read(input->value());
     nodes.push_back(input->node());
     any = any || nodes.back();
   }
@@ -87,6 +89,7 @@ Variable make_variable(std::string_view name, Tensor value, std::span<const Vari
   std::vector<std::shared_ptr<Node>> nodes;
   bool any = false;
   for (const Variable& input : inputs) {
+    note_read(input.value());
     nodes.push_back(input.node());
     any = any || nodes.back();
   }

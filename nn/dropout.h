@@ -17,13 +17,12 @@ class Dropout : public Module {
 
   Dropout(const Options& options, Generator& generator)
       : options_(options), generator_(generator.split()) {
-    check(options.p >= 0 && options.p < 1, "dropout", "p must be in [0, 1); got {}", options.p);
     register_generator("generator", generator_);
   }
 
  protected:
   Variable forward(const Variable& x) override {
-    return training() && options_.p > 0 ? dropout(x, options_.p, generator_) : x;
+    return training() && options_.p != 0 ? dropout(x, options_.p, generator_) : x;
   }
 
  private:

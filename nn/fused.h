@@ -2,8 +2,9 @@
 //
 // Layers are written as they are meant (nn/resnet.cpp, nn/projector.cpp); where fusion_enabled(),
 // they call one of these functions instead. Each has the result of the plain lines in its
-// docstring: values, gradients and running statistics, to the bit in float32 and float64. In
-// bfloat16 a sum that is not stored in between is not rounded there.
+// docstring. In float64 all of it has the same bits; in float32 values and running statistics have,
+// and gradients differ in their last digits (tensor/ops_fused.h says why). In bfloat16 a sum that
+// is not stored in between is not rounded there.
 #pragma once
 
 #include <gradus/autograd/variable.h>

@@ -15,12 +15,6 @@ Linear::Linear(const Options& options, Generator& generator) : options_(options)
   register_parameter("bias", bias);
 }
 
-Variable Linear::forward(const Variable& x) {
-  const Shape& shape = x.shape();
-  check(shape.rank() >= 1 && shape[-1] == options_.in_features, "linear",
-        "the input's last axis must hold in_features = {} values; got input {}",
-        options_.in_features, shape);
-  return linear(x, weight, bias);
-}
+Variable Linear::forward(const Variable& x) { return linear(x, weight, bias); }
 
 }  // namespace gradus::nn

@@ -8,13 +8,6 @@
 namespace gradus::nn {
 namespace {
 
-void check_labels(std::string_view where, const Shape& logits, const Tensor& labels) {
-  check(logits.rank() == 2 && labels.shape() == Shape{logits[0]}, where,
-        "logits must be [N, classes] and labels [N]; got {} and {}", logits, labels.shape());
-  check(labels.dtype() == DType::int64, where, "labels must be int64; got {}",
-        name(labels.dtype()));
-}
-
 /// Whether fewer than k classes rank before `label`.
 bool among_largest(const double* logits, std::int64_t classes, std::int64_t label, std::int64_t k) {
   const double own = logits[label];
@@ -31,12 +24,9 @@ bool among_largest(const double* logits, std::int64_t classes, std::int64_t labe
 
 Variable cross_entropy(const Variable& logits, const Tensor& labels,
                        const CrossEntropyOptions& options) {
-  check_labels("cross_entropy", logits.shape(), labels);
-  check(logits.size(0) > 0, "cross_entropy", "the batch is empty; got logits {}", logits.shape());
-  const double smoothing = options.label_smoothing;
-  check(smoothing >= 0 && smoothing <= 1, "cross_entropy",
-        "label_smoothing must be in [0, 1]; got {}", smoothing);
-  return mean(softmax_cross_entropy(logits, labels, smoothing));
+  const Variable losses = softmax_cross_entropy(logits, labels, options.label_smoothing);
+  check(losses.numel() > 0, "cross_entropy", "the batch is empty; got logits {}", logits.shape());
+  return mean(losses);
 }
 
 Variable mse_loss(const Variable& prediction, const Variable& target) {
@@ -49,7 +39,11 @@ Variable mse_loss(const Variable& prediction, const Variable& target) {
 }
 
 std::int64_t count_top_k(const Tensor& logits, const Tensor& labels, std::int64_t k) {
-  check_labels("count_top_k", logits.shape(), labels);
+  check(logits.rank() == 2 && labels.shape() == Shape{logits.size(0)}, "count_top_k",
+        "logits must be [N, classes] and labels [N]; got {} and {}", logits.shape(),
+        labels.shape());
+  check(labels.dtype() == DType::int64, "count_top_k", "labels must be int64; got {}",
+        name(labels.dtype()));
   check(k >= 1, "count_top_k", "k must be at least 1; got {}", k);
   const std::int64_t classes = logits.size(1);
   const auto values = logits.to(DType::float64).to_vector<double>();

@@ -64,7 +64,7 @@ class ResNet : public Module {
   /// Size of the output: 8 width (512 for ResNet-18), or fc_features.
   std::int64_t feature_count() const;
   /// Makes every block keep its input only until backward, and compute what is inside again there:
-  /// less memory, the same results to the bit, and about a fifth more time.
+  /// less memory, the same results to the bit, and about a third more time.
   void checkpoint_activations(bool on = true);
 
   Conv2d& conv1;

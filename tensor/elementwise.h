@@ -1,8 +1,9 @@
 // Per-element functions with their derivatives, written once for every back end.
 //
 // A unary function has `forward(x)`, and `backward(dy, saved)` = dy * f'(x), where `saved` is x or
-// y = f(x) as `saves` says. To add one: write it here, add it to GRADUS_UNARY_FUNCTIONS below, and
-// declare it in tensor/ops.h and autograd/ops.h.
+// y = f(x) as `saves` says. What it demands of its parameters, its constructor checks (defined in
+// tensor/ops/elementwise.cpp: nvcc, which reads this, has no fmt). To add one: write it here, add
+// it to GRADUS_UNARY_FUNCTIONS below, and declare it in tensor/ops.h and autograd/ops.h.
 #pragma once
 
 #include <cmath>
@@ -123,6 +124,8 @@ struct Abs {
 struct Clamp {
   static constexpr Saves saves = Saves::input;
   double low, high;
+  /// Throws Error unless low <= high.
+  Clamp(double low_, double high_);
   template <class T>
   GRADUS_HOST_DEVICE T forward(T x) const {
     return x < static_cast<T>(low) ? static_cast<T>(low)
@@ -144,6 +147,22 @@ struct Relu {
   template <class T>
   GRADUS_HOST_DEVICE T backward(T dy, T y) const {
     return y > 0 ? dy : T{0};
+  }
+};
+
+/// y = x > 0 ? x : slope x; the derivative at 0 is the slope, NaN stays NaN.
+struct LeakyRelu {
+  static constexpr Saves saves = Saves::input;
+  double slope;
+  /// Throws Error unless the slope is finite.
+  explicit LeakyRelu(double slope_);
+  template <class T>
+  GRADUS_HOST_DEVICE T forward(T x) const {
+    return x > 0 ? x : static_cast<T>(slope) * x;
+  }
+  template <class T>
+  GRADUS_HOST_DEVICE T backward(T dy, T x) const {
+    return x > 0 ? dy : static_cast<T>(slope) * dy;
   }
 };
 
@@ -190,10 +209,11 @@ struct Gelu {
   }
 };
 
+// clang-format off
 #define GRADUS_UNARY_FUNCTIONS(X) \
-  X(Affine)                       \
-  X(DivideBy)                     \
-  X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) X(Sigmoid) X(Tanh) X(Gelu)
+  X(Affine) X(DivideBy) X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) \
+  X(LeakyRelu) X(Sigmoid) X(Tanh) X(Gelu)
+// clang-format on
 
 // Binary functions: y = f(a, b). Their gradients are composed of other ops (autograd/ops).
 #define GRADUS_DEFINE_BINARY(Name, expression)           \

@@ -34,6 +34,8 @@ Tensor abs(const Tensor& x);
 Tensor clamp(const Tensor& x, double low, double high);
 /// max(x, 0)
 Tensor relu(const Tensor& x);
+/// x > 0 ? x : slope x; the slope is finite.
+Tensor leaky_relu(const Tensor& x, double slope = 0.01);
 /// 1 / (1 + exp(-x))
 Tensor sigmoid(const Tensor& x);
 Tensor tanh(const Tensor& x);

@@ -1,6 +1,8 @@
 // Several operations of tensor/ops.h as one: fewer passes over memory, and no memory for what is in
-// between. It has the bits of the plain lines in its docstring, but for a sum that is not stored in
-// between and so not rounded to bfloat16. autograd/ops_fused.h has it on Variables.
+// between. Each has the bits of the plain lines in its docstring, with two exceptions: what is not
+// stored in between is not rounded to bfloat16 there; and the compiler rounds the float sums of a
+// masked gradient (batch_norm_relu_backward's dx and dgamma) at other places than those of a plain
+// one. autograd/ops_fused.h has them on Variables.
 #pragma once
 
 #include <gradus/tensor/ops.h>

@@ -1,9 +1,12 @@
 #include <gradus/tensor/repeated_work.h>
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include <gradus/tensor/check.h>
 #include <gradus/tensor/draws.h>
+#include "tensor/backend/note_changes.h"
 #include "tensor/backend/runtime.h"
 
 namespace gradus {
@@ -18,6 +21,25 @@ class ForbidDraws : public DrawScope {
   }
 };
 
+/// Records work() for a replay, which then counts as a change of what work() changes.
+std::function<void()> record_changes(Device device, const std::function<void()>& work) {
+  std::vector<std::weak_ptr<Storage>> changed;
+  std::function<void()> replay = GRADUS_BACKEND(device, record([&] {
+                                                  const NoteChanges note(changed);
+                                                  work();
+                                                }));
+  if (!replay) return replay;
+  std::erase_if(changed, [](const auto& storage) { return storage.expired(); });
+  std::sort(changed.begin(), changed.end(), std::owner_less<>());
+  const auto same = [](const auto& a, const auto& b) { return a.lock() == b.lock(); };
+  changed.erase(std::unique(changed.begin(), changed.end(), same), changed.end());
+  return [replay = std::move(replay), changed = std::move(changed)] {
+    replay();
+    for (const std::weak_ptr<Storage>& storage : changed)
+      if (const std::shared_ptr<Storage> alive = storage.lock()) alive->count_change();
+  };
+}
+
 }  // namespace
 
 bool recording() { return cpu::recording() || cuda::recording(); }
@@ -29,7 +51,7 @@ void RepeatedWork::run() {
   if (runs_ == warm_up_runs && !replays() && failure_.empty()) {
     try {
       const ForbidDraws forbid;
-      replay_ = GRADUS_BACKEND(device_, record(work_));
+      replay_ = record_changes(device_, work_);
     } catch (const Error& error) {
       failure_ = error.what();
     }

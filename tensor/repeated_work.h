@@ -11,7 +11,8 @@ namespace gradus {
 
 /// Runs a function again and again. On a GPU, after two ordinary runs, its launches are captured as
 /// a graph, and from then on run() replays them with one call: the host does nothing else of what
-/// the function does. So each run must do the same work on the same tensors; what changes from run
+/// the function does; a replay counts as a change of the tensors that the function changes
+/// (Tensor::version). So each run must do the same work on the same tensors; what changes from run
 /// to run (the batch, the learning rate) lies in tensors that the caller overwrites in between.
 ///
 /// Where capturing fails (the function reads a result, or draws from a Generator, say), the

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "tensor/backend/dispatch.h"
+#include "tensor/backend/note_changes.h"
 
 namespace gradus {
 
@@ -28,8 +29,22 @@ const void* Tensor::raw() const {
   return storage_ ? static_cast<const std::byte*>(storage_->data()) + byte_offset_ : nullptr;
 }
 
+namespace {
+
+thread_local std::vector<std::weak_ptr<Storage>>* noted_changes = nullptr;
+
+}  // namespace
+
+NoteChanges::NoteChanges(std::vector<std::weak_ptr<Storage>>& changed)
+    : outer_(std::exchange(noted_changes, &changed)) {}
+
+NoteChanges::~NoteChanges() { noted_changes = outer_; }
+
 void* Tensor::raw() {
-  if (storage_) storage_->count_change();
+  if (storage_) {
+    storage_->count_change();
+    if (noted_changes) noted_changes->push_back(storage_);
+  }
   return const_cast<void*>(std::as_const(*this).raw());
 }
 

@@ -62,9 +62,8 @@ double seconds_of_pass(Device device, int repeats, const Pass& pass) {
 }
 
 Times measure(const Layer& layer, const Options& options, Device device) {
-  const Conv2dOptions conv{.stride = layer.stride,
-                           .padding = layer.kernel / 2,
-                           .winograd = options.compute.winograd};
+  const Conv2dOptions conv{
+      .stride = layer.stride, .padding = layer.kernel / 2, .winograd = options.compute.winograd};
   const DType dtype = options.bf16 ? DType::bfloat16 : DType::float32;
   Generator generator(1);
   const Tensor x = uniform({options.batch, layer.size, layer.size, layer.in}, -1, 1, generator)

@@ -29,6 +29,8 @@ install(RUNTIME_DEPENDENCY_SET gradus_libraries
         LIBRARY DESTINATION lib ${in_bundle})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/tests/reference DESTINATION tests ${in_bundle}
         FILES_MATCHING PATTERN "*.safetensors" PATTERN "*.json")
+install(FILES ${PROJECT_SOURCE_DIR}/autograd/ops.h ${PROJECT_SOURCE_DIR}/autograd/ops_fused.h
+        DESTINATION autograd ${in_bundle})
 install(PROGRAMS ${PROJECT_SOURCE_DIR}/apps/vicreg/get_cifar10.sh DESTINATION apps/vicreg ${in_bundle})
 file(GLOB bench_scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/apps/bench/*.py)
 install(PROGRAMS ${bench_scripts} DESTINATION apps/bench ${in_bundle})

@@ -47,7 +47,7 @@ def suites(part, settings, runner, until):
     limit = until - time.monotonic()
     jobs = {}
     for suite in SUITES:
-        only = ["--test-suite=device"] if suite == "apps" else ["--test-suite-exclude=long,emulated *"]
+        only = ["--test-suite=device"] if suite == "apps" else ["--test-suite-exclude=emulated *"]
         jobs[f"test_{suite}"] = ([settings.program(f"tests/test_{suite}"), *only], limit, env)
     rows = []
     for name, result in runner.run_together(jobs).items():

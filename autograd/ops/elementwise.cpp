@@ -45,10 +45,12 @@ Variable square(const Variable& x) { return unary("square", Square{}, x); }
 Variable pow(const Variable& x, double exponent) { return unary("pow", Pow{exponent}, x); }
 Variable abs(const Variable& x) { return unary("abs", Abs{}, x); }
 Variable clamp(const Variable& x, double low, double high) {
-  check(low <= high, "clamp", "low must not exceed high; got {} and {}", low, high);
   return unary("clamp", Clamp{low, high}, x);
 }
 Variable relu(const Variable& x) { return unary("relu", Relu{}, x); }
+Variable leaky_relu(const Variable& x, double slope) {
+  return unary("leaky_relu", LeakyRelu{slope}, x);
+}
 Variable sigmoid(const Variable& x) { return unary("sigmoid", Sigmoid{}, x); }
 Variable tanh(const Variable& x) { return unary("tanh", Tanh{}, x); }
 Variable gelu(const Variable& x) { return unary("gelu", Gelu{}, x); }
@@ -92,12 +94,13 @@ Variable div(const Variable& a, const Variable& b) {
 Variable div(const Variable& x, double divisor) { return unary("div", DivideBy{divisor}, x); }
 
 Variable maximum(const Variable& a, const Variable& b) {
-  return select("maximum", maximum(a.value(), b.value()), greater_equal(a.value(), b.value()), a,
-                b);
+  Tensor y = maximum(a.value(), b.value());
+  return select("maximum", std::move(y), greater_equal(a.value(), b.value()), a, b);
 }
 
 Variable minimum(const Variable& a, const Variable& b) {
-  return select("minimum", minimum(a.value(), b.value()), less_equal(a.value(), b.value()), a, b);
+  Tensor y = minimum(a.value(), b.value());
+  return select("minimum", std::move(y), less_equal(a.value(), b.value()), a, b);
 }
 
 Variable where(const Tensor& condition, const Variable& a, const Variable& b) {

@@ -14,7 +14,7 @@ namespace gradus::cuda {
 namespace {
 
 constexpr int block_threads = 256;
-constexpr int serial_terms = 32;              // added up before they join a thread's total
+constexpr int serial_terms = 8;               // added up before they join a thread's total
 constexpr std::int64_t enough_blocks = 1024;  // to fill a GPU
 
 // Terms: add<width>(i, k, sums) adds what elements i .. i + width - 1 of x contribute. The sums are

@@ -44,7 +44,7 @@ template <int pending>
 __device__ void wait_for_products() {
   __trap();
 }
-template <bool transposed, int columns>
+template <class E, bool transposed, int columns>
 __device__ void multiply_add(float (&)[columns][4], MatrixDescriptor, MatrixDescriptor) {
   __trap();
 }
@@ -71,129 +71,64 @@ __device__ void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(pending) : "memory");
 }
 
-/// c += a b, a warpgroup together, bfloat16 with float32 sums: a [64, 16], b [16, n], and c [64,
-/// n], of which warp w holds rows 16 w to 16 w + 15, and in c[j] columns 8 j to 8 j + 7, as with
-/// the products of a warp. One function for each n: 64, 128, 192 and 256.
-template <bool transposed>
-__device__ __forceinline__ void multiply_add(float (&c)[8][4], MatrixDescriptor a,
+/// c += a b, a warpgroup together, with float32 sums: a [64, k], b [k, n], E and k as with the
+/// products of a warp, and c [64, n], of which warp w holds rows 16 w to 16 w + 15, and in c[j]
+/// columns 8 j to 8 j + 7. n is 64, 128, 192 or 256. Only bfloat16 can be transposed.
+template <class E, bool transposed, int columns>
+__device__ __forceinline__ void multiply_add(float (&c)[columns][4], MatrixDescriptor a,
                                              MatrixDescriptor b) {
-  asm volatile(
-      "{.reg .pred add;\n"
-      "setp.eq.u32 add, 0, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-      "}, %32, %33, add, 1, 1, %34, %34;}\n"
-      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
-        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
-        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
-        "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
-        "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
-        "+f"(c[7][2]), "+f"(c[7][3])
-      : "l"(a.bits), "l"(b.bits), "n"(transposed ? 1 : 0));
-}
-template <bool transposed>
-__device__ __forceinline__ void multiply_add(float (&c)[16][4], MatrixDescriptor a,
-                                             MatrixDescriptor b) {
-  asm volatile(
-      "{.reg .pred add;\n"
-      "setp.eq.u32 add, 0, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "
-      "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63"
-      "}, %64, %65, add, 1, 1, %66, %66;}\n"
-      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
-        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
-        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
-        "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
-        "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
-        "+f"(c[7][2]), "+f"(c[7][3]), "+f"(c[8][0]), "+f"(c[8][1]), "+f"(c[8][2]), "+f"(c[8][3]),
-        "+f"(c[9][0]), "+f"(c[9][1]), "+f"(c[9][2]), "+f"(c[9][3]), "+f"(c[10][0]), "+f"(c[10][1]),
-        "+f"(c[10][2]), "+f"(c[10][3]), "+f"(c[11][0]), "+f"(c[11][1]), "+f"(c[11][2]),
-        "+f"(c[11][3]), "+f"(c[12][0]), "+f"(c[12][1]), "+f"(c[12][2]), "+f"(c[12][3]),
-        "+f"(c[13][0]), "+f"(c[13][1]), "+f"(c[13][2]), "+f"(c[13][3]), "+f"(c[14][0]),
-        "+f"(c[14][1]), "+f"(c[14][2]), "+f"(c[14][3]), "+f"(c[15][0]), "+f"(c[15][1]),
-        "+f"(c[15][2]), "+f"(c[15][3])
-      : "l"(a.bits), "l"(b.bits), "n"(transposed ? 1 : 0));
-}
-template <bool transposed>
-__device__ __forceinline__ void multiply_add(float (&c)[24][4], MatrixDescriptor a,
-                                             MatrixDescriptor b) {
-  asm volatile(
-      "{.reg .pred add;\n"
-      "setp.eq.u32 add, 0, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "
-      "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, "
-      "%74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, "
-      "%92, %93, %94, %95"
-      "}, %96, %97, add, 1, 1, %98, %98;}\n"
-      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
-        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
-        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
-        "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
-        "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
-        "+f"(c[7][2]), "+f"(c[7][3]), "+f"(c[8][0]), "+f"(c[8][1]), "+f"(c[8][2]), "+f"(c[8][3]),
-        "+f"(c[9][0]), "+f"(c[9][1]), "+f"(c[9][2]), "+f"(c[9][3]), "+f"(c[10][0]), "+f"(c[10][1]),
-        "+f"(c[10][2]), "+f"(c[10][3]), "+f"(c[11][0]), "+f"(c[11][1]), "+f"(c[11][2]),
-        "+f"(c[11][3]), "+f"(c[12][0]), "+f"(c[12][1]), "+f"(c[12][2]), "+f"(c[12][3]),
-        "+f"(c[13][0]), "+f"(c[13][1]), "+f"(c[13][2]), "+f"(c[13][3]), "+f"(c[14][0]),
-        "+f"(c[14][1]), "+f"(c[14][2]), "+f"(c[14][3]), "+f"(c[15][0]), "+f"(c[15][1]),
-        "+f"(c[15][2]), "+f"(c[15][3]), "+f"(c[16][0]), "+f"(c[16][1]), "+f"(c[16][2]),
-        "+f"(c[16][3]), "+f"(c[17][0]), "+f"(c[17][1]), "+f"(c[17][2]), "+f"(c[17][3]),
-        "+f"(c[18][0]), "+f"(c[18][1]), "+f"(c[18][2]), "+f"(c[18][3]), "+f"(c[19][0]),
-        "+f"(c[19][1]), "+f"(c[19][2]), "+f"(c[19][3]), "+f"(c[20][0]), "+f"(c[20][1]),
-        "+f"(c[20][2]), "+f"(c[20][3]), "+f"(c[21][0]), "+f"(c[21][1]), "+f"(c[21][2]),
-        "+f"(c[21][3]), "+f"(c[22][0]), "+f"(c[22][1]), "+f"(c[22][2]), "+f"(c[22][3]),
-        "+f"(c[23][0]), "+f"(c[23][1]), "+f"(c[23][2]), "+f"(c[23][3])
-      : "l"(a.bits), "l"(b.bits), "n"(transposed ? 1 : 0));
-}
-template <bool transposed>
-__device__ __forceinline__ void multiply_add(float (&c)[32][4], MatrixDescriptor a,
-                                             MatrixDescriptor b) {
-  asm volatile(
-      "{.reg .pred add;\n"
-      "setp.eq.u32 add, 0, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "
-      "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, "
-      "%74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, "
-      "%92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, "
-      "%108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, "
-      "%123, %124, %125, %126, %127"
-      "}, %128, %129, add, 1, 1, %130, %130;}\n"
-      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
-        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
-        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
-        "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
-        "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
-        "+f"(c[7][2]), "+f"(c[7][3]), "+f"(c[8][0]), "+f"(c[8][1]), "+f"(c[8][2]), "+f"(c[8][3]),
-        "+f"(c[9][0]), "+f"(c[9][1]), "+f"(c[9][2]), "+f"(c[9][3]), "+f"(c[10][0]), "+f"(c[10][1]),
-        "+f"(c[10][2]), "+f"(c[10][3]), "+f"(c[11][0]), "+f"(c[11][1]), "+f"(c[11][2]),
-        "+f"(c[11][3]), "+f"(c[12][0]), "+f"(c[12][1]), "+f"(c[12][2]), "+f"(c[12][3]),
-        "+f"(c[13][0]), "+f"(c[13][1]), "+f"(c[13][2]), "+f"(c[13][3]), "+f"(c[14][0]),
-        "+f"(c[14][1]), "+f"(c[14][2]), "+f"(c[14][3]), "+f"(c[15][0]), "+f"(c[15][1]),
-        "+f"(c[15][2]), "+f"(c[15][3]), "+f"(c[16][0]), "+f"(c[16][1]), "+f"(c[16][2]),
-        "+f"(c[16][3]), "+f"(c[17][0]), "+f"(c[17][1]), "+f"(c[17][2]), "+f"(c[17][3]),
-        "+f"(c[18][0]), "+f"(c[18][1]), "+f"(c[18][2]), "+f"(c[18][3]), "+f"(c[19][0]),
-        "+f"(c[19][1]), "+f"(c[19][2]), "+f"(c[19][3]), "+f"(c[20][0]), "+f"(c[20][1]),
-        "+f"(c[20][2]), "+f"(c[20][3]), "+f"(c[21][0]), "+f"(c[21][1]), "+f"(c[21][2]),
-        "+f"(c[21][3]), "+f"(c[22][0]), "+f"(c[22][1]), "+f"(c[22][2]), "+f"(c[22][3]),
-        "+f"(c[23][0]), "+f"(c[23][1]), "+f"(c[23][2]), "+f"(c[23][3]), "+f"(c[24][0]),
-        "+f"(c[24][1]), "+f"(c[24][2]), "+f"(c[24][3]), "+f"(c[25][0]), "+f"(c[25][1]),
-        "+f"(c[25][2]), "+f"(c[25][3]), "+f"(c[26][0]), "+f"(c[26][1]), "+f"(c[26][2]),
-        "+f"(c[26][3]), "+f"(c[27][0]), "+f"(c[27][1]), "+f"(c[27][2]), "+f"(c[27][3]),
-        "+f"(c[28][0]), "+f"(c[28][1]), "+f"(c[28][2]), "+f"(c[28][3]), "+f"(c[29][0]),
-        "+f"(c[29][1]), "+f"(c[29][2]), "+f"(c[29][3]), "+f"(c[30][0]), "+f"(c[30][1]),
-        "+f"(c[30][2]), "+f"(c[30][3]), "+f"(c[31][0]), "+f"(c[31][1]), "+f"(c[31][2]),
-        "+f"(c[31][3])
-      : "l"(a.bits), "l"(b.bits), "n"(transposed ? 1 : 0));
+  static_assert(!transposed || !std::is_same_v<E, float>);
+// The names of the instruction's operands: the sums' registers are %0 to n / 2 - 1.
+#define GRADUS_TEN(d)                                                                              \
+  "%" #d "0, %" #d "1, %" #d "2, %" #d "3, %" #d "4, %" #d "5, %" #d "6, %" #d "7, %" #d "8, %" #d \
+  "9"
+#define GRADUS_NAMES_30 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " GRADUS_TEN(1) ", " GRADUS_TEN(2)
+#define GRADUS_NAMES_60 GRADUS_NAMES_30 ", " GRADUS_TEN(3) ", " GRADUS_TEN(4) ", " GRADUS_TEN(5)
+#define GRADUS_NAMES_90 GRADUS_NAMES_60 ", " GRADUS_TEN(6) ", " GRADUS_TEN(7) ", " GRADUS_TEN(8)
+#define GRADUS_NAMES_120 GRADUS_NAMES_90 ", " GRADUS_TEN(9) ", " GRADUS_TEN(10) ", " GRADUS_TEN(11)
+// The sums themselves, 8 columns or 64.
+#define GRADUS_SUMS_8(j) "+f"(c[j][0]), "+f"(c[j][1]), "+f"(c[j][2]), "+f"(c[j][3])
+#define GRADUS_SUMS_64(j)                                                             \
+  GRADUS_SUMS_8(j), GRADUS_SUMS_8(j + 1), GRADUS_SUMS_8(j + 2), GRADUS_SUMS_8(j + 3), \
+      GRADUS_SUMS_8(j + 4), GRADUS_SUMS_8(j + 5), GRADUS_SUMS_8(j + 6), GRADUS_SUMS_8(j + 7)
+#define GRADUS_PRODUCT(n, names, a_name, b_name, t_name, ...)                                      \
+  if constexpr (std::is_same_v<E, float>) {                                                        \
+    asm volatile(                                                                                  \
+        "{.reg .pred add;\nsetp.eq.u32 add, 0, 0;\n"                                               \
+        "wgmma.mma_async.sync.aligned.m64n" #n "k8.f32.tf32.tf32 {" names "}, " a_name ", " b_name \
+        ", add, 1, 1;}\n"                                                                          \
+        : __VA_ARGS__                                                                              \
+        : "l"(a.bits), "l"(b.bits));                                                               \
+  } else {                                                                                         \
+    asm volatile(                                                                                  \
+        "{.reg .pred add;\nsetp.eq.u32 add, 0, 0;\n"                                               \
+        "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" names "}, " a_name            \
+        ", " b_name ", add, 1, 1, " t_name ", " t_name ";}\n"                                      \
+        : __VA_ARGS__                                                                              \
+        : "l"(a.bits), "l"(b.bits), "n"(transposed ? 1 : 0));                                      \
+  }
+  if constexpr (columns == 8) {
+    GRADUS_PRODUCT(64, GRADUS_NAMES_30 ", %30, %31", "%32", "%33", "%34", GRADUS_SUMS_64(0))
+  } else if constexpr (columns == 16) {
+    GRADUS_PRODUCT(128, GRADUS_NAMES_60 ", %60, %61, %62, %63", "%64", "%65", "%66",
+                   GRADUS_SUMS_64(0), GRADUS_SUMS_64(8))
+  } else if constexpr (columns == 24) {
+    GRADUS_PRODUCT(192, GRADUS_NAMES_90 ", %90, %91, %92, %93, %94, %95", "%96", "%97", "%98",
+                   GRADUS_SUMS_64(0), GRADUS_SUMS_64(8), GRADUS_SUMS_64(16))
+  } else {
+    static_assert(columns == 32);
+    GRADUS_PRODUCT(256, GRADUS_NAMES_120 ", %120, %121, %122, %123, %124, %125, %126, %127", "%128",
+                   "%129", "%130", GRADUS_SUMS_64(0), GRADUS_SUMS_64(8), GRADUS_SUMS_64(16),
+                   GRADUS_SUMS_64(24))
+  }
+#undef GRADUS_PRODUCT
+#undef GRADUS_SUMS_64
+#undef GRADUS_SUMS_8
+#undef GRADUS_NAMES_120
+#undef GRADUS_NAMES_90
+#undef GRADUS_NAMES_60
+#undef GRADUS_NAMES_30
+#undef GRADUS_TEN
 }
 
 #endif

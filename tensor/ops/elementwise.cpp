@@ -1,4 +1,5 @@
 #include <array>
+#include <cmath>
 
 #include <gradus/tensor/ops.h>
 #include <gradus/tensor/unary.h>
@@ -43,6 +44,14 @@ Tensor comparison(std::string_view op, Function function, const Tensor& a, const
 }
 
 }  // namespace
+
+Clamp::Clamp(double low_, double high_) : low(low_), high(high_) {
+  check(low <= high, "clamp", "low must not exceed high; got {} and {}", low, high);
+}
+
+LeakyRelu::LeakyRelu(double slope_) : slope(slope_) {
+  check(std::isfinite(slope), "leaky_relu", "slope must be finite; got {}", slope);
+}
 
 template <class Function>
 Tensor unary_forward(std::string_view op, Function function, const Tensor& x) {
@@ -107,10 +116,12 @@ Tensor square(const Tensor& x) { return unary_forward("square", Square{}, x); }
 Tensor pow(const Tensor& x, double exponent) { return unary_forward("pow", Pow{exponent}, x); }
 Tensor abs(const Tensor& x) { return unary_forward("abs", Abs{}, x); }
 Tensor clamp(const Tensor& x, double low, double high) {
-  check(low <= high, "clamp", "low must not exceed high; got {} and {}", low, high);
   return unary_forward("clamp", Clamp{low, high}, x);
 }
 Tensor relu(const Tensor& x) { return unary_forward("relu", Relu{}, x); }
+Tensor leaky_relu(const Tensor& x, double slope) {
+  return unary_forward("leaky_relu", LeakyRelu{slope}, x);
+}
 Tensor sigmoid(const Tensor& x) { return unary_forward("sigmoid", Sigmoid{}, x); }
 Tensor tanh(const Tensor& x) { return unary_forward("tanh", Tanh{}, x); }
 Tensor gelu(const Tensor& x) { return unary_forward("gelu", Gelu{}, x); }

@@ -48,7 +48,28 @@ std::map<std::string, Tensor> everything(SmallRun& run) {
   return all;
 }
 
+/// A model that draws random numbers.
+struct Drawing : nn::VICRegModel {
+  Drawing(Generator& initial, std::uint64_t position)
+      : VICRegModel(small_options().model, initial), noise(initial.split()) {
+    register_generator("noise", noise);
+    noise.set_position(position);
+  }
+  Generator noise;
+};
+
 }  // namespace
+
+TEST_CASE("a checkpoint restores the positions of a model's generators") {
+  const TempFolder folder;
+  const std::filesystem::path path = folder / "checkpoint.safetensors";
+  const vicreg::TrainOptions options = small_options();
+  Generator generator(3);
+  Drawing saved(generator, 1234), loaded(generator, 5);
+  save_checkpoint(path, saved, *vicreg::make_optimizer(options, saved.parameters()), 0, options);
+  load_checkpoint(path, loaded, *vicreg::make_optimizer(options, loaded.parameters()), options);
+  CHECK(loaded.noise.position() == 1234);
+}
 
 TEST_CASE("a checkpoint restores weights, buffers, optimiser and step") {
   for (const auto& optimizer : vicreg::optimizer_names) {

@@ -7,6 +7,7 @@
 
 #include "common/command_line.h"
 #include "tests/support/command.h"
+#include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
 
 namespace {

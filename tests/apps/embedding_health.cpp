@@ -7,6 +7,8 @@
 #include <vector>
 
 #include <gradus/tensor/ops.h>
+#include "tests/support/errors.h"
+#include "tests/support/near.h"
 #include "tests/support/temp_folder.h"
 
 using namespace gradus;
@@ -30,33 +32,33 @@ TEST_CASE("embedding health: standard deviations") {
   // Columns 1, 2, 3, 4 (std sqrt(5/3)) and 10, 10, 10, 14 (std 2).
   const Tensor z = from_vector<float>({1, 10, 2, 10, 3, 10, 4, 14}, {4, 2});
   const EmbeddingHealth health = measure(z);
-  CHECK(health.std_min == doctest::Approx(std::sqrt(5.0 / 3)));
-  CHECK(health.std_mean == doctest::Approx((std::sqrt(5.0 / 3) + 2) / 2));
+  CHECK(health.std_min == test::near(std::sqrt(5.0 / 3)));
+  CHECK(health.std_mean == test::near((std::sqrt(5.0 / 3) + 2) / 2));
 }
 
 TEST_CASE("embedding health: a large mean does not swallow the standard deviation") {
   const Tensor z = matrix(64, 3, [](auto i, auto) { return 4096 + (i % 2 == 0 ? 1 : -1) * 0.25; });
-  CHECK(measure(z).std_mean == doctest::Approx(0.25 * std::sqrt(64.0 / 63)));
+  CHECK(measure(z).std_mean == test::near(0.25 * std::sqrt(64.0 / 63)));
 }
 
 TEST_CASE("embedding health: effective rank of known singular values") {
   // Orthogonal columns: singular values 3, 2, 1; entropy of (1/2, 1/3, 1/6).
   const Tensor z = from_vector<float>({3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0}, {4, 3});
   const double entropy = std::log(2) / 2 + std::log(3) / 3 + std::log(6) / 6;
-  CHECK(measure(z).effective_rank == doctest::Approx(std::exp(entropy)).epsilon(1e-5));
+  CHECK(measure(z).effective_rank == test::near(std::exp(entropy)));
   // The same, transposed: fewer rows than columns.
   const Tensor transposed = from_vector<float>({3, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0}, {3, 4});
-  CHECK(measure(transposed).effective_rank == doctest::Approx(std::exp(entropy)).epsilon(1e-5));
+  CHECK(measure(transposed).effective_rank == test::near(std::exp(entropy)));
 }
 
 TEST_CASE("embedding health: full rank and rank one") {
   const auto identity = [](auto i, auto j) { return i == j ? 2.0 : 0.0; };
-  CHECK(measure(matrix(8, 8, identity)).effective_rank == doctest::Approx(8).epsilon(1e-4));
-  CHECK(measure(matrix(20, 8, identity)).effective_rank == doctest::Approx(8).epsilon(1e-4));
-  CHECK(measure(matrix(8, 20, identity)).effective_rank == doctest::Approx(8).epsilon(1e-4));
+  CHECK(measure(matrix(8, 8, identity)).effective_rank == test::near(8, 4e-6));
+  CHECK(measure(matrix(20, 8, identity)).effective_rank == test::near(8, 4e-6));
+  CHECK(measure(matrix(8, 20, identity)).effective_rank == test::near(8, 4e-6));
   const auto line = [](auto i, auto j) { return double(i + 1) * double(j + 1); };
-  CHECK(measure(matrix(33, 17, line)).effective_rank == doctest::Approx(1).epsilon(1e-3));
-  CHECK(measure(matrix(5, 1, line)).effective_rank == doctest::Approx(1).epsilon(1e-3));
+  CHECK(measure(matrix(33, 17, line)).effective_rank == test::near(1, 1e-4));
+  CHECK(measure(matrix(5, 1, line)).effective_rank == test::near(1));
   CHECK(measure(matrix(5, 3, [](auto, auto) { return 0; })).effective_rank == 1);
 }
 
@@ -74,7 +76,7 @@ TEST_CASE("embedding health: effective rank does not depend on a rotation") {
   const double rank = measure(matrix(40, n, base)).effective_rank;
   CHECK(rank > 2);
   CHECK(rank < n);
-  CHECK(measure(matrix(40, n, rotated)).effective_rank == doctest::Approx(rank).epsilon(1e-5));
+  CHECK(measure(matrix(40, n, rotated)).effective_rank == test::near(rank));
 }
 
 TEST_CASE("embedding health: what is not finite gives NaN, and a warning") {

@@ -10,6 +10,7 @@
 #include <gradus/tensor/ops.h>
 #include <gradus/tensor/random.h>
 #include "tests/support/errors.h"
+#include "tests/support/near.h"
 
 namespace {
 
@@ -65,7 +66,7 @@ TEST_CASE("kNN agrees with the definition") {
             naive_scores(train, labels, test.data<float>() + i * 5, classes,
                          static_cast<std::size_t>(std::min(k, count)), 0.1);
         for (std::size_t c = 0; c < classes; ++c)
-          REQUIRE(values[i * classes + c] == doctest::Approx(expected[c]).epsilon(1e-4));
+          REQUIRE(values[i * classes + c] == test::near(expected[c], 1e-5));
       }
     }
   }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/apps/programs.h"
+#include "tests/support/near.h"
 
 namespace {
 
@@ -50,7 +51,7 @@ void check_results(const json& part) {
     hits += part.at("confusion").at(c).at(c).get<int>();
   }
   CHECK(images == 23);
-  CHECK(part.at("top1").get<double>() == doctest::Approx(hits / 23.0));
+  CHECK(part.at("top1").get<double>() == near(hits / 23.0));
 }
 
 }  // namespace

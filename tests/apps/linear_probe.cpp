@@ -3,11 +3,14 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include <gradus/autograd/variable.h>
 #include <gradus/nn/losses.h>
 #include <gradus/tensor/random.h>
 #include "tests/apps/small_model.h"
 #include "tests/support/errors.h"
+#include "tests/support/near.h"
 #include "vicreg/features.h"
 
 namespace {
@@ -126,6 +129,23 @@ TEST_CASE("a probe depends on its seed alone, and stops when told") {
   }
 }
 
+TEST_CASE("an epoch's loss is the mean over all images, those of a partial batch included") {
+  const data::Dataset dataset = colours(9);
+  nn::ResNet encoder = make_encoder();
+  for (const bool cached : {true, false}) {
+    CAPTURE(cached);
+    const Tensor features = cached ? extract_features(encoder, dataset) : Tensor();
+    // So small weights and so small a rate that all classes stay equally likely.
+    train_linear_probe(
+        encoder, dataset, features,
+        {.epochs = 1, .batch_size = 4, .lr = 1e-9, .small_init = true, .cached = cached}, 0, 5,
+        [](std::int64_t, double loss) {
+          CHECK(loss == near(std::log(3.0), 0.02));
+          return true;
+        });
+  }
+}
+
 TEST_CASE("a cached protocol without the features of all images is an error") {
   const data::Dataset dataset = colours(5);
   nn::ResNet encoder = make_encoder();
@@ -152,5 +172,5 @@ TEST_CASE("features are the encoder's in evaluation mode, image by image") {
                           .class_names = dataset.class_names};
   const auto alone = extract_features(encoder, one).to_vector<float>();
   for (std::size_t i = 0; i < alone.size(); ++i)
-    CHECK(features.data<float>()[129 * 32 + i] == doctest::Approx(alone[i]).epsilon(1e-5));
+    CHECK(features.data<float>()[129 * 32 + i] == near(alone[i]));
 }

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <string>
 
+#include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
 
 using namespace gradus::vicreg;

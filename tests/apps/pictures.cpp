@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
 
 using namespace gradus;

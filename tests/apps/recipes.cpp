@@ -6,12 +6,15 @@
 #include <cmath>
 #include <numbers>
 
+#include "tests/support/near.h"
+
 namespace {
 
 using namespace gradus;
 using namespace gradus::vicreg;
+using gradus::test::Near;
 
-doctest::Approx near(double value) { return doctest::Approx(value).epsilon(1e-12); }
+Near near(double value) { return gradus::test::near(value, 1e-12); }
 
 /// lr 0.2, 11 epochs of 10 steps, the first of them warm-up.
 optim::Schedule schedule(ScheduleName name) {
@@ -72,7 +75,7 @@ TEST_CASE("recipes: schedules") {
   const optim::Schedule cosine = schedule(ScheduleName::cosine);
   CHECK(cosine(0) == 0.2);
   CHECK(cosine(55) == near(0.1));
-  CHECK(cosine(110) == doctest::Approx(0));
+  CHECK(cosine(110) == 0);
 
   // solo-learn's: from 3e-5 to lr at the last step of the warm-up, then to 0.
   const optim::Schedule solo_learn = schedule(ScheduleName::warmup_cosine);
@@ -80,7 +83,7 @@ TEST_CASE("recipes: schedules") {
   CHECK(solo_learn(3) == near(3e-5 + 3 * (0.2 - 3e-5) / 9));
   CHECK(solo_learn(9) == near(0.2));
   CHECK(solo_learn(60) == near(0.1));
-  CHECK(solo_learn(110) == doctest::Approx(0));
+  CHECK(solo_learn(110) == 0);
 
   // VICReg's: B t / W, then B q + 0.001 B (1 - q).
   const optim::Schedule vicreg = schedule(ScheduleName::vicreg);
@@ -121,16 +124,16 @@ TEST_CASE("recipes: each optimiser is the one named") {
   CHECK(after_step(OptimizerName::sgd, false, 0) == Values{1.75f, 1.875f});
   // Adam's first step is lr long; AdamW's decay, lr w p = 0.125, comes on top.
   const Values adam = after_step(OptimizerName::adam, true, 0);
-  CHECK(adam.first == doctest::Approx(1.875));
+  CHECK(adam.first == gradus::test::near(1.875));
   const Values adamw = after_step(OptimizerName::adamw, true, 0);
-  CHECK(adamw.first == doctest::Approx(1.75));
+  CHECK(adamw.first == gradus::test::near(1.75));
   // |p| = 4, |g| = 2, |g + w p| = 4. solo-learn's form: q = min(trust 4 / (2 + 0.5 4) / lr, 1).
   const Values lars = after_step(OptimizerName::lars, false, 0);
-  CHECK(lars.first == doctest::Approx(2 - 0.125 * 0.02 / 0.125 * 2));
+  CHECK(lars.first == gradus::test::near(2 - 0.125 * 0.02 / 0.125 * 2));
   CHECK(lars.second == 1.875f);
-  CHECK(after_step(OptimizerName::lars, false, 1).first == doctest::Approx(1.75));
+  CHECK(after_step(OptimizerName::lars, false, 1).first == gradus::test::near(1.75));
   // VICReg's: q = trust 4 / 4.
   const Values lars_vicreg = after_step(OptimizerName::lars_vicreg, false, 0);
-  CHECK(lars_vicreg.first == doctest::Approx(2 - 0.125 * 0.001 * 2));
+  CHECK(lars_vicreg.first == gradus::test::near(2 - 0.125 * 0.001 * 2));
   CHECK(lars_vicreg.second == 1.875f);
 }

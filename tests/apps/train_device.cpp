@@ -6,6 +6,7 @@
 
 #include "tests/apps/programs.h"
 #include "tests/support/device.h"
+#include "tests/support/near.h"
 #include "vicreg/metrics.h"
 
 namespace {
@@ -58,9 +59,9 @@ TEST_SUITE("device") {
       for (std::size_t i = 0; i < steps.size(); ++i) {
         CAPTURE(i);
         const auto &loss = steps[i].loss, &on_cpu = expected[i].loss;
-        CHECK(loss.total == doctest::Approx(on_cpu.total).epsilon(tolerance));
-        CHECK(loss.variance == doctest::Approx(on_cpu.variance).epsilon(tolerance));
-        CHECK(loss.covariance == doctest::Approx(on_cpu.covariance).epsilon(5 * tolerance));
+        CHECK(loss.total == near(on_cpu.total, tolerance));
+        CHECK(loss.variance == near(on_cpu.variance, tolerance));
+        CHECK(loss.covariance == near(on_cpu.covariance, 5 * tolerance));
       }
       fs::remove_all(folder / "cpu");
       fs::remove_all(folder / "device");
@@ -91,7 +92,7 @@ TEST_SUITE("device") {
     const double full_last = mean_loss(full, count - part, count);
     const double mixed_last = mean_loss(mixed, count - part, count);
     MESSAGE("loss from ", first, " to ", full_last, " in float32, ", mixed_last, " in bfloat16");
-    CHECK(mixed[0].loss.total == doctest::Approx(full[0].loss.total).epsilon(0.05));
+    CHECK(mixed[0].loss.total == near(full[0].loss.total, 0.005));
     CHECK(mixed[0].loss.total != full[0].loss.total);
     REQUIRE(full_last < 0.95 * first);
     CHECK(first - mixed_last > 0.5 * (first - full_last));  // batches this small are noisy

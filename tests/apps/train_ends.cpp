@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "tests/apps/programs.h"
+#include "tests/support/errors.h"
 #include "vicreg/metrics.h"
 #include "vicreg/run_lock.h"
 

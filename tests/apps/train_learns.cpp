@@ -10,10 +10,11 @@ namespace {
 using namespace gradus::test;
 namespace fs = std::filesystem;
 
-/// Top-1 of a linear classifier on cached features of synthetic images.
+/// Top-1 of a linear classifier on cached features of 2,000 synthetic images; chance is 0.1, and
+/// the standard error 0.01.
 double linear_accuracy(const fs::path& results, const Arguments& encoder) {
   const CommandResult result =
-      run_linear_eval(encoder + Arguments{"--dataset", "synthetic", "--limit", "2000",
+      run_linear_eval(encoder + Arguments{"--dataset", "synthetic", "--limit", "1000",
                                           "--test-limit", "2000", "--cached", "--lr", "0.1",
                                           "--momentum", "0.9", "--json", results.string()});
   INFO("output: ", result.output);
@@ -23,20 +24,18 @@ double linear_accuracy(const fs::path& results, const Arguments& encoder) {
 
 }  // namespace
 
-TEST_CASE("pre-training beats the untrained encoder in linear evaluation" *
-          doctest::test_suite("long")) {
+TEST_CASE("pre-training beats the untrained encoder in linear evaluation") {
   const TempFolder folder;
   const fs::path out = folder / "run";
   const CommandResult trained =
-      run_train({"--dataset", "synthetic", "--limit", "2048", "--batch-size", "128", "--epochs",
-                 "10", "--width", "16", "--projector", "256,256", "--lr", "0.002", "--schedule",
-                 "cosine", "--out", out.string()},
-                {.timeout_seconds = 3600});
+      run_train({"--dataset", "synthetic", "--limit", "512", "--batch-size", "32", "--epochs", "8",
+                 "--width", "8", "--projector", "128,128", "--lr", "0.005", "--schedule", "cosine",
+                 "--out", out.string()});
   INFO("output: ", trained.output);
   REQUIRE(trained.exit_code == 0);
-  const double before = linear_accuracy(folder / "before.json", {"--untrained", "--width", "16"});
+  const double before = linear_accuracy(folder / "before.json", {"--untrained", "--width", "8"});
   const double after =
       linear_accuracy(folder / "after.json", {(out / "checkpoint.safetensors").string()});
   MESSAGE("linear accuracy: untrained ", before, ", trained ", after);
-  CHECK(after > before + 0.05);
+  CHECK(after > before + 0.06);
 }

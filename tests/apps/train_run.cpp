@@ -6,6 +6,7 @@
 
 #include <gradus/tensor/io/safetensors.h>
 #include "tests/apps/programs.h"
+#include "tests/support/near.h"
 #include "vicreg/metrics.h"
 
 namespace {
@@ -61,10 +62,8 @@ TEST_CASE("the run folder holds the checkpoint, the metrics, the pictures and th
                               "images_per_second", "data_wait_seconds"})
         CHECK(record.at(key).is_number());
       CHECK(record.at("loss").get<double>() ==
-            doctest::Approx(25 * record.at("invariance").get<double>() +
-                            25 * record.at("variance").get<double>() +
-                            record.at("covariance").get<double>())
-                .epsilon(1e-5));
+            near(25 * record.at("invariance").get<double>() +
+                 25 * record.at("variance").get<double>() + record.at("covariance").get<double>()));
     }
   }
 }
@@ -83,12 +82,11 @@ TEST_CASE("the time that steps waited for data is consistent, over an interrupti
     constexpr double images = 8;
     const double step_seconds = images / step.images_per_second;
     CHECK(step.data_wait_seconds > 0);  // without workers each batch is made while the step waits
-    CHECK(step.data_wait_share == doctest::Approx(step.data_wait_seconds / step_seconds));
+    CHECK(step.data_wait_share == near(step.data_wait_seconds / step_seconds));
     CHECK(step.data_wait_share < 1);
     waited.at(static_cast<std::size_t>(step.epoch - 1)) += step.data_wait_seconds;
   }
-  for (std::size_t i = 0; i < 2; ++i)
-    CHECK(metrics.epochs[i].data_wait_seconds == doctest::Approx(waited[i]));
+  for (std::size_t i = 0; i < 2; ++i) CHECK(metrics.epochs[i].data_wait_seconds == near(waited[i]));
 }
 
 TEST_CASE("a run from the saved configuration is the same run") {
@@ -165,7 +163,7 @@ TEST_CASE("the recipe of solo-learn runs") {
   train_well(folder / "run", {"--recipe", "solo-learn", "--steps", "2"});
   const auto steps = gradus::vicreg::read_metrics(folder / "run" / "metrics.jsonl").steps;
   REQUIRE(steps.size() == 2);
-  CHECK(steps[0].learning_rate == doctest::Approx(3e-5));  // the start of its warm-up
+  CHECK(steps[0].learning_rate == near(3e-5));  // the start of its warm-up
   CHECK(steps[1].learning_rate > steps[0].learning_rate);
 }
 

@@ -1,7 +1,8 @@
 // Every op case in bfloat16 against float32 on the same (rounded) inputs.
 #include <doctest/doctest.h>
 
-#include <algorithm>
+#include <set>
+#include <string>
 
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
@@ -10,13 +11,13 @@
 namespace gradus::test {
 namespace {
 
-/// What a case may differ by: a few roundings of 2^-9 of its largest value, or of 1 where a
-/// gradient is made of the rounded output or of terms that cancel.
-double tolerance(const std::string& name, const Tensor& expected) {
-  bool cancels = false;
-  for (const auto* op : {"sigmoid.", "tanh.", "mul.", "div.", "softmax.", "log_softmax."})
-    cancels |= name.starts_with(op);
-  return 0x1p-6 * std::max(max_abs(expected), cancels ? 1.0 : 0.0);
+/// A few roundings of 2^-9 of a result's largest value; more where terms cancel that were rounded
+/// before they were added, or where a gradient is made of a rounded result that is almost 1, or of
+/// a rounded mean.
+double tolerance(const std::string& name) {
+  static const std::set<std::string> loose = {"mul.ends", "div.outer", "sigmoid.scalar",
+                                              "softmax.wide_range", "variance.offset"};
+  return loose.contains(name) ? 0.2 : 0x1p-6;
 }
 
 /// Output and gradients of a case whose inputs and output weights were rounded to bfloat16;
@@ -38,17 +39,14 @@ std::vector<Tensor> results(const OpCase& op_case, DType dtype) {
 
 TEST_CASE("bfloat16 agrees with float32") {
   for (const OpCase& op_case : op_cases()) {
-    bool full_only = false;  // losses of float32 embeddings, and what they are made of
-    for (const auto* op : {"vicreg_loss.", "coding_rate_loss.", "logdet."})
-      full_only |= op_case.name.starts_with(op);
-    if (full_only) continue;
+    if (!op_case.takes_bfloat16()) continue;
     CAPTURE(op_case.name);
     const auto narrow = results(op_case, DType::bfloat16);
     const auto full = results(op_case, DType::float32);
     for (std::size_t i = 0; i < full.size(); ++i) {
       CAPTURE(i);
       if (i > 0 && !op_case.inputs[i - 1].parameter) CHECK(narrow[i].dtype() == DType::bfloat16);
-      CHECK(max_difference(narrow[i], full[i]) <= tolerance(op_case.name, full[i]));
+      CHECK(relative_error(narrow[i], full[i]) <= tolerance(op_case.name));
     }
   }
 }

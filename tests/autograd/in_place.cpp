@@ -5,6 +5,7 @@
 #include <gradus/autograd/ops.h>
 #include <gradus/nn/batch_norm.h>
 #include <gradus/optim/sgd.h>
+#include <gradus/tensor/repeated_work.h>
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"
@@ -121,6 +122,17 @@ TEST_CASE("an optimiser's step between forward and backward") {
   sum(square(w)).backward();  // a new forward pass
 }
 
+TEST_CASE("work that is repeated, on a GPU by replaying it, between forward and backward") {
+  Variable w(ones({3}, device_options()), true);
+  RepeatedWork work(test_device(), [&] { add_scaled(w.value(), ones({3}, device_options())); });
+  for (int i = 0; i < 4; ++i) work.run();
+  CHECK(work.replays() == (test_device() == Device::cuda));
+  const Variable loss = sum(square(w));
+  work.run();
+  CHECK_ERROR(loss.backward(), changed);
+  CHECK(w.value().to_vector<float>() == std::vector<float>(3, 6.0F));
+}
+
 TEST_CASE("batch norm's running statistics may move on under an evaluation's graph") {
   nn::BatchNorm layer({.channels = 3});
   layer.to(test_device());
@@ -142,6 +154,12 @@ TEST_CASE("a checkpoint's inputs and what its function captured") {
   w.value().fill(1);
   CHECK_ERROR(captured_changed.backward(), "a checkpointed function read was changed in place");
   CHECK_FALSE(w.grad().defined());
+  // Also where no op saves it.
+  Variable shift(random_tensor<float>({5}, 3));
+  const Variable shifted =
+      sum(checkpoint([&shift](const auto& in) { return tanh(in[0] + shift); }, {exp(x)}));
+  shift.value().fill(1);
+  CHECK_ERROR(shifted.backward(), "a checkpointed function read was changed in place");
 
   Variable input = exp(x);
   const Variable input_changed =

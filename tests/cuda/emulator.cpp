@@ -12,6 +12,7 @@
 #include <gradus/tensor/check.h>
 #include "tensor/cuda/shared_array.h"
 #include "tests/cuda/device_array.h"
+#include "tests/support/compare.h"
 
 using namespace gradus;
 using namespace gradus::cuda;
@@ -357,6 +358,7 @@ void check_product(const ProductTypes& types, bool transpose_a, bool transpose_b
               ldc, ldc * n, batch, types.compute, CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS);
   cublasDestroy(handle);
   const std::vector<unsigned char> result = device_c.values();
+  std::vector<double> actual, wanted;
   for (int p = 0; p < batch; ++p) {
     for (int i = 0; i < m; ++i) {
       for (int j = 0; j < n; ++j) {
@@ -365,11 +367,12 @@ void check_product(const ProductTypes& types, bool transpose_a, bool transpose_b
           expected += alpha * a[p * a_size + (transpose_a ? i * lda + l : l * lda + i)] *
                       b[p * b_size + (transpose_b ? l * ldb + j : j * ldb + l)];
         }
-        const double got = decode(result, p * ldc * n + j * ldc + i, types.output);
-        CHECK(std::abs(got - expected) <= types.tolerance);
+        actual.push_back(decode(result, p * ldc * n + j * ldc + i, types.output));
+        wanted.push_back(expected);
       }
     }
   }
+  CHECK(test::relative_error(actual, wanted) <= types.tolerance);
 }
 
 }  // namespace

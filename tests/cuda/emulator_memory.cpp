@@ -8,6 +8,7 @@
 #include "tensor/cuda/emulator/memory.h"
 #include "tests/support/compare.h"
 #include "tests/support/errors.h"
+#include "tests/support/near.h"
 
 namespace gradus::test {
 namespace {
@@ -73,7 +74,7 @@ TEST_CASE("a destroyed graph gives its memory back") {
     CHECK(used() > before + x.bytes() + last.bytes());
   }
   // What the work left behind outlives it.
-  CHECK(last.to_vector<float>()[9'999] == doctest::Approx(std::exp(1.0)));
+  CHECK(last.to_vector<float>()[9'999] == near(std::exp(1.0)));
   CHECK(used() > before);
   last = Tensor();
   CHECK(used() == before);
@@ -87,7 +88,7 @@ TEST_CASE("work that could not be captured leaves no memory behind") {
     RepeatedWork work(Device::cuda, [&] { seen = sum(exp(x)).item<float>(); });
     for (int i = 0; i < 4; ++i) work.run();
     CHECK_FALSE(work.replays());
-    CHECK(seen == doctest::Approx(10'000 * std::exp(0.5)));
+    CHECK(seen == near(10'000 * std::exp(0.5)));
   }
   CHECK(used() == before);
 }

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "tensor/cuda/tensor_core.h"
 #include "tests/cuda/device_array.h"
 #include "tests/cuda/faulty.h"
+#include "tests/support/compare.h"
 
 using namespace gradus;
 using namespace gradus::cuda;
@@ -22,11 +24,12 @@ namespace {
 using Words = std::vector<std::uint32_t>;
 
 /// Numbers of several magnitudes and both signs.
-std::vector<BFloat16> random_numbers(std::size_t count, unsigned seed) {
+template <class E = BFloat16>
+std::vector<E> random_numbers(std::size_t count, unsigned seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
-  std::vector<BFloat16> x(count);
-  for (BFloat16& value : x) value = BFloat16(normal(random));
+  std::vector<E> x(count);
+  for (E& value : x) value = E(normal(random));
   return x;
 }
 
@@ -48,18 +51,26 @@ __global__ void load_kernel(const std::uint16_t* x, std::uint32_t* result, bool 
   for (int i = 0; i < 4; ++i) result[i * 32 + lane] = r[i];
 }
 
-/// c [16, 8] += a [16, 16] b [8, 16]^T, each read and written where multiply_add's contract says.
-__global__ void multiply_kernel(const BFloat16* a, const BFloat16* b, float* c) {
-  const int lane = static_cast<int>(threadIdx.x), row = lane / 4, column = lane % 4 * 2;
-  const auto pair = [&](const BFloat16* x) { return x[0].bits | std::uint32_t{x[1].bits} << 16; };
-  std::uint32_t a_pairs[4];
+/// c [16, 8] += a [16, k] b [8, k]^T, k being 16 of BFloat16 or 8 of float, each read and written
+/// where multiply_add's contract says.
+template <class E>
+__global__ void multiply_kernel(const E* a, const E* b, float* c) {
+  constexpr int in_word = 4 / sizeof(E), depth = 8 * in_word;
+  const int lane = static_cast<int>(threadIdx.x), row = lane / 4, place = lane % 4;
+  const auto word = [](const E* x) {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, x, sizeof(bits));
+    return bits;
+  };
+  std::uint32_t a_words[4];
   float sums[4];
   for (int i = 0; i < 4; ++i) {
-    a_pairs[i] = pair(a + (row + i % 2 * 8) * 16 + column + i / 2 * 8);
-    sums[i] = c[(row + i / 2 * 8) * 8 + column + i % 2];
+    a_words[i] = word(a + (row + i % 2 * 8) * depth + (place + i / 2 * 4) * in_word);
+    sums[i] = c[(row + i / 2 * 8) * 8 + place * 2 + i % 2];
   }
-  multiply_add(sums, a_pairs, pair(b + row * 16 + column), pair(b + row * 16 + column + 8));
-  for (int i = 0; i < 4; ++i) c[(row + i / 2 * 8) * 8 + column + i % 2] = sums[i];
+  multiply_add<E>(sums, a_words, word(b + row * depth + place * in_word),
+                  word(b + row * depth + (place + 4) * in_word));
+  for (int i = 0; i < 4; ++i) c[(row + i / 2 * 8) * 8 + place * 2 + i % 2] = sums[i];
 }
 
 /// c [16, 16 warps] = a [16, depth] b [depth, 16 warps]: copies 16 rows of b and columns of a
@@ -93,8 +104,8 @@ __global__ void product_kernel(const BFloat16* a, const BFloat16* b, float* c, i
     std::uint32_t a_pairs[4], b_pairs[4];
     load_matrices(a_pairs, place(stage, lane % 16, lane / 16 * 8));
     load_matrices_transposed(b_pairs, place(stage, lane % 16, 16 + warp * 16 + lane / 16 * 8));
-    multiply_add(sums[0], a_pairs, b_pairs[0], b_pairs[1]);
-    multiply_add(sums[1], a_pairs, b_pairs[2], b_pairs[3]);
+    multiply_add<BFloat16>(sums[0], a_pairs, b_pairs[0], b_pairs[1]);
+    multiply_add<BFloat16>(sums[1], a_pairs, b_pairs[2], b_pairs[3]);
     __syncthreads();
   }
   for (int i = 0; i < 8; ++i) {
@@ -212,7 +223,7 @@ __global__ void abandoned_copy_kernel(const float* x, float* y) {
 __device__ void add_nothing() {
   float c[4] = {};
   const std::uint32_t a[4] = {};
-  multiply_add(c, a, 0, 0);
+  multiply_add<BFloat16>(c, a, 0, 0);
 }
 __global__ void half_warp_kernel() {
   if (threadIdx.x % 32 < 16) add_nothing();
@@ -221,9 +232,9 @@ __global__ void two_places_kernel() {
   float c[4] = {};
   const std::uint32_t a[4] = {};
   if (threadIdx.x < 16) {
-    multiply_add(c, a, 0, 0);
+    multiply_add<BFloat16>(c, a, 0, 0);
   } else {
-    multiply_add(c, a, 0, 0);
+    multiply_add<BFloat16>(c, a, 0, 0);
   }
 }
 __global__ void whole_warps_kernel() { add_nothing(); }
@@ -261,20 +272,36 @@ TEST_CASE("emulator: matrices are loaded as they are and transposed") {
   }
 }
 
-TEST_CASE("emulator: multiply_add adds products of bfloat16 in order, in float32") {
-  const auto a = random_numbers(16 * 16, 1), b = random_numbers(8 * 16, 2);
+TEST_CASE_TEMPLATE("emulator: multiply_add adds products in order, in float32", E, BFloat16,
+                   float) {
+  constexpr std::size_t depth = 32 / sizeof(E);
+  const auto a = random_numbers<E>(16 * depth, 1), b = random_numbers<E>(8 * depth, 2);
   std::vector<float> expected(16 * 8, 0.3f);
-  const DeviceArray<BFloat16> a_device(a), b_device(b);
+  const DeviceArray<E> a_device(a), b_device(b);
   const DeviceArray<float> c(expected);
+  // bfloat16's 8 bits of mantissa are all taken, of float32's 24 the first 11.
+  const auto taken = [](float x) { return emulator::cut_to_tf32(x); };
   for (std::size_t m = 0; m < 16; ++m) {
     for (std::size_t n = 0; n < 8; ++n) {
       float& sum = expected[m * 8 + n];
-      for (std::size_t k = 0; k < 16; ++k) sum = std::fma(a[m * 16 + k], b[n * 16 + k], sum);
+      for (std::size_t k = 0; k < depth; ++k) {
+        sum = std::fma(taken(a[m * depth + k]), taken(b[n * depth + k]), sum);
+      }
     }
   }
-  REQUIRE(launch("multiply", multiply_kernel, 1, 32, 0, nullptr, a_device.data(), b_device.data(),
-                 c.data()) == cudaSuccess);
+  REQUIRE(launch("multiply", multiply_kernel<E>, 1, 32, 0, nullptr, a_device.data(),
+                 b_device.data(), c.data()) == cudaSuccess);
   CHECK(c.values() == expected);
+}
+
+TEST_CASE("emulator: rounding to TF32 is to nearest, ties away from zero") {
+  const auto ulp = [](int exponent) { return std::ldexp(1.0f, exponent - 10); };
+  CHECK(round_to_tf32(1 + 0.49f * ulp(0)) == 1);
+  CHECK(round_to_tf32(1 + 0.5f * ulp(0)) == 1 + ulp(0));
+  CHECK(round_to_tf32(-1 - 0.5f * ulp(0)) == -1 - ulp(0));
+  CHECK(round_to_tf32(4 - ulp(-5)) == 4);
+  CHECK(std::isinf(round_to_tf32(INFINITY)));
+  CHECK(std::isnan(round_to_tf32(NAN)));
 }
 
 TEST_CASE("emulator: a product of matrices that are copied a stage ahead") {
@@ -284,16 +311,17 @@ TEST_CASE("emulator: a product of matrices that are copied a stage ahead") {
   const DeviceArray<float> c(16 * columns);
   REQUIRE(launch("product", product_kernel, 1, 2 * columns, 2 * 16 * (16 + columns) * 2, nullptr,
                  a_device.data(), b_device.data(), c.data(), int{depth}) == cudaSuccess);
-  const std::vector<float> actual = c.values();
+  std::vector<double> expected;
   for (std::size_t m = 0; m < 16; ++m) {
     for (std::size_t n = 0; n < columns; ++n) {
       double sum = 0;
       for (std::size_t k = 0; k < depth; ++k) {
         sum += double{a[m * depth + k]} * double{b[k * columns + n]};
       }
-      CHECK(actual[m * columns + n] == doctest::Approx(sum).epsilon(1e-5));
+      expected.push_back(sum);
     }
   }
+  CHECK(test::relative_error(c.values(), expected) <= 1e-6);
 }
 
 TEST_CASE("emulator: copies land group by group, zeros where nothing is read") {

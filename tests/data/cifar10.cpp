@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
 
 namespace {
@@ -50,7 +51,8 @@ TEST_CASE("planes become interleaved pixels, and records keep the files' order")
   for (const auto& file : train_files) write_zeros(batches / file);
   std::vector<std::uint8_t> record(3073);
   record[0] = 7;
-  for (std::size_t i = 0; i < 3072; ++i) record[1 + i] = static_cast<std::uint8_t>(i * 31 >> 3);
+  for (std::size_t i = 0; i < 3072; ++i)
+    record[1 + i] = static_cast<std::uint8_t>(i * 2654435761u >> 13);
   overwrite(batches / "data_batch_3.bin", 3073 * 4321, record);
   overwrite(batches / "data_batch_5.bin", 3073 * 9999, {9});
 

@@ -42,6 +42,9 @@ TEST_CASE("classes come evenly and have names") {
     ++count[static_cast<std::size_t>(label)];
   }
   CHECK(std::all_of(count.begin(), count.end(), [](int n) { return n == 5; }));
+  for (std::int64_t i = 0; i < 50; ++i) CHECK(dataset.labels.data<std::int64_t>()[i] == i % 10);
+  CHECK(dataset.class_names.front() == "disc");
+  CHECK(dataset.class_names.back() == "bullseye");
   CHECK(synthetic_dataset(1, Split::train).size() == 1);
   CHECK_THROWS_AS(synthetic_dataset(0, Split::train), Error);
 }

@@ -92,16 +92,14 @@ TEST_CASE("an error carries the path of the module that raised it") {
   Generator generator(1);
   Net net(generator);
   const Variable wrong(zeros({2, 5}));
-  CHECK_THROWS_WITH_AS(
-      net(wrong),
-      "body.0 (Linear): [linear] the input's last axis must hold in_features = 3 values; "
-      "got input [2, 5]",
-      Error);
-  CHECK_THROWS_WITH_AS(
-      net.head(wrong),
-      "head (Linear): [linear] the input's last axis must hold in_features = 4 values; got "
-      "input [2, 5]",
-      Error);
+  CHECK_THROWS_WITH_AS(net(wrong),
+                       "body.0 (Linear): [linear] x's last axis must match weight's input "
+                       "features; got x [2, 5], weight [4, 3]",
+                       Error);
+  CHECK_THROWS_WITH_AS(net.head(wrong),
+                       "head (Linear): [linear] x's last axis must match weight's input features; "
+                       "got x [2, 5], weight [2, 4]",
+                       Error);
   Sequential outer;
   outer.add<Failing<gradus::Variable>>();
   CHECK_THROWS_WITH_AS(outer(wrong), "0 (Failing<gradus::Variable>): [failing] always", Error);

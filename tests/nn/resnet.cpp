@@ -11,6 +11,7 @@
 #include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/module_gradcheck.h"
+#include "tests/support/near.h"
 
 using namespace gradus;
 using namespace gradus::nn;
@@ -205,13 +206,13 @@ TEST_CASE("a residual block in training keeps three activations on the CPU" * cp
     return static_cast<double>(memory_stats().in_use - start) / static_cast<double>(bytes);
   };
   // Of conv1, conv2 and the block itself; x is there anyway.
-  CHECK(kept() == doctest::Approx(3).epsilon(0.05));
+  CHECK(kept() == near(3, 0.002));
   {
     const NoFusion one_by_one;  // and of the first ReLU
-    CHECK(kept() == doctest::Approx(4).epsilon(0.05));
+    CHECK(kept() == near(4, 0.002));
   }
   const NoGrad no_grad;
-  CHECK(kept() == doctest::Approx(1).epsilon(0.05));
+  CHECK(kept() == near(1, 0.002));
 }
 
 TEST_CASE("zero_init_residual makes each block start as its shortcut") {

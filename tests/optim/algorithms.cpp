@@ -10,6 +10,7 @@
 #include <gradus/optim/sgd.h>
 #include <gradus/tensor/random.h>
 #include "tests/support/device.h"
+#include "tests/support/near.h"
 
 using namespace gradus;
 using namespace gradus::optim;
@@ -62,7 +63,7 @@ Vector reference(const std::function<void(Vector& p, const Vector& g, double lr,
 void check_equal(const Vector& actual, const Vector& expected) {
   REQUIRE(actual.size() == expected.size());
   for (std::size_t i = 0; i < actual.size(); ++i) {
-    CHECK(actual[i] == doctest::Approx(expected[i]).epsilon(1e-12));
+    CHECK(actual[i] == near(expected[i], 4e-14));
   }
 }
 
@@ -188,7 +189,7 @@ TEST_CASE("LARS where a norm is zero: ratio 1, and separate_norms drops the deca
     p.set_grad(full({1, 1}, c.g, device_options(DType::float64)));
     Lars lars({{.parameters = {{"p", &p}}, .weight_decay = decay}}, {.form = c.form});
     lars.step(lr);
-    CHECK(p.value().item<double>() == doctest::Approx(c.expected).epsilon(1e-12));
+    CHECK(p.value().item<double>() == near(c.expected, 1e-15));
   }
 }
 

@@ -14,7 +14,9 @@
 #include <gradus/optim/lars.h>
 #include <gradus/optim/schedule.h>
 #include <gradus/optim/sgd.h>
+#include "tests/support/compare.h"
 #include "tests/support/device.h"
+#include "tests/support/near.h"
 #include "tests/support/reference.h"
 
 namespace gradus::test {
@@ -118,18 +120,18 @@ void compare_trajectories(DType dtype, double tolerance) {
         const Tensor& history = expected(run.name + "/" + name);
         CHECK(history.size(0) == steps);
         const Tensor at_step = history.slice(step, step + 1).reshape(variable.shape());
-        CHECK(difference(variable.value(), at_step) < tolerance);
+        CHECK(relative_error(variable.value(), at_step) < tolerance);
       }
     }
   }
 }
 
 TEST_CASE("optimisers follow the reference in float64") {
-  compare_trajectories(DType::float64, 1e-12);
+  compare_trajectories(DType::float64, 5e-15);
 }
 
 TEST_CASE("optimisers follow the reference in float32") {
-  compare_trajectories(DType::float32, 1e-5);
+  compare_trajectories(DType::float32, 1.5e-6);
 }
 
 TEST_CASE("schedules follow the reference") {
@@ -150,7 +152,7 @@ TEST_CASE("schedules follow the reference") {
     for (std::size_t step = 0; step < rates.size(); ++step) {
       CAPTURE(name);
       CAPTURE(step);
-      CHECK(std::abs(schedule(static_cast<std::int64_t>(step)) - rates[step]) < 1e-14);
+      CHECK(schedule(static_cast<std::int64_t>(step)) == near(rates[step], 1e-14));
     }
   }
 }
@@ -162,10 +164,10 @@ TEST_CASE("gradient clipping follows PyTorch") {
     Parameters parameters(DType::float64);
     parameters.set_gradients(0);
     const double norm = clip_grad_norm(parameters.named(), max_norm).item<double>();
-    CHECK(std::abs(norm - expected(run + "/norm").item<double>()) < 1e-12);
+    CHECK(norm == near(expected(run + "/norm").item<double>(), 1e-15));
     for (const auto& [name, variable] : parameters.variables) {
       CAPTURE(name);
-      CHECK(difference(variable.grad(), expected(run + "/" + name)) < 1e-12);
+      CHECK(relative_error(variable.grad(), expected(run + "/" + name)) < 2e-15);
     }
   }
 }

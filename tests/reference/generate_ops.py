@@ -43,11 +43,12 @@ def elementwise_cases():
         "log": (lambda s: U(s, 0.1, 3), torch.log),
         "sqrt": (lambda s: U(s, 0.1, 3), torch.sqrt),
         "square": (U, torch.square),
-        "pow3": (away, lambda x: x**3),
-        "pow_fraction": (lambda s: U(s, 0.2, 3), lambda x: x**-1.5),
+        "pow.cubed": (away, lambda x: x**3),
+        "pow.fraction": (lambda s: U(s, 0.2, 3), lambda x: x**-1.5),
         "abs": (away, torch.abs),
         "clamp": (lambda s: ranks(s, 0.03125), lambda x: x.clamp(-1, 0.5)),
         "relu": (away, torch.relu),
+        "leaky_relu": (away, lambda x: F.leaky_relu(x, 0.2)),
         "sigmoid": (lambda s: U(s, -6, 6), torch.sigmoid),
         "tanh": (lambda s: U(s, -3, 3), torch.tanh),
         "gelu": (lambda s: U(s, -4, 4), F.gelu),
@@ -56,7 +57,7 @@ def elementwise_cases():
         case(f"{name}.{suffix}", [kind(shape)], f)
     case("exp.large", [U([20], -60, 60)], torch.exp)
     case("sigmoid.large", [U([20], -60, 60)], torch.sigmoid)
-    case("tanh.large", [U([20], -30, 30)], torch.tanh)
+    case("tanh.large", [U([64], -30, 30)], torch.tanh)
     case("gelu.large", [U([20], -10, 10)], F.gelu)
 
     patterns = {
@@ -101,6 +102,7 @@ def elementwise_cases():
     case("operator.variables", [U([3]), U([3]), U([3], 1, 2)], lambda a, b, c: (a + b - a * b) / c)
     case("operator.numbers", [U([5])], lambda x: 2 * (-(x + 1) * 3 - 1) / 4)
     case("operator.number_first", [U([5])], lambda x: 1.5 - (0.5 + x))
+    case("cast.there_and_back", [U([3, 5])], lambda x: x.double().clone())
     case("reuse.square", [U([4])], lambda x: x * x)
     case("reuse.branches", [U([2, 3])], lambda x: torch.exp(x) * x + torch.sum(x) * x)
 
@@ -178,7 +180,7 @@ def reduction_cases():
     case("variance.biased", [U([4, 5])], lambda x: x.var(0, correction=0))
     case("variance.correction2", [U([4, 5])], lambda x: x.var(1, correction=2))
     case("variance.one_row_biased", [U([1, 5])], lambda x: x.var(0, correction=0))
-    case("variance.offset", [U([40, 3], 1000, 1001)], lambda x: x.var(0, correction=1))
+    case("variance.offset", [U([40, 3], 1000, 1064)], lambda x: x.var(0, correction=1))
 
 
 def matrix_cases():
@@ -323,7 +325,8 @@ def normalisation_cases():
     }
     for name, shape in shapes.items():
         c = shape[-1]
-        inputs = [U(shape), U([c], 0.5, 1.5), U([c])]
+        bound = 0.01 if name == "two_rows" else 1
+        inputs = [U(shape, -bound, bound), U([c], 0.5, 1.5), U([c])]
         for suffix, eps in {"": 1e-5, ".eps": 0.1}.items():
 
             def train(x, gamma, beta, eps=eps):
@@ -334,8 +337,8 @@ def normalisation_cases():
                 mean, variance = 0.25 - 0.125 * k, 0.5 + 0.25 * k
                 return batch_norm(x, gamma, beta, mean, variance, False, eps)
 
-            case(f"batch_norm_train.{name}{suffix}", inputs, train)
-            case(f"batch_norm_eval.{name}{suffix}", inputs, eval)
+            case(f"batch_norm.train.{name}{suffix}", inputs, train)
+            case(f"batch_norm.eval.{name}{suffix}", inputs, eval)
             if suffix:
                 continue
             for mode, function in {"train": train, "eval": eval}.items():
@@ -346,11 +349,11 @@ def normalisation_cases():
                 def add_relu(x, gamma, beta, residual, function=function):
                     return torch.relu(function(x, gamma, beta) + residual)
 
-                case(f"batch_norm_{mode}.{name}.relu", inputs, relu)
-                case(f"batch_norm_{mode}.{name}.add_relu", inputs + [U(shape)], add_relu)
+                case(f"batch_norm_relu.{mode}.{name}", inputs, relu)
+                case(f"batch_norm_relu.{mode}.{name}.add", inputs + [U(shape)], add_relu)
     case(
-        "batch_norm_train.offset",
-        [U([8, 3], 10, 11), U([3], 0.5, 1.5), U([3])],
+        "batch_norm.train.offset",
+        [U([8, 3], 10, 12), U([3], 0.5, 1.5), U([3])],
         lambda x, gamma, beta: batch_norm(x, gamma, beta, None, None, True, 1e-5),
     )
 
@@ -370,7 +373,8 @@ def normalisation_cases():
             return channels_last(F.conv2d(torch.relu(y), channels_second(w), **options))
 
         c = shape[-1]
-        inputs = [U(shape), U([c], 0.5, 1.5), U([c]), U(weight)]
+        bound = 0.01 if name == "one_channel" else 1
+        inputs = [U(shape, -bound, bound), U([c], 0.5, 1.5), U([c]), U(weight)]
         case(f"batch_norm_relu_conv2d.{name}", inputs, norm_conv)
 
     for name, n in {"empty": 0, "one": 1, "two": 2, "five": 5, "eight": 8, "odd": 37}.items():
@@ -386,8 +390,8 @@ def normalisation_cases():
         "cube": U([2, 3, 4]),
         "one": U([3, 1]),
         "odd": U([2, 37]),
-        "large": U([3, 6], 990, 1010),
-        "wide_range": U([2, 5], -100, 100),
+        "large": U([3, 37], 990, 1010),
+        "wide_range": U([4, 37], -100, 100),
         "empty": U([0, 3]),
     }
     for name, input in shapes.items():
@@ -423,7 +427,11 @@ def loss_cases():
         def cross_entropy(x, labels=labels, smoothing=smoothing):
             return F.cross_entropy(x, labels, label_smoothing=smoothing)
 
+        def losses(x, labels=labels, smoothing=smoothing):
+            return F.cross_entropy(x, labels, label_smoothing=smoothing, reduction="none")
+
         case(f"cross_entropy.{name}", [U(shape, -3, 3)], cross_entropy)
+        case(f"softmax_cross_entropy.{name}", [U(shape, -3, 3)], losses)
     case("mse_loss.matrix", [U([3, 5]), U([3, 5])], F.mse_loss)
 
     patterns = {

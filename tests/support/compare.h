@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <string>
 #include <vector>
 
 #include <gradus/tensor/tensor.h>
@@ -21,7 +20,7 @@ inline std::vector<double> doubles_of(const Tensor& x) {
 /// Largest |a - b| over the elements, computed in double; infinity where the shapes differ or where
 /// one is NaN and the other is not.
 inline double max_difference(const Tensor& a, const Tensor& b) {
-  if (a.shape() != b.shape()) return std::numeric_limits<double>::infinity();
+  if (!a.defined() || a.shape() != b.shape()) return std::numeric_limits<double>::infinity();
   const auto x = doubles_of(a), y = doubles_of(b);
   double largest = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
@@ -40,15 +39,33 @@ inline double max_abs(const Tensor& a) {
   return largest;
 }
 
-/// sqrt(sum (actual - expected)^2 / sum expected^2)
+/// max |actual - expected| / max |expected|: 1 for zeros instead of the result, whatever its size;
+/// infinity where max_difference is. 0 if both are zero.
+inline double relative_error(const Tensor& actual, const Tensor& expected) {
+  const double largest = max_difference(actual, expected);
+  return largest == 0 ? 0 : largest / max_abs(expected);
+}
+
+/// The same of arrays.
+template <class A, class B>
+double relative_error(const std::vector<A>& actual, const std::vector<B>& expected) {
+  const auto tensor = [](const auto& values) {
+    return from_vector(std::vector<double>(values.begin(), values.end()), {std::ssize(values)});
+  };
+  return relative_error(tensor(actual), tensor(expected));
+}
+
+/// |actual - expected| / |expected| in Euclidean norms; 0 if both are zero.
 inline double rms_error(const Tensor& actual, const Tensor& expected) {
+  if (!actual.defined() || actual.shape() != expected.shape())
+    return std::numeric_limits<double>::infinity();
   const auto x = doubles_of(actual), y = doubles_of(expected);
   double error = 0, size = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
     error += (x[i] - y[i]) * (x[i] - y[i]);
     size += y[i] * y[i];
   }
-  return std::sqrt(error / size);
+  return error == 0 ? 0 : std::sqrt(error / size);
 }
 
 /// Whether two tensors, each on any device, have the same bits.
@@ -68,17 +85,6 @@ auto with_threads(int threads, Function function) {
   auto result = function();
   omp_set_num_threads(before);
   return result;
-}
-
-/// The message of the exception that function() throws; empty if it throws none.
-template <class Function>
-std::string error_of(Function function) {
-  try {
-    function();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
 }
 
 }  // namespace gradus::test

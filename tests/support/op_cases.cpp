@@ -46,6 +46,12 @@ std::vector<Tensor> OpCase::values() const {
   return result;
 }
 
+bool OpCase::takes_bfloat16() const {
+  for (const char* full_precision : {"logdet.", "vicreg_loss.", "coding_rate_loss."})
+    if (name.starts_with(full_precision)) return false;
+  return true;
+}
+
 Tensor OpCase::output_weights(const Shape& shape) const {
   return named_uniform(name + "/doutput", shape, 0.5, 1.5);
 }

@@ -51,6 +51,8 @@ struct OpCase {
 
   /// The inputs' values, float64 (exactly representable in float32).
   std::vector<Tensor> values() const;
+  /// Whether the function takes bfloat16: log det, and with it the losses of embeddings, do not.
+  bool takes_bfloat16() const;
   /// The weights that turn an output of `shape` into the scalar sum(weights * output).
   Tensor output_weights(const Shape& shape) const;
 };

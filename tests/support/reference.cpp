@@ -1,13 +1,10 @@
 #include "tests/support/reference.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <numeric>
 #include <vector>
 
 #include <gradus/tensor/random.h>
-#include "tests/support/compare.h"
 #include "tests/support/files.h"
 
 namespace gradus::test {
@@ -59,21 +56,6 @@ Tensor named_distinct(std::string_view name, const Shape& shape, double shift) {
 
 TensorFile read_reference(const std::string& file) {
   return read_safetensors(file_path("tests/reference/" + file));
-}
-
-double difference(const Tensor& actual, const Tensor& expected) {
-  constexpr double infinity = std::numeric_limits<double>::infinity();
-  if (!actual.defined() || actual.shape() != expected.shape()) return infinity;
-  const auto a = doubles_of(actual), b = doubles_of(expected);
-  double largest = 0;
-  double scale = 1;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double error = std::abs(a[i] - b[i]);
-    if (!std::isfinite(error)) return infinity;
-    largest = std::max(largest, error);
-    scale = std::max(scale, std::abs(b[i]));
-  }
-  return largest / scale;
 }
 
 }  // namespace gradus::test

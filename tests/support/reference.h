@@ -1,5 +1,4 @@
-// Numbers that the tests share with the generators under tests/reference, and comparisons with what
-// those computed.
+// Numbers that the tests share with the generators under tests/reference, and what those computed.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +23,5 @@ Tensor named_distinct(std::string_view name, const Shape& shape, double shift = 
 
 /// A file of tests/reference.
 TensorFile read_reference(const std::string& file);
-
-/// max |actual - expected| / max(1, max |expected|); infinite if the shapes differ or `actual` is
-/// undefined or not finite. Floating tensors of any precision.
-double difference(const Tensor& actual, const Tensor& expected);
 
 }  // namespace gradus::test

@@ -14,6 +14,7 @@
 
 #include <gradus/tensor/check.h>
 #include "tests/support/device.h"
+#include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
 
 using namespace gradus;

@@ -12,6 +12,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
+#include "tests/support/near.h"
 
 using namespace gradus;
 using namespace gradus::test;
@@ -139,21 +140,21 @@ TEST_CASE("moments" * cpu_only()) {
                                mean(gradus::pow(centred, 4)).item<double>()};
   };
   const auto u = moments(uniform({n}, 0, 1, generator, float64()));
-  CHECK(u[0] == doctest::Approx(0.5).epsilon(0.003));
-  CHECK(u[1] == doctest::Approx(1.0 / 12).epsilon(0.006));
+  CHECK(u[0] == near(0.5, 0.003));
+  CHECK(u[1] == near(1.0 / 12, 0.006));
   CHECK(std::abs(u[2]) < 0.01);
-  CHECK(u[3] == doctest::Approx(1.8).epsilon(0.01));
+  CHECK(u[3] == near(1.8, 0.01));
   const auto z = moments(normal({n}, 3, 2, generator, float64()));
-  CHECK(z[0] == doctest::Approx(3).epsilon(0.004));
-  CHECK(z[1] == doctest::Approx(4).epsilon(0.008));
+  CHECK(z[0] == near(3, 0.004));
+  CHECK(z[1] == near(4, 0.008));
   CHECK(std::abs(z[2]) < 0.015);
-  CHECK(z[3] == doctest::Approx(3).epsilon(0.015));
+  CHECK(z[3] == near(3, 0.015));
   // The two halves of a Box-Muller pair are not correlated.
   const Tensor pairs = normal({n / 2, 2}, 0, 1, generator, float64());
   const Tensor product = mul(slice(pairs, 1, 0, 1), slice(pairs, 1, 1, 2));
   CHECK(std::abs(mean(product).item<double>()) < 0.007);
   const Tensor mask = dropout_mask({n}, 0.2, generator, float64());
-  CHECK(mean(mask).item<double>() == doctest::Approx(1).epsilon(0.003));
+  CHECK(mean(mask).item<double>() == near(1, 0.003));
 }
 
 TEST_CASE("integers below a bound are all drawn, equally often" * cpu_only()) {

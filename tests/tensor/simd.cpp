@@ -48,7 +48,7 @@ void check_product(std::int64_t rows, std::int64_t depth, bool transposed, bool 
   const std::int64_t row_stride = transposed ? 1 : depth + 2, step = transposed ? rows + 2 : 1;
   kernels.multiply<T>()({a_words, row_stride, step}, rows, b_words, b_stride, {depth}, c.data(),
                         c_stride, add);
-  double largest = 0;
+  std::vector<double> expected;
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t j = 0; j < c_stride; ++j) {
       const std::size_t at = static_cast<std::size_t>(r * c_stride + j);
@@ -57,10 +57,10 @@ void check_product(std::int64_t rows, std::int64_t depth, bool transposed, bool 
         sum += element<T>(a_words, r * row_stride + k / per_word * step, k) *
                element<T>(b_words, k / per_word * b_stride + j, k);
       }
-      largest = std::max(largest, std::abs(static_cast<double>(c[at]) - sum));
+      expected.push_back(sum);
     }
   }
-  CHECK(largest <= 1e-6 * static_cast<double>(depth + 1));
+  CHECK(relative_error(c, expected) <= 2e-6);
 }
 
 /// `count` words of a type of element, at least one.
@@ -91,16 +91,7 @@ void check_runs(std::int64_t rows, std::int64_t depth, bool transposed) {
   std::vector<float> together(static_cast<std::size_t>(rows * panel)), apart = together;
   run({depth, 3, left, right}, 0, 0, false, together);
   for (int i = 0; i < 3; ++i) run({depth}, left[i], right[i], i > 0, apart);
-  double largest = 0;
-  for (std::size_t i = 0; i < apart.size(); ++i) {
-    largest = std::max(largest, std::abs(static_cast<double>(together[i]) - apart[i]));
-  }
-  CHECK(largest <= 1e-6 * static_cast<double>(3 * depth));
-}
-
-/// A result beside the reference's: the largest difference, relative to the largest value.
-double relative_difference(const Tensor& a, const Tensor& b) {
-  return max_difference(a, b) / (1 + max_abs(b));
+  CHECK(relative_error(together, apart) <= 2e-6);
 }
 
 struct ConvCase {
@@ -141,9 +132,9 @@ void check_direct(const ConvCase& c) {
   cpu::direct::conv2d_backward_input<T>(dy.data<T>(), w.data<float>(), dinput.data<T>(), g);
   cpu::direct::conv2d_backward_weight<T>(x.data<T>(), dy.data<T>(), dweight.data<float>(), g);
   const double stored = std::is_same_v<T, float> ? 5e-6 : 0x1p-8;  // a rounding of the result
-  CHECK(relative_difference(output, expected.output) <= stored);
-  CHECK(relative_difference(dinput, expected.dinput) <= stored);
-  CHECK(relative_difference(dweight, expected.dweight) <= 5e-6);
+  CHECK(relative_error(output, expected.output) <= stored);
+  CHECK(relative_error(dinput, expected.dinput) <= stored);
+  CHECK(relative_error(dweight, expected.dweight) <= 5e-6);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // The matrix view of a convolution: one row an output pixel (n, p, q), one column a kernel tap and
-// channel (r, s, c), so that output = columns weight^T. Internal to cpu/conv.
+// channel (r, s, c), so that output = columns weight^T. Internal to tensor/cpu/conv.
 #pragma once
 
 #include <algorithm>

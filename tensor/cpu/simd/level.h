@@ -1,5 +1,5 @@
-// Sets of vector instructions. The innermost kernels (kernels.h) are compiled once for each, and
-// the best one that the processor has is chosen when the program starts.
+// Sets of vector instructions. The innermost kernels (inner_kernels.h) are compiled once for each,
+// and the best one that the processor has is chosen when the program starts.
 #pragma once
 
 #include <string_view>

@@ -28,7 +28,7 @@ template <int vectors, class Lanes>
                       __attribute__((always_inline)) { to[v] = load(from + v * width, lanes); });
 }
 
-/// NormRelu's parameters of some vectors of channels.
+/// A Normalisation's parameters of some vectors of channels, in registers.
 template <int vectors>
 struct Normaliser {
   Vector mean[vectors], scale[vectors], shift[vectors];

@@ -1,5 +1,6 @@
 // Vectors of the level that is compiled: GRADUS_SIMD_WIDTH floats, in namespace GRADUS_SIMD_LEVEL.
-// Only the sources of a level (kernels.cpp) include this: it has no guard against other levels.
+// Only the sources of a level (inner_kernels.cpp) include this: it has no guard against other
+// levels.
 #pragma once
 
 #include <cstdint>

@@ -1,10 +1,9 @@
 // Convolution as matrix products. Which way depends on its geometry:
 // - 1x1, stride 1: the input is the column matrix already; one product.
+// - 3x3 and 1x1 in bfloat16 or TF32, stride 1 or 2, channels in multiples of 64: one kernel that
+//   gathers the columns while it multiplies them (implicit_gemm.h).
 // - 3x3, stride 1, not in bfloat16: Winograd's F(4x4, 3x3) (winograd.h), with 4 times fewer
 //   multiplications.
-// - 3x3 and 1x1 in bfloat16, stride 1 or 2, channels in multiples of 64: one kernel that gathers
-// the
-//   columns while it multiplies them (implicit_gemm.h).
 // - the rest: the column matrix (im2col.cuh) is written chunk by chunk to scratch that stays in the
 //   second-level cache, and multiplied there.
 // Sums over chunks are made in order, so that results repeat bit by bit.
@@ -39,6 +38,16 @@ std::int64_t rows_per_chunk(std::int64_t rows, std::int64_t row_bytes, std::int6
 template <class T>
 bool is_aligned(const T* p) {
   return reinterpret_cast<std::uintptr_t>(p) % 16 == 0;
+}
+
+template <class T>
+constexpr bool has_tensor_cores = std::is_same_v<T, BFloat16> || std::is_same_v<T, float>;
+
+/// Whether a convolution of these arrays, the first being of activations, goes by implicit GEMM.
+template <class T, class... Others>
+bool by_implicit_gemm(const Conv2dGeometry& g, const T* first, const Others*... others) {
+  return (std::is_same_v<T, BFloat16> || tf32_allowed()) &&
+         (is_aligned(first) && ... && is_aligned(others)) && implicit_gemm::suits(g);
 }
 
 /// Elements of a row of the column matrix: g.columns(), and zeros up to a multiple of 16 bytes;
@@ -194,10 +203,13 @@ template <class T>
 void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T* output,
             const Conv2dGeometry& g) {
   if (g.N == 0) return;
+  if constexpr (has_tensor_cores<T>) {
+    if (by_implicit_gemm(g, input, output)) {
+      return implicit_gemm::conv2d(input, weight, bias, output, g);
+    }
+  }
   if constexpr (!std::is_same_v<T, BFloat16>) {
     if (winograd::suits(g)) return winograd::conv2d(input, weight, bias, output, g);
-  } else if (is_aligned(input) && is_aligned(output) && implicit_gemm::suits(g)) {
-    return implicit_gemm::conv2d(input, weight, bias, output, g);
   }
   const std::int64_t outputs = g.O / g.groups, stride = column_stride<T>(g);
   const ProductWeight<T> w(weight, g, stride);
@@ -226,10 +238,13 @@ template <class T>
 void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput,
                            const Conv2dGeometry& g) {
   if (g.N == 0) return;
+  if constexpr (has_tensor_cores<T>) {
+    if (by_implicit_gemm(g, doutput, dinput)) {
+      return implicit_gemm::conv2d_backward_input(doutput, weight, dinput, g);
+    }
+  }
   if constexpr (!std::is_same_v<T, BFloat16>) {
     if (winograd::suits(g)) return winograd::conv2d_backward_input(doutput, weight, dinput, g);
-  } else if (is_aligned(doutput) && is_aligned(dinput) && implicit_gemm::suits(g)) {
-    return implicit_gemm::conv2d_backward_input(doutput, weight, dinput, g);
   }
   const ProductWeight<T> w(weight, g, g.columns());
   if (!g.is_pointwise()) return backward_input_by_columns(doutput, w.data(), dinput, g);
@@ -251,11 +266,13 @@ template <class T>
 void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweight,
                             const Conv2dGeometry& g) {
   if (g.N == 0) return fill(dweight, Compute<T>(0), weights_of(g));
+  if constexpr (has_tensor_cores<T>) {
+    if (by_implicit_gemm(g, input, doutput, dweight)) {
+      return implicit_gemm::conv2d_backward_weight(input, doutput, dweight, g);
+    }
+  }
   if constexpr (!std::is_same_v<T, BFloat16>) {
     if (winograd::suits(g)) return winograd::conv2d_backward_weight(input, doutput, dweight, g);
-  } else if (is_aligned(input) && is_aligned(doutput) && is_aligned(dweight) &&
-             implicit_gemm::suits(g)) {
-    return implicit_gemm::conv2d_backward_weight(input, doutput, dweight, g);
   }
   const std::int64_t outputs = g.O / g.groups, stride = column_stride<T>(g);
   const bool padded = stride > g.columns();

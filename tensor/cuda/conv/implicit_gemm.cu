@@ -14,34 +14,40 @@
 
 #include "tensor/backend/kernels.h"
 #include "tensor/cuda/conv/implicit_gemm_patches.cuh"
+#include "tensor/cuda/map.h"
 #include "tensor/cuda/runtime/launch.h"
 
 namespace gradus::cuda::implicit_gemm {
 namespace {
 
-/// Fragments of a stage whose rows run along k: a [16, 16] and b [16, 16], n by k.
+/// Fragments of a stage whose rows run along k: a and b of 16 rows and a slice of k, b as n by k.
+/// In TF32 the elements of a are rounded; those of b, the weights, have been.
 template <class T>
 class RowFragments {
  public:
   __device__ explicit RowFragments(SharedAddress stages) {
     const WarpPlace<T> place;
     const int lane = place.lane;
-    // Of a, lanes 0 to 15 name rows 0 to 15 of the first 8 elements, the others those of the second
-    // 8. Of b, matrices 0 and 1 are the first and second 8 elements of rows 0 to 7.
+    // Of a, lanes 0 to 15 name rows 0 to 15 of the first chunk, the others those of the second one.
+    // Of b, matrices 0 and 1 are the first and second chunk of rows 0 to 7.
     a_ = stages + static_cast<std::uint32_t>((place.row + lane % 16) * row_bytes);
     b_ = stages +
          static_cast<std::uint32_t>((T::m + place.column + lane / 16 * 8 + lane % 8) * row_bytes);
-    a_place_ = static_cast<std::uint32_t>((lane / 16 ^ lane % 8) * 16);
-    b_place_ = static_cast<std::uint32_t>((lane / 8 % 2 ^ lane % 8) * 16);
+    a_place_ = static_cast<std::uint32_t>((lane / 16 ^ lane % 8) * chunk_bytes);
+    b_place_ = static_cast<std::uint32_t>((lane / 8 % 2 ^ lane % 8) * chunk_bytes);
   }
   __device__ __forceinline__ void load(std::uint32_t (&a)[T::fragments_m][4],
                                        std::uint32_t (&b)[T::fragments_n][4], std::uint32_t stage,
                                        int slice) const {
     constexpr std::uint32_t fragment = 16 * row_bytes;
-    const std::uint32_t swizzle = static_cast<std::uint32_t>(slice) * slice_k * 2;
+    const std::uint32_t swizzle = static_cast<std::uint32_t>(slice) * slice_bytes;
 #pragma unroll
     for (int i = 0; i < T::fragments_m; ++i) {
       load_matrices(a[i], a_ + stage + i * fragment + (a_place_ ^ swizzle));
+      if constexpr (std::is_same_v<typename T::Element, float>) {
+#pragma unroll
+        for (std::uint32_t& word : a[i]) word = round_word_to_tf32(word);
+      }
     }
 #pragma unroll
     for (int i = 0; i < T::fragments_n; ++i) {
@@ -84,25 +90,29 @@ __device__ __forceinline__ void add_bias(Sums<T>& sums, const float* bias, int f
   }
 }
 
-/// Rounds the block's sums to bfloat16 and writes row r of them to output + offset(r), unless that
-/// is negative. They go by way of shared memory, as a warp's sums are pieces of 8 columns: there
-/// rows are 16 bytes longer than they need, so that they begin in different banks.
+/// Writes row r of the block's sums, rounded to bfloat16 if that is the output's type, to output +
+/// offset(r), unless that is negative. They go by way of shared memory, as a warp's sums are pieces
+/// of 8 columns: there rows are longer than they need by as much as 4 pairs, so that those of a
+/// warp that are written together lie in different banks.
 template <class T, class Offset>
-__device__ __forceinline__ void store_rows(const Sums<T>& sums, BFloat16* output,
+__device__ __forceinline__ void store_rows(const Sums<T>& sums, typename T::Element* output,
                                            const Offset& offset) {
-  constexpr int parts = T::n / chunk_size, pitch = parts + 1;  // chunks of a row
-  static_assert(T::m * pitch * 16 <= T::shared_bytes);
+  using E = typename T::Element;
+  constexpr int pairs_in_chunk = T::chunk_size / 2;
+  constexpr int parts = T::n / T::chunk_size,
+                pitch = parts + 4 / pairs_in_chunk;  // chunks of a row
+  static_assert(T::m * pitch * chunk_bytes <= T::shared_bytes);
   const WarpPlace<T> place;
-  const auto pairs = dynamic_shared<std::uint32_t>(T::m * pitch * 4);
+  const auto pairs = dynamic_shared<Vector<E, 2>>(T::m * pitch * pairs_in_chunk);
   const auto row_parts = dynamic_shared<Vector<std::uint32_t, 4>>(T::m * pitch);
 #pragma unroll
   for (int i = 0; i < T::fragments_m; ++i) {
 #pragma unroll
     for (int j = 0; j < 2 * T::fragments_n; ++j) {
       const int row = place.row + i * 16 + place.lane / 4;
-      const int pair = row * pitch * 4 + (place.column + j * 8) / 2 + place.lane % 4;
-      pairs[pair] = round_pair(sums[i][j][0], sums[i][j][1]);
-      pairs[pair + 8 * pitch * 4] = round_pair(sums[i][j][2], sums[i][j][3]);
+      const int pair = row * pitch * pairs_in_chunk + (place.column + j * 8) / 2 + place.lane % 4;
+      pairs[pair] = to_pair<E>(sums[i][j][0], sums[i][j][1]);
+      pairs[pair + 8 * pitch * pairs_in_chunk] = to_pair<E>(sums[i][j][2], sums[i][j][3]);
     }
   }
   __syncthreads();
@@ -113,7 +123,7 @@ __device__ __forceinline__ void store_rows(const Sums<T>& sums, BFloat16* output
     const std::int64_t at = offset(row);
     if (at < 0) continue;
     const Vector<std::uint32_t, 4> values = row_parts[row * pitch + part];
-    store_vector(reinterpret_cast<std::uint32_t*>(output + at + part * chunk_size), values);
+    store_vector(reinterpret_cast<std::uint32_t*>(output + at + part * T::chunk_size), values);
   }
 }
 
@@ -133,15 +143,16 @@ __device__ BlockPlace block_place(const Problem& p) {
 // + bias [O] or null. A block makes T::m pixels of T::n channels.
 template <class T>
 __global__ void __launch_bounds__(T::threads, T::blocks)
-    convolution_kernel(const BFloat16* __restrict__ input, const BFloat16* __restrict__ weight,
-                       const float* __restrict__ bias, BFloat16* __restrict__ output,
+    convolution_kernel(const typename T::Element* __restrict__ input,
+                       const typename T::Element* __restrict__ weight,
+                       const float* __restrict__ bias, typename T::Element* __restrict__ output,
                        const Problem p) {
   const BlockPlace block = block_place<T>(p);
   const Taps taps{p.kernel, p.kernel, 0, 0, 1};
   const SharedAddress stages = stages_of_block<T>();
   PatchCopies<T> copies(p, taps, input, weight, block.row, block.column, stages);
   Sums<T> sums = {};
-  multiply_rows<T>(p.kernel * p.kernel * p.C / step_k, copies, stages, sums);
+  multiply_rows<T>(p.kernel * p.kernel * p.C / T::step_k, copies, stages, sums);
   if (bias) add_bias<T>(sums, bias, block.column);
   store_rows<T>(sums, output, [&](int row) -> std::int64_t {
     const int pixel = block.row + row;
@@ -154,15 +165,16 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
 // the product are pixels (2 i, 2 j) as far as there are any; those without a partner write nothing.
 template <class T>
 __global__ void __launch_bounds__(T::threads, T::blocks)
-    phases_kernel(const BFloat16* __restrict__ doutput, const BFloat16* __restrict__ weight,
-                  BFloat16* __restrict__ dinput, const Problem p, const int rows,
+    phases_kernel(const typename T::Element* __restrict__ doutput,
+                  const typename T::Element* __restrict__ weight,
+                  typename T::Element* __restrict__ dinput, const Problem p, const int rows,
                   const int columns) {
   const BlockPlace block = block_place<T>(p);
   const Taps taps = taps_of_phase(p.kernel, block.phase);
   const SharedAddress stages = stages_of_block<T>();
   PatchCopies<T> copies(p, taps, doutput, weight, block.row, block.column, stages);
   Sums<T> sums = {};
-  multiply_rows<T>(taps.rows * taps.columns * p.C / step_k, copies, stages, sums);
+  multiply_rows<T>(taps.rows * taps.columns * p.C / T::step_k, copies, stages, sums);
   store_rows<T>(sums, dinput, [&](int row) -> std::int64_t {
     const Pixel pixel = pixel_of(p, block.row + row);
     const int h = 2 * pixel.row + block.phase / 2, w = 2 * pixel.column + block.phase % 2;
@@ -171,12 +183,17 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
   });
 }
 
+template <class E>
+struct ToOperand {
+  __device__ E operator()(float x) const { return to_operand<E>(x); }
+};
+
 constexpr int turn_side = 32, turn_rows = 8;
 
 // turned [C, taps, O] = weight [O, taps, C], the taps in reverse. A block takes 32 x 32 of a tap.
+template <class E>
 __global__ void __launch_bounds__(turn_side* turn_rows)
-    turn_weight_kernel(const float* __restrict__ weight, BFloat16* __restrict__ turned, int O,
-                       int C) {
+    turn_weight_kernel(const float* __restrict__ weight, E* __restrict__ turned, int O, int C) {
   __shared__ SharedArray<float, turn_side*(turn_side + 1)> tile;
   const int taps = static_cast<int>(gridDim.z), tap = static_cast<int>(blockIdx.z);
   const int o0 = static_cast<int>(blockIdx.y) * turn_side;
@@ -190,48 +207,58 @@ __global__ void __launch_bounds__(turn_side* turn_rows)
   for (int c = y; c < turn_side; c += turn_rows) {
     const float value = tile[x * (turn_side + 1) + c];
     turned[(static_cast<std::int64_t>(c0 + c) * taps + taps - 1 - tap) * O + o0 + x] =
-        BFloat16(value);
+        to_operand<E>(value);
   }
 }
 
 // --- launchers ----------------------------------------------------------------------------------
 
-// Microseconds of a layer's forward convolution of 512 images on an H200, by tile; * by warpgroups:
+// clang-format off
+// Microseconds of a layer's forward convolution of 512 images in bfloat16 on an H200, by tile; * by
+// warpgroups:
 //
-//   kernel/stride  channels     image   128 x 128   128 x 64   * 128 x 64   * 128 x 128   * 128 x
-//   256 3x3/1           64 ->  64      32           -        129          109             - - 3x3/1
-//   128 -> 128      16          95        121           92            76             - 3x3/1 256 ->
-//   256       8          87        115           85            70            60 3x3/1          512
-//   -> 512       4          84        120           84            67            57 3x3/2 64 -> 128
-//   32          56          -            -            54             - 3x3/2          128 -> 256 16
-//   48          -            -            45            36 3x3/2          256 -> 512       8 45 -
-//   -            40            31 1x1/2           64 -> 128      32          23         24 - - -
-//   1x1/2          256 -> 512       8          11         14            -             - -
+//   kernel/stride  channels     image   128 x 128   128 x 64   * 128 x 64   * 128 x 128   * 128 x 256
+//   3x3/1           64 ->  64      32           -        129          109             -             -
+//   3x3/1          128 -> 128      16          95        121           92            76             -
+//   3x3/1          256 -> 256       8          87        115           85            70            60
+//   3x3/1          512 -> 512       4          84        120           84            67            57
+//   3x3/2           64 -> 128      32          56          -            -            54             -
+//   3x3/2          128 -> 256      16          48          -            -            45            36
+//   3x3/2          256 -> 512       8          45          -            -            40            31
+//   1x1/2           64 -> 128      32          23         24            -             -             -
+//   1x1/2          256 -> 512       8          11         14            -             -             -
 //
 // (256 x 128 on one block a multiprocessor: 94 to 108 where 128 x 128 takes 84 to 95; by warpgroups
 // as long as 128 x 128.)
-using MediumTile = Tile<128, 128, 64, 64, 3, 2>;
-using NarrowTile = Tile<128, 64, 64, 32, 3, 3>;
-using WideGroupTile = WarpgroupTile<128, 256, 4, 1>;
-using MediumGroupTile = WarpgroupTile<128, 128, 3, 2>;
-using NarrowGroupTile = WarpgroupTile<128, 64, 4, 2>;
+// clang-format on
+template <class E>
+using MediumTile = Tile<E, 128, 128, 64, 64, 3, 2>;
+template <class E>
+using NarrowTile = Tile<E, 128, 64, 64, 32, 3, 3>;
+template <class E>
+using WideGroupTile = WarpgroupTile<E, 128, 256, 4, 1>;
+template <class E>
+using MediumGroupTile = WarpgroupTile<E, 128, 128, 3, 2>;
+template <class E>
+using NarrowGroupTile = WarpgroupTile<E, 128, 64, 4, 2>;
 
-/// Calls function.operator()<T>() with the tile for so many output channels.
-template <class Function>
+/// Calls function.operator()<T>() with the tile of E for so many output channels.
+template <class E, class Function>
 void with_tile(int channels, const Function& function) {
   const auto divides = [&]<class T>(T) { return channels % T::n == 0; };
   if (uses_warpgroups()) {
-    if (divides(WideGroupTile()) && WideGroupTile::shared_bytes <= most_shared_bytes()) {
-      function.template operator()<WideGroupTile>();
-    } else if (divides(MediumGroupTile())) {
-      function.template operator()<MediumGroupTile>();
+    using Wide = WideGroupTile<E>;
+    if (divides(Wide()) && Wide::shared_bytes <= most_shared_bytes()) {
+      function.template operator()<Wide>();
+    } else if (divides(MediumGroupTile<E>())) {
+      function.template operator()<MediumGroupTile<E>>();
     } else {
-      function.template operator()<NarrowGroupTile>();
+      function.template operator()<NarrowGroupTile<E>>();
     }
-  } else if (divides(MediumTile())) {
-    function.template operator()<MediumTile>();
+  } else if (divides(MediumTile<E>())) {
+    function.template operator()<MediumTile<E>>();
   } else {
-    function.template operator()<NarrowTile>();
+    function.template operator()<NarrowTile<E>>();
   }
 }
 
@@ -248,39 +275,48 @@ double input_pixels(const Conv2dGeometry& g) {
   return g.kernel == Size2(1) ? output_pixels(g) : static_cast<double>(g.N * g.H * g.W);
 }
 
+/// The work of a convolution that reads, or of its gradient that writes, so many pixels of the
+/// input.
+template <class E>
+Work work_of(const Conv2dGeometry& g, double pixels) {
+  return {.bytes = (pixels * static_cast<double>(g.C) + weights_of(g) +
+                    output_pixels(g) * static_cast<double>(g.O)) *
+                   sizeof(E),
+          .flops = 2 * output_pixels(g) * weights_of(g),
+          .unit = unit_of<E>};
+}
+
 /// weight [O, kernel, kernel, C] as the gradient of the input takes it: [C, kernel, kernel, O].
-void turn_weight(const float* weight, BFloat16* turned, const Conv2dGeometry& g) {
+template <class E>
+void turn_weight(const float* weight, E* turned, const Conv2dGeometry& g) {
   const auto tiles = [](std::int64_t n) { return static_cast<unsigned>(n / turn_side); };
   const auto taps = static_cast<unsigned>(g.kernel.height * g.kernel.width);
-  launch("conv weight turned", turn_weight_kernel,
+  launch("conv weight turned", turn_weight_kernel<E>,
          {dim3(tiles(g.C), tiles(g.O), taps), dim3(turn_side, turn_rows)},
-         {.bytes = weights_of(g) * (sizeof(float) + sizeof(BFloat16))}, weight, turned,
+         {.bytes = weights_of(g) * (sizeof(float) + sizeof(E))}, weight, turned,
          static_cast<int>(g.O), static_cast<int>(g.C));
 }
 
 }  // namespace
 
-void conv2d(const BFloat16* input, const float* weight, const float* bias, BFloat16* output,
+template <class E>
+void conv2d(const E* input, const float* weight, const float* bias, E* output,
             const Conv2dGeometry& g) {
   const auto weights = static_cast<std::int64_t>(weights_of(g));
-  const Scratch<BFloat16> converted(weights);
-  cast(weight, converted.data(), weights);
+  const Scratch<E> operand(weights);
+  map("conv weight rounded", ToOperand<E>{}, operand.data(), weights, weight);
   const Problem p = problem_of(g);
-  const Work work{.bytes = (input_pixels(g) * static_cast<double>(g.C) + weights_of(g) +
-                            output_pixels(g) * static_cast<double>(g.O)) *
-                           sizeof(BFloat16),
-                  .flops = 2 * output_pixels(g) * weights_of(g),
-                  .unit = Unit::bf16};
-  with_tile(p.O, [&]<class T>() {
+  with_tile<E>(p.O, [&]<class T>() {
     allow_shared_bytes<convolution_kernel<T>>(T::shared_bytes);
-    launch("conv implicit gemm", convolution_kernel<T>, shape_of<T>(p, 1), work, input,
-           converted.data(), bias, output, p);
+    launch("conv implicit gemm", convolution_kernel<T>, shape_of<T>(p, 1),
+           work_of<E>(g, input_pixels(g)), input, operand.data(), bias, output, p);
   });
 }
 
-void conv2d_backward_input(const BFloat16* doutput, const float* weight, BFloat16* dinput,
+template <class E>
+void conv2d_backward_input(const E* doutput, const float* weight, E* dinput,
                            const Conv2dGeometry& g) {
-  const Scratch<BFloat16> turned(static_cast<std::int64_t>(weights_of(g)));
+  const Scratch<E> turned(static_cast<std::int64_t>(weights_of(g)));
   turn_weight(weight, turned.data(), g);
   // A convolution from doutput. With stride 2, a phase has as many pixels as doutput.
   Conv2dGeometry reverse = g;
@@ -290,13 +326,9 @@ void conv2d_backward_input(const BFloat16* doutput, const float* weight, BFloat1
   reverse.stride = 1;
   if (phases) reverse.padding = 0;
   const Problem p = problem_of(reverse);
-  const Work work{.bytes = (static_cast<double>(g.N * g.H * g.W * g.C) + weights_of(g) +
-                            output_pixels(g) * static_cast<double>(g.O)) *
-                           sizeof(BFloat16),
-                  .flops = 2 * output_pixels(g) * weights_of(g),
-                  .unit = Unit::bf16};
+  const Work work = work_of<E>(g, static_cast<double>(g.N * g.H * g.W));
   const char* const name = "conv backward input implicit gemm";
-  with_tile(p.O, [&]<class T>() {
+  with_tile<E>(p.O, [&]<class T>() {
     if (phases) {
       allow_shared_bytes<phases_kernel<T>>(T::shared_bytes);
       launch(name, phases_kernel<T>, shape_of<T>(p, 4), work, doutput, turned.data(), dinput, p,
@@ -309,6 +341,13 @@ void conv2d_backward_input(const BFloat16* doutput, const float* weight, BFloat1
   });
 }
 
+#define GRADUS_INSTANTIATE(E)                                                            \
+  template void conv2d(const E*, const float*, const float*, E*, const Conv2dGeometry&); \
+  template void conv2d_backward_input(const E*, const float*, E*, const Conv2dGeometry&);
+GRADUS_INSTANTIATE(BFloat16)
+GRADUS_INSTANTIATE(float)
+#undef GRADUS_INSTANTIATE
+
 namespace {
 
 /// Whether what this GPU runs of the program was compiled for compute capability 8.0 or newer.
@@ -318,7 +357,7 @@ bool has_code() {
 #else
   static const bool has = [] {
     cudaFuncAttributes attributes{};
-    GRADUS_CUDA_CHECK(cudaFuncGetAttributes(&attributes, convolution_kernel<MediumTile>));
+    GRADUS_CUDA_CHECK(cudaFuncGetAttributes(&attributes, convolution_kernel<MediumTile<BFloat16>>));
     return attributes.ptxVersion >= 80;
   }();
   return has;
@@ -352,11 +391,11 @@ bool allow_warpgroups(bool on) { return std::exchange(warpgroups_allowed, on); }
 bool suits(const Conv2dGeometry& g) {
   const std::int64_t side = g.kernel.height, stride = g.stride.height;
   constexpr std::int64_t most =
-      (std::int64_t{1} << 31) - MediumTile::m;  // tiles end beyond the image
+      (std::int64_t{1} << 31) - MediumTile<float>::m;  // tiles end beyond the image
   return g.kernel == Size2(side) && (side == 1 || side == 3) && g.padding == Size2(side / 2) &&
          g.stride == Size2(stride) && (stride == 2 || (stride == 1 && side == 3)) &&
-         g.dilation == Size2(1) && g.groups == 1 && g.C % step_k == 0 && g.O % step_k == 0 &&
-         g.N * (g.H + 2) * (g.W + 2) * g.C < most &&
+         g.dilation == Size2(1) && g.groups == 1 && g.C % largest_step_k == 0 &&
+         g.O % largest_step_k == 0 && g.N * (g.H + 2) * (g.W + 2) * g.C < most &&
          g.N * g.out_height * g.out_width * g.O < most && weights_of(g) < most && has_code();
 }
 

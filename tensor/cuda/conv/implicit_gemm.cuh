@@ -1,20 +1,21 @@
 // Implicit GEMM: a convolution is the product of its column matrix (im2col.cuh), one row an output
 // pixel and one column a tap of the kernel and a channel, with the weights. Here nobody writes the
 // column matrix: a block copies the piece that it multiplies next straight from the image, as a row
-// of a piece is 64 neighbouring channels of one pixel, or zeros where the tap lies in the padding.
+// of a piece is neighbouring channels of one pixel, or zeros where the tap lies in the padding.
 //
 // A block makes a tile of m x n sums, which stay in the registers of its warps, while it walks
-// along k, the sums' index, in steps of 64. A step's pieces of both matrices are a stage in shared
-// memory. There are several stages, so that copies are under way while the tensor cores work:
+// along k, the sums' index, in steps of 128 bytes: 64 elements of bfloat16, 32 of float32 (which
+// the tensor cores take as TF32). A step's pieces of both matrices are a stage in shared memory.
+// There are several stages, so that copies are under way while the tensor cores work:
 //
 //   stage 0   | copy 0 |          | multiply 0 | copy 3 ...............| multiply 3 | ...
 //   stage 1     | copy 1 |                     | multiply 1 | copy 4 ...............|
 //   stage 2       | copy 2 |                                | multiply 2 | copy 5 ...
 //
-// A warp multiplies fragments of 16 x 16 elements, which ldmatrix brings from a stage to registers,
-// while the tensor cores multiply those that were loaded before.
+// A warp multiplies fragments of 16 rows and 32 bytes of k, which ldmatrix brings from a stage to
+// registers, while the tensor cores multiply those that were loaded before.
 //
-// A stage's rows are 64 elements, 8 chunks of 16 bytes: once through all 32 banks of shared memory.
+// A stage's rows are 128 bytes, 8 chunks of 16: once through all 32 banks of shared memory.
 // ldmatrix reads the same chunk of 8 neighbouring rows at a time. If these lay below each other,
 // they would share 4 banks and be read one after the other. So chunk c of row r lies at place
 // c ^ (r % 8), the swizzle, and any 8 neighbouring rows have it in 8 different places:
@@ -33,17 +34,21 @@
 
 namespace gradus::cuda::implicit_gemm {
 
-inline constexpr int step_k = 64;     // elements of k in a stage
-inline constexpr int chunk_size = 8;  // elements of a copy: 16 bytes
-inline constexpr int row_chunks = step_k / chunk_size;
-inline constexpr int row_bytes = step_k * 2;     // of a stage's row
-inline constexpr int slice_k = 16;               // elements of k in a fragment
-inline constexpr int slices = step_k / slice_k;  // of a stage
+inline constexpr int row_bytes = 128;   // of a stage's row
+inline constexpr int chunk_bytes = 16;  // that a copy moves
+inline constexpr int row_chunks = row_bytes / chunk_bytes;
+inline constexpr int slice_bytes = 32;                  // of k in a fragment
+inline constexpr int slices = row_bytes / slice_bytes;  // of a stage
+inline constexpr int largest_step_k = row_bytes / 2;    // elements of k in a stage
 
 /// What a block makes, m x n sums, and how: its warps make warp_m x warp_n of them each, over so
 /// many stages; registers are kept few enough for `blocks` blocks on a multiprocessor.
-template <int m_, int n_, int warp_m_, int warp_n_, int stages_, int blocks_>
+template <class E, int m_, int n_, int warp_m_, int warp_n_, int stages_, int blocks_>
 struct Tile {
+  using Element = E;  ///< BFloat16, or float, which is multiplied as TF32
+  static constexpr int step_k = row_bytes / int{sizeof(E)};        // elements of k in a stage
+  static constexpr int chunk_size = chunk_bytes / int{sizeof(E)};  // elements of a copy
+  static constexpr int slice_k = slice_bytes / int{sizeof(E)};     // elements of k in a fragment
   static constexpr bool warpgroups = false;
   static constexpr int m = m_, n = n_, warp_m = warp_m_, warp_n = warp_n_;
   static constexpr int stages = stages_, blocks = blocks_;
@@ -54,15 +59,18 @@ struct Tile {
   static constexpr int stage_bytes = (m + n) * row_bytes;
   static constexpr int shared_bytes = stages * stage_bytes;
   static_assert(m % 64 == 0 && n % 64 == 0 && warp_m % 16 == 0 && warp_n % 16 == 0);
-  static_assert(64 % copied_rows == 0 && copied_rows % 8 == 0);
+  static_assert(step_k % copied_rows == 0 && copied_rows % 8 == 0);
 };
 
 /// A tile that warpgroups multiply, where there are such instructions: 64 rows each, of which a
 /// warp has 16. The tensor cores read the stages themselves.
-template <int m, int n, int stages, int blocks>
-struct WarpgroupTile : Tile<m, n, 16, n, stages, blocks> {
+template <class E, int m, int n, int stages, int blocks>
+struct WarpgroupTile : Tile<E, m, n, 16, n, stages, blocks> {
   static constexpr bool warpgroups = true;
 };
+
+template <class E>
+inline constexpr Unit unit_of = std::is_same_v<E, float> ? Unit::tf32 : Unit::bf16;
 
 /// A warp's sums: those of 16 rows and 8 columns each, as multiply_add has them.
 template <class T>
@@ -133,15 +141,15 @@ struct CopyPlace {
   __device__ CopyPlace()
       : chunk(static_cast<int>(threadIdx.x) % row_chunks),
         row(static_cast<int>(threadIdx.x) / row_chunks) {}
-  __device__ std::uint32_t offset() const {
-    return static_cast<std::uint32_t>(row * row_bytes + (chunk ^ (row % 8)) * 16);
+  __device__ std::uint32_t offset(int swizzle) const {
+    return static_cast<std::uint32_t>(row * row_bytes + (chunk ^ swizzle) * chunk_bytes);
   }
 };
 
 /// The launch's shared memory.
 template <class T>
 __device__ SharedAddress stages_of_block() {
-  const auto memory = dynamic_shared<Vector<BFloat16, chunk_size>>(T::shared_bytes / 16);
+  const auto memory = dynamic_shared<Vector<std::uint32_t, 4>>(T::shared_bytes / chunk_bytes);
   const SharedAddress stages(&memory[0]);
   // Warpgroups take the swizzle from the address. Without static shared memory this is met.
   if (T::warpgroups && stages.value % 1024 != 0) __trap();
@@ -220,8 +228,9 @@ __device__ __forceinline__ void multiply(int steps, Copies& copies, const Fragme
       for (int i = 0; i < T::fragments_m; ++i) {
 #pragma unroll
         for (int j = 0; j < T::fragments_n; ++j) {
-          multiply_add(sums[i][2 * j], a[now][i], b[now][j][0], b[now][j][1]);
-          multiply_add(sums[i][2 * j + 1], a[now][i], b[now][j][2], b[now][j][3]);
+          using E = typename T::Element;
+          multiply_add<E>(sums[i][2 * j], a[now][i], b[now][j][0], b[now][j][1]);
+          multiply_add<E>(sums[i][2 * j + 1], a[now][i], b[now][j][2], b[now][j][3]);
         }
       }
     }
@@ -230,14 +239,14 @@ __device__ __forceinline__ void multiply(int steps, Copies& copies, const Fragme
   __syncthreads();       // shared memory may be used again
 }
 
-/// The same by warpgroups. Stages' rows run along k, or, `transposed`, are one k: panels of 64
-/// x 64. In either case a warpgroup has 64 rows of 128 bytes of the first matrix. A stage is filled
-/// again two steps after its products were started, one after they were waited for.
+/// The same by warpgroups. Stages' rows run along k, or, `transposed` (bfloat16 only), are one k:
+/// panels of 64 x 64. In either case a warpgroup has 64 rows of 128 bytes of the first matrix. A
+/// stage is filled again two steps after its products were started, one after they were waited for.
 template <class T, bool transposed, class Copies>
 __device__ __forceinline__ void multiply_by_warpgroups(int steps, Copies& copies,
                                                        SharedAddress stages, Sums<T>& sums) {
   constexpr std::uint32_t group_bytes = 8 * row_bytes, panel_bytes = 64 * row_bytes;
-  constexpr std::uint32_t slice_bytes = transposed ? slice_k * row_bytes : slice_k * 2;
+  constexpr std::uint32_t next_slice = transposed ? T::slice_k * row_bytes : slice_bytes;
   const SharedAddress a_begin = stages + threadIdx.x / 128 * panel_bytes;
   const SharedAddress b_begin = stages + T::m * row_bytes;
   std::uint32_t stage = 0;
@@ -254,8 +263,8 @@ __device__ __forceinline__ void multiply_by_warpgroups(int steps, Copies& copies
     begin_products();
 #pragma unroll
     for (int slice = 0; slice < slices; ++slice) {
-      const std::uint32_t further = static_cast<std::uint32_t>(slice) * slice_bytes;
-      multiply_add<transposed>(sums[0], a + further, b + further);
+      const std::uint32_t further = static_cast<std::uint32_t>(slice) * next_slice;
+      multiply_add<typename T::Element, transposed>(sums[0], a + further, b + further);
     }
     commit_products();
     filler.fill();

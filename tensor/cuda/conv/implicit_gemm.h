@@ -1,5 +1,6 @@
-// Convolution as implicit GEMM on the tensor cores, in bfloat16 with sums in float32: the matrix
-// product that a convolution is, without the column matrix in memory. Internal to tensor/cuda.
+// Convolution as implicit GEMM on the tensor cores, in bfloat16 or TF32 with sums in float32: the
+// matrix product that a convolution is, without the column matrix in memory. Internal to
+// tensor/cuda.
 #pragma once
 
 #include <gradus/tensor/bfloat16.h>
@@ -20,13 +21,18 @@ bool uses_warpgroups();
 /// do both, and may not at first.
 bool allow_warpgroups(bool on);
 
-/// As the contract's functions (tensor/backend/kernels.inc). All pointers but bias are aligned to
-/// 16 bytes.
-void conv2d(const BFloat16* input, const float* weight, const float* bias, BFloat16* output,
+/// As the contract's functions (tensor/backend/kernels.inc), E being BFloat16 or float. All
+/// pointers but bias are aligned to 16 bytes. Weights are rounded to bfloat16 or TF32 to nearest;
+/// so are activations, but for warpgroups' products of float32, which drop the bits that TF32 does
+/// not have.
+template <class E>
+void conv2d(const E* input, const float* weight, const float* bias, E* output,
             const Conv2dGeometry& g);
-void conv2d_backward_input(const BFloat16* doutput, const float* weight, BFloat16* dinput,
+template <class E>
+void conv2d_backward_input(const E* doutput, const float* weight, E* dinput,
                            const Conv2dGeometry& g);
-void conv2d_backward_weight(const BFloat16* input, const BFloat16* doutput, float* dweight,
+template <class E>
+void conv2d_backward_weight(const E* input, const E* doutput, float* dweight,
                             const Conv2dGeometry& g);
 
 }  // namespace gradus::cuda::implicit_gemm

@@ -24,20 +24,21 @@ __device__ inline Taps taps_of_phase(int kernel, int phase) {
 }
 
 /// Fills stages: T::m rows of the column matrix, then T::n rows of weights [O, kernel, kernel, C].
-/// Taps are the inner index of k, 64 channels the outer one, so that what the taps of neighbouring
-/// pixels share is read again soon.
+/// Taps are the inner index of k, T::step_k channels the outer one, so that what the taps of
+/// neighbouring pixels share is read again soon.
 template <class T>
 class PatchCopies {
+  using E = typename T::Element;
+
  public:
-  __device__ PatchCopies(const Problem& p, const Taps& taps, const BFloat16* input,
-                         const BFloat16* weight, int first_row, int first_column,
-                         SharedAddress stages)
+  __device__ PatchCopies(const Problem& p, const Taps& taps, const E* input, const E* weight,
+                         int first_row, int first_column, SharedAddress stages)
       : p_(p), taps_(taps), input_(input), first_tap_((taps.row * p.kernel + taps.column) * p.C) {
     const CopyPlace place;
-    to_ = stages + place.offset();
+    to_ = stages + place.offset(place.row % 8);
     const int weights = p.kernel * p.kernel * p.C;  // of an output channel
     weight_ = weight + static_cast<std::int64_t>(first_column + place.row) * weights +
-              place.chunk * chunk_size;
+              place.chunk * T::chunk_size;
     weight_step_ = T::copied_rows * weights;
     weight_at_ = first_tap_;
 #pragma unroll
@@ -45,7 +46,7 @@ class PatchCopies {
       const int number = first_row + place.row + i * T::copied_rows;
       const Pixel pixel = pixel_of(p, min(number, p.pixels - 1));
       const int h = pixel.row * p.stride - p.padding, w = pixel.column * p.stride - p.padding;
-      offset_[i] = ((pixel.n * p.H + h) * p.W + w) * p.C + place.chunk * chunk_size;
+      offset_[i] = ((pixel.n * p.H + h) * p.W + w) * p.C + place.chunk * T::chunk_size;
       mask_[i / 3] |= (number < p.pixels ? taps_inside(h, w) : 0u) << (i % 3 * taps_in_mask);
     }
   }
@@ -78,7 +79,7 @@ class PatchCopies {
     if (++row_ < taps_.rows) return;
     row_ = 0;
     bit_ = 0;
-    channel_ += step_k;
+    channel_ += T::step_k;
     input_at_ = channel_;
     weight_at_ = first_tap_ + channel_;
   }
@@ -105,8 +106,8 @@ class PatchCopies {
 
   const Problem& p_;
   const Taps taps_;
-  const BFloat16* input_;
-  const BFloat16* weight_;  // the thread's chunk of the tile's first row
+  const E* input_;
+  const E* weight_;  // the thread's chunk of the tile's first row
   int weight_step_;
   int first_tap_;
   SharedAddress to_;

@@ -12,21 +12,28 @@
 namespace gradus::cuda::implicit_gemm {
 namespace {
 
-constexpr int panel = row_bytes / 2;  // channels of a stage's row
+/// What the number of a chunk in row `row` of a panel is combined with: ldmatrix reads the same
+/// chunk of 8 rows, a warp's loads of float32 2 chunks of 4 rows.
+template <class E>
+__device__ int panel_swizzle(int row) {
+  return std::is_same_v<E, float> ? row % 4 * 2 : row % 8;
+}
 
-/// Fills stages. k is the pixel here: a step's rows are 64 pixels, and both matrices lie in panels
-/// of 64 pixels x 64 channels, T::m / 64 of doutput and behind them T::n / 64 of columns, each of
-/// one tap.
+/// Fills stages. k is the pixel here: a step's rows are T::step_k pixels, and both matrices lie in
+/// panels, as many channels as a row has, T::m / panel of doutput and behind them T::n / panel of
+/// columns, each of one tap.
 template <class T>
 class PixelCopies {
+  using E = typename T::Element;
+
  public:
-  __device__ PixelCopies(const Problem& p, const BFloat16* input, const BFloat16* doutput,
-                         int first_output, int first_column, int first_pixel, SharedAddress stages)
+  __device__ PixelCopies(const Problem& p, const E* input, const E* doutput, int first_output,
+                         int first_column, int first_pixel, SharedAddress stages)
       : p_(p), input_(input) {
     const CopyPlace place;
-    to_ = stages + place.offset();
+    to_ = stages + place.offset(panel_swizzle<E>(place.row));
     pixel_ = first_pixel + place.row;
-    doutput_ = doutput + first_output + place.chunk * chunk_size;
+    doutput_ = doutput + first_output + place.chunk * T::chunk_size;
     const int panels_of_tap = p.C / panel;
 #pragma unroll
     for (int j = 0; j < panels_n; ++j) {
@@ -34,7 +41,7 @@ class PixelCopies {
       row_[j] = tap / p.kernel;
       column_[j] = tap % p.kernel;
       offset_[j] = (row_[j] * p.W + column_[j]) * p.C + number % panels_of_tap * panel +
-                   place.chunk * chunk_size;
+                   place.chunk * T::chunk_size;
     }
   }
 
@@ -61,23 +68,24 @@ class PixelCopies {
       }
     }
   }
-  __device__ __forceinline__ void advance() { pixel_ += step_k; }
+  __device__ __forceinline__ void advance() { pixel_ += T::step_k; }
 
  private:
+  static constexpr int panel = T::step_k;  // channels of a stage's row
   static constexpr int panels_m = T::m / panel, panels_n = T::n / panel;
-  static constexpr int copies = step_k / T::copied_rows;  // of a panel
-  static constexpr std::uint32_t panel_bytes = step_k * row_bytes;
+  static constexpr int copies = T::step_k / T::copied_rows;  // of a panel
+  static constexpr std::uint32_t panel_bytes = T::step_k * row_bytes;
 
   const Problem& p_;
-  const BFloat16* input_;
-  const BFloat16* doutput_;
+  const E* input_;
+  const E* doutput_;
   SharedAddress to_;
   int pixel_;  // the thread's first one of the step that is copied next
   int row_[panels_n], column_[panels_n], offset_[panels_n];  // of the panels' taps
 };
 
 /// Fragments of a stage of panels, whose rows are k: they are transposed while they are loaded.
-template <class T>
+template <class T, class E = typename T::Element>
 class PanelFragments {
  public:
   __device__ explicit PanelFragments(SharedAddress stages) {
@@ -97,7 +105,7 @@ class PanelFragments {
   __device__ __forceinline__ void load(std::uint32_t (&a)[T::fragments_m][4],
                                        std::uint32_t (&b)[T::fragments_n][4], std::uint32_t stage,
                                        int slice) const {
-    const std::uint32_t at = stage + static_cast<std::uint32_t>(slice) * slice_k * row_bytes;
+    const std::uint32_t at = stage + static_cast<std::uint32_t>(slice) * T::slice_k * row_bytes;
 #pragma unroll
     for (int i = 0; i < T::fragments_m; ++i) {
       load_matrices_transposed(a[i], a_ + (at + place_of(row_ + i * 16, a_chunk_)));
@@ -111,31 +119,87 @@ class PanelFragments {
  private:
   /// Where the chunk that lies `further` behind `channel` is in a row of its panel.
   __device__ std::uint32_t place_of(std::uint32_t channel, std::uint32_t further) const {
-    const std::uint32_t in_panel = channel % panel / chunk_size + further;
-    return channel / panel * (step_k * row_bytes) + (in_panel ^ swizzle_) * 16;
+    constexpr std::uint32_t panel = T::step_k;
+    const std::uint32_t in_panel = channel % panel / T::chunk_size + further;
+    return channel / panel * (panel * row_bytes) + (in_panel ^ swizzle_) * chunk_bytes;
   }
 
   SharedAddress a_, b_;
   std::uint32_t row_, column_, a_chunk_, b_chunk_, swizzle_;
 };
 
+/// The same of float32, which nothing transposes by the way: a lane reads element by element, k
+/// being lane % 4 and that + 4, a's row or b's column lane / 4 and, in the second half of a
+/// fragment, that
+/// + 8. By panel_swizzle, a warp's 32 elements lie in 32 banks.
+template <class T>
+class PanelFragments<T, float> {
+ public:
+  __device__ explicit PanelFragments(SharedAddress)
+      : values_(dynamic_shared<float>(T::shared_bytes / 4)) {
+    const WarpPlace<T> place;
+    const int k = place.lane % 4, channel = place.lane / 4;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {  // 8 i channels further on in the panel
+      const int chunk = channel / 4 + 2 * i;
+      at_[i] = k * panel + (chunk ^ panel_swizzle<float>(k)) * 4 + channel % 4;
+    }
+    row_ = place.row;
+    column_ = T::m + place.column;
+  }
+  __device__ __forceinline__ void load(std::uint32_t (&a)[T::fragments_m][4],
+                                       std::uint32_t (&b)[T::fragments_n][4], std::uint32_t stage,
+                                       int slice) const {
+    const int at = static_cast<int>(stage) / 4 + slice * T::slice_k * panel;
+#pragma unroll
+    for (int i = 0; i < T::fragments_m; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {  // rows 0 and 8, k 0; rows 0 and 8, k 4
+        a[i][j] = element(at, row_ + i * 16 + j % 2 * 8, j / 2);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < T::fragments_n; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {  // column 0, k 0 and 4; column 8, k 0 and 4
+        b[i][j] = element(at, column_ + i * 16 + j / 2 * 8, j % 2);
+      }
+    }
+  }
+
+ private:
+  static constexpr int panel = T::step_k;
+
+  /// The lane's element of channels `channel` and on, for its first or its second k.
+  __device__ std::uint32_t element(int at, int channel, int second) const {
+    const float value = values_[at + channel / panel * (panel * panel) + at_[channel % panel / 8] +
+                                second * 4 * panel];
+    return std::bit_cast<std::uint32_t>(round_to_tf32(value));
+  }
+
+  decltype(dynamic_shared<float>(0)) values_;
+  int at_[4], row_, column_;
+};
+
 // sums [parts, O, kernel, kernel, C] over the pixels of each part (blockIdx.y): doutput [pixels, O]
 // of a pixel times what each tap reads of input [N, H, W, C] for it. A block makes T::m outputs and
-// T::n columns, each 64 of which belong to one tap.
+// T::n columns, each panel of which belongs to one tap.
 template <class T>
 __global__ void __launch_bounds__(T::threads, T::blocks)
-    weight_gradient_kernel(const BFloat16* __restrict__ input, const BFloat16* __restrict__ doutput,
+    weight_gradient_kernel(const typename T::Element* __restrict__ input,
+                           const typename T::Element* __restrict__ doutput,
                            float* __restrict__ sums_of_parts, const Problem p) {
   const int columns = p.kernel * p.kernel * p.C;
   const auto across = static_cast<unsigned>(columns / T::n);
   const int first_output = static_cast<int>(blockIdx.x / across) * T::m;
   const int first_column = static_cast<int>(blockIdx.x % across) * T::n;
-  const std::int64_t steps = divide_up(std::int64_t{p.pixels}, step_k);  // of all parts
+  const std::int64_t steps = divide_up(std::int64_t{p.pixels}, T::step_k);  // of all parts
   const auto first_step = static_cast<int>(steps * blockIdx.y / gridDim.y);
   const auto end_step = static_cast<int>(steps * (blockIdx.y + 1) / gridDim.y);
 
   const SharedAddress stages = stages_of_block<T>();
-  PixelCopies<T> copies(p, input, doutput, first_output, first_column, first_step * step_k, stages);
+  PixelCopies<T> copies(p, input, doutput, first_output, first_column, first_step * T::step_k,
+                        stages);
   Sums<T> sums = {};
   if constexpr (T::warpgroups) {
     multiply_by_warpgroups<T, true>(end_step - first_step, copies, stages, sums);
@@ -208,42 +272,52 @@ __global__ void __launch_bounds__(warp* range_count)
 //
 // 64 x 64 is for what the others do not divide. (128 x 128 by warpgroups: 97 to 128 where 128 x 192
 // takes 80 to 103.)
-using SquareTile = Tile<128, 128, 64, 64, 3, 2>;
-using ThreeTapsTile = Tile<64, 192, 64, 48, 3, 2>;
-using TallTile = Tile<128, 64, 64, 32, 4, 2>;
-using SmallTile = Tile<64, 64, 32, 32, 4, 2>;
-using WideGroupTile = WarpgroupTile<128, 256, 4, 1>;
-using MediumGroupTile = WarpgroupTile<128, 192, 4, 1>;
+template <class E>
+using SquareTile = Tile<E, 128, 128, 64, 64, 3, 2>;
+template <class E>
+using ThreeTapsTile = Tile<E, 64, 192, 64, 48, 3, 2>;
+template <class E>
+using TallTile = Tile<E, 128, 64, 64, 32, 4, 2>;
+template <class E>
+using SmallTile = Tile<E, 64, 64, 32, 32, 4, 2>;
+using WideGroupTile = WarpgroupTile<BFloat16, 128, 256, 4, 1>;
+using MediumGroupTile = WarpgroupTile<BFloat16, 128, 192, 4, 1>;
 
-/// Calls function.operator()<T>() with the tile for a convolution.
-template <class Function>
+/// Calls function.operator()<T>() with the tile of E for a convolution.
+template <class E, class Function>
 void with_tile(const Problem& p, const Function& function) {
   const auto divides = [&]<class T>(T) {
     return p.O % T::m == 0 && p.kernel * p.kernel * p.C % T::n == 0;
   };
-  const bool warpgroups = uses_warpgroups() && p.kernel == 3;
-  if (warpgroups && divides(WideGroupTile()) &&
-      WideGroupTile::shared_bytes <= most_shared_bytes()) {
-    function.template operator()<WideGroupTile>();
-  } else if (warpgroups && divides(MediumGroupTile())) {
-    function.template operator()<MediumGroupTile>();
-  } else if (p.kernel == 3 && divides(SquareTile())) {
-    function.template operator()<SquareTile>();
+  if constexpr (std::is_same_v<E, BFloat16>) {  // warpgroups transpose nothing else
+    if (uses_warpgroups() && p.kernel == 3) {
+      if (divides(WideGroupTile()) && WideGroupTile::shared_bytes <= most_shared_bytes()) {
+        return function.template operator()<WideGroupTile>();
+      }
+      if (divides(MediumGroupTile())) return function.template operator()<MediumGroupTile>();
+    }
+  }
+  if (p.kernel == 3 && divides(SquareTile<E>())) {
+    function.template operator()<SquareTile<E>>();
   } else if (p.kernel == 3) {
-    function.template operator()<ThreeTapsTile>();
-  } else if (divides(TallTile())) {
-    function.template operator()<TallTile>();
+    function.template operator()<ThreeTapsTile<E>>();
+  } else if (divides(TallTile<E>())) {
+    function.template operator()<TallTile<E>>();
   } else {
-    function.template operator()<SmallTile>();
+    function.template operator()<SmallTile<E>>();
   }
 }
+
+/// Multiplications and additions a second of an H200, about.
+template <class E>
+constexpr double flop_rate = std::is_same_v<E, BFloat16> ? 400e12 : 200e12;
 
 /// Into how many parts the pixels are cut: for the time of products and sums together, on a GPU
 /// that runs `at_once` blocks at a time. The products take whole rounds of blocks; each part's sums
 /// are written and read.
-int parts_for(std::int64_t tiles, std::int64_t at_once, std::int64_t steps, double flops,
-              double weights) {
-  constexpr double flop_rate = 400e12, byte_rate = 2.5e12;  // of an H200, about; ratios matter
+int parts_for(std::int64_t tiles, std::int64_t at_once, std::int64_t steps,
+              double seconds_of_products, double weights) {
+  constexpr double byte_rate = 2.5e12;  // of an H200, about
   constexpr std::int64_t most_parts = 512;
   constexpr double most_bytes = 64 << 20;  // of all parts
   const auto fit = static_cast<std::int64_t>(most_bytes / (weights * sizeof(float)));
@@ -252,7 +326,7 @@ int parts_for(std::int64_t tiles, std::int64_t at_once, std::int64_t steps, doub
   double least = 0;
   for (std::int64_t parts = 1; parts <= most; ++parts) {
     const auto rounds = static_cast<double>(divide_up(tiles * parts, at_once) * at_once);
-    const double products = flops / flop_rate * rounds / static_cast<double>(tiles * parts);
+    const double products = seconds_of_products * rounds / static_cast<double>(tiles * parts);
     const double sums = parts > 1 ? 2 * static_cast<double>(parts) * weights * sizeof(float) : 0;
     const double seconds = products + sums / byte_rate;
     if (parts > 1 && seconds >= least * 0.999) continue;  // fewer parts where it hardly matters
@@ -264,22 +338,24 @@ int parts_for(std::int64_t tiles, std::int64_t at_once, std::int64_t steps, doub
 
 }  // namespace
 
-void conv2d_backward_weight(const BFloat16* input, const BFloat16* doutput, float* dweight,
+template <class E>
+void conv2d_backward_weight(const E* input, const E* doutput, float* dweight,
                             const Conv2dGeometry& g) {
   const Problem p = problem_of(g);
   const std::int64_t columns = g.kernel.height * g.kernel.width * g.C, weights = g.O * columns;
   const auto pixels = static_cast<double>(p.pixels);
   const double read = g.kernel == Size2(1) ? pixels : static_cast<double>(g.N * g.H * g.W);
   const double flops = 2 * pixels * static_cast<double>(weights);
-  with_tile(p, [&]<class T>() {
+  with_tile<E>(p, [&]<class T>() {
     const std::int64_t tiles = g.O / T::m * (columns / T::n);
     const int parts = parts_for(tiles, std::int64_t{T::blocks} * multiprocessor_count(),
-                                divide_up(p.pixels, step_k), flops, static_cast<double>(weights));
+                                divide_up(p.pixels, T::step_k), flops / flop_rate<E>,
+                                static_cast<double>(weights));
     const auto part_bytes = static_cast<double>(parts * weights) * sizeof(float);
-    Work work{.bytes = (read * static_cast<double>(g.C) + pixels * static_cast<double>(g.O)) *
-                       sizeof(BFloat16),
-              .flops = flops,
-              .unit = Unit::bf16};
+    Work work{
+        .bytes = (read * static_cast<double>(g.C) + pixels * static_cast<double>(g.O)) * sizeof(E),
+        .flops = flops,
+        .unit = unit_of<E>};
     (parts > 1 ? work.cached_bytes : work.bytes) += part_bytes;
     const Scratch<float> sums(parts > 1 ? parts * weights : 0);
     allow_shared_bytes<weight_gradient_kernel<T>>(T::shared_bytes);
@@ -295,5 +371,9 @@ void conv2d_backward_weight(const BFloat16* input, const BFloat16* doutput, floa
            sums.data(), dweight, static_cast<int>(vectors), parts);
   });
 }
+
+template void conv2d_backward_weight(const BFloat16*, const BFloat16*, float*,
+                                     const Conv2dGeometry&);
+template void conv2d_backward_weight(const float*, const float*, float*, const Conv2dGeometry&);
 
 }  // namespace gradus::cuda::implicit_gemm

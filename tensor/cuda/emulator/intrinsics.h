@@ -38,6 +38,7 @@ enum class WarpKind : std::uint8_t {
   load_matrices,  // from here on tensor_core.h's
   load_matrices_transposed,
   multiply_add,
+  multiply_add_tf32,
 };
 
 /// Waits until every thread of the block is here; returns for how many `predicate` held.

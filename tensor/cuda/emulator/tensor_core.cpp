@@ -95,27 +95,33 @@ void load(const Lanes& lanes, bool transposed) {
   }
 }
 
-/// The bfloat16 numbers in the lower and the upper half of a register.
-float low_number(std::uint32_t pair) { return std::bit_cast<float>(pair << 16); }
-float high_number(std::uint32_t pair) { return std::bit_cast<float>(pair & 0xFFFF0000u); }
+/// The bfloat16 number in the lower (0) or the upper half of a word.
+float half_of(std::uint32_t pair, int half) {
+  return std::bit_cast<float>(half == 0 ? pair << 16 : pair & 0xFFFF0000u);
+}
 
-void multiply(const Lanes& lanes) {
-  float a[16][16], b[16][8], c[16][8];  // b: k by n, for an inner loop over neighbours
+/// c += a b of a warp, where get(word, k) is the number at k of a word of a or b: it holds
+/// `in_word` neighbours along k, 2 or 1.
+template <int in_word, class Get>
+void multiply(const Lanes& lanes, const Get& get) {
+  constexpr int depth = 8 * in_word;
+  float a[16][depth], b[depth][8], c[16][8];  // b: k by n, for an inner loop over neighbours
   for (int lane = 0; lane < 32; ++lane) {
     const auto& operands = operands_of<MultiplyOperands>(lanes, lane);
-    const int row = lane / 4, column = lane % 4 * 2;
+    const int row = lane / 4, word = lane % 4;
     for (int i = 0; i < 4; ++i) {
-      float* pair = &a[row + i % 2 * 8][column + i / 2 * 8];
-      pair[0] = low_number(operands.a[i]);
-      pair[1] = high_number(operands.a[i]);
-      c[row + i / 2 * 8][column + i % 2] = operands.c[i];
+      for (int k = 0; k < in_word; ++k) {
+        a[row + i % 2 * 8][(word + i / 2 * 4) * in_word + k] = get(operands.a[i], k);
+      }
+      c[row + i / 2 * 8][word * 2 + i % 2] = operands.c[i];
     }
     for (int i = 0; i < 2; ++i) {
-      b[column + i * 8][row] = low_number(operands.b[i]);
-      b[column + i * 8 + 1][row] = high_number(operands.b[i]);
+      for (int k = 0; k < in_word; ++k) {
+        b[(word + i * 4) * in_word + k][row] = get(operands.b[i], k);
+      }
     }
   }
-  for (int k = 0; k < 16; ++k) {
+  for (int k = 0; k < depth; ++k) {
     for (int row = 0; row < 16; ++row) {
       for (int n = 0; n < 8; ++n) c[row][n] += a[row][k] * b[k][n];
     }
@@ -171,7 +177,10 @@ void finish_copies(int pending) {
 
 void run_matrix_operation(WarpKind kind, const Lanes& operands) {
   if (kind == WarpKind::multiply_add) {
-    multiply(operands);
+    multiply<2>(operands, half_of);
+  } else if (kind == WarpKind::multiply_add_tf32) {
+    multiply<1>(operands,
+                [](std::uint32_t word, int) { return cut_to_tf32(std::bit_cast<float>(word)); });
   } else {
     load(operands, kind == WarpKind::load_matrices_transposed);
   }
@@ -208,10 +217,22 @@ void load_matrices_transposed(std::uint32_t (&r)[4], SharedAddress row,
   load_rows(WarpKind::load_matrices_transposed, r, row, place);
 }
 
+template <class E>
 void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
                   std::source_location place) {
+  constexpr WarpKind kind =
+      std::is_same_v<E, float> ? WarpKind::multiply_add_tf32 : WarpKind::multiply_add;
   MultiplyOperands operands{c, a, {b0, b1}};
-  wait_for_warp(WarpKind::multiply_add, ~0u, reinterpret_cast<std::uintptr_t>(&operands), 0, place);
+  wait_for_warp(kind, ~0u, reinterpret_cast<std::uintptr_t>(&operands), 0, place);
+}
+template void multiply_add<BFloat16>(float (&)[4], const std::uint32_t (&)[4], std::uint32_t,
+                                     std::uint32_t, std::source_location);
+template void multiply_add<float>(float (&)[4], const std::uint32_t (&)[4], std::uint32_t,
+                                  std::uint32_t, std::source_location);
+
+float round_to_tf32(float x) {
+  return cut_to_tf32(
+      std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) + (x == x ? 0x1000u : 0)));
 }
 
 }  // namespace gradus::cuda

@@ -6,9 +6,11 @@
 // reported.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <source_location>
 
+#include <gradus/tensor/bfloat16.h>
 #include "tensor/cuda/emulator/shared_array.h"
 
 namespace gradus::cuda {
@@ -17,6 +19,11 @@ namespace emulator {
 /// Where p lies in the launch's dynamic shared memory; faults outside. Static shared memory is left
 /// out, since a GPU aligns it only to its elements.
 std::uint32_t shared_offset(const void* p);
+
+/// What the tensor cores take of x: TF32's 10 bits of mantissa, the others dropped.
+inline float cut_to_tf32(float x) {
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & ~0x1FFFu);
+}
 
 /// Lets this thread's copies land but for the groups that it ended last, `pending` of them.
 void finish_copies(int pending);
@@ -45,7 +52,11 @@ void load_matrices(std::uint32_t (&r)[4], SharedAddress row,
                    std::source_location place = std::source_location::current());
 void load_matrices_transposed(std::uint32_t (&r)[4], SharedAddress row,
                               std::source_location place = std::source_location::current());
+/// E is BFloat16 or float.
+template <class E>
 void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
                   std::source_location place = std::source_location::current());
+
+float round_to_tf32(float x);
 
 }  // namespace gradus::cuda

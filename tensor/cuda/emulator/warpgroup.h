@@ -10,17 +10,23 @@ namespace gradus::cuda {
 namespace emulator {
 
 /// Element (i, k) of a matrix, where i is a row of a or a column of b.
-inline float matrix_element(MatrixDescriptor matrix, bool transposed, int i, int k) {
+template <class E>
+float matrix_element(MatrixDescriptor matrix, bool transposed, int i, int k) {
+  constexpr int size = sizeof(E), row_elements = 128 / size;
   const auto field = [&](int shift) {
     return static_cast<std::uint32_t>(matrix.bits >> shift & 0x3FFF) << 4;
   };
   const auto row = static_cast<std::uint32_t>(transposed ? k : i);
   const auto column = static_cast<std::uint32_t>(transposed ? i : k);
-  std::uint32_t at = field(0) + row / 8 * field(32) + row % 8 * 128 + column % 64 * 2;
-  if (transposed) at += column / 64 * field(16);
+  std::uint32_t at = field(0) + row / 8 * field(32) + row % 8 * 128 + column % row_elements * size;
+  if (transposed) at += column / row_elements * field(16);
   at ^= at / 128 % 8 * 16;
-  const BFloat16 value = dynamic_shared<BFloat16>(at / 2 + 1)[at / 2];
-  return value;
+  const E value = dynamic_shared<E>(at / size + 1)[at / size];
+  if constexpr (std::is_same_v<E, float>) {
+    return cut_to_tf32(value);
+  } else {
+    return value;
+  }
 }
 
 }  // namespace emulator
@@ -31,20 +37,20 @@ inline void commit_products() {}
 template <int pending>
 void wait_for_products() {}
 
-template <bool transposed, int columns>
+template <class E, bool transposed, int columns>
 void multiply_add(float (&c)[columns][4], MatrixDescriptor a, MatrixDescriptor b) {
-  constexpr int depth = 16;
+  constexpr int depth = 32 / sizeof(E);
   const int lane = emulator::lane(), warp = static_cast<int>(threadIdx.x) / 32 % 4;
   for (int half = 0; half < 2; ++half) {
     float row[depth];
     for (int k = 0; k < depth; ++k) {
-      row[k] = emulator::matrix_element(a, transposed, warp * 16 + lane / 4 + half * 8, k);
+      row[k] = emulator::matrix_element<E>(a, transposed, warp * 16 + lane / 4 + half * 8, k);
     }
     for (int column = 0; column < columns * 2; ++column) {
       float& sum = c[column / 2][half * 2 + column % 2];
       for (int k = 0; k < depth; ++k) {
         const int n = column / 2 * 8 + lane % 4 * 2 + column % 2;
-        sum += row[k] * emulator::matrix_element(b, transposed, n, k);
+        sum += row[k] * emulator::matrix_element<E>(b, transposed, n, k);
       }
     }
   }

@@ -176,7 +176,8 @@ __global__ void gradient_sums_kernel(const T* dy, const T* x, const T* y, const 
         }
         const A gradient = static_cast<A>(g[u][i]);
         state[i].g += gradient;
-        state[i].g_x += gradient * (static_cast<A>(values[u][i]) - centre[i]);
+        // Rounded once, with a mask and without: left to itself, the compiler rounds some twice.
+        state[i].g_x = std::fma(gradient, static_cast<A>(values[u][i]) - centre[i], state[i].g_x);
       }
       if (relu) store_vector(masked + (row + u * step) * C + channel, g[u]);
     }

@@ -30,11 +30,12 @@ void add_unary(OpCases& cases) {
       {"log", uniform_on(0.1, 3), [](const Variable& x) { return log(x); }},
       {"sqrt", uniform_on(0.1, 3), [](const Variable& x) { return sqrt(x); }},
       {"square", uniform_on(-1, 1), [](const Variable& x) { return square(x); }},
-      {"pow3", input_away_from_zero, [](const Variable& x) { return pow(x, 3); }},
-      {"pow_fraction", uniform_on(0.2, 3), [](const Variable& x) { return pow(x, -1.5); }},
+      {"pow.cubed", input_away_from_zero, [](const Variable& x) { return pow(x, 3); }},
+      {"pow.fraction", uniform_on(0.2, 3), [](const Variable& x) { return pow(x, -1.5); }},
       {"abs", input_away_from_zero, [](const Variable& x) { return abs(x); }},
       {"clamp", distinct_from(0.03125), [](const Variable& x) { return clamp(x, -1, 0.5); }},
       {"relu", input_away_from_zero, [](const Variable& x) { return relu(x); }},
+      {"leaky_relu", input_away_from_zero, [](const Variable& x) { return leaky_relu(x, 0.2); }},
       {"sigmoid", uniform_on(-6, 6), [](const Variable& x) { return sigmoid(x); }},
       {"tanh", uniform_on(-3, 3), [](const Variable& x) { return tanh(x); }},
       {"gelu", uniform_on(-4, 4), [](const Variable& x) { return gelu(x); }},
@@ -54,7 +55,7 @@ void add_unary(OpCases& cases) {
                      return sigmoid(in[0]);
                    }});
   cases.push_back(
-      {"tanh.large", {uniform_input({20}, -30, 30)}, [](const Inputs& in) { return tanh(in[0]); }});
+      {"tanh.large", {uniform_input({64}, -30, 30)}, [](const Inputs& in) { return tanh(in[0]); }});
   cases.push_back(
       {"gelu.large", {uniform_input({20}, -10, 10)}, [](const Inputs& in) { return gelu(in[0]); }});
 }
@@ -140,6 +141,9 @@ void add_expressions(OpCases& cases) {
                    }});
   cases.push_back({"operator.number_first", {uniform_input({5})}, [](const Inputs& in) {
                      return 1.5 - (0.5 + in[0]);
+                   }});
+  cases.push_back({"cast.there_and_back", {uniform_input({3, 5})}, [](const Inputs& in) {
+                     return cast(cast(in[0], DType::float64), in[0].dtype());
                    }});
   cases.push_back(
       {"reuse.square", {uniform_input({4})}, [](const Inputs& in) { return in[0] * in[0]; }});

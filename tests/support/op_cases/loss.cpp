@@ -38,6 +38,13 @@ void add_classification(OpCases& cases) {
                                                 {.label_smoothing = label_smoothing});
                      }});
   }
+  for (const auto& [name, logits, label_smoothing] : patterns) {
+    cases.push_back(
+        {"softmax_cross_entropy." + name,
+         {uniform_input(logits, -3, 3)},
+         [target = labels(logits[0], logits[1]), label_smoothing = label_smoothing](
+             const Inputs& in) { return softmax_cross_entropy(in[0], target, label_smoothing); }});
+  }
   cases.push_back({"mse_loss.matrix",
                    {uniform_input({3, 5}), uniform_input({3, 5})},
                    [](const Inputs& in) { return nn::mse_loss(in[0], in[1]); }});

@@ -39,27 +39,37 @@ OpCase::Function norm_relu(const BatchNormOptions& options) {
 }
 
 void add_batch_norm(OpCases& cases) {
-  const std::vector<std::pair<std::string, Shape>> shapes = {
-      {"matrix", {4, 3}},   {"image", {2, 3, 3, 5}}, {"cube", {3, 4, 2}}, {"one_channel", {7, 1}},
-      {"two_rows", {2, 3}}, {"odd", {5, 17}},        {"long", {65, 2}}};
-  for (const auto& [name, shape] : shapes) {
+  struct Pattern {
+    std::string name;
+    Shape shape;
+    double range = 1;
+  };
+  // Two rows whose variance is large beside eps are normalised to 1 and -1 whatever they are: their
+  // gradient would be nothing but rounding errors.
+  const std::vector<Pattern> patterns = {{"matrix", {4, 3}},         {"image", {2, 3, 3, 5}},
+                                         {"cube", {3, 4, 2}},        {"one_channel", {7, 1}},
+                                         {"two_rows", {2, 3}, 0.01}, {"odd", {5, 17}},
+                                         {"long", {65, 2}}};
+  for (const auto& [name, shape, range] : patterns) {
     const std::int64_t channels = shape[-1];
-    const std::vector<InputSpec> inputs = {
-        uniform_input(shape), parameter_input({channels}, 0.5, 1.5), parameter_input({channels})};
+    const std::vector<InputSpec> inputs = {uniform_input(shape, -range, range),
+                                           parameter_input({channels}, 0.5, 1.5),
+                                           parameter_input({channels})};
     std::vector<InputSpec> with_residual = inputs;
     with_residual.push_back(uniform_input(shape));
     for (const bool training : {true, false}) {
-      const std::string op = (training ? "batch_norm_train." : "batch_norm_eval.") + name;
+      const std::string what = (training ? ".train." : ".eval.") + name;
       const BatchNormOptions options{.training = training};
-      cases.push_back({op, inputs, norm(options)});
-      cases.push_back({op + ".eps", inputs, norm({.eps = 0.1, .training = training})});
-      cases.push_back({op + ".relu", inputs, norm_relu(options)});
-      cases.push_back({op + ".add_relu", with_residual, norm_relu(options)});
+      cases.push_back({"batch_norm" + what, inputs, norm(options)});
+      cases.push_back(
+          {"batch_norm" + what + ".eps", inputs, norm({.eps = 0.1, .training = training})});
+      cases.push_back({"batch_norm_relu" + what, inputs, norm_relu(options)});
+      cases.push_back({"batch_norm_relu" + what + ".add", with_residual, norm_relu(options)});
     }
   }
   cases.push_back(
-      {"batch_norm_train.offset",
-       {uniform_input({8, 3}, 10, 11), parameter_input({3}, 0.5, 1.5), parameter_input({3})},
+      {"batch_norm.train.offset",
+       {uniform_input({8, 3}, 10, 12), parameter_input({3}, 0.5, 1.5), parameter_input({3})},
        norm({})});
 }
 
@@ -70,25 +80,27 @@ void add_batch_norm_relu_conv2d(OpCases& cases) {
     Shape input, weight;
     Conv2dOptions options = {};
     double eps = 1e-5;
+    double range = 1;
   };
   const std::vector<Geometry> geometries = {
       {"1x1", {2, 3, 3, 3}, {4, 1, 1, 3}},
       {"3x3_same", {2, 5, 4, 3}, {4, 3, 3, 3}, {.padding = 1}},
       {"3x3_stride2", {2, 5, 6, 2}, {3, 3, 3, 2}, {.stride = 2, .padding = 1}},
       {"groups2", {1, 4, 3, 4}, {2, 3, 3, 2}, {.padding = 1, .groups = 2}},
-      {"one_channel", {1, 1, 2, 1}, {1, 1, 1, 1}},
+      {"one_channel", {1, 1, 2, 1}, {1, 1, 1, 1}, {}, 1e-5, 0.01},
       {"odd_channels", {1, 3, 3, 17}, {5, 3, 3, 17}, {.padding = 1}},
       {"eps", {2, 3, 3, 2}, {2, 2, 2, 2}, {}, 0.1},
   };
   for (const Geometry& g : geometries) {
     const std::int64_t channels = g.input[-1];
-    cases.push_back({"batch_norm_relu_conv2d." + g.name,
-                     {uniform_input(g.input), parameter_input({channels}, 0.5, 1.5),
-                      parameter_input({channels}), parameter_input(g.weight)},
-                     [eps = g.eps, options = g.options](const Inputs& in) {
-                       return batch_norm_relu_conv2d(in[0], batch_norm_statistics(in[0].value()),
-                                                     in[1], in[2], eps, in[3], options);
-                     }});
+    cases.push_back(
+        {"batch_norm_relu_conv2d." + g.name,
+         {uniform_input(g.input, -g.range, g.range), parameter_input({channels}, 0.5, 1.5),
+          parameter_input({channels}), parameter_input(g.weight)},
+         [eps = g.eps, options = g.options](const Inputs& in) {
+           return batch_norm_relu_conv2d(in[0], batch_norm_statistics(in[0].value()), in[1], in[2],
+                                         eps, in[3], options);
+         }});
   }
 }
 
@@ -109,8 +121,8 @@ void add_softmax(OpCases& cases) {
       {"cube", uniform_input({2, 3, 4})},
       {"one", uniform_input({3, 1})},
       {"odd", uniform_input({2, 37})},
-      {"large", uniform_input({3, 6}, 990, 1010)},
-      {"wide_range", uniform_input({2, 5}, -100, 100)},
+      {"large", uniform_input({3, 37}, 990, 1010)},
+      {"wide_range", uniform_input({4, 37}, -100, 100)},
       {"empty", uniform_input({0, 3})},
   };
   for (const auto& [name, input] : inputs) {
