@@ -1,5 +1,5 @@
-// The operations of tensor/ops_fused.h on Variables, with gradients. They run on any device: as one
-// where its back end can, else as the plain lines in their docstrings.
+// Several operations as one, on Variables, with gradients: tensor/ops_fused.h's, and one that keeps
+// less for backward.
 #pragma once
 
 #include <gradus/autograd/ops.h>
@@ -19,13 +19,11 @@ WithStatistics<Variable> conv2d_with_statistics(const Variable& input, const Var
                                                 const Conv2dOptions& options = {});
 
 /// Variable y = batch_norm_relu(x, statistics, gamma, beta, {eps});
-/// conv2d_with_statistics(y, weight, options)
+/// conv2d(y, weight, {}, options)
 ///
-/// As one, y is not kept for backward but computed again there.
-WithStatistics<Variable> batch_norm_relu_conv2d(const Variable& x,
-                                                const BatchStatistics& statistics,
-                                                const Variable& gamma, const Variable& beta,
-                                                double eps, const Variable& weight,
-                                                const Conv2dOptions& options = {});
+/// y is not kept for backward but computed again there.
+Variable batch_norm_relu_conv2d(const Variable& x, const BatchStatistics& statistics,
+                                const Variable& gamma, const Variable& beta, double eps,
+                                const Variable& weight, const Conv2dOptions& options = {});
 
 }  // namespace gradus

@@ -62,43 +62,24 @@ void Loader::start_epoch(std::int64_t epoch, std::int64_t first_batch) {
       first_batch, batches_per_epoch(), options_.workers, options_.prefetch);
 }
 
-std::optional<Batch> Loader::next() { return take(nullptr); }
-
-std::optional<Batch> Loader::next_into(Tensor& images) {
-  check(
-      images.defined() && images.dtype() == DType::float32 && images.device() == options_.device &&
-          images.shape() == images_shape(options_.batch_size),
-      "loader", "images must be written into float32 {} on {}; got {}",
-      images_shape(options_.batch_size), name(options_.device),
-      images.defined()
-          ? fmt::format("{} {} on {}", name(images.dtype()), images.shape(), name(images.device()))
-          : "an undefined tensor");
-  return take(&images);
-}
-
-std::optional<Batch> Loader::take(Tensor* destination) {
+std::optional<Batch> Loader::next() {
   check(prefetcher_ != nullptr, "loader", "start_epoch must be called before next");
   const auto start = std::chrono::steady_clock::now();
   std::optional<Prepared> prepared = prefetcher_->next();
-  if (prepared) finish(*prepared, destination);
+  if (prepared) finish(*prepared);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   seconds_waited_ += elapsed.count();
   if (!prepared) return std::nullopt;
   return std::move(prepared->batch);
 }
 
-void Loader::finish(Prepared& prepared, Tensor* destination) const {
+void Loader::finish(Prepared& prepared) const {
   Batch& batch = prepared.batch;
   const std::int64_t count = batch.size();
-  const Tensor made = batch.images;  // by a worker, on the CPU
-  if (destination) {
-    batch.images = destination->slice(0, options_.views * count);
-    if (made) batch.images.copy_from(made);
-  } else if (!made) {
+  if (!batch.images.defined()) {  // a worker has made them otherwise
     batch.images = empty(images_shape(count), {DType::float32, options_.device});
-  }
-  if (!made)
     augment(options_.augment, dataset_.normalization, prepared.plan, images_, batch.images);
+  }
   for (std::int64_t view = 0; view < options_.views; ++view) {
     batch.views.push_back(batch.images.slice(view * count, (view + 1) * count));
   }

@@ -85,13 +85,8 @@ class Loader {
   void start_epoch(std::int64_t epoch, std::int64_t first_batch = 0);
   /// The next batch, or nothing at the end of the epoch. Rethrows what failed in a worker.
   std::optional<Batch> next();
-  /// The same, with the images written into `images`: float32 [views * batch size, H, W, C] on the
-  /// loader's device, an address that stays, as a captured graph needs it. The batch's images are a
-  /// slice of it: its first views * B rows.
-  std::optional<Batch> next_into(Tensor& images);
 
-  /// Seconds that `next` and `next_into` have taken so far, in all epochs: the time the consumer
-  /// stood still.
+  /// Seconds that `next` has taken so far, in all epochs: the time the consumer stood still.
   double seconds_waited() const { return seconds_waited_; }
 
  private:
@@ -104,8 +99,7 @@ class Loader {
   Prepared prepare(const Tensor& order, std::int64_t epoch, std::int64_t index) const;
   std::vector<AugmentedView> draw_views(const Batch& batch) const;
   Shape images_shape(std::int64_t samples) const;
-  std::optional<Batch> take(Tensor* destination);
-  void finish(Prepared& prepared, Tensor* destination) const;  // the images, and the slices of them
+  void finish(Prepared& prepared) const;  // the images, and the slices of them
 
   Dataset dataset_;
   Options options_;

@@ -31,7 +31,14 @@ Conv2dOptions Conv2d::op_options() const {
   return {.stride = options_.stride,
           .padding = options_.padding,
           .dilation = options_.dilation,
-          .groups = options_.groups};
+          .groups = options_.groups,
+          .winograd = options_.winograd};
+}
+
+void use_winograd(Module& module, bool on) {
+  module.visit([on](const std::string&, Module& part) {
+    if (auto* const conv = dynamic_cast<Conv2d*>(&part)) conv->use_winograd(on);
+  });
 }
 
 }  // namespace gradus::nn

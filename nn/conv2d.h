@@ -25,6 +25,7 @@ class Conv2d : public Module {
     Size2 dilation = 1;
     std::int64_t groups = 1;
     bool bias = true;
+    bool winograd = true;  ///< see Conv2dOptions
     ConvInit init = ConvInit::uniform_fan_in;
   };
 
@@ -33,6 +34,8 @@ class Conv2d : public Module {
   const Options& options() const { return options_; }
   /// The part of the options that gradus::conv2d takes.
   Conv2dOptions op_options() const;
+  /// Changes the option: from the next call on.
+  void use_winograd(bool on) { options_.winograd = on; }
   Variable weight, bias;
 
  protected:
@@ -41,5 +44,8 @@ class Conv2d : public Module {
  private:
   Options options_;
 };
+
+/// Calls use_winograd for every convolution in `module`.
+void use_winograd(Module& module, bool on);
 
 }  // namespace gradus::nn

@@ -24,16 +24,18 @@ Variable norm_relu(BatchNorm& norm, const WithStatistics<Variable>& x,
   });
 }
 
-/// conv(relu(norm(x))), with its statistics for `next`.
+/// conv(relu(norm(x))), with its statistics for `next`. On a GPU the pass over memory that it takes
+/// to compute what is between again costs more than its memory is worth.
 WithStatistics<Variable> norm_relu_conv_for(const BatchNorm& next, BatchNorm& norm, Conv2d& conv,
                                             const WithStatistics<Variable>& x) {
-  if (!norm.training() || !next.training() || conv.bias) {
+  if (!norm.training() || conv.bias || x.output.device() != Device::cpu) {
     return conv_for(next, conv, norm_relu(norm, x));
   }
-  return norm.named([&] {
+  const Variable y = norm.named([&] {
     return batch_norm_relu_conv2d(x.output, norm.statistics(x.output, x.statistics), norm.gamma(),
                                   norm.beta(), norm.options().eps, conv.weight, conv.op_options());
   });
+  return {y, {}};
 }
 
 }  // namespace

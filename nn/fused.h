@@ -3,8 +3,8 @@
 // Layers are written as they are meant (nn/resnet.cpp, nn/projector.cpp); where fusion_enabled(),
 // they call one of these functions instead. Each has the result of the plain lines in its
 // docstring. In float64 all of it has the same bits; in float32 values and running statistics have,
-// and gradients differ in their last digits (tensor/ops_fused.h says why). In bfloat16 a sum, or an
-// activation, that is not stored in between is not rounded there.
+// and gradients differ in their last digits (tensor/ops_fused.h says why). In bfloat16 a sum that
+// is not stored in between is not rounded there.
 #pragma once
 
 #include <gradus/autograd/variable.h>
@@ -38,7 +38,8 @@ Variable conv_norm_relu(Conv2d& conv, BatchNorm& norm, const Variable& x);
 /// y = bn2(conv2(y));
 /// relu(y + shortcut(x))
 ///
-/// On the CPU in training, bn1 and its ReLU are part of conv2, and what is between is not kept.
+/// On the CPU in training, what is between bn1 and conv2 is not kept for backward but computed
+/// again.
 Variable basic_block(BasicBlock& block, const Variable& x);
 
 /// projector.network(x)

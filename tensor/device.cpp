@@ -4,11 +4,6 @@
 #include "tensor/backend/runtime.h"
 
 namespace gradus {
-namespace {
-
-int winograd_side = 4;
-
-}  // namespace
 
 const std::string& cuda_unavailable_reason() { return cuda::unavailable_reason(); }
 
@@ -31,13 +26,5 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
 void allow_tf32(bool on) {
   if (cuda_available()) cuda::allow_tf32(on);
 }
-
-void use_winograd(int output_side) {
-  check(output_side == 0 || output_side == 2 || output_side == 4, "use_winograd",
-        "tiles must have 4 or 2 outputs a side, or 0 for none; got {}", output_side);
-  winograd_side = output_side;
-}
-
-int winograd_output_side() { return winograd_side; }
 
 }  // namespace gradus

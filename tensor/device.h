@@ -33,18 +33,4 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
 /// bits of significand) to use its tensor cores. Off at first; the CPU never does.
 void allow_tf32(bool on);
 
-/// By which of Winograd's algorithms F(m x m, 3x3) float32 and bfloat16 are convolved where the
-/// kernel is 3x3, the stride 1 and the size pays: m = 4 (at first; a quarter of the
-/// multiplications), 2 (1/2.25 of them, with rounding errors near those of plain sums; on the CPU
-/// alone) or 0 (none).
-///
-/// The rounding error of a plain sum is relative to what an output sees. Winograd's is relative to
-/// the largest input M of the output's whole tile, (m + 2) x (m + 2) pixels of all channels: up to
-/// about 2^-24 a M S, with S the sum of the output's |weights| and a = 38 for m = 4, 4 for m = 2 (a
-/// is the largest sum_f |A_kf G_fj B_fe| of tensor/backend/winograd_matrices.h, squared). One input
-/// far above its neighbours thus blurs outputs that do not see it, and one that is not finite, or
-/// whose transform overflows, makes all outputs of its tiles NaN.
-void use_winograd(int output_side);
-int winograd_output_side();
-
 }  // namespace gradus

@@ -147,6 +147,17 @@ struct Conv2dOptions {
   Size2 padding = 0;  ///< zeros on each side
   Size2 dilation = 1;
   std::int64_t groups = 1;
+  /// Whether kernels of 3x3 with stride 1 may be Winograd's, where that is faster (float32 and
+  /// bfloat16, on a GPU float64 too): with tiles of 4x4 outputs, which take a quarter of the
+  /// multiplications.
+  ///
+  /// The rounding error of a plain sum is relative to what an output sees. Winograd's is relative
+  /// to the largest input M of the output's whole tile, 6x6 pixels of all channels: up to about
+  /// 2^-24 38 M S, with S the sum of the output's |weights| (38 is the largest
+  /// sum_f |A_kf G_fj B_fe| of tensor/backend/winograd_matrices.h, squared). One input far above
+  /// its neighbours thus blurs outputs that do not see it, and one that is not finite, or whose
+  /// transform overflows, makes all outputs of its tiles NaN.
+  bool winograd = true;
 };
 /// y[n,p,q,o] = bias[o] + sum_{r,s,c} x[n, p stride + r dilation - padding, ..., c] w[o,r,s,c].
 /// input [N,H,W,C], weight [O,kH,kW,C/groups], bias [O] or undefined -> [N,H',W',O], with

@@ -25,12 +25,6 @@ BatchNormReluGradients batch_norm_relu_backward(const Tensor& dy, const Tensor& 
                                                 const Tensor& gamma, const Tensor& beta,
                                                 const BatchNormOptions& options = {});
 
-// --- Convolutions with the batch norms before and after them
-// ---------------------------------------
-
-/// Whether a device's back end computes the following as one; where it doesn't, they throw Error.
-bool fuses_batch_norm_conv2d(Device device);
-
 /// An output and the statistics of its channels, for the batch norm that follows.
 template <class T>
 struct WithStatistics {
@@ -41,25 +35,5 @@ struct WithStatistics {
 /// {y, batch_norm_statistics(y)}
 WithStatistics<Tensor> conv2d_with_statistics(const Tensor& input, const Tensor& weight,
                                               const Conv2dOptions& options = {});
-
-/// y = batch_norm_relu(x, statistics, gamma, beta, {eps});
-/// conv2d_with_statistics(y, weight, options)
-WithStatistics<Tensor> batch_norm_relu_conv2d(const Tensor& x, const BatchStatistics& statistics,
-                                              const Tensor& gamma, const Tensor& beta, double eps,
-                                              const Tensor& weight,
-                                              const Conv2dOptions& options = {});
-/// y = batch_norm_relu(x, statistics, gamma, beta, {eps});
-/// conv2d_backward_weight(y, doutput, weight_shape, options)
-Tensor batch_norm_relu_conv2d_backward_weight(const Tensor& x, const BatchStatistics& statistics,
-                                              const Tensor& gamma, const Tensor& beta, double eps,
-                                              const Tensor& doutput, const Shape& weight_shape,
-                                              const Conv2dOptions& options = {});
-/// dy = conv2d_backward_input(doutput, weight, x.shape(), options);
-/// batch_norm_relu_backward(dy, x, {}, statistics, gamma, beta, {eps}), less dresidual
-BatchNormGradients batch_norm_relu_conv2d_backward_input(const Tensor& doutput, const Tensor& x,
-                                                         const BatchStatistics& statistics,
-                                                         const Tensor& gamma, const Tensor& beta,
-                                                         double eps, const Tensor& weight,
-                                                         const Conv2dOptions& options = {});
 
 }  // namespace gradus

@@ -17,7 +17,7 @@ foreach(object ${OBJECTS})
     math(EXPR checked "${checked} + 1")
     # Symbols of this file alone (small letters), or in the namespace of a level.
     if(NOT line MATCHES "^[0-9a-f]+ [a-tw-z] " AND
-       NOT line MATCHES "gradus::cpu::simd::(generic|avx2|avx512|avx512_bf16)::")
+       NOT line MATCHES "gradus::cpu::simd::(generic|avx2|avx512|avx512_bf16|amx)::")
       list(APPEND shared "${object}: ${line}")
     endif()
   endforeach()

@@ -86,7 +86,7 @@ void run(double seconds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return gradus::apps::run_program("augment", [&] {
+  return gradus::apps::run_program("augment", argv, [&] {
     gradus::apps::CommandLine app("Augmented 32x32 views a second on one core", "augment");
     double seconds = 1.0;
     app.add_option("--seconds", seconds, "Processor time for each case")

@@ -19,10 +19,11 @@ import re
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("step", "forward", "memory", "layers", "scaling")
+SECTIONS = ("step", "forward", "memory", "layers", "scaling", "sharing")
 LAYOUTS = {"NCHW": [], "channels_last": ["--channels-last"]}
 FP32 = {f"fp32, {name}": options for name, options in LAYOUTS.items()}
 BF16 = {f"bf16, {name}": [*options, "--bf16"] for name, options in LAYOUTS.items()}
@@ -114,7 +115,7 @@ class Comparison:
         for path in (self.folder / "step", self.folder / "conv"):
             if not path.is_file():
                 raise Failure(f"{path} is not there: build first, or say where with --build")
-        if set(args.only) != {"scaling"}:
+        if set(args.only) - {"scaling", "sharing"}:
             self.pytorches = [PyTorch(path, args.threads) for path in args.python or ["python3"]]
 
     def ours(self, batch, steps, options=(), threads=None, **environment):
@@ -241,6 +242,23 @@ Amdahl's figure is not the serial code alone: sharing memory bandwidth, caches o
 and more cache in all lowers it, even below 0. That from the processor time (waiting threads sleep)
 holds uneven shares of work, waking up, and what other programs took, too: it is an upper bound.
 """
+
+    def sharing(self):
+        """Two programs at a time, each with all threads: fair shares are halves of the speed."""
+        batch, steps = 64, 2 * self.steps
+        waits = {"as our programs wait": {}, "as GNU OpenMP waits by itself": {"GOMP_SPINCOUNT": "300000"}}
+        rows = []
+        for name, environment in waits.items():
+            alone, each = [], []
+            for _ in range(self.rounds):
+                step = lambda _: self.ours(batch, steps, **environment)["seconds"]
+                alone.append(step(None))
+                with ThreadPoolExecutor() as pool:
+                    each.append(max(pool.map(step, range(2))))
+            rows.append([name, f"{statistics.median(alone):.3f} s", f"{statistics.median(each):.3f} s",
+                         spread([a / b for a, b in zip(alone, each)])])
+        head = [f"step of batch {batch}, fp32", "alone", "beside another, the slower", "speed kept"]
+        return "Two programs side by side", table(head, rows)
 
     def circumstances(self):
         """The machine and the programs, as a Markdown list."""

@@ -62,7 +62,8 @@ double seconds_of_pass(Device device, int repeats, const Pass& pass) {
 }
 
 Times measure(const Layer& layer, const Options& options, Device device) {
-  const Conv2dOptions conv{.stride = layer.stride, .padding = layer.kernel / 2};
+  const Conv2dOptions conv{
+      .stride = layer.stride, .padding = layer.kernel / 2, .winograd = options.compute.winograd};
   const DType dtype = options.bf16 ? DType::bfloat16 : DType::float32;
   Generator generator(1);
   const Tensor x = uniform({options.batch, layer.size, layer.size, layer.in}, -1, 1, generator)
@@ -133,7 +134,7 @@ int main(int argc, char** argv) {
   apps::add_compute_options(app, options.compute, "Options");
   app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
   app.add_flag("--json", options.json, "Seconds of each layer as JSON, not a table");
-  return apps::run_program("conv", [&] {
+  return apps::run_program("conv", argv, [&] {
     if (apps::parse_command_line(app, argc, argv)) run(options);
     return 0;
   });

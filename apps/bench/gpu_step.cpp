@@ -222,7 +222,7 @@ int main(int argc, char** argv) {
   app.add_flag("--tf32", options.train.compute.tf32, "TF32 products");
   app.add_flag("--measure", options.measure, "Also run the step and time each kernel");
   app.add_flag("--json", options.json, "The figures as JSON, not a table");
-  return apps::run_program("gpu_step", [&] {
+  return apps::run_program("gpu_step", argv, [&] {
     if (apps::parse_command_line(app, argc, argv)) run(options);
     return 0;
   });

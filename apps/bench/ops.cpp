@@ -272,7 +272,7 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "Threads; 0: all cores")->check(CLI::Range(0, 4096));
   app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
   app.add_flag("--json", options.json, "The figures as JSON, in seconds, bytes and operations");
-  return apps::run_program("ops", [&] {
+  return apps::run_program("ops", argv, [&] {
     if (apps::parse_command_line(app, argc, argv)) run(options);
     return 0;
   });

@@ -66,6 +66,7 @@ class Work {
         step_(options.train, model_, *optimizer_, device, !options.eager),
         evaluation_(options.eager ? Device::cpu : device, [this] { evaluate(); }) {
     model_.to(device);
+    nn::use_winograd(model_, options.train.compute.winograd);
     model_.encoder.checkpoint_activations(options.train.checkpoint_activations);
     model_.train(!forward_only_);
     const std::int64_t views = forward_only_ ? 1 : options.train.views.count;
@@ -200,7 +201,7 @@ int main(int argc, char** argv) {
   app.add_flag("--checkpoint-activations", train.checkpoint_activations,
                "Residual blocks keep their input only and compute their inside again");
   app.add_flag("--eager", options.eager, "On a GPU, without capturing the step as a graph");
-  return apps::run_program("step", [&] {
+  return apps::run_program("step", argv, [&] {
     if (apps::parse_command_line(app, argc, argv)) run(options);
     return 0;
   });

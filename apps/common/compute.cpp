@@ -12,10 +12,9 @@ void add_compute_options(CLI::App& app, ComputeOptions& o, const std::string& gr
   add_switch(app, "--tf32,!--no-tf32", o.tf32,
              "On a GPU, round the inputs of float32 products to TF32")
       ->group(group);
-  app.add_option("--winograd", o.winograd,
-                 "3x3 convolutions by Winograd's algorithm with tiles of 4x4 outputs (fastest) or "
-                 "2x2 (less rounding), or 0: by plain sums")
-      ->check(CLI::IsMember({4, 2, 0}))
+  add_switch(app, "--winograd,!--no-winograd", o.winograd,
+             "3x3 convolutions by Winograd's algorithm; otherwise plain sums: slower, with less "
+             "rounding")
       ->group(group);
   app.add_option("--threads", o.threads, "Threads of the computation; 0: all cores")
       ->check(CLI::Range(0, 4096))
@@ -24,7 +23,6 @@ void add_compute_options(CLI::App& app, ComputeOptions& o, const std::string& gr
 
 Device use(const ComputeOptions& o) {
   if (o.threads > 0) omp_set_num_threads(o.threads);
-  use_winograd(o.winograd);
   if (o.device == DeviceName::cpu) return Device::cpu;
   if (cuda_available()) {
     allow_tf32(o.tf32);

@@ -18,14 +18,15 @@ inline constexpr Choices<DeviceName, 3> device_names{
 
 struct ComputeOptions {
   DeviceName device = DeviceName::automatic;
-  bool tf32 = false;  ///< see allow_tf32 (tensor/device.h)
-  int winograd = 4;   ///< see use_winograd (tensor/device.h)
-  int threads = 0;    ///< of OpenMP; 0: all cores
+  bool tf32 = false;     ///< see allow_tf32 (tensor/device.h)
+  bool winograd = true;  ///< see Conv2dOptions (tensor/ops.h)
+  int threads = 0;       ///< of OpenMP; 0: all cores
 };
 
 void add_compute_options(CLI::App& app, ComputeOptions& options, const std::string& group);
 
-/// Sets the threads and the precision and returns the device. `automatic` is the GPU if one works,
+/// Sets the threads and TF32 (`winograd` is for the model's convolutions: nn::use_winograd), and
+/// returns the device. `automatic` is the GPU if one works,
 /// and otherwise the CPU, after a line that says why; throws Error if `cuda` does not work.
 Device use(const ComputeOptions& options);
 

@@ -1,9 +1,14 @@
 #include "common/program.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <new>
+#include <system_error>
 
 namespace gradus::apps {
 namespace {
@@ -14,9 +19,20 @@ int report(const char* name, const char* message) {
   return 1;
 }
 
+/// Where that fails, OpenMP waits as it does by itself.
+void wait_briefly(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  // About as long as it takes to wake a thread, some 50 microseconds.
+  if (error || setenv("GOMP_SPINCOUNT", "1000", 1) != 0) return;
+  execv(program.c_str(), argv);
+}
+
 }  // namespace
 
-int run_program(const char* name, const std::function<int()>& body) {
+int run_program(const char* name, char** argv, const std::function<int()>& body) {
+  wait_briefly(argv);
   try {
     return body();
   } catch (const std::bad_alloc&) {

@@ -11,8 +11,13 @@
 namespace gradus::apps {
 
 /// Runs a program's body and turns what it throws into one line on stderr: "train: error: ...".
-/// Returns the exit code: the body's own, or 1 after an error.
-int run_program(const char* name, const std::function<int()>& body);
+/// Returns the exit code: the body's own, or 1 after an error. Must be called first in main.
+///
+/// Before that, unless the environment says how OpenMP's threads wait (OMP_WAIT_POLICY or
+/// GOMP_SPINCOUNT), the program replaces itself by one that is told to spin for a short time only:
+/// GNU OpenMP, which reads its environment before main, would else keep processors from other
+/// programs for as long as a thread waits for one that has lost its own.
+int run_program(const char* name, char** argv, const std::function<int()>& body);
 
 /// A text as one line: control characters become spaces, and none stand at its end.
 std::string one_line(std::string text);

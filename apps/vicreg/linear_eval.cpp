@@ -144,6 +144,7 @@ int run(const EvalOptions& o) {
   LoadedEncoder loaded =
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
   loaded.encoder->to(device);
+  nn::use_winograd(*loaded.encoder, o.compute.winograd);
   const std::string dataset = apps::name_of(dataset_names, o.data.dataset);
   const data::Dataset train = load_dataset(o.data, data::Split::train, o.data.limit);
   const data::Dataset test = load_dataset(o.data, data::Split::test, o.test_limit);
@@ -188,7 +189,7 @@ int run(const EvalOptions& o) {
 
 int main(int argc, char** argv) {
   using namespace gradus;
-  return apps::run_program("linear_eval", [&] {
+  return apps::run_program("linear_eval", argv, [&] {
     apps::ignore_closed_output();
     vicreg::EvalOptions options;
     return vicreg::parse(argc, argv, options) ? vicreg::run(options) : 0;

@@ -4,7 +4,7 @@
 
 int main(int argc, char** argv) {
   using namespace gradus;
-  return apps::run_program("train", [&] {
+  return apps::run_program("train", argv, [&] {
     apps::ignore_closed_output();
     vicreg::TrainOptions options;
     std::string config;

@@ -8,6 +8,7 @@
 
 #include <gradus/autograd/variable.h>
 #include <gradus/data/cifar10.h>
+#include <gradus/nn/conv2d.h>
 #include <gradus/nn/fused.h>
 #include <gradus/nn/losses.h>
 #include <gradus/tensor/device.h>
@@ -29,19 +30,6 @@ constexpr const char* checkpoint_name = "checkpoint.safetensors";
 constexpr const char* metrics_name = "metrics.jsonl";
 constexpr int most_views_drawn = 8;
 
-/// While one is alive, convolutions are plain sums, in which a value that is not finite stays where
-/// it is, and none comes from an algorithm's intermediate results.
-class PlainConvolutions {
- public:
-  PlainConvolutions() : before_(winograd_output_side()) { use_winograd(0); }
-  ~PlainConvolutions() { use_winograd(before_); }
-  PlainConvolutions(const PlainConvolutions&) = delete;
-  PlainConvolutions& operator=(const PlainConvolutions&) = delete;
-
- private:
-  int before_;
-};
-
 double seconds_now() {
   using Clock = std::chrono::steady_clock;
   return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
@@ -58,6 +46,7 @@ Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
       model_(options.model, generator_),
       optimizer_(make_optimizer(options, model_.parameters())) {
   model_.to(device);
+  nn::use_winograd(model_, options.compute.winograd);
   model_.encoder.checkpoint_activations(options.checkpoint_activations);
 }
 
@@ -202,16 +191,16 @@ void Trainer::fail_not_finite(const StepRecord& record) {
     train_step_->embed(batch.images);
     return first;
   };
-  std::string culprit;
-  {
-    const PlainConvolutions plain;
-    culprit = first_not_finite();
-  }
+  // In plain sums a value that is not finite stays where it is, and none comes from an algorithm's
+  // intermediate results.
+  nn::use_winograd(model_, false);
+  std::string culprit = first_not_finite();
+  nn::use_winograd(model_, options_.compute.winograd);
   if (culprit.empty()) {
     culprit = first_not_finite();
     culprit = culprit.empty()
                   ? "the loss itself"
-                  : culprit + ", though not with plain sums, which --winograd 0 asks for";
+                  : culprit + ", though not with plain sums, which --no-winograd asks for";
   }
   const std::string kept = saved_step_ < 0
                                ? "no checkpoint was written yet"

@@ -1,10 +1,13 @@
 #include <gradus/autograd/ops.h>
-#include "shared.h"
+#include <gradus/autograd/ops_fused.h>
+#include <gradus/autograd/saved_tensor.h>
 
 namespace gradus {
+namespace {
 
-Variable conv2d_variable(Tensor y, const Variable& input, const Variable& weight,
-                         const Variable& bias, const Conv2dOptions& options) {
+/// y, the convolution's result, with its gradients.
+Variable with_gradients(Tensor y, const Variable& input, const Variable& weight,
+                        const Variable& bias, const Conv2dOptions& options) {
   // Each gradient reads the other factor only; a factor that no gradient reads is not kept.
   const bool input_grad = input.requires_grad();
   const bool weight_grad = weight.requires_grad();
@@ -26,10 +29,18 @@ Variable conv2d_variable(Tensor y, const Variable& input, const Variable& weight
       });
 }
 
+}  // namespace
+
 Variable conv2d(const Variable& input, const Variable& weight, const Variable& bias,
                 const Conv2dOptions& options) {
-  return conv2d_variable(conv2d(input.value(), weight.value(), bias.value(), options), input,
-                         weight, bias, options);
+  return with_gradients(conv2d(input.value(), weight.value(), bias.value(), options), input, weight,
+                        bias, options);
+}
+
+WithStatistics<Variable> conv2d_with_statistics(const Variable& input, const Variable& weight,
+                                                const Conv2dOptions& options) {
+  auto [y, statistics] = conv2d_with_statistics(input.value(), weight.value(), options);
+  return {with_gradients(std::move(y), input, weight, {}, options), statistics};
 }
 
 }  // namespace gradus

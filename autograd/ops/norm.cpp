@@ -1,5 +1,5 @@
 #include <gradus/autograd/ops.h>
-#include "shared.h"
+#include "saved_norm.h"
 
 namespace gradus {
 

@@ -15,6 +15,15 @@ struct Conv2dGeometry {
   std::int64_t out_height, out_width;
   Size2 kernel = 1, stride = 1, padding = 0, dilation = 1;
   std::int64_t groups = 1;
+  bool winograd = true;  ///< whether Winograd's algorithm may be used
+
+  std::int64_t output_pixels() const { return N * out_height * out_width; }
+  /// Of the matrix whose rows are output pixels' windows of one group: kH kW C / groups.
+  std::int64_t columns() const { return kernel.height * kernel.width * (C / groups); }
+  /// Whether that matrix is the input itself: kernel 1x1, stride 1, no padding.
+  bool is_pointwise() const {
+    return kernel == Size2(1) && stride == Size2(1) && padding == Size2(0);
+  }
 };
 
 /// input [N, H, W, C], output [N, out_height, out_width, C].

@@ -1,5 +1,6 @@
-// The matrices of Winograd's minimal filtering F(m x m, 3x3) (Lavin and Gray, "Fast Algorithms for
-// Convolutional Neural Networks", 2016), computed from their interpolation points by the compiler.
+// The matrices of Winograd's minimal filtering F(m x m, 3x3) with m = 4 (Lavin and Gray, "Fast
+// Algorithms for Convolutional Neural Networks", 2016), computed from their interpolation points by
+// the compiler.
 //
 // In one dimension: m outputs of a filter with three taps, y_k = sum_j g_j d_(k+j) with k < m and
 // j < 3, from n = m + 2 inputs d_0..d_(n-1). Take n - 1 points p_i, N_i = prod_(j != i) (p_i -
@@ -11,7 +12,7 @@
 // which is y = A^T [(G g) . (B^T d)], "." elementwise: n multiplications instead of 3 m. M(x)
 // belongs to the point at infinity. In two dimensions the matrices act on both sides,
 //     Y = A^T [(G g G^T) . (B^T d B)] A,
-// and a tile takes n^2 multiplications instead of 9 m^2: 36 for 144 (m = 4), 16 for 36 (m = 2).
+// and a tile takes n^2 = 36 multiplications instead of 9 m^2 = 144.
 // The gradients are the transposed maps:
 //     dg = G^T [(B^T d B) . (A dY A^T)] G;  dd is a convolution of dY with the rotated g.
 #pragma once
@@ -53,24 +54,16 @@ struct Interpolation {
   }
 };
 
-/// The points for m outputs, all exact in binary.
-template <int m>
-inline constexpr Interpolation<m + 1> interpolation{};
-template <>
-inline constexpr Interpolation<3> interpolation<2> = {{0, 1, -1}};
-/// Half the rounding error of the usual 0, +-1, +-2.
-template <>
-inline constexpr Interpolation<5> interpolation<4> = {{0, 5.0 / 8, -5.0 / 8, 3.0 / 2, -3.0 / 2}};
-
-/// F(m x m, 3x3): sizes and matrices.
-template <int m>
+/// F(4x4, 3x3): sizes and matrices.
 struct Filtering {
-  static constexpr int output_side = m;                      ///< of a tile of outputs
+  static constexpr int output_side = 4;                      ///< of a tile of outputs
   static constexpr int taps = 3;                             ///< of the filter
   static constexpr int tile_side = output_side + taps - 1;   ///< of a tile of inputs
   static constexpr int frequencies = tile_side * tile_side;  ///< products of a tile
   static constexpr int finite_points = tile_side - 1;
-  static constexpr Interpolation<finite_points> points = interpolation<m>;
+  /// Exact in binary, with half the rounding error of the usual 0, +-1, +-2.
+  static constexpr Interpolation<finite_points> points = {
+      {0, 5.0 / 8, -5.0 / 8, 3.0 / 2, -3.0 / 2}};
 
   /// B^T: row i evaluates M_i, the last one M.
   struct InputMatrix {

@@ -6,44 +6,11 @@
 #include <vector>
 
 #include "tensor/backend/kernels.h"
+#include "tensor/backend/pooling.h"
 #include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu {
 namespace {
-
-/// A half-open range of positions along one axis.
-struct Span {
-  std::int64_t begin, end;
-  std::int64_t size() const { return end - begin; }
-};
-
-/// The input positions of window `out`, without the padding.
-Span window(std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
-            std::int64_t size) {
-  const std::int64_t begin = out * stride - padding;
-  return {std::max<std::int64_t>(begin, 0), std::min(begin + kernel, size)};
-}
-
-/// The windows that cover input position `in`.
-Span windows_over(std::int64_t in, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
-                  std::int64_t out_size) {
-  const std::int64_t last_before = in + padding - kernel;  // windows starting here end before `in`
-  const std::int64_t begin = last_before < 0 ? 0 : last_before / stride + 1;
-  return {begin, std::min((in + padding) / stride + 1, out_size)};
-}
-
-Span rows_of(const Pool2dGeometry& g, std::int64_t p) {
-  return window(p, g.kernel.height, g.stride.height, g.padding.height, g.H);
-}
-Span columns_of(const Pool2dGeometry& g, std::int64_t q) {
-  return window(q, g.kernel.width, g.stride.width, g.padding.width, g.W);
-}
-Span window_rows_over(const Pool2dGeometry& g, std::int64_t h) {
-  return windows_over(h, g.kernel.height, g.stride.height, g.padding.height, g.out_height);
-}
-Span window_columns_over(const Pool2dGeometry& g, std::int64_t w) {
-  return windows_over(w, g.kernel.width, g.stride.width, g.padding.width, g.out_width);
-}
 
 /// Calls function(n, row) for each row of N images of `height` rows of `row_elements`, in parallel.
 template <class Function>
@@ -90,21 +57,15 @@ bool is_nan(T x) {
   return std::isnan(static_cast<Compute<T>>(x));
 }
 
-/// What an average divides by.
-template <class T>
-T window_size(const Pool2dGeometry& g, const Span& rows, const Span& columns) {
-  return static_cast<T>(g.count_include_pad ? g.kernel.height * g.kernel.width
-                                            : rows.size() * columns.size());
-}
-
 }  // namespace
 
 template <class T>
 void max_pool2d(const T* input, T* output, std::int64_t* index, const Pool2dGeometry& g) {
+  const Pooling<std::int64_t> axes(g);
   for_each_row(g.N, g.out_height, g.out_width * g.C, [&](std::int64_t n, std::int64_t p) {
-    const Span rows = rows_of(g, p);
+    const Range rows = axes.rows.window(p);
     for (std::int64_t q = 0; q < g.out_width; ++q) {
-      const Span columns = columns_of(g, q);
+      const Range columns = axes.columns.window(q);
       const std::int64_t at = ((n * g.out_height + p) * g.out_width + q) * g.C;
       T* y = output + at;
       std::int64_t* arg = index + at;
@@ -128,11 +89,12 @@ void max_pool2d(const T* input, T* output, std::int64_t* index, const Pool2dGeom
 template <class T>
 void max_pool2d_backward(const T* doutput, const std::int64_t* index, T* dinput,
                          const Pool2dGeometry& g) {
+  const Pooling<std::int64_t> axes(g);
   for_each_row(g.N, g.H, g.W * g.C, [&](std::int64_t n, std::int64_t h) {
-    const Span rows = window_rows_over(g, h);
+    const Range rows = axes.rows.windows_over(h);
     ChannelSums<T> sums(g.C);
     for (std::int64_t w = 0; w < g.W; ++w) {
-      const Span columns = window_columns_over(g, w);
+      const Range columns = axes.columns.windows_over(w);
       Compute<T>* dx = sums.start(dinput + ((n * g.H + h) * g.W + w) * g.C);
       for (std::int64_t p = rows.begin; p < rows.end; ++p) {
         for (std::int64_t q = columns.begin; q < columns.end; ++q) {
@@ -149,11 +111,12 @@ void max_pool2d_backward(const T* doutput, const std::int64_t* index, T* dinput,
 
 template <class T>
 void avg_pool2d(const T* input, T* output, const Pool2dGeometry& g) {
+  const Pooling<std::int64_t> axes(g);
   for_each_row(g.N, g.out_height, g.out_width * g.C, [&](std::int64_t n, std::int64_t p) {
-    const Span rows = rows_of(g, p);
+    const Range rows = axes.rows.window(p);
     ChannelSums<T> sums(g.C);
     for (std::int64_t q = 0; q < g.out_width; ++q) {
-      const Span columns = columns_of(g, q);
+      const Range columns = axes.columns.window(q);
       Compute<T>* y = sums.start(output + ((n * g.out_height + p) * g.out_width + q) * g.C);
       for (std::int64_t h = rows.begin; h < rows.end; ++h) {
         for (std::int64_t w = columns.begin; w < columns.end; ++w) {
@@ -161,7 +124,7 @@ void avg_pool2d(const T* input, T* output, const Pool2dGeometry& g) {
           for (std::int64_t c = 0; c < g.C; ++c) y[c] += x[c];
         }
       }
-      const Compute<T> scale = 1 / window_size<Compute<T>>(g, rows, columns);
+      const Compute<T> scale = 1 / axes.divisor<Compute<T>>(p, q);
       for (std::int64_t c = 0; c < g.C; ++c) y[c] *= scale;
       sums.write();
     }
@@ -170,16 +133,17 @@ void avg_pool2d(const T* input, T* output, const Pool2dGeometry& g) {
 
 template <class T>
 void avg_pool2d_backward(const T* doutput, T* dinput, const Pool2dGeometry& g) {
+  const Pooling<std::int64_t> axes(g);
   for_each_row(g.N, g.H, g.W * g.C, [&](std::int64_t n, std::int64_t h) {
-    const Span rows = window_rows_over(g, h);
+    const Range rows = axes.rows.windows_over(h);
     ChannelSums<T> sums(g.C);
     for (std::int64_t w = 0; w < g.W; ++w) {
-      const Span columns = window_columns_over(g, w);
+      const Range columns = axes.columns.windows_over(w);
       Compute<T>* dx = sums.start(dinput + ((n * g.H + h) * g.W + w) * g.C);
       for (std::int64_t p = rows.begin; p < rows.end; ++p) {
         for (std::int64_t q = columns.begin; q < columns.end; ++q) {
           const T* dy = doutput + ((n * g.out_height + p) * g.out_width + q) * g.C;
-          const Compute<T> scale = 1 / window_size<Compute<T>>(g, rows_of(g, p), columns_of(g, q));
+          const Compute<T> scale = 1 / axes.divisor<Compute<T>>(p, q);
           for (std::int64_t c = 0; c < g.C; ++c) dx[c] += dy[c] * scale;
         }
       }

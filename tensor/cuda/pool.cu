@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "tensor/backend/kernels.h"
+#include "tensor/backend/pooling.h"
 #include "tensor/cuda/gemm/gemm.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/map.h"
@@ -12,53 +13,7 @@
 namespace gradus::cuda {
 namespace {
 
-/// Pool2dGeometry in 32 bits: sizes of one image.
-struct Pool {
-  int H, W, C, out_height, out_width;
-  int kernel_height, kernel_width, stride_height, stride_width, padding_height, padding_width;
-  bool count_include_pad;
-};
-
-/// A half-open range of positions along one axis.
-struct Span {
-  int begin, end;
-  __device__ int size() const { return end - begin; }
-};
-
-/// The input positions of window `out`, without the padding.
-__device__ Span window(int out, int kernel, int stride, int padding, int size) {
-  const int begin = out * stride - padding;
-  return {std::max(begin, 0), std::min(begin + kernel, size)};
-}
-
-/// The windows that cover input position `in`.
-__device__ Span windows_over(int in, int kernel, int stride, int padding, int out_size) {
-  const int last_before = in + padding - kernel;  // windows starting here end before `in`
-  return {last_before < 0 ? 0 : last_before / stride + 1,
-          std::min((in + padding) / stride + 1, out_size)};
-}
-
-__device__ Span rows_of(const Pool& g, int p) {
-  return window(p, g.kernel_height, g.stride_height, g.padding_height, g.H);
-}
-__device__ Span columns_of(const Pool& g, int q) {
-  return window(q, g.kernel_width, g.stride_width, g.padding_width, g.W);
-}
-__device__ Span window_rows_over(const Pool& g, int h) {
-  return windows_over(h, g.kernel_height, g.stride_height, g.padding_height, g.out_height);
-}
-__device__ Span window_columns_over(const Pool& g, int w) {
-  return windows_over(w, g.kernel_width, g.stride_width, g.padding_width, g.out_width);
-}
-
-/// 1 / what the average of output position (p, q) divides by.
-template <class C>
-__device__ C window_scale(const Pool& g, int p, int q) {
-  if (g.count_include_pad) {  // a kernel may be larger than an image
-    return 1 / (static_cast<C>(g.kernel_height) * static_cast<C>(g.kernel_width));
-  }
-  return 1 / static_cast<C>(rows_of(g, p).size() * columns_of(g, q).size());
-}
+using Pool = Pooling<int>;
 
 /// Image, row, column and first channel of the i-th group of `width` channels of images
 /// [N, height, columns, C].
@@ -101,11 +56,13 @@ __global__ void max_pool2d_kernel(const T* input, T* output, std::int64_t* index
                                   Index items) {
   using C = Compute<T>;
   for (Index i = first_index<Index>(); i < items; i += index_stride<Index>()) {
-    const Position<Index> at = position_of<width>(i, g.out_height, g.out_width, g.C);
-    const Span rows = rows_of(g, at.row), columns = columns_of(g, at.column);
-    const int first = rows.begin * g.W + columns.begin;  // the window's, which is never empty
-    const auto start = load_vector<width>(
-        input + offset_of(at.n, rows.begin, columns.begin, at.channel, g.H, g.W, g.C));
+    const Position<Index> at = position_of<width>(i, g.rows.out_size, g.columns.out_size, g.C);
+    const auto rows = g.rows.window(at.row), columns = g.columns.window(at.column);
+    const int first =
+        rows.begin * g.columns.size + columns.begin;  // the window's, which is never empty
+    const auto start =
+        load_vector<width>(input + offset_of(at.n, rows.begin, columns.begin, at.channel,
+                                             g.rows.size, g.columns.size, g.C));
     C best[width];
     int best_at[width];
 #pragma unroll
@@ -115,13 +72,14 @@ __global__ void max_pool2d_kernel(const T* input, T* output, std::int64_t* index
     }
     for (int h = rows.begin; h < rows.end; ++h) {
       for (int w = columns.begin; w < columns.end; ++w) {
-        const auto x = load_vector<width>(input + offset_of(at.n, h, w, at.channel, g.H, g.W, g.C));
+        const auto x = load_vector<width>(
+            input + offset_of(at.n, h, w, at.channel, g.rows.size, g.columns.size, g.C));
 #pragma unroll
         for (int k = 0; k < width; ++k) {
           const C value = x[k];
           if (value > best[k] || (value != value && best[k] == best[k])) {
             best[k] = value;
-            best_at[k] = h * g.W + w;
+            best_at[k] = h * g.columns.size + w;
           }
         }
       }
@@ -144,13 +102,15 @@ template <int width, class Index, class T>
 __global__ void max_pool2d_backward_kernel(const T* doutput, const std::int64_t* index, T* dinput,
                                            Pool g, Index items) {
   for (Index i = first_index<Index>(); i < items; i += index_stride<Index>()) {
-    const Position<Index> at = position_of<width>(i, g.H, g.W, g.C);
-    const Span rows = window_rows_over(g, at.row), columns = window_columns_over(g, at.column);
-    const int own = at.row * g.W + at.column;
+    const Position<Index> at = position_of<width>(i, g.rows.size, g.columns.size, g.C);
+    const auto rows = g.rows.windows_over(at.row);
+    const auto columns = g.columns.windows_over(at.column);
+    const int own = at.row * g.columns.size + at.column;
     Compute<T> sum[width] = {};
     for (int p = rows.begin; p < rows.end; ++p) {
       for (int q = columns.begin; q < columns.end; ++q) {
-        const auto from = offset_of(at.n, p, q, at.channel, g.out_height, g.out_width, g.C);
+        const auto from =
+            offset_of(at.n, p, q, at.channel, g.rows.out_size, g.columns.out_size, g.C);
         const auto dy = load_vector<width>(doutput + from);
 #pragma unroll
         for (int k = 0; k < width; ++k)
@@ -165,17 +125,18 @@ __global__ void max_pool2d_backward_kernel(const T* doutput, const std::int64_t*
 template <int width, class Index, class T>
 __global__ void avg_pool2d_kernel(const T* input, T* output, Pool g, Index items) {
   for (Index i = first_index<Index>(); i < items; i += index_stride<Index>()) {
-    const Position<Index> at = position_of<width>(i, g.out_height, g.out_width, g.C);
-    const Span rows = rows_of(g, at.row), columns = columns_of(g, at.column);
+    const Position<Index> at = position_of<width>(i, g.rows.out_size, g.columns.out_size, g.C);
+    const auto rows = g.rows.window(at.row), columns = g.columns.window(at.column);
     Compute<T> sum[width] = {};
     for (int h = rows.begin; h < rows.end; ++h) {
       for (int w = columns.begin; w < columns.end; ++w) {
-        const auto x = load_vector<width>(input + offset_of(at.n, h, w, at.channel, g.H, g.W, g.C));
+        const auto x = load_vector<width>(
+            input + offset_of(at.n, h, w, at.channel, g.rows.size, g.columns.size, g.C));
 #pragma unroll
         for (int k = 0; k < width; ++k) sum[k] += x[k];
       }
     }
-    const auto scale = window_scale<Compute<T>>(g, at.row, at.column);
+    const auto scale = 1 / g.divisor<Compute<T>>(at.row, at.column);
 #pragma unroll
     for (int k = 0; k < width; ++k) sum[k] *= scale;
     store_rounded(output + static_cast<std::int64_t>(i) * width, sum);
@@ -186,14 +147,15 @@ __global__ void avg_pool2d_kernel(const T* input, T* output, Pool g, Index items
 template <int width, class Index, class T>
 __global__ void avg_pool2d_backward_kernel(const T* doutput, T* dinput, Pool g, Index items) {
   for (Index i = first_index<Index>(); i < items; i += index_stride<Index>()) {
-    const Position<Index> at = position_of<width>(i, g.H, g.W, g.C);
-    const Span rows = window_rows_over(g, at.row), columns = window_columns_over(g, at.column);
+    const Position<Index> at = position_of<width>(i, g.rows.size, g.columns.size, g.C);
+    const auto rows = g.rows.windows_over(at.row);
+    const auto columns = g.columns.windows_over(at.column);
     Compute<T> sum[width] = {};
     for (int p = rows.begin; p < rows.end; ++p) {
       for (int q = columns.begin; q < columns.end; ++q) {
-        const auto scale = window_scale<Compute<T>>(g, p, q);
+        const auto scale = 1 / g.divisor<Compute<T>>(p, q);
         const auto dy = load_vector<width>(
-            doutput + offset_of(at.n, p, q, at.channel, g.out_height, g.out_width, g.C));
+            doutput + offset_of(at.n, p, q, at.channel, g.rows.out_size, g.columns.out_size, g.C));
 #pragma unroll
         for (int k = 0; k < width; ++k) sum[k] += dy[k] * scale;
       }
@@ -205,19 +167,7 @@ __global__ void avg_pool2d_backward_kernel(const T* doutput, T* dinput, Pool g, 
 Pool in_32_bits(const Pool2dGeometry& g) {
   check_index_size("the pixels of an image", std::max(g.H * g.W, g.out_height * g.out_width));
   check_index_size("the channels of an image", g.C);
-  const auto narrow = [](std::int64_t x) { return static_cast<int>(x); };
-  return {narrow(g.H),
-          narrow(g.W),
-          narrow(g.C),
-          narrow(g.out_height),
-          narrow(g.out_width),
-          narrow(g.kernel.height),
-          narrow(g.kernel.width),
-          narrow(g.stride.height),
-          narrow(g.stride.width),
-          narrow(g.padding.height),
-          narrow(g.padding.width),
-          g.count_include_pad};
+  return Pool(g);
 }
 
 /// Elements of the input and of the output.

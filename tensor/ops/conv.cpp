@@ -1,5 +1,5 @@
-#include "tensor/ops/conv.h"
 #include <gradus/tensor/ops.h>
+#include <gradus/tensor/ops_fused.h>
 #include "tensor/ops/support.h"
 #include "tensor/ops/window.h"
 
@@ -7,7 +7,7 @@ namespace gradus {
 namespace {
 
 void check_options(std::string_view op, const Conv2dOptions& options) {
-  const auto [stride, padding, dilation, groups] = options;
+  const auto [stride, padding, dilation, groups, winograd] = options;
   check(stride.height >= 1 && stride.width >= 1, op, "stride must be at least 1; got {} x {}",
         stride.height, stride.width);
   check(padding.height >= 0 && padding.width >= 0, op, "padding must not be negative; got {} x {}",
@@ -17,8 +17,7 @@ void check_options(std::string_view op, const Conv2dOptions& options) {
   check(groups >= 1, op, "groups must be at least 1; got {}", groups);
 }
 
-}  // namespace
-
+/// The sizes of a convolution, with everything about its shapes checked.
 Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input, const Shape& weight,
                                const Conv2dOptions& options) {
   check_options(op, options);
@@ -35,7 +34,8 @@ Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input, const Sh
                    .stride = options.stride,
                    .padding = options.padding,
                    .dilation = options.dilation,
-                   .groups = options.groups};
+                   .groups = options.groups,
+                   .winograd = options.winograd};
   check(g.C >= 1 && g.O >= 1 && g.kernel.height >= 1 && g.kernel.width >= 1, op,
         "channels and kernel must not be empty; got input {}, weight {}", input, weight);
   check(g.C % g.groups == 0 && g.O % g.groups == 0, op,
@@ -58,6 +58,10 @@ Conv2dGeometry conv2d_geometry(std::string_view op, const Shape& input, const Sh
   return g;
 }
 
+Shape output_shape(const Conv2dGeometry& g) { return {g.N, g.out_height, g.out_width, g.O}; }
+
+}  // namespace
+
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
               const Conv2dOptions& options) {
   constexpr std::string_view op = "conv2d";
@@ -74,6 +78,26 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
                                          output.data<T>(), g));
   });
   return output;
+}
+
+WithStatistics<Tensor> conv2d_with_statistics(const Tensor& input, const Tensor& weight,
+                                              const Conv2dOptions& options) {
+  constexpr std::string_view op = "conv2d";
+  check_parameter(op, "input", input, "weight", weight);
+  const Conv2dGeometry g = conv2d_geometry(op, input.shape(), weight.shape(), options);
+  check(g.N >= 1, op, "an output without images has no statistics; got input {}", input.shape());
+  const auto channels = [&] {
+    return empty({g.O}, {compute_dtype(input.dtype()), input.device()});
+  };
+  WithStatistics<Tensor> y{empty(output_shape(g), options_of(input)), {channels(), channels()}};
+  dispatch_floating(op, input.dtype(), [&]<class T>() {
+    using A = Compute<T>;
+    GRADUS_KERNEL(
+        input.device(),
+        conv2d_with_statistics(input.data<T>(), weight.data<A>(), y.output.data<T>(),
+                               y.statistics.mean.data<A>(), y.statistics.variance.data<A>(), g));
+  });
+  return y;
 }
 
 Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const Shape& input_shape,

@@ -1,4 +1,4 @@
-#include "tensor/ops/norm.h"
+#include <gradus/tensor/ops_fused.h>
 
 #include <cmath>
 
@@ -39,8 +39,6 @@ const T* data_or_null(const Tensor& x) {
   return x.defined() ? x.data<T>() : nullptr;
 }
 
-}  // namespace
-
 void check_batch_norm(std::string_view op, const Tensor& x, const BatchStatistics& statistics,
                       const Tensor& gamma, const Tensor& beta, double eps) {
   as_rows(op, x);
@@ -52,23 +50,12 @@ void check_batch_norm(std::string_view op, const Tensor& x, const BatchStatistic
   check(std::isfinite(eps), op, "eps must be finite; got {}", eps);
 }
 
+/// One number a channel of x, of the type that parameters have beside x.
 Tensor empty_channels(const Tensor& x) {
   return empty({x.size(-1)}, {compute_dtype(x.dtype()), x.device()});
 }
 
-BatchStatistics batch_norm_statistics(const Tensor& x) {
-  constexpr std::string_view op = "batch_norm_statistics";
-  const auto [rows, C] = as_rows(op, x);
-  check(rows >= 1, op, "x must not be empty: it has no mean; got {}", x.shape());
-  BatchStatistics result{empty_channels(x), empty_channels(x)};
-  dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
-    auto* mean = result.mean.data<Compute<T>>();
-    auto* variance = result.variance.data<Compute<T>>();
-    GRADUS_KERNEL(x.device(), batch_norm_statistics(x.data<T>(), mean, variance, rows, C));
-  });
-  return result;
-}
-
+/// batch_norm, then + residual if that is defined, then ReLU if asked for.
 Tensor normalise(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
                  const Tensor& beta, double eps, const Tensor& residual, bool relu) {
   constexpr std::string_view op = "batch_norm";
@@ -86,6 +73,7 @@ Tensor normalise(const Tensor& x, const BatchStatistics& statistics, const Tenso
   return y;
 }
 
+/// Its gradients; y and dresidual as in batch_norm_relu_backward, both undefined without ReLU.
 BatchNormReluGradients normalise_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
                                           const BatchStatistics& statistics, const Tensor& gamma,
                                           const Tensor& beta, const BatchNormOptions& options,
@@ -113,6 +101,21 @@ BatchNormReluGradients normalise_backward(const Tensor& dy, const Tensor& x, con
   return result;
 }
 
+}  // namespace
+
+BatchStatistics batch_norm_statistics(const Tensor& x) {
+  constexpr std::string_view op = "batch_norm_statistics";
+  const auto [rows, C] = as_rows(op, x);
+  check(rows >= 1, op, "x must not be empty: it has no mean; got {}", x.shape());
+  BatchStatistics result{empty_channels(x), empty_channels(x)};
+  dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
+    auto* mean = result.mean.data<Compute<T>>();
+    auto* variance = result.variance.data<Compute<T>>();
+    GRADUS_KERNEL(x.device(), batch_norm_statistics(x.data<T>(), mean, variance, rows, C));
+  });
+  return result;
+}
+
 Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
                   const Tensor& beta, const BatchNormOptions& options) {
   return normalise(x, statistics, gamma, beta, options.eps, {}, false);
@@ -125,6 +128,19 @@ BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x,
   auto [dx, dgamma, dbeta, dresidual] =
       normalise_backward(dy, x, {}, statistics, gamma, beta, options, false);
   return {dx, dgamma, dbeta};
+}
+
+Tensor batch_norm_relu(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
+                       const Tensor& beta, const BatchNormOptions& options,
+                       const Tensor& residual) {
+  return normalise(x, statistics, gamma, beta, options.eps, residual, true);
+}
+
+BatchNormReluGradients batch_norm_relu_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
+                                                const BatchStatistics& statistics,
+                                                const Tensor& gamma, const Tensor& beta,
+                                                const BatchNormOptions& options) {
+  return normalise_backward(dy, x, y, statistics, gamma, beta, options, true);
 }
 
 void batch_norm_track(Tensor& running_mean, Tensor& running_var, Tensor& num_batches,

@@ -88,3 +88,25 @@ TEST_CASE("bench: --help shows the options with their defaults") {
     CHECK(contains(help.output, option));
   }
 }
+
+#if defined(__GNUC__) && !defined(__clang__)
+TEST_CASE("programs wait briefly for their threads, unless the environment says otherwise") {
+  // What OpenMP was told when the program last started.
+  const auto spins = [](const Arguments& environment) {
+    const CommandResult result = run_command(
+        "/usr/bin/env",
+        Arguments{"-u", "OMP_WAIT_POLICY", "-u", "GOMP_SPINCOUNT"} + environment +
+            Arguments{"OMP_DISPLAY_ENV=verbose", file_path("apps/bench/step"), "--help"});
+    INFO("output: ", result.output);
+    REQUIRE(result.exit_code == 0);
+    std::string last;
+    for (const std::string& line : lines_of(result.output)) {
+      if (contains(line, "GOMP_SPINCOUNT")) last = line;
+    }
+    return last;
+  };
+  CHECK(contains(spins({}), "'1000'"));
+  CHECK(contains(spins({"GOMP_SPINCOUNT=77"}), "'77'"));
+  CHECK(contains(spins({"OMP_WAIT_POLICY=passive"}), "'0'"));
+}
+#endif

@@ -177,7 +177,7 @@ TEST_CASE("the resolved configuration reads back to the same options") {
       {"--recipe", "emp-ssl"},
       {"--recipe", "emp-ssl", "--no-nesterov", "--views", "4"},
       {"--recipe", "solo-learn", "--joined-views", "--no-scale-lr", "--decay-all"},
-      {"--winograd", "2", "--bf16", "--checkpoint-activations"},
+      {"--no-winograd", "--bf16", "--checkpoint-activations"},
       {"--no-shuffle", "--keep-last", "--zero-init-residual", "--stem-bias", "--separate-views"},
       {"--lr", "0.1234567890123", "--momentum", "0.95", "--loss-eps", "3e-5", "--trust", "0.01",
        "--invariance", "1.5", "--variance", "0", "--covariance", "-1", "--clip-norm", "2.5",
@@ -308,7 +308,6 @@ TEST_CASE("bad options are refused in one line that names them") {
   refused({"--device", "gpu"}, {"--device", "gpu"});
   refused({"--seed", "-1"}, {"--seed"});
   refused({"--workers", "-1"}, {"--workers"});
-  refused({"--winograd", "3"}, {"--winograd", "3"});
   refused({"--milestones", "-3"}, {"--milestones"});
   refused({"--schedule", "cosine", "--schedule"}, {"--schedule"});
   refused({"--schedule", "vicreg", "--epochs", "5"}, {"--warmup-epochs", "10", "5"});

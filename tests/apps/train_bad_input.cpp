@@ -156,7 +156,7 @@ TEST_CASE(
   const Arguments start = wide + Arguments{"--init", weights.string(), "--steps", "1"};
   check_refused(train_tiny(folder / "run", start),
                 {"step 1 (epoch 1)",
-                 "that of encoder.layer1.0.conv2, though not with plain sums, which --winograd 0 "
+                 "that of encoder.layer1.0.conv2, though not with plain sums, which --no-winograd "
                  "asks for"});
 }
 

@@ -34,7 +34,7 @@ TEST_CASE("every function of autograd's ops has a case: NAME.what, or operator.w
   for (const std::string header : {"autograd/ops.h", "autograd/ops_fused.h"}) {
     CAPTURE(header);
     const std::set<std::string> declared = declared_functions(header);
-    CHECK(declared.size() >= 3);
+    CHECK(declared.size() >= 2);
     for (const std::string& name : declared)
       CHECK_MESSAGE(tried.contains(name), "no op case (tests/support/op_cases) tries " << name);
   }

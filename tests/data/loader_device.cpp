@@ -1,9 +1,7 @@
-// The loader on the device under test: the CPU's batches, wherever an epoch is entered and wherever
-// the images are written.
+// The loader on the device under test: the CPU's batches, wherever an epoch is entered.
 #include <doctest/doctest.h>
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -123,49 +121,6 @@ TEST_CASE("an epoch can be entered at any batch on the device") {
     loader.start_epoch(1, static_cast<std::int64_t>(first));
     check_batches(rest_of_epoch(loader), expected, first);
   }
-}
-
-TEST_CASE("batches are written into the caller's tensor, at an address that stays") {
-  const Dataset dataset = small_dataset(21);
-  const std::vector<Batch> expected = whole_epoch(dataset, small_options(Device::cpu), 2);
-  Loader loader(dataset, small_options(test_device()));
-  Tensor images = full({16, 16, 16, 3}, 77.0, {DType::float32, test_device()});
-  const void* address = std::as_const(images).raw();
-  loader.start_epoch(2);
-  for (const Batch& batch : expected) {
-    const std::optional<Batch> given = loader.next_into(images);
-    REQUIRE(given.has_value());
-    check_batch(*given, batch);
-    CHECK(given->images.raw() == address);
-    CHECK(test::relative_error(images.slice(0, 2 * batch.size()), batch.images) < tolerance);
-  }
-  CHECK_FALSE(loader.next_into(images).has_value());
-
-  // A partial batch leaves the rest of the tensor alone.
-  images.fill(77.0);
-  loader.start_epoch(2, 2);
-  REQUIRE(loader.next_into(images)->size() == 5);
-  CHECK(max_difference(images.slice(10, 16).to(Device::cpu), full({6, 16, 16, 3}, 77.0)) == 0.0);
-}
-
-TEST_CASE("a tensor that batches do not fit is refused, and no batch is lost") {
-  const Dataset dataset = small_dataset(16);
-  Loader loader(dataset, small_options(test_device()));
-  loader.start_epoch(0);
-  const std::string place(name(test_device()));
-  const TensorOptions floats{DType::float32, test_device()};
-  Tensor undefined, short_one = empty({15, 16, 16, 3}, floats);
-  CHECK(test::error_of([&] { loader.next_into(undefined); }) ==
-        "[loader] images must be written into float32 [16, 16, 16, 3] on " + place +
-            "; got an undefined tensor");
-  CHECK_ERROR(loader.next_into(short_one), "got float32 [15, 16, 16, 3] on ");
-  Tensor doubles = empty({16, 16, 16, 3}, {DType::float64, test_device()});
-  CHECK_ERROR(loader.next_into(doubles), "got float64");
-  if (test_device() != Device::cpu) {
-    Tensor on_host = empty({16, 16, 16, 3});
-    CHECK_ERROR(loader.next_into(on_host), "got float32 [16, 16, 16, 3] on cpu");
-  }
-  CHECK(loader.next()->index == 0);
 }
 
 TEST_CASE("loaders share a data set that lies on the device") {

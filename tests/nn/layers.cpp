@@ -216,6 +216,30 @@ TEST_CASE("batch norm cannot train on one value per channel") {
   CHECK_NOTHROW(layer(Variable(ones({1, 3}))));
 }
 
+TEST_CASE("use_winograd: every convolution of a module, from the next call on" * cpu_only()) {
+  Generator generator(1);
+  Sequential net;
+  auto& conv = net.add<Conv2d>(
+      {.in_channels = 64, .out_channels = 64, .kernel = 3, .padding = 1, .bias = false}, generator);
+  const Tensor x = normal({8, 16, 16, 64}, 0, 1, generator);
+  const auto run = [&](bool on, bool on_in_backward) {
+    net.zero_grad();
+    use_winograd(net, on);
+    const Variable y = net(x);
+    use_winograd(net, on_in_backward);
+    y.backward(ones(y.shape()));
+    return std::vector{y.value(), conv.weight.grad()};
+  };
+  const auto fast = run(true, true), plain = run(false, false), plain_changed = run(false, true);
+  for (std::size_t i = 0; i < fast.size(); ++i) {
+    CAPTURE(i);
+    CHECK_FALSE(same_bits(plain[i], fast[i]));
+    CHECK(rms_error(plain[i], fast[i]) <= 1e-5);
+    CHECK(same_bits(plain_changed[i], plain[i]));  // backward goes the way of forward
+  }
+  CHECK(same_bits(plain[0], conv2d(x, conv.weight.value(), {}, {.padding = 1, .winograd = false})));
+}
+
 TEST_CASE("layers say which input they expect") {
   Generator generator(1);
   Conv2d conv({.in_channels = 3, .out_channels = 4, .kernel = 3}, generator);

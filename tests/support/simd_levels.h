@@ -5,23 +5,32 @@
 
 #include <string>
 
-#include "tensor/cpu/simd/level.h"
+#include "tensor/cpu/simd/inner_kernels.h"
+
+namespace gradus::cpu::simd::plain_tiles {
+extern const Kernels kernels;  // tests/tensor/plain_tiles.cpp
+}
 
 namespace gradus::test {
 
-/// Calls function() at each level, and puts back the level that was in use.
+/// Calls function() at each level and with the kernels of plain_tiles, and puts back the level that
+/// was in use.
 template <class Function>
 void at_each_simd_level(const Function& function) {
   struct Restore {
     cpu::simd::Level level = cpu::simd::level();
     ~Restore() { cpu::simd::set_level(level); }
   } restore;
+  std::string simd_level;
+  CAPTURE(simd_level);
   for (const cpu::simd::Level level : cpu::simd::available_levels()) {
-    const std::string simd_level(name(level));
-    CAPTURE(simd_level);
+    simd_level = name(level);
     cpu::simd::set_level(level);
     function();
   }
+  simd_level = "plain_tiles";
+  cpu::simd::set_kernels(cpu::simd::plain_tiles::kernels);
+  function();
 }
 
 }  // namespace gradus::test

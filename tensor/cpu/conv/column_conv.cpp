@@ -7,28 +7,15 @@
 
 #include <algorithm>
 
-#include <gradus/tensor/tensor.h>
 #include "tensor/cpu/conv/im2col.h"
 #include "tensor/cpu/first_exception.h"
 #include "tensor/cpu/gemm/gemm.h"
+#include "tensor/cpu/scratch.h"
 
 namespace gradus::cpu::columns {
 namespace {
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-/// Part `i` of [0, size) cut into `parts` of nearly equal length.
-Range part_of(std::int64_t size, std::int64_t parts, std::int64_t i) {
-  return {size * i / parts, size * (i + 1) / parts};
-}
-
-std::int64_t output_pixels(const Conv2dGeometry& g) { return g.N * g.out_height * g.out_width; }
 Range all_kernel_rows(const Conv2dGeometry& g) { return {0, g.kernel.height}; }
-
-/// Whether the column matrix is the input itself: kernel 1x1, stride 1, no padding.
-bool is_pointwise(const Conv2dGeometry& g) {
-  return g.kernel == Size2(1) && g.stride == Size2(1) && g.padding == Size2(0);
-}
 
 /// Output pixels a block: its columns fill about half of a second-level cache (512 KiB of float),
 /// yet a product has enough rows to pay for the packing of the weights.
@@ -37,26 +24,10 @@ std::int64_t pixels_per_block(std::int64_t columns) {
   return std::clamp(elements / std::max<std::int64_t>(columns, 1), fewest, most);
 }
 
-/// Scratch memory for each thread of a parallel region over `tasks` tasks.
-template <class T>
-class ThreadScratch {
- public:
-  ThreadScratch(std::int64_t tasks, std::int64_t elements)
-      : threads_(static_cast<int>(std::clamp<std::int64_t>(tasks, 1, omp_get_max_threads()))),
-        elements_(elements),
-        memory_({threads_, elements}, dtype_of<T>, Device::cpu),
-        data_(memory_.data<T>()) {}
-
-  int threads() const { return threads_; }
-  /// The calling thread's part.
-  T* get() const { return data_ + omp_get_thread_num() * elements_; }
-
- private:
-  int threads_;
-  std::int64_t elements_;
-  Tensor memory_;
-  T* data_;
-};
+/// How many threads share `tasks`: each has scratch memory.
+int threads_for(std::int64_t tasks) {
+  return static_cast<int>(std::clamp<std::int64_t>(tasks, 1, omp_get_max_threads()));
+}
 
 /// A matrix in memory: rows of some width, `stride` elements apart.
 template <class T>
@@ -69,7 +40,7 @@ struct Rows {
 template <class T>
 Rows<T> gather_columns(const T* input, T* scratch, const Conv2dGeometry& g,
                        const ColumnBlock& block) {
-  if (is_pointwise(g)) {
+  if (g.is_pointwise()) {
     return {input + block.pixels.begin * g.C + block.group * (g.C / g.groups), g.C};
   }
   const std::int64_t columns = columns_of(g, block.kernel_rows);
@@ -92,11 +63,11 @@ struct WeightTasks {
   explicit WeightTasks(const Conv2dGeometry& g) {
     constexpr std::int64_t widest = 256, longest = 1024, enough_tasks = 16;
     channel_tiles = divide_up(g.O / g.groups, widest);
-    kernel_row_tiles = columns_of(g, all_kernel_rows(g)) > longest ? g.kernel.height : 1;
+    kernel_row_tiles = g.columns() > longest ? g.kernel.height : 1;
     constexpr std::int64_t fewest_pixels = 256;
     const std::int64_t tiles = g.groups * channel_tiles * kernel_row_tiles;
     pixel_parts = std::clamp<std::int64_t>(
-        enough_tasks / tiles, 1, std::max<std::int64_t>(output_pixels(g) / fewest_pixels, 1));
+        enough_tasks / tiles, 1, std::max<std::int64_t>(g.output_pixels() / fewest_pixels, 1));
   }
 
   std::int64_t count(const Conv2dGeometry& g) const {
@@ -111,7 +82,7 @@ void accumulate_weight_tile(const T* input, const T* doutput, T* dweight, T* scr
                             const Conv2dGeometry& g, std::int64_t group, Range channels,
                             Range kernel_rows, Range pixels) {
   const std::int64_t columns = columns_of(g, kernel_rows);
-  const std::int64_t weight_stride = columns_of(g, all_kernel_rows(g));
+  const std::int64_t weight_stride = g.columns();
   const std::int64_t first_channel = group * (g.O / g.groups) + channels.begin;
   T* tile = dweight + first_channel * weight_stride + columns_of(g, {0, kernel_rows.begin});
   const std::int64_t block_size = pixels_per_block(columns);
@@ -130,14 +101,15 @@ void accumulate_weight_tile(const T* input, const T* doutput, T* dweight, T* scr
 
 template <class T>
 void conv2d(const T* input, const T* weight, const T* bias, T* output, const Conv2dGeometry& g) {
-  const std::int64_t pixels = output_pixels(g);
-  const std::int64_t columns = columns_of(g, all_kernel_rows(g));
+  const std::int64_t pixels = g.output_pixels();
+  const std::int64_t columns = g.columns();
   const std::int64_t outputs = g.O / g.groups;
   const std::int64_t block_size = pixels_per_block(columns);
   const std::int64_t blocks = divide_up(pixels, block_size);
-  const ThreadScratch<T> scratch(blocks, is_pointwise(g) ? 0 : block_size * columns);
+  const int threads = threads_for(blocks);
+  const ThreadScratch<T> scratch(g.is_pointwise() ? 0 : block_size * columns, threads);
   FirstException exception;
-#pragma omp parallel for schedule(dynamic) num_threads(scratch.threads())
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
   for (std::int64_t i = 0; i < blocks; ++i) {
     exception.guard([&] {
       const Range block{i * block_size, std::min((i + 1) * block_size, pixels)};
@@ -158,15 +130,16 @@ template <class T>
 void conv2d_backward_input(const T* doutput, const T* weight, T* dinput, const Conv2dGeometry& g) {
   // Windows overlap only within an image, so a task takes whole images.
   const std::int64_t image_pixels = g.out_height * g.out_width;
-  const std::int64_t columns = columns_of(g, all_kernel_rows(g));
+  const std::int64_t columns = g.columns();
   const std::int64_t outputs = g.O / g.groups, channels = g.C / g.groups;
   const std::int64_t block_size = pixels_per_block(columns);
   const std::int64_t images_per_task = std::max<std::int64_t>(block_size / image_pixels, 1);
   const std::int64_t tasks = divide_up(g.N, images_per_task);
-  const bool pointwise = is_pointwise(g);
-  const ThreadScratch<T> scratch(tasks, pointwise ? 0 : block_size * columns);
+  const bool pointwise = g.is_pointwise();
+  const int threads = threads_for(tasks);
+  const ThreadScratch<T> scratch(pointwise ? 0 : block_size * columns, threads);
   FirstException exception;
-#pragma omp parallel for schedule(dynamic) num_threads(scratch.threads())
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
   for (std::int64_t task = 0; task < tasks; ++task) {
     exception.guard([&] {
       const Range images{task * images_per_task, std::min((task + 1) * images_per_task, g.N)};
@@ -195,16 +168,16 @@ template <class T>
 void conv2d_backward_weight(const T* input, const T* doutput, T* dweight, const Conv2dGeometry& g) {
   const WeightTasks tasks(g);
   const std::int64_t count = tasks.count(g);
-  const std::int64_t columns = columns_of(g, all_kernel_rows(g));
+  const std::int64_t columns = g.columns();
   const std::int64_t tile_columns = columns / tasks.kernel_row_tiles;
   const std::int64_t weights = g.O * columns;
+  const int threads = threads_for(count);
   const ThreadScratch<T> scratch(
-      count, is_pointwise(g) ? 0 : pixels_per_block(tile_columns) * tile_columns);
+      g.is_pointwise() ? 0 : pixels_per_block(tile_columns) * tile_columns, threads);
   // The first part of the pixels is summed in dweight, the others in arrays of their own.
-  Tensor partial({tasks.pixel_parts - 1, weights}, dtype_of<T>, Device::cpu);
-  T* partial_data = partial.data<T>();
+  const Scratch<T> others((tasks.pixel_parts - 1) * weights);
   FirstException exception;
-#pragma omp parallel for schedule(dynamic) num_threads(scratch.threads())
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
   for (std::int64_t task = 0; task < count; ++task) {
     exception.guard([&] {
       std::int64_t rest = task;
@@ -219,9 +192,9 @@ void conv2d_backward_weight(const T* input, const T* doutput, T* dweight, const 
           part_of(g.O / g.groups, tasks.channel_tiles, next(tasks.channel_tiles));
       const std::int64_t group = next(g.groups);
       const std::int64_t part = rest;
-      T* into = part == 0 ? dweight : partial_data + (part - 1) * weights;
+      T* into = part == 0 ? dweight : others.data() + (part - 1) * weights;
       accumulate_weight_tile(input, doutput, into, scratch.get(), g, group, channels, kernel_rows,
-                             part_of(output_pixels(g), tasks.pixel_parts, part));
+                             part_of(g.output_pixels(), tasks.pixel_parts, part));
     });
   }
   exception.rethrow();
@@ -229,7 +202,7 @@ void conv2d_backward_weight(const T* input, const T* doutput, T* dweight, const 
   for (std::int64_t i = 0; i < weights; ++i) {
     T sum = dweight[i];
     for (std::int64_t part = 1; part < tasks.pixel_parts; ++part) {
-      sum += partial_data[(part - 1) * weights + i];
+      sum += others.data()[(part - 1) * weights + i];
     }
     dweight[i] = sum;
   }

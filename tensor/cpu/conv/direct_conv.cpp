@@ -1,11 +1,10 @@
 #include "tensor/cpu/conv/direct_conv.h"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
-#include "tensor/cpu/conv/im2col.h"
-#include "tensor/cpu/gemm/packing.h"
+#include "tensor/backend/kernels.h"
+#include "tensor/cpu/conv/windows.h"
 
 namespace gradus::cpu::direct {
 namespace {
@@ -14,9 +13,7 @@ namespace {
 struct WeightView {
   const float* data;
   std::vector<std::int64_t> taps;
-  std::int64_t J, K, j_stride, k_stride;
-
-  std::int64_t columns() const { return static_cast<std::int64_t>(taps.size()) * J; }
+  std::int64_t J, K, j_stride, k_stride;  // one of the strides is 1
 };
 
 /// Where pixel (n, p, q) of a convolution's output lies: at n image + p row + q column.
@@ -24,16 +21,10 @@ template <class T>
 struct Image {
   T* data;
   std::int64_t image, row, column;
-  T* zeros = nullptr;  // the images, [N, image], if what lies between the outputs is to become 0
-
-  /// Whether the pixels follow one another at the same distance throughout.
-  bool contiguous(const Conv2dGeometry& g) const {
-    return row == g.out_width * column && image == g.out_height * row;
-  }
 };
 
-/// A convolution of x, whose geometry gives the pixels and their columns, with `weight`, + bias [K]
-/// unless that is null.
+/// A convolution of x, whose geometry gives the outputs and their windows, with `weight`, + bias
+/// [K] unless that is null.
 template <class T>
 class Convolution {
  public:
@@ -45,150 +36,122 @@ class Convolution {
         weight_(weight),
         bias_(bias),
         y_(y),
-        words_(divide_up(weight.columns(), per_word)),
-        row_stride_(in_place() ? words_ : spread(words_)),
-        panels_(divide_up(weight.K, kernels_.panel)),
-        streams_(can_stream()) {}
+        tap_words_(divide_up(Windows<T>::channels_of_tap(g), per_word)),
+        panels_(divide_up(weight.K, kernels_.panel)) {}
 
   void run() const {
-    Tensor weights = scratch_words({panels_, words_ * kernels_.panel});
-    Word* const packed = reinterpret_cast<Word*>(weights.data<float>());
-    const std::int64_t blocks = block_count(), unit = block_unit();
-    const std::int64_t units = pixels() / unit;
-    const std::int64_t longest = divide_up(units, blocks) * unit;
-    const ThreadScratch columns_memory(in_place() ? 0 : longest * row_stride_);
-    const ThreadScratch offsets_memory(y_.contiguous(g_) ? 0 : longest * words_of_offset);
+    const std::int64_t lanes = std::clamp<std::int64_t>(enough_windows / g_.out_width, 1, g_.N);
+    const std::int64_t groups = divide_up(g_.N, lanes), parts = row_parts(lanes, groups);
+    const Scratch<Word> weights(panels_ * taps() * tap_size());
+    const ThreadScratch<T> rows(kernels_.panel * tap_words_ * per_word);
+    const ThreadScratch<Word> copy(windows(lanes, divide_up(g_.out_height, parts)).size());
+    const ThreadScratch<float> sums(g_.out_width * lanes * kernels_.panel);
 #pragma omp parallel
     {
-#pragma omp for schedule(dynamic)
-      for (std::int64_t p = 0; p < panels_; ++p) pack(p, packed + p * words_ * kernels_.panel);
-#pragma omp for schedule(dynamic) nowait
-      for (std::int64_t i = 0; i < blocks; ++i) {
-        const Range block{units * i / blocks * unit, units * (i + 1) / blocks * unit};
-        if (y_.zeros != nullptr) clear(block);
-        const Word* columns = gather(block, columns_memory.get());
-        const Stored y = destination(block, offsets_memory.get());
-        for (std::int64_t p = 0; p < panels_; ++p) {
-          multiply(columns, block.size(), p, packed + p * words_ * kernels_.panel, y);
+#pragma omp for collapse(2) schedule(dynamic)
+      for (std::int64_t p = 0; p < panels_; ++p) {
+        for (std::int64_t tap = 0; tap < taps(); ++tap) {
+          pack(p, tap, rows.get(), weights.data() + (p * taps() + tap) * tap_size());
         }
       }
-      if (streams_) std::atomic_thread_fence(std::memory_order_seq_cst);
+#pragma omp for collapse(2) schedule(dynamic) nowait
+      for (std::int64_t i = 0; i < groups; ++i) {
+        for (std::int64_t part = 0; part < parts; ++part) {
+          convolve({part_of(g_.N, groups, i), part_of(g_.out_height, parts, part)}, weights.data(),
+                   copy.get(), sums.get());
+        }
+      }
     }
   }
 
  private:
   using Word = simd::Word<T>;
-  using Stored = simd::StoredPanel<T>;
   static constexpr int per_word = simd::Packing<T>::per_word;
-  static constexpr std::int64_t words_of_offset = sizeof(std::int64_t) / sizeof(float);
+  static constexpr std::int64_t enough_windows = 32;  // for products at their full speed
 
-  /// Whether a pixel's columns are its channels in the input.
-  bool in_place() const {
-    return g_.kernel == Size2(1) && g_.stride == Size2(1) && g_.padding == Size2(0) &&
-           g_.out_height == g_.H && g_.out_width == g_.W && g_.C % per_word == 0;
+  /// Of the windows: whole ones have a single tap, which is all of the weight's.
+  std::int64_t taps() const { return Windows<T>::tap_count(g_); }
+  /// Words of a tap of a panel of packed weights.
+  std::int64_t tap_size() const { return tap_words_ * kernels_.panel; }
+
+  Windows<T> windows(std::int64_t lanes, std::int64_t rows) const {
+    return {g_, lanes, 1, rows, Windows<T>::channels_of_tap(g_)};
   }
 
-  std::int64_t pixels() const { return g_.N * g_.out_height * g_.out_width; }
-
-  /// Blocks consist of whole rows where those are cleared.
-  std::int64_t block_unit() const { return y_.zeros == nullptr ? 1 : g_.out_width; }
-
-  /// Blocks whose columns fill at most a third of a second-level cache, or just enough pixels for
-  /// products at their full speed; as many for each thread.
-  std::int64_t block_count() const {
-    constexpr std::int64_t words = 96 * 1024, fewest = 4, most = 16;
-    const std::int64_t rows = kernels_.rows;
-    const std::int64_t size =
-        rows * std::clamp(words / (std::max<std::int64_t>(words_, 1) * rows), fewest, most);
-    return std::clamp<std::int64_t>(round_up(divide_up(pixels(), size), omp_get_max_threads()), 1,
-                                    std::max<std::int64_t>(pixels() / block_unit(), 1));
+  /// Parts of the rows of outputs, some for each thread, each of which reads a part of the images
+  /// that takes at most a quarter of a second-level cache.
+  std::int64_t row_parts(std::int64_t lanes, std::int64_t groups) const {
+    constexpr std::int64_t words = 96 * 1024, enough = 4;
+    std::int64_t parts = std::min(divide_up(enough * omp_get_max_threads(), groups), g_.out_height);
+    const auto size = [&] { return windows(lanes, divide_up(g_.out_height, parts)).size(); };
+    while (parts < g_.out_height && size() > words) ++parts;
+    return parts;
   }
 
-  /// Zeros around the block's outputs: from the start of each row up to the next one's; the first
-  /// and the last row have the rest of the image.
-  void clear(const Range& block) const {
-    for_each_row(g_, block, [&](std::int64_t n, std::int64_t h, const Range& w) {
-      T* const image = y_.zeros + n * y_.image;
-      T* const row = y_.data + n * y_.image + h * y_.row;
-      T* from = h == 0 ? image : row;
-      for (std::int64_t i = 0; i < w.size(); ++i) {
-        T* const pixel = row + i * y_.column;
-        clear(from, pixel);
-        from = pixel + weight_.K;
-      }
-      clear(from, h + 1 == g_.out_height ? image + y_.image : row + y_.row);
-    });
-  }
-  void clear(T* begin, T* end) const {
-    if (streams_) {
-      kernels_.stream_zeros(begin, (end - begin) * static_cast<std::int64_t>(sizeof(T)));
-    } else {
-      std::fill(begin, end, T(0.0f));
-    }
-  }
-
-  /// Whether outputs are written past the caches, which saves reading each line before it is
-  /// written: whole lines, of more outputs than the caches would keep for their reader.
-  bool can_stream() const {
-    constexpr std::int64_t line = 64, kept = std::int64_t{4} << 20;  // bytes
-    constexpr std::int64_t size = sizeof(T);
-    const auto whole = [](std::int64_t bytes) { return bytes % line == 0; };
-    return whole(kernels_.panel * size) && weight_.K % kernels_.panel == 0 &&
-           whole(y_.image * size) && whole(y_.row * size) && whole(y_.column * size) &&
-           whole(static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(y_.data))) &&
-           g_.N * y_.image * size >= kept;
-  }
-
-  /// A panel of the weights, [word][k in panel], zero for k >= K and beyond the last column.
-  void pack(std::int64_t p, Word* packed) const {
+  /// A tap of a panel of the weights, [word][k in panel], zero for k >= K and beyond the last
+  /// channel. `rows` has room for as much.
+  void pack(std::int64_t p, std::int64_t tap, T* rows, Word* packed) const {
     const std::int64_t first = p * kernels_.panel;
     const std::int64_t count = std::min<std::int64_t>(kernels_.panel, weight_.K - first);
-    T* to = reinterpret_cast<T*>(packed);
-    std::fill_n(to, words_ * kernels_.panel * per_word, T(0.0f));
-    std::int64_t column = 0;
-    for (const std::int64_t tap : weight_.taps) {
-      for (std::int64_t j = 0; j < weight_.J; ++j, ++column) {
-        const float* from = weight_.data + tap + j * weight_.j_stride + first * weight_.k_stride;
-        T* into = to + column / per_word * kernels_.panel * per_word + column % per_word;
-        for (std::int64_t k = 0; k < count; ++k) into[k * per_word] = T(from[k * weight_.k_stride]);
+    const auto count_of_taps = static_cast<std::int64_t>(weight_.taps.size()) / taps();
+    const std::int64_t channels = Windows<T>::channels_of_tap(g_);
+    const bool by_rows = weight_.j_stride == 1;  // of the weights of an output channel
+    const std::int64_t stride = by_rows ? tap_words_ * per_word : kernels_.panel;
+    std::fill_n(packed, tap_size(), Word{});
+    if (by_rows) std::fill_n(rows, tap_size() * per_word, T(0.0f));
+    for (std::int64_t i = 0; i < count_of_taps; ++i) {
+      const std::int64_t from = weight_.taps[static_cast<std::size_t>(tap * count_of_taps + i)];
+      const float* const weights = weight_.data + from + first * weight_.k_stride;
+      if (by_rows) {
+        convert(weights, weight_.k_stride, {rows + i * weight_.J, count, weight_.J, stride, 1, 0});
+      } else {
+        convert(weights, weight_.j_stride,
+                {rows + i * weight_.J * stride, weight_.J, count, stride, 1, 0});
+      }
+    }
+    if (by_rows) {
+      kernels_.transpose(rows, tap_words_, count, tap_words_, packed, kernels_.panel);
+    } else {
+      interleave_rows(rows, stride, channels, count, packed, kernels_.panel);
+    }
+  }
+  void convert(const float* from, std::int64_t stride, const simd::StoredRows<T>& to) const {
+    kernels_.store_rows<T>()(from, stride, nullptr, to);
+  }
+
+  /// A block of outputs, panel by panel, whose weights stay in a second-level cache for some panels
+  /// and all rows. `copy` and `sums` have room for a block's windows and a row's sums.
+  void convolve(const Block& block, const Word* weights, Word* copy, float* sums) const {
+    constexpr std::int64_t words = 256 * 1024;  // of weights
+    const std::int64_t lanes = block.images.size(), panel_size = taps() * tap_size();
+    const Windows<T> x = windows(lanes, block.rows.size());
+    x.gather(x_, block, 0, Windows<T>::channels_of_tap(g_), copy);
+    const std::vector<std::int64_t> left = x.tap_offsets();
+    std::vector<std::int64_t> right;
+    for (std::int64_t tap = 0; tap < taps(); ++tap) right.push_back(tap * tap_size());
+    const simd::Depth depth{tap_words_, taps(), left.data(), right.data()};
+    const std::int64_t parts = divide_up(panels_ * panel_size, words);
+    for (std::int64_t part = 0; part < parts; ++part) {
+      const Range panels = part_of(panels_, parts, part);
+      for (std::int64_t row = 0; row < block.rows.size(); ++row) {
+        for (std::int64_t p = panels.begin; p < panels.end; ++p) {
+          kernels_.multiply<T>()({copy + row * x.row_stride(), x.lane_stride(), 1},
+                                 g_.out_width * lanes, weights + p * panel_size, kernels_.panel,
+                                 depth, sums, kernels_.panel, false);
+          store(sums, block, row, p);
+        }
       }
     }
   }
 
-  /// The columns of a block's pixels, row_stride_ words apart.
-  const Word* gather(const Range& block, float* memory) const {
-    if (in_place()) return reinterpret_cast<const Word*>(x_ + block.begin * g_.C);
-    T* const to = reinterpret_cast<T*>(memory);
-    const std::int64_t columns = weight_.columns(), stride = row_stride_ * per_word;
-    im2col(x_, to, g_, {block, {0, g_.kernel.height}}, stride);
-    if (columns % per_word != 0) {
-      for (std::int64_t i = 0; i < block.size(); ++i) to[i * stride + columns] = T(0.0f);
-    }
-    return reinterpret_cast<const Word*>(to);
-  }
-
-  /// Where the first panel of a block's outputs goes; `memory` is for their offsets.
-  Stored destination(const Range& block, float* memory) const {
-    if (y_.contiguous(g_)) {
-      return {y_.data + block.begin * y_.column, y_.column, 0, nullptr, streams_};
-    }
-    auto* const offsets = reinterpret_cast<std::int64_t*>(memory);
-    std::int64_t* next = offsets;
-    for_each_row(g_, block, [&](std::int64_t n, std::int64_t h, const Range& w) {
-      const std::int64_t row = n * y_.image + h * y_.row;
-      for (std::int64_t i = w.begin; i < w.end; ++i) *next++ = row + i * y_.column;
-    });
-    return {y_.data, 0, 0, nullptr, streams_, offsets};
-  }
-
-  /// The outputs of a block of pixels and of panel `p`, whose weights are `packed`.
-  void multiply(const Word* columns, std::int64_t pixels, std::int64_t p, const Word* packed,
-                Stored y) const {
-    const std::int64_t first = p * kernels_.panel;
-    y.data += first;
-    y.columns = std::min<std::int64_t>(kernels_.panel, weight_.K - first);
-    y.bias = bias_ == nullptr ? nullptr : bias_ + first;
-    kernels_.multiply_and_store<T>()({columns, row_stride_, 1}, pixels, packed, words_, y);
+  /// y = sums + bias for a row of the block and a panel.
+  void store(const float* sums, const Block& block, std::int64_t row, std::int64_t p) const {
+    const std::int64_t k = p * kernels_.panel, lanes = block.images.size();
+    T* const y = y_.data + block.images.begin * y_.image + (block.rows.begin + row) * y_.row + k;
+    kernels_.store_rows<T>()(
+        sums, kernels_.panel, bias_ == nullptr ? nullptr : bias_ + k,
+        {y, g_.out_width * lanes, std::min<std::int64_t>(kernels_.panel, weight_.K - k), y_.column,
+         lanes, y_.image});
   }
 
   const simd::Kernels& kernels_;
@@ -197,10 +160,8 @@ class Convolution {
   WeightView weight_;
   const float* bias_;
   Image<T> y_;
-  std::int64_t words_;  // of a pixel's columns
-  std::int64_t row_stride_;
+  std::int64_t tap_words_;
   std::int64_t panels_;
-  bool streams_;
 };
 
 /// The pixels of the input, along one axis, that lie `phase` steps behind a window's start: they
@@ -228,6 +189,7 @@ bool supports(const Conv2dGeometry& g) { return g.groups == 1 && g.dilation == S
 template <class T>
 void conv2d(const T* input, const float* weight, const float* bias, T* output,
             const Conv2dGeometry& g) {
+  if (g.output_pixels() == 0) return;
   WeightView view{weight, {}, g.C, g.O, 1, g.kernel.height * g.kernel.width * g.C};
   for (std::int64_t tap = 0; tap < g.kernel.height * g.kernel.width; ++tap) {
     view.taps.push_back(tap * g.C);
@@ -240,14 +202,14 @@ template <class T>
 void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
                            const Conv2dGeometry& g) {
   const std::int64_t row = g.W * g.C;
-  // Some phases are read by no tap if strides exceed the kernel: the first other one clears them.
-  T* zeros =
-      g.kernel.height < g.stride.height || g.kernel.width < g.stride.width ? dinput : nullptr;
+  if (g.kernel.height < g.stride.height || g.kernel.width < g.stride.width) {
+    fill(dinput, T(0.0f), g.N * g.H * row);  // some pixels are read by no tap
+  }
   for (std::int64_t a = 0; a < std::min(g.stride.height, g.kernel.height); ++a) {
     for (std::int64_t b = 0; b < std::min(g.stride.width, g.kernel.width); ++b) {
       const Phase h(a, g.H, g.kernel.height, g.stride.height, g.padding.height);
       const Phase w(b, g.W, g.kernel.width, g.stride.width, g.padding.width);
-      if (h.taps * w.taps * h.count * w.count == 0) continue;
+      if (g.N * h.taps * w.taps * h.count * w.count == 0) continue;
       WeightView view{weight, {}, g.O, g.C, g.kernel.height * g.kernel.width * g.C, 1};
       for (std::int64_t r = h.taps - 1; r >= 0; --r) {
         for (std::int64_t s = w.taps - 1; s >= 0; --s) {
@@ -266,12 +228,10 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
                                 .padding = {h.padding, w.padding}};
       Convolution<T>(doutput, back, view, nullptr,
                      {dinput + h.first * row + w.first * g.C, g.H * row, g.stride.height * row,
-                      g.stride.width * g.C, zeros})
+                      g.stride.width * g.C})
           .run();
-      zeros = nullptr;
     }
   }
-  if (zeros != nullptr) fill(dinput, T(0.0f), g.N * g.H * row);
 }
 
 #define GRADUS_INSTANTIATE(T)                                                            \

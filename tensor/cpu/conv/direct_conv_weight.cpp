@@ -1,171 +1,181 @@
-// The gradient of the weights: products doutput^T columns, summed over blocks of output pixels.
+// The gradient of the weights: for each tap of the kernel a product of the output's gradient and
+// the windows, summed over all pixels.
 #include <algorithm>
-#include <type_traits>
+#include <numeric>
+#include <vector>
 
 #include "tensor/cpu/conv/direct_conv.h"
-#include "tensor/cpu/conv/im2col.h"
-#include "tensor/cpu/gemm/packing.h"
+#include "tensor/cpu/conv/windows.h"
 
 namespace gradus::cpu::direct {
 namespace {
 
-/// Part `i` of [0, size) cut into `parts` of nearly equal length.
-Range part_of(std::int64_t size, std::int64_t parts, std::int64_t i) {
-  return {size * i / parts, size * (i + 1) / parts};
-}
-
-/// dweight [O][columns], shared out as tasks: a part of the kernel's rows and a part of the output
-/// pixels, whose sums are added in order. Rows of the factors are words of `per_word` pixels.
+/// dweight, shared out as tasks: a part of the input channels and a part of the pixels, whose sums
+/// are added in order. The words of both factors are of `per_word` images: doutput enters as
+/// [output][pixel], the input as windows.
 template <class T>
 class WeightGradient {
  public:
   WeightGradient(const T* input, const T* doutput, const Conv2dGeometry& g)
-      : kernels_(simd::kernels()), input_(input), doutput_(doutput), g_(g) {
-    constexpr std::int64_t longest = 1024, enough_tasks = 16, fewest_pixels = 512;
-    kernel_parts_ = kernel_columns() > longest ? g.kernel.height : 1;
-    pixel_parts_ = std::clamp<std::int64_t>(enough_tasks / kernel_parts_, 1,
-                                            std::max<std::int64_t>(pixels() / fewest_pixels, 1));
-    std::int64_t widest = 0;
-    for (std::int64_t i = 0; i < kernel_parts_; ++i) widest = std::max(widest, columns(i));
-    columns_stride_ = spread(round_up(widest, kernels_.panel));
-    // A block's columns take at most half of a second-level cache.
-    constexpr std::int64_t words = 128 * 1024, fewest_rows = 128, most_rows = 256;
-    block_rows_ = std::clamp(words / columns_stride_, fewest_rows, most_rows);
-    // The right factor's rows are computed in whole panels: it had better be the one that has them.
-    columns_left_ = widest % kernels_.panel != 0 && g.O % kernels_.panel == 0;
-    sums_stride_ = columns_left_ ? g.O : columns_stride_;
-    sums_size_ = columns_left_ ? widest * g.O : g.O * columns_stride_;
+      : kernels_(simd::kernels()),
+        input_(input),
+        doutput_(doutput),
+        g_(g),
+        channels_(Windows<T>::channels_of_tap(g)),
+        panels_(divide_up(channels_, kernels_.panel)),
+        lanes_(std::clamp<std::int64_t>(divide_up(g.N, per_word), 1,
+                                        whole_run / std::gcd(g.out_width, whole_run))) {
+    // A task's sums take at most half of a second-level cache.
+    constexpr std::int64_t sums = 256 * 1024, enough_tasks = 16;
+    channel_parts_ = Windows<T>::are_whole(g)
+                         ? 1
+                         : divide_up(panels_, std::max<std::int64_t>(sums / panel_size(), 1));
+    // They are added to once for each chunk of the pixels: some rows of images, or whole images.
+    constexpr std::int64_t words = 1024;
+    row_parts_ = std::min(divide_up(g.out_height * row_words(), words), g.out_height);
+    units_ = divide_up(g.N, lanes_ * per_word) * row_parts_;
+    chunk_ = std::max<std::int64_t>(words / unit_words(), 1);
+    pixel_parts_ = std::max<std::int64_t>(std::min(enough_tasks / channel_parts_, units_), 1);
   }
 
   void run(float* dweight) const {
-    const std::int64_t parts = kernel_parts_ * pixel_parts_, output_parts = output_part_count();
-    Tensor sums = scratch_words({parts, sums_size_});
-    const ThreadScratch scratch(block_rows_ * (2 * columns_stride_ + spread(g_.O)));
+    const std::int64_t parts = channel_parts_ * pixel_parts_, output_parts = output_part_count();
+    const std::int64_t outputs = divide_up(g_.O, output_parts);
+    const Scratch<float> sums(parts * sums_size());
+    const ThreadScratch<Word> left(outputs * left_stride()), right(chunk_ * windows().size());
+    const ThreadScratch<Word> row(row_words() * spread(outputs));
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (std::int64_t part = 0; part < parts; ++part) {
       for (std::int64_t i = 0; i < output_parts; ++i) {
-        const Range panels = part_of(divide_up(g_.O, kernels_.panel), output_parts, i);
-        const Range outputs{panels.begin * kernels_.panel,
-                            std::min(panels.end * kernels_.panel, g_.O)};
-        accumulate({pixel_part(part % pixel_parts_),
-                    part_of(g_.kernel.height, kernel_parts_, part / pixel_parts_)},
-                   outputs, scratch.get(), sums.data<float>() + part * sums_size_);
+        accumulate(part_of(panels_, channel_parts_, part / pixel_parts_),
+                   part_of(units_, pixel_parts_, part % pixel_parts_),
+                   part_of(g_.O, output_parts, i), {left.get(), right.get(), row.get()},
+                   sums.data() + part * sums_size());
       }
     }
-    add_parts(sums.data<float>(), dweight);
+    add_parts(sums.data(), dweight);
   }
 
  private:
   using Word = simd::Word<T>;
-  static constexpr int per_word = simd::Packing<T>::per_word;
+  static constexpr std::int64_t per_word = simd::Packing<T>::per_word;
+  static constexpr std::int64_t whole_run = 16;  // words of depth that products take as a whole
 
-  /// [word of pixels][n]
-  struct Factor {
-    const Word* data;
-    std::int64_t n, stride;
-
-    simd::LeftMatrix<T> transposed() const { return {data, 1, stride}; }
+  /// A thread's memory: a chunk of the factors, and a row of doutput before it is transposed.
+  struct Memory {
+    Word *left, *right, *row;
   };
+
+  std::int64_t taps() const { return Windows<T>::tap_count(g_); }
+  /// The sums of a panel of channels, [tap][output][channel in panel]; of a task.
+  std::int64_t panel_size() const { return taps() * g_.O * kernels_.panel; }
+  std::int64_t sums_size() const { return divide_up(panels_, channel_parts_) * panel_size(); }
+
+  /// Words of pixels: of a row of outputs in all lanes; of a unit, which is some rows.
+  std::int64_t row_words() const { return g_.out_width * lanes_; }
+  std::int64_t unit_words() const { return divide_up(g_.out_height, row_parts_) * row_words(); }
+  std::int64_t left_stride() const { return spread(chunk_ * unit_words()); }
+
+  Windows<T> windows() const {
+    return {g_, lanes_, per_word, divide_up(g_.out_height, row_parts_),
+            divide_up(panels_, channel_parts_) * kernels_.panel};
+  }
 
   /// Enough to keep all threads busy. The sums do not depend on it.
   std::int64_t output_part_count() const {
     return std::clamp<std::int64_t>(
-        divide_up(2 * omp_get_max_threads(), kernel_parts_ * pixel_parts_), 1,
+        divide_up(2 * omp_get_max_threads(), channel_parts_ * pixel_parts_), 1,
         std::max<std::int64_t>(g_.O / kernels_.panel, 1));
   }
 
-  /// Consists of whole words, but for the last part.
-  Range pixel_part(std::int64_t i) const {
-    const Range words = part_of(divide_up(pixels(), per_word), pixel_parts_, i);
-    return {words.begin * per_word, std::min(words.end * per_word, pixels())};
-  }
-  std::int64_t pixels() const { return g_.N * g_.out_height * g_.out_width; }
-  std::int64_t kernel_columns() const { return columns_of(g_, {0, g_.kernel.height}); }
-  /// Of a part of the kernel.
-  std::int64_t columns(std::int64_t kernel_part) const {
-    return columns_of(g_, part_of(g_.kernel.height, kernel_parts_, kernel_part));
+  Block block(std::int64_t unit) const {
+    const std::int64_t images = lanes_ * per_word, first = unit / row_parts_ * images;
+    return {{first, std::min(first + images, g_.N)},
+            part_of(g_.out_height, row_parts_, unit % row_parts_)};
   }
 
-  /// sums = doutput^T columns [O][columns], or columns^T doutput [columns][O], of a range of
-  /// outputs over a block of columns.
-  void accumulate(const ColumnBlock& all, const Range& outputs, float* memory, float* sums) const {
-    sums += outputs.begin * (columns_left_ ? 1 : sums_stride_);
-    std::int64_t begin = all.pixels.begin;
+  /// A task's sums of a range of outputs, over a range of units.
+  void accumulate(const Range& panels, const Range& units, const Range& outputs,
+                  const Memory& memory, float* sums) const {
+    const Windows<T> x = windows();
+    const std::vector<std::int64_t> taps = x.tap_offsets();
+    const std::int64_t first = panels.begin * kernels_.panel;
+    const std::int64_t channels = std::min(panels.end * kernels_.panel, channels_) - first;
+    std::vector<std::int64_t> left, right;  // where the rows of the chunk's units begin
+    std::int64_t begin = units.begin;
     do {  // at least once: the sum over no pixels is zero
-      const Range block{begin, std::min(begin + block_rows_ * per_word, all.pixels.end)};
-      const std::int64_t rows = divide_up(block.size(), per_word);
-      const Factor columns = gather_columns({block, all.kernel_rows}, memory);
-      const Factor doutput =
-          gather_doutput(block, outputs, memory + 2 * block_rows_ * columns_stride_);
-      const Factor& left = columns_left_ ? columns : doutput;
-      const Factor& right = columns_left_ ? doutput : columns;
-      for (std::int64_t i = 0; i < right.n; i += kernels_.panel) {
-        kernels_.multiply<T>()(left.transposed(), left.n, right.data + i, right.stride, rows,
-                               sums + i, sums_stride_, begin > all.pixels.begin);
+      const std::int64_t end = std::min(begin + chunk_, units.end);
+      left.clear();
+      right.clear();
+      for (std::int64_t unit = begin; unit < end; ++unit) {
+        const Block pixels = block(unit);
+        Word* const copy = memory.right + (unit - begin) * x.size();
+        x.gather(input_, pixels, first, channels, copy);
+        for (std::int64_t p = 0; p < pixels.rows.size(); ++p) {
+          left.push_back((unit - begin) * unit_words() + p * row_words());
+          right.push_back(copy - memory.right + p * x.row_stride());
+          gather_doutput(pixels.images, pixels.rows.begin + p, outputs, memory.row,
+                         memory.left + left.back());
+        }
       }
-      begin = block.end;
-    } while (begin < all.pixels.end);
+      const simd::Depth depth{row_words(), static_cast<std::int64_t>(left.size()), left.data(),
+                              right.data()};
+      float* to = sums + outputs.begin * kernels_.panel;
+      for (std::int64_t c = 0; c < channels; c += kernels_.panel) {
+        for (const std::int64_t tap : taps) {  // beyond the channels: computed, never read
+          kernels_.multiply<T>()({memory.left, left_stride(), 1}, outputs.size(),
+                                 memory.right + tap + c, x.lane_stride(), depth, to, kernels_.panel,
+                                 begin > units.begin);
+          to += g_.O * kernels_.panel;
+        }
+      }
+      begin = end;
+    } while (begin < units.end);
   }
 
-  /// What lies beyond the columns is multiplied, perhaps, but never read.
-  Factor gather_columns(const ColumnBlock& block, float* memory) const {
-    const std::int64_t columns = columns_of(g_, block.kernel_rows);
-    Word* const words = reinterpret_cast<Word*>(memory);
-    if (words_in_rows()) {
-      gather_words(block.pixels, words);
-    } else if constexpr (per_word == 1) {
-      im2col(input_, memory, g_, block, columns_stride_);
-    } else {
-      T* const rows = reinterpret_cast<T*>(memory + block_rows_ * columns_stride_);
-      im2col(input_, rows, g_, block, columns_stride_);
-      interleave_rows(rows, columns_stride_, block.pixels.size(), columns, words, columns_stride_);
+  /// to [output][column, lane] = row p of doutput; images beyond the last are zeros.
+  void gather_doutput(const Range& images, std::int64_t p, const Range& outputs, Word* row,
+                      Word* to) const {
+    const std::int64_t stride = spread(outputs.size());
+    const std::int64_t image = g_.out_height * g_.out_width * g_.O;
+    Word* next = row;
+    for (std::int64_t q = 0; q < g_.out_width; ++q) {
+      const T* const from = doutput_ + (p * g_.out_width + q) * g_.O + outputs.begin;
+      for (std::int64_t lane = 0; lane < lanes_; ++lane, next += stride) {
+        const std::int64_t n = images.begin + lane * per_word;
+        if (n < images.end) {
+          interleave_rows(from + n * image, image, std::min(per_word, images.end - n),
+                          outputs.size(), next, 0);
+        } else {
+          std::fill_n(next, outputs.size(), Word{});
+        }
+      }
     }
-    return {words, columns, columns_stride_};
+    kernels_.transpose(row, stride, row_words(), outputs.size(), to, left_stride());
   }
 
-  /// Whether the pixels of each word are of one row and read one pixel of the input each.
-  bool words_in_rows() const {
-    return g_.kernel == Size2(1) && g_.padding == Size2(0) && g_.out_width % per_word == 0;
-  }
-
-  /// The words of a block, straight from the input, where they are words_in_rows().
-  void gather_words(const Range& pixels, Word* to) const {
-    const std::int64_t step = g_.stride.width * g_.C;
-    for_each_row(g_, pixels, [&](std::int64_t n, std::int64_t p, const Range& q) {
-      const T* from = input_ + (n * g_.H + p * g_.stride.height) * g_.W * g_.C + q.begin * step;
-      interleave_rows(from, step, q.size(), g_.C, to, columns_stride_);
-      to += q.size() / per_word * columns_stride_;
-    });
-  }
-
-  Factor gather_doutput(const Range& block, const Range& outputs, float* memory) const {
-    const T* dy = doutput_ + block.begin * g_.O + outputs.begin;
-    if constexpr (per_word == 1) {
-      return {dy, outputs.size(), g_.O};
-    } else {
-      Word* const words = reinterpret_cast<Word*>(memory);
-      const std::int64_t stride = spread(outputs.size());
-      interleave_rows(dy, g_.O, block.size(), outputs.size(), words, stride,
-                      block_rows_ * per_word * g_.O);
-      return {words, outputs.size(), stride};
-    }
-  }
-
+  /// dweight = the sums of all tasks.
   void add_parts(const float* sums, float* dweight) const {
-    const std::int64_t column_step = columns_left_ ? sums_stride_ : 1;
 #pragma omp parallel for schedule(static)
     for (std::int64_t o = 0; o < g_.O; ++o) {
-      float* to = dweight + o * kernel_columns();
-      for (std::int64_t i = 0; i < kernel_parts_; ++i) {
-        const float* from =
-            sums + i * pixel_parts_ * sums_size_ + (columns_left_ ? o : o * sums_stride_);
-        for (std::int64_t part = 0; part < pixel_parts_; ++part, from += sums_size_) {
-          for (std::int64_t c = 0; c < columns(i); ++c) {
-            to[c] = part == 0 ? from[c * column_step] : to[c] + from[c * column_step];
+      for (std::int64_t part = 0; part < channel_parts_; ++part) {
+        const Range panels = part_of(panels_, channel_parts_, part);
+        const float* from = sums + part * pixel_parts_ * sums_size() + o * kernels_.panel;
+        for (std::int64_t p = panels.begin; p < panels.end; ++p) {
+          const std::int64_t c = p * kernels_.panel;
+          for (std::int64_t tap = 0; tap < taps(); ++tap, from += g_.O * kernels_.panel) {
+            add_pixel_parts(from, std::min<std::int64_t>(kernels_.panel, channels_ - c),
+                            dweight + (o * taps() + tap) * channels_ + c);
           }
         }
-        to += columns(i);
       }
+    }
+  }
+  void add_pixel_parts(const float* sums, std::int64_t channels, float* to) const {
+    std::copy_n(sums, channels, to);
+    for (std::int64_t part = 1; part < pixel_parts_; ++part) {
+      sums += sums_size();
+      for (std::int64_t c = 0; c < channels; ++c) to[c] += sums[c];
     }
   }
 
@@ -173,11 +183,13 @@ class WeightGradient {
   const T* input_;
   const T* doutput_;
   Conv2dGeometry g_;
-  std::int64_t kernel_parts_, pixel_parts_;
-  std::int64_t columns_stride_;  // between rows of columns
-  std::int64_t block_rows_;      // words of pixels
-  bool columns_left_;
-  std::int64_t sums_stride_, sums_size_;  // of a task's sums
+  std::int64_t channels_;       // of a tap of the windows
+  std::int64_t panels_;         // of them
+  std::int64_t lanes_;          // of `per_word` images
+  std::int64_t channel_parts_;  // in whole panels
+  std::int64_t row_parts_, units_;
+  std::int64_t chunk_;  // units
+  std::int64_t pixel_parts_;
 };
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <utility>
 
-#include <gradus/tensor/device.h>
 #include "tensor/cpu/conv/winograd_tiles.h"
 
 namespace gradus::cpu::winograd {
@@ -38,9 +37,6 @@ void gather_filters(const WeightView& w, std::int64_t p, int panel, std::int64_t
       for (std::int64_t j = 0; j < count; ++j) std::copy_n(x + j * w.j_stride, ks, filter(j));
     } else {
       for (std::int64_t k = 0; k < ks; ++k) {
-        // The line of the next channels, which are transformed next: too far away for the
-        // processor to expect it.
-        __builtin_prefetch(x + k * w.k_stride + input_group);
         for (std::int64_t j = 0; j < count; ++j) filter(j)[k] = x[k * w.k_stride + j * w.j_stride];
       }
     }
@@ -51,11 +47,10 @@ void gather_filters(const WeightView& w, std::int64_t p, int panel, std::int64_t
 template <class T>
 class Convolution {
  public:
-  Convolution(simd::WinogradScheme scheme, const T* x, const simd::Normalisation<float>* norm,
-              const WeightView& weight, const float* bias, T* y, const Grids& grids)
+  Convolution(simd::WinogradScheme scheme, const T* x, const WeightView& weight, const float* bias,
+              T* y, const Grids& grids)
       : algorithm_(simd::kernels(), scheme),
         x_(x),
-        norm_(norm),
         weight_(weight),
         bias_(bias),
         y_(y),
@@ -64,19 +59,8 @@ class Convolution {
         u_stride_(spread(words_ * algorithm_.panel)) {}
 
   /// The larger factor, tiles or weights, exists only piece by piece. Outputs do not depend on the
-  /// pieces they are computed in. Returns whether the pass was made over them.
-  bool run(const BlockPass* pass) const {
-    if (tiles() < weight_.K) {
-      by_panels();
-      return false;
-    }
-    if (pass == nullptr || !suits(*pass)) {
-      by_tiles(block_count(), nullptr);
-      return false;
-    }
-    by_tiles(divide_up(pixels(), pass->pixels), pass);
-    return true;
-  }
+  /// pieces they are computed in.
+  void run() const { tiles() < weight_.K ? by_panels() : by_tiles(); }
 
  private:
   using Word = simd::Word<T>;
@@ -107,23 +91,23 @@ class Convolution {
   void transform_input(std::int64_t tile, const Transformed& v, std::int64_t to_tile) const {
     const T* pixels[most_tile_side * most_tile_side];
     find_pixels(x_, grids_.input, tile, algorithm_.transforms.input_side, pixels);
-    algorithm_.transforms.transform_input(pixels, norm_, weight_.J, v.at(0, to_tile), v.stride);
+    algorithm_.transforms.transform_input(pixels, weight_.J, v.at(0, to_tile), v.stride);
   }
 
-  /// Output channels of panel `p`, tiles [first, + count): products of V's tiles from `v_tile` on
-  /// with U, then the way back. `memory` holds m_size(count) words.
-  void multiply_and_restore(std::int64_t p, std::int64_t first, std::int64_t count,
-                            const Transformed& v, std::int64_t v_tile, const Word* u,
-                            float* memory) const {
+  /// Output channels of panel `p`, a range of tiles: products of V's tiles from `v_tile` on with U,
+  /// then the way back. `memory` holds m_size() words.
+  void multiply_and_restore(std::int64_t p, const Range& range, const Transformed& v,
+                            std::int64_t v_tile, const Word* u, float* memory) const {
+    const std::int64_t count = range.size();
     const Products m(memory, count, algorithm_.panel);
     for (int f = 0; f < algorithm_.frequencies; ++f) {
       algorithm_.multiply({v.at(f, v_tile), v.row_stride, 1}, count, u + f * u_stride_,
-                          algorithm_.panel, words_, m.at(f, 0), m.row_stride, false);
+                          algorithm_.panel, {words_}, m.at(f, 0), m.row_stride, false);
     }
     const TileGrid& to = grids_.output;
     const std::int64_t k = p * algorithm_.panel;
     for (std::int64_t t = 0; t < count; ++t) {
-      const auto [n, h, w] = place_of(to, first + t);
+      const auto [n, h, w] = place_of(to, range.begin + t);
       algorithm_.transforms.restore_output(m.at(0, t), m.stride, bias_ ? bias_ + k : nullptr,
                                            std::min<std::int64_t>(algorithm_.panel, to.C - k),
                                            y_ + ((n * to.H + h) * to.W + w) * to.C + k, to.W * to.C,
@@ -131,79 +115,46 @@ class Convolution {
     }
   }
 
-  // Tiles whose V fits a cache beside a panel of U and M.
-  static constexpr std::int64_t most_tiles = 14 * per_word;
-
-  /// Blocks of at most as many, if there is no pass.
-  std::int64_t block_count() const {
-    return std::max<std::int64_t>({divide_up(tiles(), most_tiles),
-                                   std::min<std::int64_t>(omp_get_max_threads(), tiles()), 1});
-  }
-
-  std::int64_t pixels() const { return grids_.output.N * grids_.output.H * grids_.output.W; }
-
-  /// Whether blocks of the pass are whole rows of tiles, and enough to share them out.
-  bool suits(const BlockPass& pass) const {
-    const TileGrid& grid = grids_.output;
-    const std::int64_t rows = pass.pixels / grid.W;
-    return pass.pixels % grid.W == 0 &&
-           rows % (grid.H % grid.step == 0 ? grid.step : grid.H) == 0 &&
-           divide_up(pixels(), pass.pixels) >= 8 * omp_get_max_threads();
-  }
-
-  /// The first tile of a block of the pass.
-  std::int64_t first_tile(const BlockPass& pass, std::int64_t block) const {
-    const TileGrid& grid = grids_.output;
-    const std::int64_t row = std::min(block * pass.pixels, pixels()) / grid.W;
-    return (row / grid.H * grid.rows + row % grid.H / grid.step) * grid.columns;
-  }
-
-  /// All weights are transformed, then the tiles block by block: those of the pass, if there is
-  /// one.
-  void by_tiles(std::int64_t blocks, const BlockPass* pass) const {
+  /// All weights are transformed, then the tiles block by block.
+  void by_tiles() const {
+    constexpr std::int64_t most = 14 * per_word;  // tiles whose V fits a cache beside U and M
+    const std::int64_t blocks = std::max<std::int64_t>(
+        {divide_up(tiles(), most), std::min<std::int64_t>(omp_get_max_threads(), tiles()), 1});
+    const std::int64_t longest = divide_up(tiles(), blocks);
     const std::int64_t groups = divide_up(weight_.J, input_group);
-    Tensor weights = scratch_words({panels(), u_size()});
-    Word* const u = reinterpret_cast<Word*>(weights.data<float>());
-    // A thread takes some groups in a row, of which each prefetches the next one's weights.
-#pragma omp parallel for collapse(2) schedule(dynamic, 4)
-    for (std::int64_t p = 0; p < panels(); ++p) {
-      for (std::int64_t i = 0; i < groups; ++i) {
-        transform_weight(p, i * input_group, u + p * u_size());
+    const Scratch<Word> weights(panels() * u_size());
+    const ThreadScratch<float> scratch(v_size(longest) + m_size(longest));
+#pragma omp parallel
+    {
+#pragma omp for collapse(2) schedule(dynamic)
+      for (std::int64_t p = 0; p < panels(); ++p) {
+        for (std::int64_t i = 0; i < groups; ++i) {
+          transform_weight(p, i * input_group, weights.data() + p * u_size());
+        }
       }
-    }
-    const std::int64_t most = std::min(most_tiles, tiles());
-    const ThreadScratch scratch(v_size(most) + m_size(most));
-#pragma omp parallel for schedule(dynamic)
-    for (std::int64_t i = 0; i < blocks; ++i) {
-      const Range block = pass != nullptr ? Range{first_tile(*pass, i), first_tile(*pass, i + 1)}
-                                          : Range{tiles() * i / blocks, tiles() * (i + 1) / blocks};
-      const std::int64_t parts = divide_up(block.size(), most_tiles);
-      for (std::int64_t part = 0; part < parts; ++part) {
-        convolve({block.begin + block.size() * part / parts,
-                  block.begin + block.size() * (part + 1) / parts},
-                 u, scratch.get());
+#pragma omp for schedule(dynamic)
+      for (std::int64_t i = 0; i < blocks; ++i) {
+        convolve(part_of(tiles(), blocks, i), weights.data(), scratch.get());
       }
-      if (pass != nullptr) pass->run(i);
     }
   }
 
-  /// At most `most_tiles` tiles, all output channels.
+  /// A block of tiles, all output channels.
   void convolve(const Range& range, const Word* u, float* memory) const {
     const Transformed v(memory, range.size(), words_);
     for (std::int64_t t = range.begin; t < range.end; ++t) transform_input(t, v, t - range.begin);
     for (std::int64_t p = 0; p < panels(); ++p) {
-      multiply_and_restore(p, range.begin, range.size(), v, 0, u + p * u_size(),
-                           memory + v_size(range.size()));
+      multiply_and_restore(p, range, v, 0, u + p * u_size(), memory + v_size(range.size()));
     }
   }
 
   /// All tiles are transformed, then the weights panel by panel.
   void by_panels() const {
     constexpr std::int64_t most = 112;  // tiles whose products fit a second-level cache
-    Tensor transformed = scratch_words({v_size(tiles())});
-    const Transformed v(transformed.data<float>(), tiles(), words_);
+    const Scratch<float> transformed(v_size(tiles()));
+    const Transformed v(transformed.data(), tiles(), words_);
     const std::int64_t blocks = divide_up(tiles(), most);
-    const ThreadScratch scratch(u_size() + m_size(most));
+    const ThreadScratch<float> scratch(u_size() + m_size(most));
 #pragma omp parallel
     {
 #pragma omp for schedule(dynamic)
@@ -213,8 +164,8 @@ class Convolution {
         Word* const u = reinterpret_cast<Word*>(scratch.get());
         for (std::int64_t j = 0; j < weight_.J; j += input_group) transform_weight(p, j, u);
         for (std::int64_t i = 0; i < blocks; ++i) {
-          const std::int64_t first = tiles() * i / blocks, end = tiles() * (i + 1) / blocks;
-          multiply_and_restore(p, first, end - first, v, first, u, scratch.get() + u_size());
+          const Range range = part_of(tiles(), blocks, i);
+          multiply_and_restore(p, range, v, range.begin, u, scratch.get() + u_size());
         }
       }
     }
@@ -222,7 +173,6 @@ class Convolution {
 
   Algorithm<T> algorithm_;
   const T* x_;
-  const simd::Normalisation<float>* norm_;
   WeightView weight_;
   const float* bias_;
   T* y_;
@@ -233,42 +183,22 @@ class Convolution {
 
 }  // namespace
 
-bool supports(const Conv2dGeometry& g, int output_side) {
+bool supports(const Conv2dGeometry& g) {
   if (g.kernel != Size2(3) || g.dilation != Size2(1) || g.groups != 1) return false;
-  if (g.stride == Size2(2)) return output_side == 4 && g.padding == Size2(1);
+  if (g.stride == Size2(2)) return g.padding == Size2(1);
   return g.stride == Size2(1) && g.padding.height <= 2 && g.padding.width <= 2;
 }
 
-bool suits(const Conv2dGeometry& g, int output_side) {
-  constexpr std::int64_t fewest_channels = 16, fewest_tiles = 16;
-  if (!supports(g, output_side) || g.C < fewest_channels || g.O < fewest_channels) return false;
-  const std::int64_t tiles = Grids(g, output_side).input.count();
-  const std::int64_t pixels = g.N * g.out_height * g.out_width;
-  constexpr double overhead = 1.5;  // of the transforms
-  const auto& transforms = simd::kernels().winograd<float>(scheme_of(g, output_side));
-  const double frequencies = transforms.frequency_side * transforms.frequency_side;
-  return tiles >= fewest_tiles && overhead * frequencies * static_cast<double>(tiles) <=
-                                      static_cast<double>(taps * taps * pixels);
-}
-
-int side_for(const Conv2dGeometry& g) {
-  const int side = winograd_output_side();
-  return side != 0 && suits(g, side) ? side : 0;
-}
-
 template <class T>
-bool conv2d(const T* input, const simd::Normalisation<float>* norm, const float* weight,
-            const float* bias, T* output, const Conv2dGeometry& g, int output_side,
-            const BlockPass* pass) {
+void conv2d(const T* input, const float* weight, const float* bias, T* output,
+            const Conv2dGeometry& g) {
   const WeightView view{weight, g.C, g.O, 1, taps * taps * g.C, g.C, false};
-  return Convolution<T>(scheme_of(g, output_side), input, norm, view, bias, output,
-                        Grids(g, output_side))
-      .run(pass);
+  Convolution<T>(scheme_of(g), input, view, bias, output, Grids(g)).run();
 }
 
 template <class T>
-bool conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
-                           const Conv2dGeometry& g, int output_side, const BlockPass* pass) {
+void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
+                           const Conv2dGeometry& g) {
   // The adjoint is a convolution, too, with rotated weights.
   const WeightView view{weight, g.O, g.C, taps * taps * g.C, 1, g.C, true};
   if (g.stride == Size2(2)) {  // for each 8x8 pixels of dinput, 5x5 of doutput
@@ -276,9 +206,9 @@ bool conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
     const std::int64_t rows = divide_up(g.H, to), columns = divide_up(g.W, to);
     const TileGrid of_doutput{g.N, g.out_height, g.out_width, g.O, rows, columns, 0, from};
     const TileGrid of_dinput{g.N, g.H, g.W, g.C, rows, columns, 0, to};
-    return Convolution<T>(simd::WinogradScheme::strided_back, doutput, nullptr, view, nullptr,
-                          dinput, {of_doutput, of_dinput})
-        .run(pass);
+    return Convolution<T>(simd::WinogradScheme::strided_back, doutput, view, nullptr, dinput,
+                          {of_doutput, of_dinput})
+        .run();
   }
   // Of doutput, padded to give H x W.
   Conv2dGeometry back = g;
@@ -286,16 +216,12 @@ bool conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
   std::swap(back.W, back.out_width);
   std::swap(back.C, back.O);
   back.padding = {taps - 1 - g.padding.height, taps - 1 - g.padding.width};
-  return Convolution<T>(scheme_of(back, output_side), doutput, nullptr, view, nullptr, dinput,
-                        Grids(back, output_side))
-      .run(pass);
+  Convolution<T>(scheme_of(back), doutput, view, nullptr, dinput, Grids(back)).run();
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                   \
-  template bool conv2d(const T*, const simd::Normalisation<float>*, const float*, const float*, \
-                       T*, const Conv2dGeometry&, int, const BlockPass*);                       \
-  template bool conv2d_backward_input(const T*, const float*, T*, const Conv2dGeometry&, int,   \
-                                      const BlockPass*);
+#define GRADUS_INSTANTIATE(T)                                                            \
+  template void conv2d(const T*, const float*, const float*, T*, const Conv2dGeometry&); \
+  template void conv2d_backward_input(const T*, const float*, T*, const Conv2dGeometry&);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(BFloat16)
 #undef GRADUS_INSTANTIATE

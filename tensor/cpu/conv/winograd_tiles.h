@@ -1,5 +1,5 @@
 // Tiles of images and of their frequencies in memory: what the passes of Winograd convolution
-// share. Internal to cpu/winograd*.cpp.
+// share. Internal to the Winograd files of this folder.
 #pragma once
 
 #include <algorithm>
@@ -55,10 +55,10 @@ inline Place place_of(const TileGrid& grid, std::int64_t tile) {
 
 /// Grids of one convolution's inputs and outputs: the same tiles, seen from both sides.
 struct Grids {
+  static constexpr std::int64_t m = 4;  // outputs of a tile, a side
   TileGrid input, output;
 
-  /// Of a convolution with tiles of m outputs a side.
-  Grids(const Conv2dGeometry& g, std::int64_t m)
+  explicit Grids(const Conv2dGeometry& g)
       : input{g.N,
               g.H,
               g.W,
@@ -71,10 +71,8 @@ struct Grids {
   Grids(const TileGrid& in, const TileGrid& out) : input(in), output(out) {}
 };
 
-/// The scheme of a convolution with tiles of `output_side` outputs.
-inline simd::WinogradScheme scheme_of(const Conv2dGeometry& g, int output_side) {
-  if (g.stride == Size2(2)) return simd::WinogradScheme::strided;
-  return output_side == 2 ? simd::WinogradScheme::f2 : simd::WinogradScheme::f4;
+inline simd::WinogradScheme scheme_of(const Conv2dGeometry& g) {
+  return g.stride == Size2(2) ? simd::WinogradScheme::strided : simd::WinogradScheme::plain;
 }
 
 /// Matrices [rows, words], one a frequency, in memory of 32-bit words.

@@ -1,7 +1,6 @@
 // Winograd's gradient of the weights: one matrix product over the tiles for each frequency.
 #include <algorithm>
 #include <bit>
-#include <vector>
 
 #include "tensor/cpu/conv/winograd.h"
 #include "tensor/cpu/conv/winograd_tiles.h"
@@ -15,16 +14,14 @@ namespace {
 template <class T>
 class WeightGradient {
  public:
-  WeightGradient(const T* input, const simd::Normalisation<float>* norm, const T* doutput,
-                 const Conv2dGeometry& g, int output_side)
-      : algorithm_(simd::kernels(), scheme_of(g, output_side)),
+  WeightGradient(const T* input, const T* doutput, const Conv2dGeometry& g)
+      : algorithm_(simd::kernels(), scheme_of(g)),
         input_(input),
-        norm_(norm),
         doutput_(doutput),
         C_(g.C),
         O_(g.O),
         padded_C_(round_up(g.C, algorithm_.panel)),  // columns from C on are computed, never read
-        grids_(g, output_side) {}
+        grids_(g) {}
 
   /// Rows that the products sum over.
   std::int64_t rows() const { return divide_up(grids_.input.count(), per_word); }
@@ -37,13 +34,13 @@ class WeightGradient {
     constexpr std::int64_t most_rows = 64;  // of a chunk
     const std::int64_t most = divide_up(rows(), parts), chunks = divide_up(most, most_rows);
     const std::int64_t chunk = divide_up(most, chunks);
-    Tensor sums = scratch_words({parts, du_size()});
-    float* du = sums.data<float>();
-    const ThreadScratch scratch(chunk_size(chunk));
+    const Scratch<float> sums(parts * du_size());
+    float* const du = sums.data();
+    const ThreadScratch<float> scratch(chunk_size(chunk));
 #pragma omp parallel for schedule(dynamic)
     for (std::int64_t part = 0; part < parts; ++part) {
       const Chunk memory = chunk_in(scratch.get(), chunk);
-      const Range range{rows() * part / parts, rows() * (part + 1) / parts};
+      const Range range = part_of(rows(), parts, part);
       for (std::int64_t first = range.begin; first < range.end; first += chunk) {
         const Range now{first, std::min(first + chunk, range.end)};
         for (std::int64_t row = now.begin; row < now.end; ++row) {
@@ -62,27 +59,44 @@ class WeightGradient {
     }
   }
 
-  /// For more weights: parts of the tiles, each summed chunk by chunk, block by block. If the
-  /// threads can share out the parts evenly, each takes its own, whose transformed tiles never
-  /// leave its caches: what another core wrote is slow to read where cores share no cache.
-  /// Otherwise all threads work on each part. Either way the sums are the same.
-  void by_blocks(std::int64_t parts, float* dweight) const {
-    const std::int64_t weights = O_ * taps * taps * C_;
-    Tensor others = scratch_words({parts - 1, weights});
-    const auto sums = [&, from = others.data<float>()](std::int64_t part) {
-      return part == 0 ? dweight : from + (part - 1) * weights;
-    };
-    const int threads = parts % omp_get_max_threads() == 0 ? omp_get_max_threads() : 1;
-    const std::int64_t most = divide_up(rows(), parts);
-    std::vector<BlockMemory> memory;
-    for (int i = 0; i < threads; ++i) memory.emplace_back(*this, chunk_rows(most, parts));
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (std::int64_t part = 0; part < parts; ++part) {
-      sum_blocks({rows() * part / parts, rows() * (part + 1) / parts},
-                 memory[static_cast<std::size_t>(omp_get_thread_num())], sums(part));
-    }
-    for (std::int64_t part = 1; part < parts; ++part) {
-      add_scaled(1.0f, sums(part), dweight, weights);
+  /// For more weights: chunk by chunk, which all threads share, the tiles are transformed, then the
+  /// weights are shared out in blocks, whose sums over the chunk stay in a cache until they are
+  /// transformed back.
+  void by_blocks(float* dweight) const {
+    // A chunk takes a share of a last-level cache.
+    constexpr std::int64_t words = 5 << 19;
+    const std::int64_t fit = words / (algorithm_.frequencies * (padded_C_ + O_));
+    const std::int64_t chunks =
+        std::max<std::int64_t>(divide_up(rows(), std::max<std::int64_t>(fit, 1)), 1);
+    const std::int64_t longest = divide_up(rows(), chunks);
+    const Scratch<float> transformed(chunk_size(longest));
+    const Chunk chunk = chunk_in(transformed.data(), longest);
+    const std::int64_t panels = padded_C_ / algorithm_.panel;
+    const std::int64_t most_outputs = 4 * algorithm_.rows;  // of a block, a panel wide
+    const std::int64_t blocks = divide_up(O_, most_outputs);
+    const ThreadScratch<float> sums(
+        Frequencies<float>::size(algorithm_.frequencies, most_outputs, algorithm_.panel));
+    for (std::int64_t i = 0; i < chunks; ++i) {
+      const Range now = part_of(rows(), chunks, i);
+#pragma omp parallel
+      {
+#pragma omp for schedule(dynamic)
+        for (std::int64_t row = now.begin; row < now.end; ++row) {
+          transform(row, row - now.begin, chunk);
+        }
+#pragma omp for collapse(2) schedule(dynamic)
+        for (std::int64_t p = 0; p < panels; ++p) {
+          for (std::int64_t block = 0; block < blocks; ++block) {
+            const Range outputs = part_of(O_, blocks, block);
+            const Range channels{p * algorithm_.panel, (p + 1) * algorithm_.panel};
+            const Frequencies<float> du(sums.get(), outputs.size(), algorithm_.panel);
+            for (int f = 0; f < algorithm_.frequencies; ++f) {
+              multiply(chunk, now.size(), f, outputs, channels, du, false);
+            }
+            restore(du, 1, outputs, channels, dweight, i > 0);
+          }
+        }
+      }
     }
   }
 
@@ -104,64 +118,6 @@ class WeightGradient {
             {memory + Transformed::size(algorithm_.frequencies, rows, padded_C_), rows, O_}};
   }
 
-  /// A chunk's transformed tiles, and sums of a block for each thread that works on it.
-  struct BlockMemory {
-    BlockMemory(const WeightGradient& owner, std::int64_t rows)
-        : chunk_rows(rows),
-          transformed(scratch_words({owner.chunk_size(rows)})),
-          chunk(owner.chunk_in(transformed.template data<float>(), rows)),
-          sums(Frequencies<float>::size(owner.algorithm_.frequencies, owner.block_outputs(),
-                                        owner.algorithm_.panel)) {}
-    std::int64_t chunk_rows;
-    Tensor transformed;
-    Chunk chunk;
-    ThreadScratch sums;
-  };
-
-  /// Of a block of weights, whose other side is a panel of input channels.
-  std::int64_t block_outputs() const { return 4 * algorithm_.rows; }
-
-  /// Rows of the chunks, nearly equal, of a part of `rows`. A chunk takes a share of a last-level
-  /// cache, a smaller one if there may be several at a time.
-  std::int64_t chunk_rows(std::int64_t rows, std::int64_t parts) const {
-    const std::int64_t words = parts > 1 ? 15 << 17 : 5 << 19;
-    const std::int64_t fit = words / (algorithm_.frequencies * (padded_C_ + O_));
-    const std::int64_t chunks = divide_up(rows, std::max<std::int64_t>(fit, 1));
-    return divide_up(rows, std::max<std::int64_t>(chunks, 1));
-  }
-
-  /// dweight = its part from the tiles of a range of rows. Chunk by chunk they are transformed,
-  /// then the weights are shared out in blocks, whose sums over the chunk stay in a cache until
-  /// they are transformed back. Called within a parallel region, one thread does it all.
-  void sum_blocks(const Range& range, const BlockMemory& memory, float* dweight) const {
-    const std::int64_t panels = padded_C_ / algorithm_.panel;
-    const std::int64_t blocks = divide_up(O_, block_outputs());  // of a panel
-    std::int64_t begin = range.begin;
-    do {  // at least once: the sum over no tiles is zero
-      const Range now{begin, std::min(begin + memory.chunk_rows, range.end)};
-#pragma omp parallel
-      {
-#pragma omp for schedule(dynamic)
-        for (std::int64_t row = now.begin; row < now.end; ++row) {
-          transform(row, row - now.begin, memory.chunk);
-        }
-#pragma omp for collapse(2) schedule(dynamic)
-        for (std::int64_t p = 0; p < panels; ++p) {
-          for (std::int64_t block = 0; block < blocks; ++block) {
-            const Range outputs{O_ * block / blocks, O_ * (block + 1) / blocks};
-            const Range channels{p * algorithm_.panel, (p + 1) * algorithm_.panel};
-            const Frequencies<float> du(memory.sums.get(), outputs.size(), algorithm_.panel);
-            for (int f = 0; f < algorithm_.frequencies; ++f) {
-              multiply(memory.chunk, now.size(), f, outputs, channels, du, false);
-            }
-            restore(du, 1, outputs, channels, dweight, begin > range.begin);
-          }
-        }
-      }
-      begin = now.end;
-    } while (begin < range.end);
-  }
-
   /// Pointers to the pixels of the tiles of a row, null beyond the last tile.
   void find_row(const T* images, const TileGrid& grid, std::int64_t row, int side,
                 const T** pixels) const {
@@ -178,7 +134,7 @@ class WeightGradient {
   void transform(std::int64_t row, std::int64_t to_row, const Chunk& to) const {
     const T* pixels[most_per_word * most_tile_side * most_tile_side];
     find_row(input_, grids_.input, row, algorithm_.transforms.input_side, pixels);
-    algorithm_.transforms.transform_input_tiles(pixels, norm_, C_, to.v.at(0, to_row), to.v.stride);
+    algorithm_.transforms.transform_input_tiles(pixels, C_, to.v.at(0, to_row), to.v.stride);
     find_row(doutput_, grids_.output, row, algorithm_.transforms.output_side, pixels);
     algorithm_.transforms.transform_doutput_tiles(pixels, O_, to.dm.at(0, to_row), to.dm.stride);
   }
@@ -186,16 +142,10 @@ class WeightGradient {
   /// du[f] [outputs, channels] = (add ? du[f] : 0) + dM^T V over a chunk's first `rows` rows.
   void multiply(const Chunk& chunk, std::int64_t rows, int f, const Range& outputs,
                 const Range& channels, const Frequencies<float>& du, bool add) const {
-    constexpr std::int64_t depth = 128;  // rows whose panel of V stays in a first-level cache
     for (std::int64_t c = channels.begin; c < channels.end; c += algorithm_.panel) {
-      std::int64_t row = 0;
-      do {
-        algorithm_.multiply({chunk.dm.at(f, row) + outputs.begin, 1, chunk.dm.row_stride},
-                            outputs.size(), chunk.v.at(f, row) + c, chunk.v.row_stride,
-                            std::min(depth, rows - row), du.at(f, 0) + c - channels.begin,
-                            du.row_stride, add || row > 0);
-        row += depth;
-      } while (row < rows);
+      algorithm_.multiply({chunk.dm.at(f, 0) + outputs.begin, 1, chunk.dm.row_stride},
+                          outputs.size(), chunk.v.at(f, 0) + c, chunk.v.row_stride, {rows},
+                          du.at(f, 0) + c - channels.begin, du.row_stride, add);
     }
   }
 
@@ -212,7 +162,6 @@ class WeightGradient {
 
   Algorithm<T> algorithm_;
   const T* input_;
-  const simd::Normalisation<float>* norm_;
   const T* doutput_;
   std::int64_t C_, O_, padded_C_;
   Grids grids_;
@@ -221,23 +170,19 @@ class WeightGradient {
 }  // namespace
 
 template <class T>
-void conv2d_backward_weight(const T* input, const simd::Normalisation<float>* norm,
-                            const T* doutput, float* dweight, const Conv2dGeometry& g,
-                            int output_side) {
-  const WeightGradient<T> gradient(input, norm, doutput, g, output_side);
+void conv2d_backward_weight(const T* input, const T* doutput, float* dweight,
+                            const Conv2dGeometry& g) {
+  const WeightGradient<T> gradient(input, doutput, g);
   // Parts of the tiles: enough to keep many threads busy, as long as their sums take little memory.
   constexpr std::int64_t enough = 16, fewest = 4, words = 2 << 20, fewest_rows = 64;
   const std::int64_t most_by_rows = std::min(gradient.rows() / fewest_rows, enough);
   const auto parts = static_cast<std::int64_t>(std::bit_floor(
       static_cast<std::uint64_t>(std::min(words / gradient.du_size(), most_by_rows))));
-  if (parts >= fewest) return gradient.by_tiles(parts, dweight);
-  const bool in_parts = most_by_rows >= fewest && g.O * taps * taps * g.C * (fewest - 1) <= words;
-  gradient.by_blocks(in_parts ? fewest : 1, dweight);
+  parts >= fewest ? gradient.by_tiles(parts, dweight) : gradient.by_blocks(dweight);
 }
 
-template void conv2d_backward_weight(const float*, const simd::Normalisation<float>*, const float*,
-                                     float*, const Conv2dGeometry&, int);
-template void conv2d_backward_weight(const BFloat16*, const simd::Normalisation<float>*,
-                                     const BFloat16*, float*, const Conv2dGeometry&, int);
+template void conv2d_backward_weight(const float*, const float*, float*, const Conv2dGeometry&);
+template void conv2d_backward_weight(const BFloat16*, const BFloat16*, float*,
+                                     const Conv2dGeometry&);
 
 }  // namespace gradus::cpu::winograd

@@ -1,9 +1,9 @@
 #include "tensor/cpu/gemm/gemm.h"
 
 #include <Eigen/Core>
-#include <algorithm>
 #include <utility>
 
+#include "tensor/backend/range.h"
 #include "tensor/cpu/first_exception.h"
 
 namespace gradus::cpu {
@@ -14,40 +14,6 @@ template <class T>
 using RowMajor = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 template <class M>
 using Mapped = Eigen::Map<M, Eigen::Unaligned, Eigen::OuterStride<>>;
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-struct Tile {
-  std::int64_t rows, columns;
-
-  std::int64_t count(std::int64_t m, std::int64_t n) const {
-    return divide_up(m, rows) * divide_up(n, columns);
-  }
-};
-
-/// Tiles large enough that packing a and b costs little, yet at least eight where the
-/// matrix allows it, to keep several threads busy; then evened out.
-Tile choose_tile(std::int64_t m, std::int64_t n) {
-  constexpr std::int64_t enough_tiles = 8;
-  constexpr Tile largest{512, 1024}, smallest{64, 128};
-  Tile tile{std::min(m, largest.rows), std::min(n, largest.columns)};
-  while (tile.count(m, n) < enough_tiles) {
-    if (tile.columns >= tile.rows && tile.columns >= 2 * smallest.columns) {
-      tile.columns = divide_up(tile.columns, 2);
-    } else if (tile.rows >= 2 * smallest.rows) {
-      tile.rows = divide_up(tile.rows, 2);
-    } else {
-      break;
-    }
-  }
-  // The micro-kernels' width: a tile's edge should not leave a remainder where c has none.
-  constexpr std::int64_t grain = 16;
-  const auto even = [](std::int64_t size, std::int64_t part) {
-    const std::int64_t parts = divide_up(size, part);
-    return divide_up(divide_up(size, parts), grain) * grain;
-  };
-  return {even(m, tile.rows), even(n, tile.columns)};
-}
 
 }  // namespace
 
@@ -84,21 +50,16 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
           T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
           std::int64_t ldc) {
   if (m == 0 || n == 0) return;
-  const Tile tile = choose_tile(m, n);
-  const std::int64_t column_tiles = divide_up(n, tile.columns);
-  const std::int64_t tiles = tile.count(m, n);
-  constexpr double worth_threads = 1e6;  // multiplications
-  const bool parallel =
-      static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) >= worth_threads;
+  constexpr std::int64_t most_rows = 128;
+  const std::int64_t blocks = divide_up(m, most_rows);
   FirstException exception;
-#pragma omp parallel for schedule(dynamic) if (parallel && tiles > 1)
-  for (std::int64_t t = 0; t < tiles; ++t) {
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t block = 0; block < blocks; ++block) {
     exception.guard([&] {
-      const std::int64_t i = t / column_tiles * tile.rows;
-      const std::int64_t j = t % column_tiles * tile.columns;
-      gemm_serial(transpose_a, transpose_b, std::min(tile.rows, m - i),
-                  std::min(tile.columns, n - j), k, alpha, a + (transpose_a ? i : i * lda), lda,
-                  b + (transpose_b ? j * ldb : j), ldb, beta, c + i * ldc + j, ldc);
+      const Range rows = part_of(m, blocks, block);
+      gemm_serial(transpose_a, transpose_b, rows.size(), n, k, alpha,
+                  a + (transpose_a ? rows.begin : rows.begin * lda), lda, b, ldb, beta,
+                  c + rows.begin * ldc, ldc);
     });
   }
   exception.rethrow();

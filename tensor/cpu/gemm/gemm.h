@@ -1,5 +1,5 @@
-// Matrix products by Eigen, on one thread a tile, OpenMP over tiles: for float64's matmul and the
-// convolutions by the column matrix. product.h has the faster ones.
+// Matrix products by Eigen: for float64's matmul and the convolutions by the column matrix.
+// product.h has the faster ones.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@ namespace gradus::cpu {
 /// op(b) [k, n], c [m, n]; lda, ldb and ldc are the distances between stored rows. c is not read
 /// where beta is 0. T is float or double.
 ///
-/// c is split into tiles that depend on m and n alone, so the result is the same for any number of
-/// threads. Throws std::bad_alloc where there is no memory for Eigen's packed blocks.
+/// Threads share out blocks of c's rows, which depend on m alone, so the result is the same for any
+/// number of threads. Throws std::bad_alloc where there is no memory for Eigen's packed blocks.
 template <class T>
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
           T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,

@@ -27,13 +27,11 @@ class Product {
   void run() const {
     const std::int64_t a_rows = g_.transpose_a ? words_ : g_.m;
     const std::int64_t panel_size = words_ * kernels_.panel;
-    Tensor a_memory = scratch_words({a_rows, a_stride_});
-    Tensor b_memory = scratch_words({panels_, panel_size});
-    Word* const a = reinterpret_cast<Word*>(a_memory.data<float>());
-    Word* const b = reinterpret_cast<Word*>(b_memory.data<float>());
+    const Scratch<Word> a_memory(a_rows * a_stride_), b_memory(panels_ * panel_size);
+    Word *const a = a_memory.data(), *const b = b_memory.data();
     const std::int64_t most_rows = 8 * kernels_.rows;
     const std::int64_t blocks = divide_up(g_.m, most_rows);
-    const ThreadScratch scratch(most_rows * kernels_.panel);
+    const ThreadScratch<float> scratch(most_rows * kernels_.panel);
     constexpr double worth_threads = 1e5;  // multiplications
     const double work = static_cast<double>(g_.m) * static_cast<double>(g_.n * g_.k);
 #pragma omp parallel if (work >= worth_threads)
@@ -45,8 +43,7 @@ class Product {
 #pragma omp for collapse(2) schedule(dynamic)
       for (std::int64_t p = 0; p < panels_; ++p) {
         for (std::int64_t i = 0; i < blocks; ++i) {
-          multiply(a, {g_.m * i / blocks, g_.m * (i + 1) / blocks}, b + p * panel_size, p,
-                   scratch.get());
+          multiply(a, part_of(g_.m, blocks, i), b + p * panel_size, p, scratch.get());
         }
       }
     }
@@ -76,30 +73,21 @@ class Product {
     if (!g_.transpose_b) {
       return interleave_rows(b_ + first, g_.n, g_.k, count, to, kernels_.panel);
     }
-    // Some columns at a time: rows of b at powers of two compete for the same places in a cache.
-    constexpr std::int64_t most = 8;
-    for (std::int64_t j = 0; j < count; j += most) {
-      const T* const from = b_ + (first + j) * g_.k;
-      if (count - j >= most) {
-        transpose_words(from, std::integral_constant<std::int64_t, most>{}, to + j);
-      } else {
-        transpose_words(from, count - j, to + j);
-      }
-    }
-  }
-
-  /// to[word][row] for some rows of b, [rows, k].
-  template <class Rows>
-  void transpose_words(const T* from, Rows rows, Word* to) const {
+    // A cache line of each row of b at a time.
+    constexpr std::int64_t line = 16;
     const std::int64_t whole = g_.k / per_word;
-    for (std::int64_t w = 0; w < whole; ++w, to += kernels_.panel) {
-      for (std::int64_t j = 0; j < rows; ++j) {
-        std::memcpy(to + j, from + j * g_.k + w * per_word, sizeof(Word));
+    for (std::int64_t first_word = 0; first_word < whole; first_word += line) {
+      const std::int64_t end = std::min(first_word + line, whole);
+      for (std::int64_t j = 0; j < count; ++j) {
+        const T* const from = b_ + (first + j) * g_.k;
+        for (std::int64_t w = first_word; w < end; ++w) {
+          std::memcpy(to + w * kernels_.panel + j, from + w * per_word, sizeof(Word));
+        }
       }
     }
     if constexpr (per_word > 1) {
-      for (std::int64_t j = 0; whole < words_ && j < rows; ++j) {
-        to[j] = {from[j * g_.k + g_.k - 1], T(0.0f)};
+      for (std::int64_t j = 0; whole < words_ && j < count; ++j) {
+        to[whole * kernels_.panel + j] = {b_[(first + j) * g_.k + g_.k - 1], T(0.0f)};
       }
     }
   }
@@ -116,13 +104,7 @@ class Product {
                        : simd::LeftMatrix<T>{a + rows.begin * a_stride_, a_stride_, 1};
     Out* to = c_ + rows.begin * g_.n + p * kernels_.panel;
     const std::int64_t count = columns_of(p);
-    if constexpr (std::is_same_v<Out, T>) {
-      if (g_.scale == 1) {
-        return kernels_.multiply_and_store<T>()(left, rows.size(), b, words_,
-                                                {to, g_.n, count, nullptr, false});
-      }
-    }
-    kernels_.multiply<T>()(left, rows.size(), b, kernels_.panel, words_, sums, kernels_.panel,
+    kernels_.multiply<T>()(left, rows.size(), b, kernels_.panel, {words_}, sums, kernels_.panel,
                            false);
     const float scale = static_cast<float>(g_.scale);
     for (std::int64_t i = 0; i < rows.size(); ++i, to += g_.n, sums += kernels_.panel) {

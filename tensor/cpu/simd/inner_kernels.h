@@ -31,50 +31,43 @@ struct Packing<BFloat16> {
 template <class T>
 using Word = typename Packing<T>::Word;
 
-/// A matrix [rows, depth] with any strides, in words, to be multiplied from the left.
+/// A matrix [rows, depth], in words, to be multiplied from the left. One of the strides is 1.
 template <class T>
 struct LeftMatrix {
   const Word<T>* data;
   std::int64_t row_stride, step;  ///< between rows; along the depth
 };
 
-/// c [rows, panel] = (add ? c : 0) + a [rows, depth] b [depth, panel], with sums in float; depth
-/// counts words, and the strides of b and c are those between their rows.
-template <class T>
-using MultiplyPanel = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
-                               std::int64_t b_stride, std::int64_t depth, float* c,
-                               std::int64_t c_stride, bool add);
+/// The words that two factors are multiplied along: `runs` times `words` that follow each other, of
+/// the left factor from its word left[run] on, of the right one from right[run]; without those, one
+/// run from the beginnings.
+struct Depth {
+  std::int64_t words, runs = 1;
+  const std::int64_t *left = nullptr, *right = nullptr;
 
-/// Where a product goes in the type of its factors: `columns` of a panel at most, rows `stride`
-/// elements apart or, unless that is null, at `offsets`. With `stream`, for whole panels and rows
-/// that begin at multiples of 64 bytes, it is written past the caches, in no order that other
-/// threads could rely on before a fence.
-template <class T>
-struct StoredPanel {
-  T* data;
-  std::int64_t stride, columns;
-  const float* bias;  ///< [columns], or null
-  bool stream;
-  const std::int64_t* offsets = nullptr;  ///< [rows], in elements
-
-  T* row(std::int64_t i) const { return data + (offsets == nullptr ? i * stride : offsets[i]); }
-
-  /// The rows from `first` on.
-  StoredPanel from_row(std::int64_t first) const {
-    StoredPanel rest = *this;
-    if (offsets == nullptr) {
-      rest.data += first * stride;
-    } else {
-      rest.offsets += first;
-    }
-    return rest;
-  }
+  std::int64_t left_begin(std::int64_t run) const { return left == nullptr ? 0 : left[run]; }
+  std::int64_t right_begin(std::int64_t run) const { return right == nullptr ? 0 : right[run]; }
 };
 
-/// y [rows, columns] = a [rows, depth] b [depth, panel] + bias, with sums in float.
+/// c [rows, panel] = (add ? c : 0) + a [rows, depth] b [depth, panel], with sums in float; the
+/// strides of b and c are those between their rows, of b in words.
 template <class T>
-using MultiplyAndStore = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
-                                  std::int64_t depth, const StoredPanel<T>& y);
+using MultiplyPanel = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
+                               std::int64_t b_stride, const Depth& depth, float* c,
+                               std::int64_t c_stride, bool add);
+
+/// Where rows of results go: row i begins at data + i / lanes stride + i % lanes lane_stride.
+template <class T>
+struct StoredRows {
+  T* data;
+  std::int64_t rows, columns, stride, lanes, lane_stride;
+};
+
+/// y [rows, columns] = sums + bias, rounded to T; bias [columns] or null, sums' rows `stride`
+/// apart.
+template <class T>
+using StoreRows = void (*)(const float* sums, std::int64_t stride, const float* bias,
+                           const StoredRows<T>& y);
 
 /// (x - mean) scale + shift, by channel: batch norm with scale = gamma / sqrt(variance + eps) and
 /// shift = beta.
@@ -83,9 +76,9 @@ struct Normalisation {
   const A *mean, *scale, *shift;  ///< [C]
 };
 
-/// The ways of Winograd convolution (tensor/backend/winograd_matrices.h): F(2x2, 3x3), F(4x4, 3x3),
-/// stride 2, and stride 2 from an output's gradient to the input's.
-enum class WinogradScheme { f2, f4, strided, strided_back };
+/// The ways of Winograd convolution (tensor/backend/winograd_matrices.h): F(4x4, 3x3), stride 2,
+/// and stride 2 from an output's gradient to the input's.
+enum class WinogradScheme { plain, strided, strided_back };
 
 /// The transforms of a scheme, vectorised over channels. Tiles come as pointers to the channels of
 /// each of their pixels, row by row, null for zeros. A frequency f of a result begins at f *
@@ -98,12 +91,12 @@ struct WinogradKernels {
   int frequency_side = 0;  ///< of its transform
   int output_side = 0;     ///< of a tile that restore_output gives
 
-  /// to[f][c / per_word] = B^T x B of a tile x, or of max(normalised x, 0) unless `norm` is null.
-  void (*transform_input)(const T* const* pixels, const Normalisation<float>* norm, std::int64_t C,
-                          Word<T>* to, std::int64_t stride) = nullptr;
+  /// to[f][c / per_word] = B^T x B of a tile x.
+  void (*transform_input)(const T* const* pixels, std::int64_t C, Word<T>* to,
+                          std::int64_t stride) = nullptr;
   /// The same of `per_word` tiles, whose elements make one word: to[f][c].
-  void (*transform_input_tiles)(const T* const* pixels, const Normalisation<float>* norm,
-                                std::int64_t C, Word<T>* to, std::int64_t stride) = nullptr;
+  void (*transform_input_tiles)(const T* const* pixels, std::int64_t C, Word<T>* to,
+                                std::int64_t stride) = nullptr;
   /// A dy A^T of `per_word` tiles of output gradients, likewise.
   void (*transform_doutput_tiles)(const T* const* pixels, std::int64_t C, Word<T>* to,
                                   std::int64_t stride) = nullptr;
@@ -149,19 +142,20 @@ struct Kernels {
 
   MultiplyPanel<float> multiply_float;
   MultiplyPanel<BFloat16> multiply_bfloat16;
-  MultiplyAndStore<float> multiply_and_store_float;
-  MultiplyAndStore<BFloat16> multiply_and_store_bfloat16;
-  /// Zeros, written past the caches; `to` and `bytes` are multiples of 64.
-  void (*stream_zeros)(void* to, std::int64_t bytes);
-  WinogradKernels<float> winograd_float[4];  ///< by scheme
-  WinogradKernels<BFloat16> winograd_bfloat16[4];
+  StoreRows<float> store_rows_float;
+  StoreRows<BFloat16> store_rows_bfloat16;
+  /// to [columns, rows] = the transpose of from [rows, columns], of words of 32 bits.
+  void (*transpose)(const void* from, std::int64_t from_stride, std::int64_t rows,
+                    std::int64_t columns, void* to, std::int64_t to_stride);
+  WinogradKernels<float> winograd_float[3];  ///< by scheme
+  WinogradKernels<BFloat16> winograd_bfloat16[3];
   NormKernels<float> norm_float;
   NormKernels<BFloat16> norm_bfloat16;
 
   template <class T>
   MultiplyPanel<T> multiply() const;
   template <class T>
-  MultiplyAndStore<T> multiply_and_store() const;
+  StoreRows<T> store_rows() const;
   template <class T>
   const WinogradKernels<T>& winograd(WinogradScheme scheme) const;
   template <class T>
@@ -177,12 +171,12 @@ inline MultiplyPanel<BFloat16> Kernels::multiply() const {
   return multiply_bfloat16;
 }
 template <>
-inline MultiplyAndStore<float> Kernels::multiply_and_store() const {
-  return multiply_and_store_float;
+inline StoreRows<float> Kernels::store_rows() const {
+  return store_rows_float;
 }
 template <>
-inline MultiplyAndStore<BFloat16> Kernels::multiply_and_store() const {
-  return multiply_and_store_bfloat16;
+inline StoreRows<BFloat16> Kernels::store_rows() const {
+  return store_rows_bfloat16;
 }
 template <>
 inline const WinogradKernels<float>& Kernels::winograd(WinogradScheme scheme) const {
@@ -204,5 +198,8 @@ inline const NormKernels<BFloat16>& Kernels::norm() const {
 
 /// Those of level().
 const Kernels& kernels();
+
+/// Uses others, for tests, until the next set_level() and while no kernel runs.
+void set_kernels(const Kernels& others);
 
 }  // namespace gradus::cpu::simd

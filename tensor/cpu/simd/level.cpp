@@ -4,6 +4,14 @@
 #include <atomic>
 #include <cstdlib>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <gradus/tensor/check.h>
 #include "tensor/cpu/simd/inner_kernels.h"
 
@@ -24,6 +32,9 @@ extern const Kernels kernels;
 namespace avx512_bf16 {
 extern const Kernels kernels;
 }
+namespace amx {
+extern const Kernels kernels;
+}
 #endif
 
 namespace {
@@ -31,6 +42,7 @@ namespace {
 const Kernels& kernels_of(Level level) {
   switch (level) {
 #if defined(__x86_64__)
+    case Level::amx: return amx::kernels;
     case Level::avx512_bf16: return avx512_bf16::kernels;
     case Level::avx512: return avx512::kernels;
     case Level::avx2: return avx2::kernels;
@@ -38,6 +50,27 @@ const Kernels& kernels_of(Level level) {
     default: return generic::kernels;
   }
 }
+
+#if defined(__x86_64__)
+/// Whether the processor multiplies tiles of bfloat16 and the system lets this process use them:
+/// Linux keeps them across changes of threads only for processes that asked it to.
+bool request_tiles() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned saves_state = 1u << 27, tiles_of_bfloat16 = 1u << 22 | 1u << 24;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & saves_state) == 0) return false;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  if ((d & tiles_of_bfloat16) != tiles_of_bfloat16) return false;
+  constexpr unsigned tile_sizes_and_data = 1u << 17 | 1u << 18;
+  asm("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+  if ((a & tile_sizes_and_data) != tile_sizes_and_data) return false;
+#if defined(__linux__)
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 std::vector<Level> find_levels() {
   std::vector<Level> levels{Level::generic};
@@ -48,16 +81,25 @@ std::vector<Level> find_levels() {
   };
   add(Level::avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) &&
       add(Level::avx512, __builtin_cpu_supports("x86-64-v4")) &&
-      add(Level::avx512_bf16, __builtin_cpu_supports("avx512bf16"));
+      add(Level::avx512_bf16, __builtin_cpu_supports("avx512bf16")) &&
+      add(Level::amx, request_tiles());
 #endif
   return levels;
+}
+
+/// The most, but for products of pairs of bfloat16 where they are slower than those of float.
+Level fastest(const std::vector<Level>& levels) {
+#if defined(__x86_64__)
+  if (levels.back() == Level::avx512_bf16 && __builtin_cpu_is("intel")) return Level::avx512;
+#endif
+  return levels.back();
 }
 
 Level first_level() {
   check(requirements_checked, "simd", "the processor was not checked");
   const auto& levels = available_levels();
   const char* wanted = std::getenv("GRADUS_SIMD");
-  if (wanted == nullptr || *wanted == '\0') return levels.back();
+  if (wanted == nullptr || *wanted == '\0') return fastest(levels);
   std::string names;
   for (const Level level : levels) {
     if (name(level) == wanted) return level;
@@ -88,6 +130,7 @@ std::string_view name(Level level) {
     case Level::avx2: return "avx2";
     case Level::avx512: return "avx512";
     case Level::avx512_bf16: return "avx512_bf16";
+    case Level::amx: return "amx";
   }
   return "";
 }
@@ -107,5 +150,7 @@ void set_level(Level level) {
 }
 
 const Kernels& kernels() { return *current().kernels; }
+
+void set_kernels(const Kernels& others) { current().kernels = &others; }
 
 }  // namespace gradus::cpu::simd

@@ -12,7 +12,8 @@ enum class Level {
   generic,      ///< vectors of 128 bits, by what the whole program is compiled for
   avx2,         ///< 256 bits, fused multiply-add (x86-64-v3)
   avx512,       ///< 512 bits (x86-64-v4)
-  avx512_bf16,  ///< and products of bfloat16
+  avx512_bf16,  ///< and products of pairs of bfloat16
+  amx,          ///< and of tiles of bfloat16, where the system permits them
 };
 
 std::string_view name(Level level);
@@ -20,8 +21,10 @@ std::string_view name(Level level);
 /// What this build has and this processor can run, from least to most.
 const std::vector<Level>& available_levels();
 
-/// The level in use: the highest available one, unless the environment variable GRADUS_SIMD names
-/// another. Throws Error if it names one that is not available.
+/// The level in use: the fastest available one (the highest; on Intel's processors without tiles
+/// avx512 rather than avx512_bf16, whose products take twice float's time there), unless the
+/// environment variable GRADUS_SIMD names another. Throws Error if it names one that is not
+/// available.
 Level level();
 
 /// Changes it, for tests and comparisons, while no kernel runs. `level` must be available.

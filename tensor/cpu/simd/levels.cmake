@@ -5,7 +5,8 @@
 set(simd_levels generic:4:)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   list(APPEND simd_levels "avx2:8:-march=x86-64-v3" "avx512:16:-march=x86-64-v4"
-                          "avx512_bf16:16:-march=x86-64-v4 -mavx512bf16")
+                          "avx512_bf16:16:-march=x86-64-v4 -mavx512bf16"
+                          "amx:16:-march=x86-64-v4 -mavx512bf16 -mamx-tile -mamx-bf16")
 endif()
 
 # The check for AVX2 must run without it.

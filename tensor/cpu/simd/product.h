@@ -1,12 +1,9 @@
-// The register-blocked matrix products of the level that is compiled.
+// The matrix products of the level that is compiled: register-blocked, or of tiles.
 #pragma once
 
-#include "tensor/cpu/simd/vector.h"
+#include "tensor/cpu/simd/tile_product.h"
 
 namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
-
-/// Columns of a product that are computed together.
-inline constexpr int panel = 2 * width;
 
 // Of each type of element: how many rows of two vectors of sums leave room in the registers for the
 // factors, whether the right one's rows are prefetched, what a word of the left and a vector of
@@ -31,9 +28,25 @@ struct FloatProduct {
   return x;
 }
 
+/// sum + a b for the two elements of each word, the second ones first.
+[[gnu::always_inline]] inline Vector add_pair_products(const Vector& sum, const Bits& a,
+                                                       const Bits& b) {
 #if defined(__AVX512BF16__)
+  return reinterpret_cast<Vector>(_mm512_dpbf16_ps(
+      reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)));
+#else
+  const auto first = [](const Bits& x) { return reinterpret_cast<Vector>(x << 16); };
+  const auto second = [](const Bits& x) { return reinterpret_cast<Vector>(x & 0xFFFF0000u); };
+  return sum + second(a) * second(b) + first(a) * first(b);
+#endif
+}
+
 struct BFloat16Product {
+#if defined(__AVX512BF16__)
   static constexpr int most_rows = 14;
+#else
+  static constexpr int most_rows = width == 16 ? 12 : 4;
+#endif
   static constexpr bool prefetches = false;  // right factors are pairs, made just before
   using Left = Bits;
   using Right = Bits;
@@ -44,33 +57,9 @@ struct BFloat16Product {
   }
   [[gnu::always_inline]] static Right right(const BFloat16Pair* x) { return load_words(x); }
   [[gnu::always_inline]] static void accumulate(Vector& sum, const Left& a, const Right& b) {
-    sum = reinterpret_cast<Vector>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum),
-                                                    reinterpret_cast<__m512bh>(a),
-                                                    reinterpret_cast<__m512bh>(b)));
+    sum = add_pair_products(sum, a, b);
   }
 };
-#else
-/// Emulated in float: the two halves of each word are its two elements.
-struct BFloat16Product {
-  static constexpr int most_rows = width == 16 ? 12 : 4;
-  static constexpr bool prefetches = false;
-  struct Left {
-    float first, second;
-  };
-  struct Right {
-    Vector first, second;
-  };
-  [[gnu::always_inline]] static Left left(const BFloat16Pair* x) { return {x->first, x->second}; }
-  [[gnu::always_inline]] static Right right(const BFloat16Pair* x) {
-    const Bits words = load_words(x);
-    return {reinterpret_cast<Vector>(words << 16), reinterpret_cast<Vector>(words & 0xFFFF0000u)};
-  }
-  [[gnu::always_inline]] static void accumulate(Vector& sum, const Left& a, const Right& b) {
-    sum += a.first * b.first;
-    sum += a.second * b.second;
-  }
-};
-#endif
 
 template <class T>
 struct ProductOf {
@@ -88,27 +77,30 @@ using Sums = Vector[rows][2];
 /// sum += a b
 template <class T, int rows>
 [[gnu::always_inline]] inline void accumulate_product(const LeftMatrix<T>& a, const Word<T>* b,
-                                                      std::int64_t b_stride, std::int64_t depth,
+                                                      std::int64_t b_stride, const Depth& depth,
                                                       Sums<rows>& sum) {
   using Product = typename ProductOf<T>::type;
-  const Word<T>* x = a.data;
   const std::int64_t row_stride = a.row_stride, step = a.step;
-  for (std::int64_t k = 0; k < depth; ++k) {
-    if constexpr (Product::prefetches) {
-      constexpr int rows_ahead = 32;  // 400 to 800 cycles with AVX-512
-      __builtin_prefetch(x + rows_ahead * step);
-      unroll<panel * sizeof(float) / 64>([&](auto line) __attribute__((always_inline)) {
-        __builtin_prefetch(b + rows_ahead * b_stride + line * 16);
+  for (std::int64_t run = 0; run < depth.runs; ++run) {
+    const Word<T>* x = a.data + depth.left_begin(run);
+    const Word<T>* y = b + depth.right_begin(run);
+    for (std::int64_t k = 0; k < depth.words; ++k) {
+      if constexpr (Product::prefetches) {
+        constexpr int rows_ahead = 32;  // 400 to 800 cycles with AVX-512
+        __builtin_prefetch(x + rows_ahead * step);
+        unroll<panel * sizeof(float) / 64>([&](auto line) __attribute__((always_inline)) {
+          __builtin_prefetch(y + rows_ahead * b_stride + line * 16);
+        });
+      }
+      const auto left_half = Product::right(y), right_half = Product::right(y + width);
+      unroll<rows>([&](auto r) __attribute__((always_inline)) {
+        const auto factor = Product::left(x + r * row_stride);
+        Product::accumulate(sum[r][0], factor, left_half);
+        Product::accumulate(sum[r][1], factor, right_half);
       });
+      x += step;
+      y += b_stride;
     }
-    const auto left_half = Product::right(b), right_half = Product::right(b + width);
-    unroll<rows>([&](auto r) __attribute__((always_inline)) {
-      const auto factor = Product::left(x + r * row_stride);
-      Product::accumulate(sum[r][0], factor, left_half);
-      Product::accumulate(sum[r][1], factor, right_half);
-    });
-    x += step;
-    b += b_stride;
   }
 }
 
@@ -117,7 +109,7 @@ template <class T>
 struct MultiplyRows {
   template <int rows>
   static void run(const LeftMatrix<T>& a, const Word<T>* b, std::int64_t b_stride,
-                  std::int64_t depth, float* c, std::int64_t c_stride, bool add) {
+                  const Depth& depth, float* c, std::int64_t c_stride, bool add) {
     Sums<rows> sum;
     unroll<rows>([&](auto r) __attribute__((always_inline)) {
       sum[r][0] = add ? load(c + r * c_stride) : Vector{};
@@ -128,43 +120,6 @@ struct MultiplyRows {
       store(c + r * c_stride, sum[r][0]);
       store(c + r * c_stride + width, sum[r][1]);
     });
-  }
-};
-
-[[gnu::always_inline]] inline void stream_sum(float* to, const Vector& x) { stream(to, x); }
-[[gnu::always_inline]] inline void stream_sum(BFloat16* to, const Vector& x) {
-  stream(to, to_bfloat16(x));
-}
-
-/// MultiplyAndStore for a fixed number of rows.
-template <class T>
-struct MultiplyAndStoreRows {
-  template <int rows>
-  static void run(const LeftMatrix<T>& a, const Word<T>* b, std::int64_t depth,
-                  const StoredPanel<T>& y) {
-    const std::int64_t more = y.columns - width;  // in the second vector
-    Vector bias[2] = {};
-    if (y.bias != nullptr) bias[0] = load(y.bias, y.columns);
-    if (y.bias != nullptr && more > 0) bias[1] = load(y.bias + width, more);
-    Sums<rows> sum;
-    unroll<rows>([&](auto r) __attribute__((always_inline)) {
-      sum[r][0] = bias[0];
-      sum[r][1] = bias[1];
-    });
-    accumulate_product<T, rows>(a, b, panel, depth, sum);
-    if (y.stream) {
-      unroll<rows>([&](auto r) __attribute__((always_inline)) {
-        T* const to = y.row(r);
-        stream_sum(to, sum[r][0]);
-        stream_sum(to + width, sum[r][1]);
-      });
-    } else {
-      unroll<rows>([&](auto r) __attribute__((always_inline)) {
-        T* const to = y.row(r);
-        store(to, sum[r][0], y.columns);
-        if (more > 0) store(to + width, sum[r][1], more);
-      });
-    }
   }
 };
 
@@ -180,20 +135,14 @@ struct FunctionsOfRows {
   constexpr FunctionsOfRows(std::integer_sequence<int, i...>) : of{&Kind::template run<i + 1>...} {}
 };
 
-/// function(begin, end) for the parts of [0, rows) of at most `most` rows, shared out evenly.
-template <int most, class Function>
-[[gnu::always_inline]] inline void for_each_part(std::int64_t rows, const Function& function) {
-  const std::int64_t parts = (rows + most - 1) / most;
-  for (std::int64_t part = 0; part < parts; ++part) {
-    function(rows * part / parts, rows * (part + 1) / parts);
-  }
-}
-
 /// The MultiplyPanel of this level.
 template <class T>
 void multiply_panel(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
-                    std::int64_t b_stride, std::int64_t depth, float* c, std::int64_t c_stride,
+                    std::int64_t b_stride, const Depth& depth, float* c, std::int64_t c_stride,
                     bool add) {
+  if constexpr (by_tiles && Packing<T>::per_word == 2) {
+    return multiply_panel_in_tiles(a, rows, b, b_stride, depth, c, c_stride, add);
+  }
   constexpr int most = ProductOf<T>::type::most_rows;
   using Function = decltype(&MultiplyRows<T>::template run<1>);
   static constexpr FunctionsOfRows<MultiplyRows<T>, Function, most> multiply;
@@ -201,20 +150,6 @@ void multiply_panel(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
       rows, [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
         multiply(end - begin)({a.data + begin * a.row_stride, a.row_stride, a.step}, b, b_stride,
                               depth, c + begin * c_stride, c_stride, add);
-      });
-}
-
-/// The MultiplyAndStore of this level.
-template <class T>
-void multiply_and_store(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
-                        std::int64_t depth, const StoredPanel<T>& y) {
-  constexpr int most = ProductOf<T>::type::most_rows;
-  using Function = decltype(&MultiplyAndStoreRows<T>::template run<1>);
-  static constexpr FunctionsOfRows<MultiplyAndStoreRows<T>, Function, most> multiply;
-  for_each_part<most>(
-      rows, [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
-        multiply(end - begin)({a.data + begin * a.row_stride, a.row_stride, a.step}, b, depth,
-                              y.from_row(begin));
       });
 }
 

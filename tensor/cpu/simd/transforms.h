@@ -5,7 +5,6 @@
 #include <type_traits>
 
 #include "tensor/backend/winograd_matrices.h"
-#include "tensor/cpu/simd/norm.h"
 #include "tensor/cpu/simd/product.h"
 
 namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
@@ -15,62 +14,7 @@ using gradus::winograd::Filtering, gradus::winograd::StridedFiltering,
 
 // --- Y = L X L^T -------------------------------------------------------------------------------
 
-// Filtering<m>: the finite points are 0 and the pairs +-p at places 1, 2 and 3, 4, ..., and what
-// belongs to -p differs from what belongs to p only in the sign of odd powers: each pair shares its
-// products.
-
-/// y = L x for a matrix with a row for each point.
-template <class F, class L>
-[[gnu::always_inline]] inline void to_points(const Vector (&x)[L::columns], Vector (&y)[L::rows]) {
-  const auto row_product = [&](auto row, int parity) __attribute__((always_inline)) {
-    Vector sum{};
-    unroll<L::columns>([&](auto j) __attribute__((always_inline)) {
-      constexpr float factor = static_cast<float>(L::at(row, j));
-      if constexpr (factor != 0) {
-        if (parity < 0 || j % 2 == parity) sum += factor * x[j];
-      }
-    });
-    return sum;
-  };
-  constexpr int all = -1;
-  y[0] = row_product(std::integral_constant<int, 0>{}, all);
-  unroll<F::finite_points / 2>([&](auto pair) __attribute__((always_inline)) {
-    constexpr std::integral_constant<int, 1 + 2 * pair> row;
-    const Vector even = row_product(row, 0), odd = row_product(row, 1);
-    y[row] = even + odd;
-    y[row + 1] = even - odd;
-  });
-  y[F::finite_points] = row_product(std::integral_constant<int, F::finite_points>{}, all);
-}
-
-/// y = L x for a matrix with a column for each point.
-template <class F, class L>
-[[gnu::always_inline]] inline void from_points(const Vector (&x)[L::columns],
-                                               Vector (&y)[L::rows]) {
-  constexpr int infinity = F::finite_points;
-  Vector even[infinity], odd[infinity];
-  unroll<infinity / 2>([&](auto pair) __attribute__((always_inline)) {
-    constexpr int i = 1 + 2 * pair;
-    even[i] = x[i] + x[i + 1];
-    odd[i] = x[i] - x[i + 1];
-  });
-  unroll<L::rows>([&](auto k) __attribute__((always_inline)) {
-    Vector sum{};
-    unroll<L::columns>([&](auto i) __attribute__((always_inline)) {
-      constexpr float factor = static_cast<float>(L::at(k, i));
-      if constexpr (factor != 0) {
-        if constexpr (i == 0 || i == infinity) {
-          sum += factor * x[i];
-        } else if constexpr (i % 2 == 1) {
-          sum += factor * (k % 2 == 0 ? even[i] : odd[i]);
-        }
-      }
-    });
-    y[k] = sum;
-  });
-}
-
-/// y = L x for any matrix.
+/// y = L x
 template <class L>
 [[gnu::always_inline]] inline void multiply_matrix(const Vector (&x)[L::columns],
                                                    Vector (&y)[L::rows]) {
@@ -84,114 +28,74 @@ template <class L>
   });
 }
 
-template <class F>
-inline constexpr bool has_paired_points = false;
-template <int m>
-inline constexpr bool has_paired_points<Filtering<m>> = true;
-
-template <class F, class L>
-[[gnu::always_inline]] inline void apply(const Vector (&x)[L::columns], Vector (&y)[L::rows]) {
-  if constexpr (!has_paired_points<F>) {
-    multiply_matrix<L>(x, y);
-  } else if constexpr (L::rows == F::tile_side) {
-    to_points<F, L>(x, y);
-  } else {
-    from_points<F, L>(x, y);
-  }
-}
-
 /// load_element(i, j) gives X's elements, store_element(i, j, y) takes Y's.
-template <class F, class L, class Load, class Store>
+template <class L, class Load, class Store>
 [[gnu::always_inline]] inline void transform(const Load& load_element, const Store& store_element) {
   Vector half[L::rows][L::columns];  // L X
   for (int j = 0; j < L::columns; ++j) {
     Vector x[L::columns], y[L::rows];
     unroll<L::columns>([&](auto i) __attribute__((always_inline)) { x[i] = load_element(i, j); });
-    apply<F, L>(x, y);
+    multiply_matrix<L>(x, y);
     unroll<L::rows>([&](auto i) __attribute__((always_inline)) { half[i][j] = y[i]; });
   }
   for (int i = 0; i < L::rows; ++i) {
     Vector x[L::columns], y[L::rows];
     unroll<L::columns>([&](auto j) __attribute__((always_inline)) { x[j] = half[i][j]; });
-    apply<F, L>(x, y);
+    multiply_matrix<L>(x, y);
     unroll<L::rows>([&](auto j) __attribute__((always_inline)) { store_element(i, j, y[j]); });
   }
 }
 
 // --- tiles of images -> frequencies ------------------------------------------------------------
 
-/// function(c, lanes) for the vectors of C channels: lanes is a constant where it is `width`.
-template <class Function>
-[[gnu::always_inline]] inline void for_each_vector(std::int64_t C, const Function& function) {
-  std::int64_t c = 0;
-  for (; c + width <= C; c += width) function(c, std::integral_constant<std::int64_t, width>{});
-  if (c < C) function(c, C - c);
+/// Channels [c, c + lanes) of a pixel, zero for null.
+template <class T, class Lanes>
+[[gnu::always_inline]] inline Vector load_channels(const T* pixel, std::int64_t c, Lanes lanes) {
+  return pixel == nullptr ? Vector{} : load(pixel + c, lanes);
 }
 
-/// Channels [c, c + lanes) of pixels, zero for null, otherwise max(normalised, 0) if `normalised`.
-template <class T>
-struct Pixels {
-  const T* const* pixels;
-  const Normalisation<float>* norm;
-
-  template <bool normalised, class Lanes>
-  [[gnu::always_inline]] Vector load_channels(int i, std::int64_t c, Lanes lanes) const {
-    const T* pixel = pixels[i];
-    if (pixel == nullptr) return Vector{};
-    const Vector x = load(pixel + c, lanes);
-    if constexpr (!normalised) return x;
-    return relu(Normaliser<1>(*norm, c, lanes)(0, x));
-  }
-};
-
-/// Y's elements of each vector of channels of a tile, L X L^T: store_element(i, j, c, y).
-template <class F, class L, bool normalised, class T, class Store>
-[[gnu::always_inline]] inline void transform_pixels(const Pixels<T>& tile, std::int64_t C,
-                                                    const Store& store_element) {
-  for_each_vector(
-      C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
-        transform<F, L>(
-            [&](int i, int j) __attribute__((always_inline)) {
-              return tile.template load_channels<normalised>(i * L::columns + j, c, lanes);
-            },
-            [&](int i, int j, const Vector& y)
-                __attribute__((always_inline)) { store_element(i * L::rows + j, c, y); });
-      });
+/// Y's elements of a vector of channels of a tile, L X L^T: store_element(f, y).
+template <class L, class T, class Lanes, class Store>
+[[gnu::always_inline]] inline void transform_pixels(const T* const* pixels, std::int64_t c,
+                                                    Lanes lanes, const Store& store_element) {
+  transform<L>(
+      [&](int i, int j) __attribute__((always_inline)) {
+        return load_channels(pixels[i * L::columns + j], c, lanes);
+      },
+      [&](int i, int j, const Vector& y)
+          __attribute__((always_inline)) { store_element(i * L::rows + j, y); });
 }
 
 /// Words along the channels.
-template <class F, class L, bool normalised, class T>
-[[gnu::always_inline]] inline void transform_tile(const Pixels<T>& tile, std::int64_t C,
+template <class L, class T>
+[[gnu::always_inline]] inline void transform_tile(const T* const* pixels, std::int64_t C,
                                                   Word<T>* to, std::int64_t stride) {
-  transform_pixels<F, L, normalised>(
-      tile, C, [&](int f, std::int64_t c, const Vector& y) __attribute__((always_inline)) {
-        store(reinterpret_cast<T*>(to + f * stride) + c, y, width);
+  for_each_vector(
+      C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
+        transform_pixels<L>(
+            pixels, c, lanes, [&](int f, const Vector& y) __attribute__((always_inline)) {
+              store(reinterpret_cast<T*>(to + f * stride) + c, y, width);
+            });
       });
 }
 
 /// Words of one element of each of `per_word` tiles.
-template <class F, class L, bool normalised, class T>
-[[gnu::always_inline]] inline void transform_tiles(const Pixels<T>& first, std::int64_t C,
+template <class L, class T>
+[[gnu::always_inline]] inline void transform_tiles(const T* const* pixels, std::int64_t C,
                                                    Word<T>* to, std::int64_t stride) {
   if constexpr (Packing<T>::per_word == 1) {
-    transform_tile<F, L, normalised>(first, C, to, stride);
+    transform_tile<L>(pixels, C, to, stride);
   } else {
-    const Pixels<T> second{first.pixels + L::columns * L::columns, first.norm};
-    Vector of_first[F::frequencies];
+    const T* const* const second = pixels + L::columns * L::columns;
+    Vector of_first[L::rows * L::rows];
     for_each_vector(
         C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
-          const auto load_from = [&](const Pixels<T>& tile) __attribute__((always_inline)) {
-            return [&](int i, int j) __attribute__((always_inline)) {
-              return tile.template load_channels<normalised>(i * L::columns + j, c, lanes);
-            };
-          };
-          transform<F, L>(
-              load_from(first), [&](int i, int j, const Vector& y) __attribute__((always_inline)) {
-                of_first[i * L::rows + j] = y;
+          transform_pixels<L>(
+              pixels, c, lanes, [&](int f, const Vector& y) __attribute__((always_inline)) {
+                of_first[f] = y;
               });
-          transform<F, L>(
-              load_from(second), [&](int i, int j, const Vector& y) __attribute__((always_inline)) {
-                const int f = i * L::rows + j;
+          transform_pixels<L>(
+              second, c, lanes, [&](int f, const Vector& y) __attribute__((always_inline)) {
                 const Bits words = to_pairs(of_first[f], y);
                 std::memcpy(to + f * stride + c, &words, sizeof(words));
               });
@@ -202,34 +106,20 @@ template <class F, class L, bool normalised, class T>
 // --- the functions of WinogradKernels ------------------------------------------------------------
 
 template <class F, class T>
-void transform_input(const T* const* pixels, const Normalisation<float>* norm, std::int64_t C,
-                     Word<T>* to, std::int64_t stride) {
-  using L = typename F::InputMatrix;
-  const Pixels<T> tile{pixels, norm};
-  if (norm) {
-    transform_tile<F, L, true>(tile, C, to, stride);
-  } else {
-    transform_tile<F, L, false>(tile, C, to, stride);
-  }
+void transform_input(const T* const* pixels, std::int64_t C, Word<T>* to, std::int64_t stride) {
+  transform_tile<typename F::InputMatrix>(pixels, C, to, stride);
 }
 
 template <class F, class T>
-void transform_input_tiles(const T* const* pixels, const Normalisation<float>* norm, std::int64_t C,
-                           Word<T>* to, std::int64_t stride) {
-  using L = typename F::InputMatrix;
-  const Pixels<T> first{pixels, norm};
-  if (norm) {
-    transform_tiles<F, L, true>(first, C, to, stride);
-  } else {
-    transform_tiles<F, L, false>(first, C, to, stride);
-  }
+void transform_input_tiles(const T* const* pixels, std::int64_t C, Word<T>* to,
+                           std::int64_t stride) {
+  transform_tiles<typename F::InputMatrix>(pixels, C, to, stride);
 }
 
 template <class F, class T>
 void transform_doutput_tiles(const T* const* pixels, std::int64_t C, Word<T>* to,
                              std::int64_t stride) {
-  using L = Transposed<typename F::OutputMatrix>;
-  transform_tiles<F, L, false>(Pixels<T>{pixels, nullptr}, C, to, stride);
+  transform_tiles<Transposed<typename F::OutputMatrix>>(pixels, C, to, stride);
 }
 
 template <class F, class T>
@@ -244,17 +134,17 @@ void transform_weight(const float* filters, std::int64_t count, Word<T>* to, std
         return load(from + (r * taps + s) * panel);
       };
       if constexpr (per_word == 1) {
-        transform<F, L>(
+        transform<L>(
             load_tap, [&](int r, int s, const Vector& y) __attribute__((always_inline)) {
               store(into + (r * L::rows + s) * stride, y);
             });
       } else {
         Vector of_first[F::frequencies];
-        transform<F, L>(
+        transform<L>(
             load_tap, [&](int r, int s, const Vector& y)
                           __attribute__((always_inline)) { of_first[r * L::rows + s] = y; });
         from += taps * taps * panel;
-        transform<F, L>(
+        transform<L>(
             load_tap, [&](int r, int s, const Vector& y) __attribute__((always_inline)) {
               const int f = r * L::rows + s;
               const Bits words = to_pairs(of_first[f], y);
@@ -273,7 +163,7 @@ void restore_output(const float* from, std::int64_t stride, const float* bias, s
       C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
         using L = typename F::OutputMatrix;
         const Vector shift = bias ? load(bias + c, lanes) : Vector{};
-        transform<F, L>(
+        transform<L>(
             [&](int i, int j) __attribute__((always_inline)) {
               return load(from + (i * L::columns + j) * stride + c);
             },
@@ -292,7 +182,7 @@ void restore_weight(const float* from, std::int64_t stride, std::int64_t parts,
   for_each_vector(
       C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
         using L = Transposed<typename F::WeightMatrix>;
-        transform<F, L>(
+        transform<L>(
             [&](int i, int j) __attribute__((always_inline)) {
               const float* x = from + (i * L::columns + j) * stride + c;
               Vector sum = load(x);

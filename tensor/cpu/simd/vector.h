@@ -17,6 +17,9 @@ namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
 
 inline constexpr int width = GRADUS_SIMD_WIDTH;
 
+/// Columns of a product that are computed together.
+inline constexpr int panel = 2 * width;
+
 using Vector [[gnu::vector_size(width * sizeof(float))]] = float;
 using Bits [[gnu::vector_size(width * sizeof(float))]] = std::uint32_t;
 using Half [[gnu::vector_size(width * sizeof(float) / 2)]] = std::uint16_t;  // bfloat16s
@@ -29,6 +32,23 @@ template <int count, class Function>
     (function(std::integral_constant<int, i>{}), ...);
   }
   (std::make_integer_sequence<int, count>{});
+}
+
+/// function(i, lanes) for the vectors of n elements: lanes is a constant where it is `width`.
+template <class Function>
+[[gnu::always_inline]] inline void for_each_vector(std::int64_t n, const Function& function) {
+  std::int64_t i = 0;
+  for (; i + width <= n; i += width) function(i, std::integral_constant<std::int64_t, width>{});
+  if (i < n) function(i, n - i);
+}
+
+/// function(begin, end) for the parts of [0, rows) of at most `most` rows, shared out evenly.
+template <int most, class Function>
+[[gnu::always_inline]] inline void for_each_part(std::int64_t rows, const Function& function) {
+  const std::int64_t parts = (rows + most - 1) / most;
+  for (std::int64_t part = 0; part < parts; ++part) {
+    function(rows * part / parts, rows * (part + 1) / parts);
+  }
 }
 
 // --- memory: whole vectors, or the first `lanes` elements, the others being 0 -------------------
@@ -50,29 +70,6 @@ template <int count, class Function>
 [[gnu::always_inline]] inline void store(float* to, const Vector& x, std::int64_t lanes) {
   if (lanes >= width) return store(to, x);
   std::memcpy(to, &x, static_cast<std::size_t>(lanes) * sizeof(float));
-}
-
-/// Stores past the caches, where the level can, to an address that is a multiple of sizeof(x).
-template <class V>
-[[gnu::always_inline]] inline void stream(void* to, const V& x) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(V) == 64) {
-    return _mm512_stream_ps(static_cast<float*>(to), reinterpret_cast<const __m512&>(x));
-  }
-#endif
-#if defined(__AVX__)
-  if constexpr (sizeof(V) == 32) {
-    return _mm256_stream_ps(static_cast<float*>(to), reinterpret_cast<const __m256&>(x));
-  }
-#endif
-  std::memcpy(to, &x, sizeof(x));
-}
-
-/// Kernels::stream_zeros at this level.
-inline void stream_zeros(void* to, std::int64_t bytes) {
-  for (std::int64_t i = 0; i < bytes; i += sizeof(Vector)) {
-    stream(static_cast<char*>(to) + i, Vector{});
-  }
 }
 
 // --- bfloat16 ---------------------------------------------------------------------------------

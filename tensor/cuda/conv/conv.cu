@@ -9,7 +9,7 @@
 // Sums over chunks are made in order, so that results repeat bit by bit.
 //
 // bfloat16 does not take Winograd's way: rounding the transformed tiles to bfloat16 gives an error
-// of 1.0e-2 (root mean square, relative to float64, 64 to 512 channels; 3.3e-3 for F(2x2, 3x3)),
+// of 1.0e-2 (root mean square, relative to float64, 64 to 512 channels),
 // against 1.7e-3 of products of the columns, which is the rounding of the inputs themselves. In
 // TF32 Winograd's error is 1.2e-3 against 2e-4.
 #include <algorithm>
@@ -25,17 +25,7 @@ namespace gradus::cuda {
 namespace {
 
 std::int64_t image_pixels(const Conv2dGeometry& g) { return g.out_height * g.out_width; }
-std::int64_t output_pixels(const Conv2dGeometry& g) { return g.N * image_pixels(g); }
-/// Columns of the column matrix of one group: kH kW C / groups.
-std::int64_t columns_of(const Conv2dGeometry& g) {
-  return g.kernel.height * g.kernel.width * (g.C / g.groups);
-}
-std::int64_t weights_of(const Conv2dGeometry& g) { return g.O * columns_of(g); }
-
-/// Whether the column matrix is the input itself: kernel 1x1, stride 1, no padding.
-bool is_pointwise(const Conv2dGeometry& g) {
-  return g.kernel == Size2(1) && g.stride == Size2(1) && g.padding == Size2(0);
-}
+std::int64_t weights_of(const Conv2dGeometry& g) { return g.O * g.columns(); }
 
 /// Rows of scratch, `row_bytes` each, that fit in half of the second-level cache; the `rows` in all
 /// are cut evenly, and at most `most` are taken at once.
@@ -60,12 +50,12 @@ bool by_implicit_gemm(const Conv2dGeometry& g, const T* first, const Others*... 
          (is_aligned(first) && ... && is_aligned(others)) && implicit_gemm::suits(g);
 }
 
-/// Elements of a row of the column matrix: columns_of(g), and zeros up to a multiple of 16 bytes;
+/// Elements of a row of the column matrix: g.columns(), and zeros up to a multiple of 16 bytes;
 /// none where the matrix is the input itself.
 template <class T>
 std::int64_t column_stride(const Conv2dGeometry& g) {
-  const std::int64_t columns = columns_of(g);
-  return is_pointwise(g) ? columns : round_up(columns, vector_size<T>);
+  const std::int64_t columns = g.columns();
+  return g.is_pointwise() ? columns : round_up(columns, vector_size<T>);
 }
 
 /// y [rows, to] = x [rows, from]: cut, or filled up with zeros.
@@ -78,7 +68,7 @@ void resize_rows(const From* x, To* y, std::int64_t rows, std::int64_t from, std
 }
 
 /// The weight [O, stride] as the products take it: in the type of their inputs, with zeros behind
-/// its columns_of(g) columns. The weight itself where it is that already.
+/// its g.columns() columns. The weight itself where it is that already.
 template <class T>
 class ProductWeight {
  public:
@@ -86,14 +76,14 @@ class ProductWeight {
       : made_(is_made(g, stride) ? g.O * stride : 0) {
     if constexpr (std::is_same_v<T, Compute<T>>) data_ = weight;
     if (!is_made(g, stride)) return;
-    resize_rows(weight, made_.data(), g.O, columns_of(g), stride);
+    resize_rows(weight, made_.data(), g.O, g.columns(), stride);
     data_ = made_.data();
   }
   const T* data() const { return data_; }
 
  private:
   static bool is_made(const Conv2dGeometry& g, std::int64_t stride) {
-    return !std::is_same_v<T, Compute<T>> || stride > columns_of(g);
+    return !std::is_same_v<T, Compute<T>> || stride > g.columns();
   }
   Scratch<T> made_;
   const T* data_ = nullptr;
@@ -108,7 +98,7 @@ void im2col(const T* input, T* columns, const Conv2dGeometry& g, std::int64_t gr
   const double read =
       std::min(static_cast<double>(elements),
                static_cast<double>(g.N * g.H * g.W * (g.C / g.groups)) *
-                   static_cast<double>(pixels) / static_cast<double>(output_pixels(g)));
+                   static_cast<double>(pixels) / static_cast<double>(g.output_pixels()));
   const Work work{.bytes = read * sizeof(T),
                   .cached_bytes = static_cast<double>(elements) * sizeof(T)};
   constexpr int size = vector_size<T>;
@@ -130,7 +120,7 @@ void col2im(const T* columns, T* dinput, const Conv2dGeometry& g, std::int64_t g
   const std::int64_t channels = g.C / g.groups;
   const Work work{
       .bytes = static_cast<double>(images * g.H * g.W * channels) * sizeof(T),
-      .cached_bytes = static_cast<double>(images * image_pixels(g) * columns_of(g)) * sizeof(T)};
+      .cached_bytes = static_cast<double>(images * image_pixels(g) * g.columns()) * sizeof(T)};
   const auto start = [&]<int size>() {
     LaunchShape shape = one_thread_each(g.H * g.W * (channels / size));
     shape.grid.y = static_cast<unsigned>(images);
@@ -155,8 +145,8 @@ struct Columns {
 /// Calls function(columns, group) for each chunk of output pixels and each group.
 template <class T, class Function>
 void for_each_chunk(const T* input, const Conv2dGeometry& g, const Function& function) {
-  const std::int64_t pixels = output_pixels(g), stride = column_stride<T>(g);
-  if (is_pointwise(g)) {
+  const std::int64_t pixels = g.output_pixels(), stride = column_stride<T>(g);
+  if (g.is_pointwise()) {
     for (std::int64_t group = 0; group < g.groups; ++group) {
       function(Columns<T>{input + group * stride, g.C, 0, pixels, false}, group);
     }
@@ -181,7 +171,7 @@ void for_each_chunk(const T* input, const Conv2dGeometry& g, const Function& fun
 template <class T>
 void backward_input_by_columns(const T* doutput, const T* weight, T* dinput,
                                const Conv2dGeometry& g) {
-  const std::int64_t columns = columns_of(g), outputs = g.O / g.groups;
+  const std::int64_t columns = g.columns(), outputs = g.O / g.groups;
   check_index_size("the weights of an output channel", columns);
   check_index_size("the elements of an image", std::max(g.H * g.W * g.C, image_pixels(g)));
   constexpr std::int64_t largest_grid = 65535;
@@ -253,7 +243,7 @@ void conv2d_with_statistics(const T* input, const Compute<T>* weight, T* output,
     }
   }
   conv2d(input, weight, static_cast<const Compute<T>*>(nullptr), output, g);
-  batch_norm_statistics(output, mean, variance, output_pixels(g), g.O);
+  batch_norm_statistics(output, mean, variance, g.output_pixels(), g.O);
 }
 
 template <class T>
@@ -268,12 +258,12 @@ void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput
   if constexpr (!std::is_same_v<T, BFloat16>) {
     if (winograd::suits(g)) return winograd::conv2d_backward_input(doutput, weight, dinput, g);
   }
-  const ProductWeight<T> w(weight, g, columns_of(g));
-  if (!is_pointwise(g)) return backward_input_by_columns(doutput, w.data(), dinput, g);
+  const ProductWeight<T> w(weight, g, g.columns());
+  if (!g.is_pointwise()) return backward_input_by_columns(doutput, w.data(), dinput, g);
   const std::int64_t outputs = g.O / g.groups, channels = g.C / g.groups;
   for (std::int64_t group = 0; group < g.groups; ++group) {
     gemm("conv backward input product",
-         {.m = output_pixels(g),
+         {.m = g.output_pixels(),
           .n = channels,
           .k = outputs,
           .lda = g.O,
@@ -297,7 +287,7 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
     if (winograd::suits(g)) return winograd::conv2d_backward_weight(input, doutput, dweight, g);
   }
   const std::int64_t outputs = g.O / g.groups, stride = column_stride<T>(g);
-  const bool padded = stride > columns_of(g);
+  const bool padded = stride > g.columns();
   const Scratch<Compute<T>> with_padding(padded ? g.O * stride : 0);
   Compute<T>* const result = padded ? with_padding.data() : dweight;
   for_each_chunk(input, g, [&](const Columns<T>& columns, std::int64_t group) {
@@ -315,7 +305,7 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
          doutput + columns.first_pixel * g.O + group * outputs, columns.data,
          result + group * outputs * stride);
   });
-  if (padded) resize_rows(result, dweight, g.O, stride, columns_of(g));
+  if (padded) resize_rows(result, dweight, g.O, stride, g.columns());
 }
 
 #define GRADUS_INSTANTIATE(T)                                                                      \

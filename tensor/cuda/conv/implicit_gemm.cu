@@ -322,13 +322,9 @@ LaunchShape shape_of(const Problem& p, unsigned phases) {
   return {dim3(static_cast<unsigned>(blocks), 1, phases), dim3(T::threads), T::shared_bytes};
 }
 
-double weights_of(const Conv2dGeometry& g) {
-  return static_cast<double>(g.O * g.kernel.height * g.kernel.width * g.C);
-}
-double output_pixels(const Conv2dGeometry& g) {
-  return static_cast<double>(g.N * g.out_height * g.out_width);
-}
-/// Pixels of the input that the convolution reads.
+double weights_of(const Conv2dGeometry& g) { return static_cast<double>(g.O * g.columns()); }
+double output_pixels(const Conv2dGeometry& g) { return static_cast<double>(g.output_pixels()); }
+/// Pixels of the input that the convolution reads, or whose gradient is not zero.
 double input_pixels(const Conv2dGeometry& g) {
   return g.kernel == Size2(1) ? output_pixels(g) : static_cast<double>(g.N * g.H * g.W);
 }

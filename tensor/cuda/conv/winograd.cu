@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include <gradus/tensor/device.h>
 #include "tensor/backend/kernels.h"
 #include "tensor/backend/winograd_matrices.h"
 #include "tensor/cuda/gemm/gemm.h"
@@ -13,7 +12,7 @@ namespace gradus::cuda::winograd {
 
 using gradus::winograd::nonzeros;
 using gradus::winograd::Transposed;
-using F = gradus::winograd::Filtering<4>;
+using F = gradus::winograd::Filtering;
 using InputMatrix = F::InputMatrix;
 using OutputMatrix = F::OutputMatrix;
 using WeightMatrix = F::WeightMatrix;
@@ -372,10 +371,10 @@ void convolve(const T* input, const T* weight, bool transposed, const T* bias, T
 
 bool suits(const Conv2dGeometry& g) {
   constexpr std::int64_t fewest_channels = 16, widest_image = 1 << 16, most_channels = 1 << 14;
-  return winograd_output_side() == output_side && g.kernel == Size2(taps) && g.stride == Size2(1) &&
-         g.dilation == Size2(1) && g.groups == 1 && g.padding.height < taps &&
-         g.padding.width < taps && std::min(g.C, g.O) >= fewest_channels &&
-         std::max(g.C, g.O) <= most_channels && std::max(g.H, g.W) <= widest_image;
+  return g.winograd && g.kernel == Size2(taps) && g.stride == Size2(1) && g.dilation == Size2(1) &&
+         g.groups == 1 && g.padding.height < taps && g.padding.width < taps &&
+         std::min(g.C, g.O) >= fewest_channels && std::max(g.C, g.O) <= most_channels &&
+         std::max(g.H, g.W) <= widest_image;
 }
 
 template <class T>

@@ -1,14 +1,10 @@
-// What autograd/ops/fused.cpp shares with norm.cpp and conv.cpp.
+// What the backward of a batch norm reads; shared by norm.cpp and fused.cpp.
 #pragma once
 
 #include <gradus/autograd/ops.h>
 #include <gradus/autograd/saved_tensor.h>
 
 namespace gradus {
-
-/// The node of a convolution whose result is y.
-Variable conv2d_variable(Tensor y, const Variable& input, const Variable& weight,
-                         const Variable& bias, const Conv2dOptions& options);
 
 /// What a batch norm's gradients read, saved; beta where a ReLU follows, else undefined.
 class SavedNorm {

@@ -1,0 +1,58 @@
+#include "tensor/cpu/conv/choice.h"
+
+#include "tensor/cpu/conv/winograd_tiles.h"
+
+namespace gradus::cpu {
+namespace {
+
+/// What one core does in a second: 1e9 operations in the products of direct convolutions, of
+/// Winograd's first two passes and of its gradients of weights.
+struct Rates {
+  double direct, winograd, winograd_weight;
+};
+
+/// Measured over the layers of a ResNet-18 on an Intel Xeon (AVX-512 and AMX), 128 images of 32x32.
+/// Only their ratios matter, which an AMD EPYC (Zen 4) has, too.
+template <class T>
+Rates rates(simd::Level level) {
+  constexpr bool is_float = std::is_same_v<T, float>;
+  switch (level) {
+    case simd::Level::generic: return is_float ? Rates{54, 48, 27} : Rates{35, 31, 18};
+    case simd::Level::avx2: return is_float ? Rates{95, 85, 50} : Rates{55, 52, 38};
+    case simd::Level::avx512: return is_float ? Rates{145, 130, 70} : Rates{125, 120, 65};
+    case simd::Level::avx512_bf16: return is_float ? Rates{145, 130, 70} : Rates{100, 95, 62};
+    case simd::Level::amx: return is_float ? Rates{145, 130, 70} : Rates{1500, 450, 120};
+  }
+  return {};
+}
+
+/// Elements of tiles or weights that a core transforms in a second, there or back: 1e9.
+constexpr double transform_rate = 3.5;
+
+}  // namespace
+
+template <class T>
+bool winograd_is_faster(const Conv2dGeometry& g, ConvPass pass, simd::Level level) {
+  if (!g.winograd || !winograd::supports(g)) return false;
+  const Rates rate = rates<T>(level);
+  const int side = simd::kernels().winograd<T>(winograd::scheme_of(g)).frequency_side;
+  const auto tiles = static_cast<double>(winograd::Grids(g).input.count());
+  const auto C = static_cast<double>(g.C), O = static_cast<double>(g.O);
+  const auto whole_vectors = [](std::int64_t channels) {
+    return static_cast<double>(round_up(channels, 16));
+  };
+  const auto operations = [&](double terms) { return 2 * terms * C * O; };
+  const double transformed =
+      side * side * (tiles * (whole_vectors(g.C) + whole_vectors(g.O)) + C * O);
+  const double winograd =
+      transformed / transform_rate +
+      operations(side * side * tiles) /
+          (pass == ConvPass::weight_gradient ? rate.winograd_weight : rate.winograd);
+  const auto pixels = static_cast<double>(g.output_pixels() * winograd::taps * winograd::taps);
+  return winograd < operations(pixels) / rate.direct;
+}
+
+template bool winograd_is_faster<float>(const Conv2dGeometry&, ConvPass, simd::Level);
+template bool winograd_is_faster<BFloat16>(const Conv2dGeometry&, ConvPass, simd::Level);
+
+}  // namespace gradus::cpu
