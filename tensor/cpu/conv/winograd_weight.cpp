@@ -63,11 +63,11 @@ class WeightGradient {
   /// weights are shared out in blocks, whose sums over the chunk stay in a cache until they are
   /// transformed back.
   void by_blocks(float* dweight) const {
-    // A chunk takes a share of a last-level cache.
-    constexpr std::int64_t words = 5 << 19;
-    const std::int64_t fit = words / (algorithm_.frequencies * (padded_C_ + O_));
-    const std::int64_t chunks =
-        std::max<std::int64_t>(divide_up(rows(), std::max<std::int64_t>(fit, 1)), 1);
+    // A chunk takes a share of a last-level cache, and a panel of its V fits a first-level one.
+    constexpr std::int64_t words = 2 << 20, most = 128;
+    const std::int64_t fit =
+        std::clamp<std::int64_t>(words / (algorithm_.frequencies * (padded_C_ + O_)), 1, most);
+    const std::int64_t chunks = std::max<std::int64_t>(divide_up(rows(), fit), 1);
     const std::int64_t longest = divide_up(rows(), chunks);
     const Scratch<float> transformed(chunk_size(longest));
     const Chunk chunk = chunk_in(transformed.data(), longest);

@@ -73,21 +73,30 @@ class Product {
     if (!g_.transpose_b) {
       return interleave_rows(b_ + first, g_.n, g_.k, count, to, kernels_.panel);
     }
-    // A cache line of each row of b at a time.
-    constexpr std::int64_t line = 16;
+    // Some columns at a time: rows of b at powers of two compete for the same places in a cache.
+    constexpr std::int64_t most = 8;
+    for (std::int64_t j = 0; j < count; j += most) {
+      const T* const from = b_ + (first + j) * g_.k;
+      if (count - j >= most) {
+        transpose_words(from, std::integral_constant<std::int64_t, most>{}, to + j);
+      } else {
+        transpose_words(from, count - j, to + j);
+      }
+    }
+  }
+
+  /// to[word][row] for some rows of b, [rows, k].
+  template <class Rows>
+  void transpose_words(const T* from, Rows rows, Word* to) const {
     const std::int64_t whole = g_.k / per_word;
-    for (std::int64_t first_word = 0; first_word < whole; first_word += line) {
-      const std::int64_t end = std::min(first_word + line, whole);
-      for (std::int64_t j = 0; j < count; ++j) {
-        const T* const from = b_ + (first + j) * g_.k;
-        for (std::int64_t w = first_word; w < end; ++w) {
-          std::memcpy(to + w * kernels_.panel + j, from + w * per_word, sizeof(Word));
-        }
+    for (std::int64_t w = 0; w < whole; ++w, to += kernels_.panel) {
+      for (std::int64_t j = 0; j < rows; ++j) {
+        std::memcpy(to + j, from + j * g_.k + w * per_word, sizeof(Word));
       }
     }
     if constexpr (per_word > 1) {
-      for (std::int64_t j = 0; whole < words_ && j < count; ++j) {
-        to[whole * kernels_.panel + j] = {b_[(first + j) * g_.k + g_.k - 1], T(0.0f)};
+      for (std::int64_t j = 0; whole < words_ && j < rows; ++j) {
+        to[j] = {from[j * g_.k + g_.k - 1], T(0.0f)};
       }
     }
   }
