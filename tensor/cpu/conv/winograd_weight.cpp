@@ -1,7 +1,9 @@
 // Winograd's gradient of the weights: one matrix product over the tiles for each frequency.
 #include <algorithm>
 #include <bit>
+#include <deque>
 
+#include "tensor/backend/kernels.h"
 #include "tensor/cpu/conv/winograd.h"
 #include "tensor/cpu/conv/winograd_tiles.h"
 
@@ -59,44 +61,26 @@ class WeightGradient {
     }
   }
 
-  /// For more weights: chunk by chunk, which all threads share, the tiles are transformed, then the
-  /// weights are shared out in blocks, whose sums over the chunk stay in a cache until they are
-  /// transformed back.
-  void by_blocks(float* dweight) const {
-    // A chunk takes a share of a last-level cache, and a panel of its V fits a first-level one.
-    constexpr std::int64_t words = 2 << 20, most = 128;
-    const std::int64_t fit =
-        std::clamp<std::int64_t>(words / (algorithm_.frequencies * (padded_C_ + O_)), 1, most);
-    const std::int64_t chunks = std::max<std::int64_t>(divide_up(rows(), fit), 1);
-    const std::int64_t longest = divide_up(rows(), chunks);
-    const Scratch<float> transformed(chunk_size(longest));
-    const Chunk chunk = chunk_in(transformed.data(), longest);
-    const std::int64_t panels = padded_C_ / algorithm_.panel;
-    const std::int64_t most_outputs = 4 * algorithm_.rows;  // of a block, a panel wide
-    const std::int64_t blocks = divide_up(O_, most_outputs);
-    const ThreadScratch<float> sums(
-        Frequencies<float>::size(algorithm_.frequencies, most_outputs, algorithm_.panel));
-    for (std::int64_t i = 0; i < chunks; ++i) {
-      const Range now = part_of(rows(), chunks, i);
-#pragma omp parallel
-      {
-#pragma omp for schedule(dynamic)
-        for (std::int64_t row = now.begin; row < now.end; ++row) {
-          transform(row, row - now.begin, chunk);
-        }
-#pragma omp for collapse(2) schedule(dynamic)
-        for (std::int64_t p = 0; p < panels; ++p) {
-          for (std::int64_t block = 0; block < blocks; ++block) {
-            const Range outputs = part_of(O_, blocks, block);
-            const Range channels{p * algorithm_.panel, (p + 1) * algorithm_.panel};
-            const Frequencies<float> du(sums.get(), outputs.size(), algorithm_.panel);
-            for (int f = 0; f < algorithm_.frequencies; ++f) {
-              multiply(chunk, now.size(), f, outputs, channels, du, false);
-            }
-            restore(du, 1, outputs, channels, dweight, i > 0);
-          }
-        }
-      }
+  /// For more weights: parts of the tiles, each summed chunk by chunk, block by block. If the
+  /// threads can share out the parts evenly, each takes its own, whose transformed tiles never
+  /// leave its caches: what another core wrote is slow to read where cores share no cache.
+  /// Otherwise all threads work on each part. Either way the sums are the same.
+  void by_blocks(std::int64_t parts, float* dweight) const {
+    const std::int64_t weights = O_ * taps * taps * C_;
+    const Scratch<float> others((parts - 1) * weights);
+    const auto sums = [&](std::int64_t part) {
+      return part == 0 ? dweight : others.data() + (part - 1) * weights;
+    };
+    const int threads = parts % omp_get_max_threads() == 0 ? omp_get_max_threads() : 1;
+    std::deque<BlockMemory> memory;
+    for (int i = 0; i < threads; ++i) memory.emplace_back(*this, divide_up(rows(), parts));
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (std::int64_t part = 0; part < parts; ++part) {
+      sum_blocks(part_of(rows(), parts, part),
+                 memory[static_cast<std::size_t>(omp_get_thread_num())], sums(part));
+    }
+    for (std::int64_t part = 1; part < parts; ++part) {
+      add_scaled(1.0f, sums(part), dweight, weights);
     }
   }
 
@@ -116,6 +100,63 @@ class WeightGradient {
   Chunk chunk_in(float* memory, std::int64_t rows) const {
     return {{memory, rows, padded_C_},
             {memory + Transformed::size(algorithm_.frequencies, rows, padded_C_), rows, O_}};
+  }
+
+  /// A chunk's transformed tiles, and sums of a block for each thread that works on it.
+  struct BlockMemory {
+    BlockMemory(const WeightGradient& owner, std::int64_t rows)
+        : chunk_rows(owner.chunk_rows(rows)),
+          transformed(owner.chunk_size(chunk_rows)),
+          sums(Frequencies<float>::size(owner.algorithm_.frequencies, owner.block_outputs(),
+                                        owner.algorithm_.panel)) {}
+    std::int64_t chunk_rows;
+    Scratch<float> transformed;
+    ThreadScratch<float> sums;
+  };
+
+  /// Of a block of weights, whose other side is a panel of input channels.
+  std::int64_t block_outputs() const { return 4 * algorithm_.rows; }
+
+  /// Rows of the chunks, nearly equal, of a part of `rows`. A chunk takes a share of a last-level
+  /// cache, and a panel of its V fits a first-level one.
+  std::int64_t chunk_rows(std::int64_t rows) const {
+    constexpr std::int64_t words = 15 << 17, most = 128;
+    const std::int64_t fit =
+        std::clamp<std::int64_t>(words / (algorithm_.frequencies * (padded_C_ + O_)), 1, most);
+    return divide_up(rows, std::max<std::int64_t>(divide_up(rows, fit), 1));
+  }
+
+  /// dweight = its part from the tiles of a range of rows. Chunk by chunk they are transformed,
+  /// then the weights are shared out in blocks, whose sums over the chunk stay in a cache until
+  /// they are transformed back. Called within a parallel region, one thread does it all.
+  void sum_blocks(const Range& range, const BlockMemory& memory, float* dweight) const {
+    const std::int64_t panels = padded_C_ / algorithm_.panel;
+    const std::int64_t blocks = divide_up(O_, block_outputs());  // of a panel
+    const Chunk chunk = chunk_in(memory.transformed.data(), memory.chunk_rows);
+    std::int64_t begin = range.begin;
+    do {  // at least once: the sum over no tiles is zero
+      const Range now{begin, std::min(begin + memory.chunk_rows, range.end)};
+#pragma omp parallel
+      {
+#pragma omp for schedule(dynamic)
+        for (std::int64_t row = now.begin; row < now.end; ++row) {
+          transform(row, row - now.begin, chunk);
+        }
+#pragma omp for collapse(2) schedule(dynamic)
+        for (std::int64_t p = 0; p < panels; ++p) {
+          for (std::int64_t block = 0; block < blocks; ++block) {
+            const Range outputs = part_of(O_, blocks, block);
+            const Range channels{p * algorithm_.panel, (p + 1) * algorithm_.panel};
+            const Frequencies<float> du(memory.sums.get(), outputs.size(), algorithm_.panel);
+            for (int f = 0; f < algorithm_.frequencies; ++f) {
+              multiply(chunk, now.size(), f, outputs, channels, du, false);
+            }
+            restore(du, 1, outputs, channels, dweight, begin > range.begin);
+          }
+        }
+      }
+      begin = now.end;
+    } while (begin < range.end);
   }
 
   /// Pointers to the pixels of the tiles of a row, null beyond the last tile.
@@ -178,7 +219,9 @@ void conv2d_backward_weight(const T* input, const T* doutput, float* dweight,
   const std::int64_t most_by_rows = std::min(gradient.rows() / fewest_rows, enough);
   const auto parts = static_cast<std::int64_t>(std::bit_floor(
       static_cast<std::uint64_t>(std::min(words / gradient.du_size(), most_by_rows))));
-  parts >= fewest ? gradient.by_tiles(parts, dweight) : gradient.by_blocks(dweight);
+  if (parts >= fewest) return gradient.by_tiles(parts, dweight);
+  const bool in_parts = most_by_rows >= fewest && g.O * taps * taps * g.C * (fewest - 1) <= words;
+  gradient.by_blocks(in_parts ? fewest : 1, dweight);
 }
 
 template void conv2d_backward_weight(const float*, const float*, float*, const Conv2dGeometry&);
