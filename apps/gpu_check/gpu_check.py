@@ -33,7 +33,9 @@ PARTS = [
     ("sanitizer", "compute-sanitizer", correctness.sanitizer, 60),
     ("ncu", "Kernels as ncu times them", speed.ncu, 40),
     ("training", "Training", training.train, 120),
+    ("views", "Training on many views", training.many_views, 120),
 ]
+ON_REQUEST = {"views"}  # longer alone than all the others: 30 epochs of 20 views, or as many as fit
 FULL_MINUTES = 9.0
 
 
@@ -68,8 +70,8 @@ def parse_arguments():
     parser.add_argument("--data", help="folder with CIFAR-10's binary files; without it, the built-in data set")
     parser.add_argument("--prepare", help="shell command that makes those files, run in the background")
     parser.add_argument("--data-note", default="", help="said beside accuracies: where the pixels come from")
-    parser.add_argument("--parts", default=",".join(name for name, *_ in PARTS),
-                        help="the parts to run, by name (all)")
+    parser.add_argument("--parts", default=",".join(name for name, *_ in PARTS if name not in ON_REQUEST),
+                        help=f"the parts to run, by name (all but {', '.join(ON_REQUEST)})")
     parser.add_argument("--small", action="store_true", help="tiny sizes: to try this program itself")
     args = parser.parse_args()
     known = [name for name, *_ in PARTS]

@@ -1,13 +1,43 @@
-"""The last part of gpu_check: trains until the time is up, then evaluates."""
+"""The last parts of gpu_check: training until the time is up, then evaluation."""
 import json
 import shutil
 import time
+from dataclasses import dataclass
 
 KEPT = ["metrics.jsonl", "curves.svg", "augmentations.png", "config.toml", "evaluation.json"]
 EVALUATION_SHARE = 0.2  # of the time; also for what the estimate leaves out
 
 
+@dataclass
+class Recipe:
+    """How to train, and to evaluate."""
+    name: str  # of the run's folder
+    text: str
+    options: list
+    most_epochs: int
+    evaluation: list
+
+
 def train(part, settings, runner, until):
+    """VICReg on two views of each image."""
+    options = ["--batch-size", settings.batch, "--lr", "1e-3", "--schedule", "cosine"]
+    run_recipe(part, settings, runner, until,
+               Recipe("training", f"batch {settings.batch}, Adam 1e-3, cosine", options, 10**6,
+                      ["--protocol", "vicreg", "--cached", "--crops", 0]))
+
+
+def many_views(part, settings, runner, until):
+    """EMP-SSL's recipe: at most its 30 epochs. Both kinds of features are evaluated."""
+    options = ["--recipe", "emp-ssl"]
+    crops = 16
+    if settings.small:
+        options, crops = [*options, "--batch-size", settings.batch, "--views", 3], 2
+    run_recipe(part, settings, runner, until,
+               Recipe("views", "the recipe emp-ssl", options, 30,
+                      ["--protocol", "vicreg", "--cached", "--crops", crops]))
+
+
+def run_recipe(part, settings, runner, until, recipe):
     """First some steps, which tell the speed; then as many epochs as fit, with a schedule that ends
     with them; then kNN and a linear classifier on the frozen features."""
     data = data_options(part, settings)
@@ -15,13 +45,12 @@ def train(part, settings, runner, until):
         return
     program = settings.program("apps/vicreg/train")
     images = 6 * settings.batch if settings.small else 50000
-    common = [*data, "--batch-size", settings.batch, "--device", "cuda", "--bf16", "--lr", "1e-3",
-              "--schedule", "cosine"]
+    common = [*data, *recipe.options, "--device", "cuda", "--bf16"]
     if settings.small:
         common += ["--limit", images, "--width", 4, "--projector", "16,16", "--knn-images", 64]
     probe = settings.work / "probe"
     steps = 4 if settings.small else 80
-    result = runner.run("train_probe", [program, *common, "--steps", steps, "--epochs", 10, "--out", probe],
+    result = runner.run(f"{recipe.name}_probe", [program, *common, "--steps", steps, "--epochs", 10, "--out", probe],
                         until - time.monotonic())
     if not result.ok:
         part.fail(f"the first steps: {result.reason()}")
@@ -34,21 +63,22 @@ def train(part, settings, runner, until):
     left = until - time.monotonic()
     overhead = 0 if settings.small else 4  # the start, and reading the data
     epochs = max(1, int(((1 - EVALUATION_SHARE) * left - overhead) * rate / images))
+    epochs = min(epochs, recipe.most_epochs)
     if settings.small:
         epochs = min(epochs, 2)
     knn_every = max(1, epochs // 4)
-    run = settings.out / "training"
-    result = runner.run("train", [program, *common, "--epochs", epochs, "--knn-every", knn_every,
+    run = settings.out / recipe.name
+    result = runner.run(recipe.name, [program, *common, "--epochs", epochs, "--knn-every", knn_every,
                                   "--checkpoint-every", 10**9, "--out", run], 0.9 * left)
     seconds = result.seconds
     if not result.ok:
         part.fail(f"training: {result.reason()}")
     summary = describe(run / "metrics.jsonl")
     part.data.update(rate=rate, epochs=epochs, seconds=seconds, **summary)
-    part.text(f"bf16, batch {settings.batch}, Adam 1e-3, cosine over {epochs} epochs of {images} images: "
+    part.text(f"bf16, {recipe.text} over {epochs} epochs of {images} images: "
               f"{seconds:.0f} s, {rate:,.0f} images/s. {settings.jpeg}")
     part.table(["epoch", "loss", "embedding std", "effective rank", "kNN %"], summary["epochs_table"])
-    evaluate(part, settings, runner, until, run, data)
+    evaluate(part, settings, runner, until, run, [*data, *recipe.evaluation])
     for path in run.iterdir():
         if path.name not in KEPT:
             path.unlink()
@@ -92,12 +122,12 @@ def describe(path):
     return {"epochs_table": rows}
 
 
-def evaluate(part, settings, runner, until, run, data):
-    command = [settings.program("apps/vicreg/linear_eval"), run / "checkpoint.safetensors", *data, "--device",
-               "cuda", "--cached", "--protocol", "vicreg", "--knn", "--json", run / "evaluation.json"]
+def evaluate(part, settings, runner, until, run, options):
+    command = [settings.program("apps/vicreg/linear_eval"), run / "checkpoint.safetensors", *options, "--device",
+               "cuda", "--knn", "--json", run / "evaluation.json"]
     if settings.small:
         command += ["--limit", 64, "--test-limit", 64, "--epochs", 2]
-    result = runner.run("linear_eval", command, until - time.monotonic())
+    result = runner.run(f"{run.name}_evaluation", command, until - time.monotonic())
     if not result.ok:
         part.fail(f"linear_eval: {result.reason()}")
         return

@@ -14,7 +14,6 @@ namespace {
 constexpr const char* format_key = "gradus.checkpoint";
 constexpr const char* format_version = "1";
 constexpr const char* step_key = "gradus.step";
-constexpr const char* options_key = "gradus.options";
 constexpr std::string_view optimizer_prefix = "optimizer.";
 constexpr std::string_view generator_prefix = "generator.";
 

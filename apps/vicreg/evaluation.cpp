@@ -58,10 +58,14 @@ nlohmann::json to_json(const Evaluation& e, const std::vector<std::string>& clas
           {"confusion", e.confusion}};
 }
 
-std::string to_text(const Evaluation& e, const std::vector<std::string>& class_names) {
-  std::string text = fmt::format(
+std::string headline(const Evaluation& e) {
+  return fmt::format(
       "top-1 {:.2f} % (95 % interval {:.2f} to {:.2f}), top-5 {:.2f} %, {} test images\n",
       100 * e.top1.value, 100 * e.top1.low, 100 * e.top1.high, 100 * e.top5, e.images);
+}
+
+std::string to_text(const Evaluation& e, const std::vector<std::string>& class_names) {
+  std::string text = headline(e);
   text += "confusion (rows: true class, columns: predicted, in the same order), accuracy:\n";
   for (std::size_t c = 0; c < class_names.size(); ++c) {
     text += fmt::format("  {:<12}", class_names[c]);

@@ -27,7 +27,9 @@ struct Evaluation {
 Evaluation evaluate(const Tensor& scores, const Tensor& labels);
 
 nlohmann::json to_json(const Evaluation& evaluation, const std::vector<std::string>& class_names);
-/// Several lines for a person: accuracies, then the confusion matrix with each class's accuracy.
+/// A line for a person: accuracies and the number of images.
+std::string headline(const Evaluation& evaluation);
+/// The headline, then the confusion matrix with each class's accuracy.
 std::string to_text(const Evaluation& evaluation, const std::vector<std::string>& class_names);
 
 }  // namespace gradus::vicreg

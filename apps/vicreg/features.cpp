@@ -1,35 +1,70 @@
 #include "vicreg/features.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include <gradus/autograd/ops.h>
 #include <gradus/autograd/variable.h>
 #include <gradus/data/loader.h>
 #include <gradus/tensor/ops.h>
+#include "vicreg/recipes.h"
 
 namespace gradus::vicreg {
+namespace {
 
-Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
-                        const std::function<void(std::int64_t)>& progress) {
+/// What `network` makes of the batches of images, as rows of `width` features.
+Tensor extract(nn::ResNet& encoder, const data::Dataset& dataset, std::int64_t width,
+               data::Loader::Options options,
+               const std::function<Variable(const Variable&)>& network,
+               const std::function<void(std::int64_t)>& progress) {
   const NoGrad no_grad;
   const EvalMode eval_mode(encoder);
-  data::Loader loader(
-      dataset, {.batch_size = 128, .shuffle = false, .workers = 1, .device = encoder.device()});
-  Tensor features =
-      empty({dataset.size(), encoder.feature_count()}, {DType::float32, encoder.device()});
+  options.shuffle = false;
+  options.device = encoder.device();
+  data::Loader loader(dataset, options);
+  Tensor features = empty({dataset.size(), width}, {DType::float32, encoder.device()});
   std::int64_t done = 0;
   loader.start_epoch(0);
-  while (const auto batch = loader.next()) {
-    const Variable output = encoder(Variable(batch->images));
+  while (const auto next = loader.next()) {
+    const Variable output = network(Variable(next->images));
     check(
         all_finite(output.value()), "features",
         "the encoder gives features that are not finite (NaN or infinity) for an image of {} to {}",
-        done, done + batch->size() - 1);
-    features.slice(done, done + batch->size()).copy_from(output.value());
-    done += batch->size();
+        done, done + next->size() - 1);
+    features.slice(done, done + next->size()).copy_from(output.value());
+    done += next->size();
     if (progress) progress(done);
   }
   return features;
+}
+
+}  // namespace
+
+Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
+                        const std::function<void(std::int64_t)>& progress) {
+  return extract(
+      encoder, dataset, encoder.feature_count(), {.batch_size = 128, .workers = 1},
+      [&](const Variable& images) { return encoder(images); }, progress);
+}
+
+Tensor extract_view_features(nn::ResNet& encoder, nn::Projector& projector,
+                             const data::Dataset& dataset, const ViewOptions& views,
+                             std::uint64_t seed) {
+  const auto& [linear, norm] = projector.hidden.at(0);
+  const EvalMode projector_mode(projector);
+  const std::int64_t count = views.count;
+  return extract(
+      encoder, dataset, linear.options().out_features,
+      {.batch_size = std::max<std::int64_t>(1, 512 / count),
+       .views = views.count,
+       .seed = seed,
+       .augment = augment_options(views)},
+      [&](const Variable& images) {
+        const Variable hidden = relu(norm(linear(encoder(images))));
+        return mean(reshape(hidden, {count, hidden.size(0) / count, hidden.size(1)}), {0});
+      },
+      nullptr);
 }
 
 Tensor unit_rows(const Tensor& x) {

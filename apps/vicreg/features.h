@@ -5,7 +5,9 @@
 
 #include <gradus/data/augment.h>
 #include <gradus/data/dataset.h>
+#include <gradus/nn/projector.h>
 #include <gradus/nn/resnet.h>
+#include "vicreg/options.h"
 
 namespace gradus::vicreg {
 
@@ -14,6 +16,13 @@ namespace gradus::vicreg {
 /// images done. Throws Error if a feature is not finite.
 Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
                         const std::function<void(std::int64_t)>& progress = nullptr);
+
+/// The features that EMP-SSL's program evaluates, [N, F] float32: what the projector's first hidden
+/// layer, of F units, gives for `views.count` views of each image, and of that the mean. Otherwise
+/// as extract_features. `seed` decides the views.
+Tensor extract_view_features(nn::ResNet& encoder, nn::Projector& projector,
+                             const data::Dataset& dataset, const ViewOptions& views,
+                             std::uint64_t seed);
 
 /// Rows of x [N, F] float32 scaled to length 1, whatever their size; rows of zeros stay zeros.
 Tensor unit_rows(const Tensor& x);

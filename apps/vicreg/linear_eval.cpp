@@ -16,6 +16,7 @@
 #include "vicreg/linear_probe.h"
 #include "vicreg/recipes.h"
 #include "vicreg/weights.h"
+#include "vicreg/whitening.h"
 
 namespace gradus::vicreg {
 namespace {
@@ -36,6 +37,8 @@ struct EvalOptions {
   bool knn = false;
   bool linear = true;
   KnnOptions knn_options;
+  int crops = 16;
+  bool whiten = false;
   apps::ComputeOptions compute;
   int workers = 2;
   std::uint64_t seed = 0;
@@ -68,6 +71,12 @@ void add_options(CLI::App& app, EvalOptions& o) {
   app.add_flag("--untrained", o.untrained, "Evaluate an encoder with its initial weights");
   app.add_flag("--knn", o.knn, "Also classify by the nearest neighbours");
   app.add_flag("!--no-linear", o.linear, "Leave the linear classifier out");
+  app.add_option(
+         "--crops", o.crops,
+         "Also evaluate as EMP-SSL: the projector's first hidden layer, its mean over N views "
+         "of each image as in training; 0: do not")
+      ->check(CLI::Range(0, 1024));
+  app.add_flag("--whiten", o.whiten, "Also classify the whitened features");
   app.add_option("--json", o.json, "Where to write the results (default: beside FILE)");
   app.add_option("--k", o.knn_options.k, "Neighbours of kNN")->check(positive());
   app.add_option("--temperature", o.knn_options.temperature, "Temperature of kNN")
@@ -118,22 +127,106 @@ std::filesystem::path results_file(const EvalOptions& o) {
   return std::filesystem::path(o.file).parent_path() / "linear_eval.json";
 }
 
-Evaluation run_linear(nn::ResNet& encoder, const EvalOptions& o, const data::Dataset& train,
-                      const Tensor& train_features, const data::Dataset& test,
-                      const Tensor& test_features) {
-  print("training a linear classifier on {} images: protocol {}\n", train.size(),
-        to_json(o.protocol).dump());
-  const std::int64_t every = std::max<std::int64_t>(1, o.protocol.epochs / 5);
-  const auto head =
-      train_linear_probe(encoder, train, train_features, o.protocol, o.workers, o.seed,
-                         [&](std::int64_t epoch, double loss) {
-                           if (epoch % every == 0 || !o.protocol.cached)
-                             print("epoch {}/{}: loss {:.4f}\n", epoch, o.protocol.epochs, loss);
-                           std::fflush(stdout);
-                           return true;
-                         });
-  const NoGrad no_grad;
-  return evaluate((*head)(Variable(test_features)).value().to(Device::cpu), test.labels);
+/// Frozen features, and how they are classified.
+struct Subject {
+  std::string name{};      ///< stands before its lines
+  Tensor train{}, test{};  ///< [N, F]; `train` may be undefined where nothing reads it
+  Protocol protocol;
+  KnnOptions knn;
+};
+
+/// Evaluates features of these images, and says and returns how well they do.
+class Judge {
+ public:
+  Judge(const EvalOptions& options, nn::ResNet& encoder, const data::Dataset& train,
+        const data::Dataset& test)
+      : o_(options), encoder_(encoder), train_(train), test_(test) {}
+
+  /// What the results hold of the subject: "linear" and "knn", as the options say.
+  nlohmann::json operator()(const Subject& subject, bool confusion) const {
+    nlohmann::json results = nlohmann::json::object();
+    const auto text = [&](const Evaluation& e) {
+      return confusion ? to_text(e, test_.class_names) : headline(e);
+    };
+    if (o_.linear) {
+      const Protocol& protocol = subject.protocol;
+      const Evaluation linear = run_linear(subject);
+      print("{}linear ({} protocol{}): {}", subject.name,
+            apps::name_of(protocol_names, protocol.name),
+            protocol.cached ? ", cached features" : "", text(linear));
+      results["linear"] = to_json(linear, test_.class_names);
+      results["linear"]["protocol"] = to_json(protocol);
+    }
+    if (o_.knn) {
+      const Evaluation knn =
+          evaluate(knn_scores(subject.train, train_.labels, subject.test,
+                              static_cast<std::int64_t>(train_.class_names.size()), subject.knn),
+                   test_.labels);
+      print("{}kNN (k {}, temperature {}): {}", subject.name, subject.knn.k,
+            subject.knn.temperature, text(knn));
+      results["knn"] = to_json(knn, test_.class_names);
+      results["knn"]["k"] = subject.knn.k;
+      results["knn"]["temperature"] = subject.knn.temperature;
+    }
+    return results;
+  }
+
+  /// The same of the whitened features.
+  nlohmann::json whitened(Subject subject) const {
+    const Whitening whiten = fit_whitening(subject.train);
+    subject.name = "whitened " + subject.name;
+    subject.train = whiten(subject.train);
+    subject.test = whiten(subject.test);
+    subject.protocol.cached = true;
+    return (*this)(subject, false);
+  }
+
+ private:
+  Evaluation run_linear(const Subject& subject) const {
+    const Protocol& protocol = subject.protocol;
+    print("training a linear classifier on {} images: protocol {}\n", train_.size(),
+          to_json(protocol).dump());
+    const std::int64_t every = std::max<std::int64_t>(1, protocol.epochs / 5);
+    const auto head =
+        train_linear_probe(encoder_, train_, subject.train, protocol, o_.workers, o_.seed,
+                           [&](std::int64_t epoch, double loss) {
+                             if (epoch % every == 0 || !protocol.cached)
+                               print("epoch {}/{}: loss {:.4f}\n", epoch, protocol.epochs, loss);
+                             std::fflush(stdout);
+                             return true;
+                           });
+    const NoGrad no_grad;
+    return evaluate((*head)(Variable(subject.test)).value().to(Device::cpu), test_.labels);
+  }
+
+  const EvalOptions& o_;
+  nn::ResNet& encoder_;
+  const data::Dataset& train_;
+  const data::Dataset& test_;
+};
+
+/// The features of crops, as EMP-SSL's program evaluates them; nothing where there are none.
+std::optional<Subject> subject_of_crops(const EvalOptions& o, LoadedEncoder& loaded,
+                                        const data::Dataset& train, const data::Dataset& test) {
+  if (o.crops == 0) return std::nullopt;
+  if (!loaded.projector || loaded.projector->hidden.empty()) {
+    print("without a projector that has a hidden layer there is no evaluation of crops\n");
+    return std::nullopt;
+  }
+  loaded.projector->to(loaded.encoder->device());
+  ViewOptions views = loaded.views;
+  views.count = o.crops;
+  print("features of {} crops of each of {} images: {}\n", o.crops, train.size() + test.size(),
+        to_json(views).dump());
+  std::fflush(stdout);
+  const auto features = [&](const data::Dataset& dataset) {
+    return extract_view_features(*loaded.encoder, *loaded.projector, dataset, views, o.seed);
+  };
+  return Subject{.name = fmt::format("{} crops: ", o.crops),
+                 .train = features(train),
+                 .test = features(test),
+                 .protocol = named_protocol(ProtocolName::emp_ssl),
+                 .knn = {.k = 20, .temperature = 0.07}};
 }
 
 int run(const EvalOptions& o) {
@@ -151,33 +244,23 @@ int run(const EvalOptions& o) {
   print("encoder: {} ({}, {} features), {}; test images are normalised\n",
         o.untrained ? "untrained" : o.file, architecture_name(loaded.options.encoder),
         loaded.encoder->feature_count(), dataset);
-  const Tensor test_features = extract_features(*loaded.encoder, test);
-  const bool need_train_features = o.knn || (o.linear && o.protocol.cached);
-  const Tensor train_features =
-      need_train_features ? extract_features(*loaded.encoder, train) : Tensor();
+  Subject images{.test = extract_features(*loaded.encoder, test),
+                 .protocol = o.protocol,
+                 .knn = o.knn_options};
+  if (o.knn || o.whiten || o.protocol.cached)
+    images.train = extract_features(*loaded.encoder, train);
 
   nlohmann::json results = {{"encoder", o.untrained ? "untrained" : o.file},
                             {"model", to_json(loaded.options)},
                             {"dataset", dataset},
                             {"train_images", train.size()}};
-  if (o.linear) {
-    const Evaluation linear =
-        run_linear(*loaded.encoder, o, train, train_features, test, test_features);
-    print("linear ({} protocol{}): {}", apps::name_of(protocol_names, o.protocol.name),
-          o.protocol.cached ? ", cached features" : "", to_text(linear, test.class_names));
-    results["linear"] = to_json(linear, test.class_names);
-    results["linear"]["protocol"] = to_json(o.protocol);
-  }
-  if (o.knn) {
-    const Evaluation knn =
-        evaluate(knn_scores(train_features, train.labels, test_features,
-                            static_cast<std::int64_t>(train.class_names.size()), o.knn_options),
-                 test.labels);
-    print("kNN (k {}, temperature {}): {}", o.knn_options.k, o.knn_options.temperature,
-          to_text(knn, test.class_names));
-    results["knn"] = to_json(knn, test.class_names);
-    results["knn"]["k"] = o.knn_options.k;
-    results["knn"]["temperature"] = o.knn_options.temperature;
+  const Judge judge(o, *loaded.encoder, train, test);
+  results.update(judge(images, true));
+  if (o.whiten) results["whitened"] = judge.whitened(images);
+  if (const auto crops = subject_of_crops(o, loaded, train, test)) {
+    results["crops"] = judge(*crops, false);
+    results["crops"]["views"] = o.crops;
+    if (o.whiten) results["crops"]["whitened"] = judge.whitened(*crops);
   }
   write_file_atomically(results_file(o), results.dump(2) + "\n");
   print("results: {}\n", results_file(o).string());

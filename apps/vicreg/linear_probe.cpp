@@ -30,10 +30,7 @@ class FeatureSource {
         features_(features),
         protocol_(protocol),
         seed_(seed) {
-    if (protocol.cached) {
-      check(features.defined() && features.size(0) == dataset.size(), "linear_probe",
-            "a cached protocol needs the features of all {} images", dataset.size());
-    } else {
+    if (!protocol.cached) {
       loader_.emplace(dataset, data::Loader::Options{
                                    .batch_size = protocol.batch_size,
                                    .workers = workers,
@@ -93,6 +90,14 @@ Protocol named_protocol(ProtocolName name) {
               .schedule = ScheduleName::step,
               .milestones = {60, 80},
               .minimum_crop = 0.08f};
+    case ProtocolName::emp_ssl:
+      return {.name = name,
+              .epochs = 100,
+              .batch_size = 100,
+              .lr = 0.03,
+              .momentum = 0.9,
+              .weight_decay = 5e-5,
+              .cached = true};
   }
   return {};
 }
@@ -108,17 +113,22 @@ nlohmann::json to_json(const Protocol& p) {
           {"milestones", p.milestones},
           {"initial_weights", p.small_init ? "normal 0.01" : "uniform"},
           {"minimum_crop", p.minimum_crop},
-          {"features", p.cached ? "cached, plain images" : "of augmented images"}};
+          {"features", p.cached ? "cached" : "of augmented images"}};
 }
 
 std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::Dataset& train,
                                                const Tensor& train_features,
                                                const Protocol& protocol, int workers,
                                                std::uint64_t seed, const EpochCallback& on_epoch) {
+  check(!protocol.cached || (train_features.defined() && train_features.rank() == 2 &&
+                             train_features.size(0) == train.size()),
+        "linear_probe", "a cached protocol needs the features of all {} images", train.size());
   Generator generator(seed, 1);
   const auto classes = static_cast<std::int64_t>(train.class_names.size());
   auto head = std::make_unique<nn::Linear>(
-      nn::Linear::Options{.in_features = encoder.feature_count(), .out_features = classes},
+      nn::Linear::Options{
+          .in_features = protocol.cached ? train_features.size(1) : encoder.feature_count(),
+          .out_features = classes},
       generator);
   if (protocol.small_init) {
     head->weight.value().copy_from(normal(head->weight.shape(), 0, 0.01, generator));

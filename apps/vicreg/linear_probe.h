@@ -14,11 +14,12 @@
 
 namespace gradus::vicreg {
 
-enum class ProtocolName : std::uint8_t { standard, vicreg, solo_learn };
-inline constexpr apps::Choices<ProtocolName, 3> protocol_names{
+enum class ProtocolName : std::uint8_t { standard, vicreg, solo_learn, emp_ssl };
+inline constexpr apps::Choices<ProtocolName, 4> protocol_names{
     {{ProtocolName::standard, "default"},
      {ProtocolName::vicreg, "vicreg", "the paper's"},
-     {ProtocolName::solo_learn, "solo-learn", "offline"}}};
+     {ProtocolName::solo_learn, "solo-learn", "offline"},
+     {ProtocolName::emp_ssl, "emp-ssl", "cached"}}};
 
 /// How the classifier is trained: SGD on cross-entropy, one learning rate an epoch.
 struct Protocol {
@@ -39,14 +40,16 @@ struct Protocol {
 /// vicreg: the paper's; momentum 0.9, 100 epochs, small initial weights, crops of 8 to 100 %.
 /// solo_learn: lr 0.1, momentum 0.9, no decay, batch 128, 100 epochs, x 0.1 at 60 and 80, crops
 /// of 8 to 100 %.
+/// emp_ssl: lr 0.03, momentum 0.9, decay 5e-5, batch 100, 100 epochs, on cached features.
 Protocol named_protocol(ProtocolName name);
 nlohmann::json to_json(const Protocol& protocol);
 
 /// Told the epoch (from 1) and its mean training loss; false stops the training.
 using EpochCallback = std::function<bool(std::int64_t epoch, double loss)>;
 
-/// Trains a classifier [features -> classes] on the frozen encoder. With protocol.cached,
-/// `train_features` [N, F] are the features of `train`; otherwise it may be undefined. `seed`
+/// Trains a classifier [features -> classes] on the frozen encoder. With protocol.cached it is
+/// trained on `train_features` [N, F], one row for each image of `train`, which may be of any kind;
+/// otherwise these may be undefined. `seed`
 /// decides the initial weights, the order of the images, and the crops.
 std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::Dataset& train,
                                                const Tensor& train_features,

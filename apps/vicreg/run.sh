@@ -51,7 +51,7 @@ evaluate() {
   local name=$1
   shift
   if [ "$out/$name.txt" -nt "$out/checkpoint.safetensors" ]; then return; fi
-  "$programs/linear_eval" "$@" "${data_options[@]}" --limit 2048 --test-limit 1000 --cached \
+  "$programs/linear_eval" "$@" "${data_options[@]}" --limit 2048 --test-limit 1000 --cached --crops 0 \
     --protocol vicreg --knn --json "$out/$name.json" >"$out/$name.tmp"
   mv "$out/$name.tmp" "$out/$name.txt"
 }

@@ -122,7 +122,7 @@ int Trainer::run() {
     apps::print("interrupted: saved after step {}; go on with --resume\n", step_);
     return 128 + signal;
   }
-  if (!options_.export_file.empty()) export_weights(options_.export_file, model_, options_.model);
+  if (!options_.export_file.empty()) export_weights(options_.export_file, model_, options_);
   apps::print("{} after step {}\n", file(checkpoint_name).string(), step_);
   return 0;
 }

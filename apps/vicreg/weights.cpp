@@ -63,12 +63,43 @@ nn::VICRegModel::Options architecture(const TensorFile& file, const nn::StateDic
   return options;
 }
 
+/// The projector that the architecture names, if the file has its tensors.
+std::unique_ptr<nn::Projector> load_projector(const TensorFile& file,
+                                              const nn::VICRegModel::Options& options,
+                                              const nn::ResNet& encoder) {
+  constexpr std::string_view prefix = "projector.";
+  nn::StateDict state;
+  for (const auto& [name, tensor] : file.tensors)
+    if (name.starts_with(prefix)) state.emplace(name.substr(prefix.size()), tensor);
+  if (options.projector_widths.empty() || state.empty()) return nullptr;
+  Generator generator(0);
+  auto projector =
+      std::make_unique<nn::Projector>(nn::Projector::Options{.in_features = encoder.feature_count(),
+                                                             .widths = options.projector_widths},
+                                      generator);
+  nn::load_state_dict(*projector, state);
+  return projector;
+}
+
+/// The views that a file says it was trained on, or the default.
+ViewOptions views_of(const TensorFile& file) {
+  const auto named = file.metadata.find(options_key);
+  if (named == file.metadata.end()) return {};
+  try {
+    return view_options_from_json(nlohmann::json::parse(named->second));
+  } catch (const nlohmann::json::exception& error) {
+    fail("load", "the options in its metadata cannot be read: {}", error.what());
+  }
+}
+
 }  // namespace
 
 void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
-                    const nn::VICRegModel::Options& options) {
+                    const TrainOptions& options) {
   write_safetensors(path, {.tensors = nn::state_dict(model),
-                           .metadata = {{"format", "pt"}, {model_key, to_json(options).dump()}}});
+                           .metadata = {{"format", "pt"},
+                                        {model_key, to_json(options.model).dump()},
+                                        {options_key, identity(options).dump()}}});
 }
 
 void load_weights(const std::filesystem::path& path, nn::VICRegModel& model) {
@@ -90,6 +121,8 @@ LoadedEncoder load_encoder(const std::filesystem::path& path,
     Generator generator(0);
     loaded.encoder = std::make_unique<nn::ResNet>(loaded.options.encoder, generator);
     nn::load_state_dict(*loaded.encoder, state);
+    loaded.projector = load_projector(file, loaded.options, *loaded.encoder);
+    loaded.views = views_of(file);
   } catch (const Error& error) {
     fail("load", "{} holds no encoder that can be used: {}", path.string(), error.message());
   }
@@ -98,7 +131,13 @@ LoadedEncoder load_encoder(const std::filesystem::path& path,
 
 LoadedEncoder untrained_encoder(const nn::VICRegModel::Options& options, std::uint64_t seed) {
   Generator generator(seed);
-  return {std::make_unique<nn::ResNet>(options.encoder, generator), options};
+  LoadedEncoder initial{.options = options};
+  initial.encoder = std::make_unique<nn::ResNet>(options.encoder, generator);
+  initial.projector = std::make_unique<nn::Projector>(
+      nn::Projector::Options{.in_features = initial.encoder->feature_count(),
+                             .widths = options.projector_widths},
+      generator);
+  return initial;
 }
 
 }  // namespace gradus::vicreg

@@ -8,35 +8,41 @@
 #include <gradus/nn/state_dict.h>
 #include <gradus/nn/vicreg_model.h>
 #include <gradus/tensor/io/safetensors.h>
+#include "vicreg/options.h"
 
 namespace gradus::vicreg {
 
-/// Key of the metadata that holds the architecture (architecture.h).
+/// Keys of the metadata that hold the architecture (architecture.h) and the run's identity
+/// (options.h).
 inline constexpr const char* model_key = "gradus.model";
+inline constexpr const char* options_key = "gradus.options";
 
 /// Writes the weights and buffers alone, with PyTorch's names and layouts:
 /// `encoder.*`, `projector.network.*`.
 void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
-                    const nn::VICRegModel::Options& options);
+                    const TrainOptions& options);
 
 /// Loads all weights of a file that holds the same architecture; what else the file holds (an
 /// optimiser's state) is passed over.
 void load_weights(const std::filesystem::path& path, nn::VICRegModel& model);
 
-/// An encoder and where it came from.
+/// An encoder with its projector, and what is known of them.
 struct LoadedEncoder {
-  std::unique_ptr<nn::ResNet> encoder;
-  nn::VICRegModel::Options options;  ///< without a projector where the file names none
+  std::unique_ptr<nn::ResNet> encoder{};
+  std::unique_ptr<nn::Projector> projector{};  ///< null where the file names none
+  nn::VICRegModel::Options options{};          ///< without a projector where the file names none
+  ViewOptions views{};  ///< what it was trained on; the default where the file does not say
 };
 
-/// Reads the encoder of a checkpoint, an exported file, or a PyTorch state_dict saved as
-/// safetensors, with names `encoder.*` or bare. The architecture is the one that the file names;
-/// where it names none it is read off the tensors, but for the stem's padding, which is 0 with a
-/// biased stem and 1 otherwise unless `stem_padding` says.
+/// Reads the encoder, and the projector if the file describes it, of a checkpoint, an exported
+/// file, or a PyTorch state_dict saved as safetensors, with names `encoder.*` or bare. The
+/// architecture is the one that the file names; where it names none it is read off the tensors, but
+/// for the stem's padding, which is 0 with a biased stem and 1 otherwise unless `stem_padding`
+/// says.
 LoadedEncoder load_encoder(const std::filesystem::path& path,
                            std::optional<std::int64_t> stem_padding = {});
 
-/// The encoder with its initial weights.
+/// The encoder and the projector with their initial weights.
 LoadedEncoder untrained_encoder(const nn::VICRegModel::Options& options, std::uint64_t seed);
 
 }  // namespace gradus::vicreg

@@ -211,7 +211,7 @@ TEST_CASE("a checkpoint from before an option was there goes on with the option'
 TEST_CASE("files that are no checkpoints") {
   const Saved saved;
   SmallRun run;
-  vicreg::export_weights(saved.path, run.model, run.options.model);
+  vicreg::export_weights(saved.path, run.model, run.options);
   CHECK(contains(saved.error(run), "is not a checkpoint"));
   CHECK(contains(saved.error(run), "--init"));
   write_text(saved.path, "just some text, longer than a header length");

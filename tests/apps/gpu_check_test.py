@@ -118,6 +118,19 @@ class GpuCheckTest(unittest.TestCase):
         self.assertIn("top-1 50.00 %", run.markdown)
         self.assertEqual(run.left, ["logs", "report.json", "report.md", "training"])
 
+    def test_many_views(self):
+        arguments = ["--parts", "start,views"]
+        run = Outcome(arguments=arguments)
+        self.assertEqual(run.code, 0, run.output)
+        self.assertEqual(run.statuses(), {"start": "ok", "views": "ok"})
+        self.assertIn("bf16, the recipe emp-ssl over 2 epochs", run.markdown)
+        self.assertIn("top-1 50.00 %", run.markdown)
+        self.assertEqual(run.left, ["logs", "report.json", "report.md", "views"])
+        for program in ("train@emp-ssl", "linear_eval@/views/"):
+            run = Outcome(f"{program}:fail", arguments=arguments)
+            self.assertEqual(run.statuses(), {"start": "ok", "views": "failed"}, run.output)
+            self.assertIn("made to fail", run.problems("views")[0])
+
     def check_fault(self, name, part, kind):
         run = Outcome(f"{name}:{kind}", minutes=0.5 if kind == "hang" else 3.0)
         where = f"{name}:{kind}\n{run.output}"

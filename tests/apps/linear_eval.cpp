@@ -74,6 +74,44 @@ TEST_CASE("a checkpoint, and the file exported from it, evaluate alike") {
                                settings + Arguments{trained.exported.string()});
   CHECK(second.at("linear") == first.at("linear"));
   CHECK(second.at("knn") == first.at("knn"));
+  CHECK(second.at("crops") == first.at("crops"));
+}
+
+TEST_CASE("crops are evaluated beside the single images, and whitened features beside both") {
+  const Trained trained;
+  const fs::path results = trained.folder / "linear_eval.json";
+  const Arguments settings{trained.exported.string(), "--cached", "--epochs", "3", "--knn"};
+  const json plain = evaluate(results, settings);
+  for (const char* part : {"linear", "knn"}) check_results(plain.at("crops").at(part));
+  CHECK(plain.at("crops").at("views") == 16);
+  CHECK(plain.at("crops").at("knn").at("k") == 20);
+  CHECK(plain.at("crops").at("knn").at("temperature") == 0.07);
+  CHECK(plain.at("crops").at("linear").at("protocol").at("name") == "emp-ssl");
+  CHECK(plain.at("crops").at("linear").at("protocol").at("epochs") == 100);
+  CHECK_FALSE(plain.contains("whitened"));
+
+  const json whitened = evaluate(results, settings + Arguments{"--whiten", "--crops", "2"});
+  CHECK(whitened.at("linear") == plain.at("linear"));
+  CHECK(whitened.at("knn") == plain.at("knn"));
+  CHECK(whitened.at("crops").at("views") == 2);
+  for (const json& features : {whitened, whitened.at("crops")})
+    for (const char* part : {"linear", "knn"}) check_results(features.at("whitened").at(part));
+
+  CHECK_FALSE(evaluate(results, settings + Arguments{"--crops", "0"}).contains("crops"));
+}
+
+TEST_CASE("without a hidden layer there are no crops to evaluate, and that is said") {
+  const TempFolder folder;
+  const fs::path weights = folder / "weights.safetensors";
+  REQUIRE(run_train({"--steps", "0", "--width", "4", "--projector", "16", "--out", folder / "run",
+                     "--export", weights})
+              .exit_code == 0);
+  const CommandResult result =
+      run_linear_eval(tiny_data + Arguments{weights.string(), "--cached", "--epochs", "1"});
+  INFO("output: ", result.output);
+  CHECK(result.exit_code == 0);
+  CHECK(contains(result.output, "no evaluation of crops"));
+  CHECK_FALSE(json::parse(read_text(folder / "linear_eval.json")).contains("crops"));
 }
 
 TEST_CASE("an untrained encoder is the one that training starts from") {
@@ -101,7 +139,7 @@ TEST_CASE(
   };
   for (const auto& [name, lr, momentum, epochs] :
        {Case{"default", 0.02, 0, 50}, Case{"vicreg", 0.02, 0.9, 100},
-        Case{"solo-learn", 0.1, 0.9, 100}}) {
+        Case{"solo-learn", 0.1, 0.9, 100}, Case{"emp-ssl", 0.03, 0.9, 100}}) {
     CAPTURE(name);
     const Arguments protocol{"--protocol", name, trained.exported.string()};
     const json quick =
@@ -163,6 +201,8 @@ TEST_CASE("linear_eval refuses what it cannot evaluate, in one line") {
   refused({file, "--epochs", "0"}, {"--epochs"});
   refused({file, "--lr", "inf"}, {"--lr"});
   refused({file, "--k", "0"}, {"--k"});
+  refused({file, "--crops", "-1"}, {"--crops"});
+  refused({file, "--crops", "1025"}, {"--crops"});
   refused({file, "--temperature", "0"}, {"--temperature"});
   refused({file, file}, {file});
   check_refused(

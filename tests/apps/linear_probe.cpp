@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include <gradus/autograd/ops.h>
 #include <gradus/autograd/variable.h>
 #include <gradus/nn/losses.h>
 #include <gradus/tensor/random.h>
@@ -155,6 +156,40 @@ TEST_CASE("a cached protocol without the features of all images is an error") {
   };
   CHECK_ERROR(train(Tensor()), "features of all 5 images");
   CHECK_ERROR(train(zeros({4, 32})), "features of all 5 images");
+}
+
+TEST_CASE("features of views: the mean over them of the projector's first hidden layer") {
+  const data::Dataset dataset = colours(70);
+  Generator generator(1);
+  nn::VICRegModel model({.encoder = {.width = 4}, .projector_widths = {6, 5, 3}}, generator);
+  model.projector.hidden[0].norm.running_mean.fill(0.1);
+  const auto features = [&](const vicreg::ViewOptions& views, std::uint64_t seed) {
+    return vicreg::extract_view_features(model.encoder, model.projector, dataset, views, seed);
+  };
+  // Views that are the image have its features.
+  const Tensor plain = extract_features(model.encoder, dataset);
+  Tensor hidden;
+  {
+    const NoGrad no_grad;
+    const vicreg::EvalMode eval_mode(model.projector);
+    const auto& [linear, norm] = model.projector.hidden[0];
+    hidden = relu(norm(linear(Variable(plain)))).value();
+  }
+  const Tensor same = features({.count = 3, .augment = vicreg::Augmentation::none}, 0);
+  REQUIRE(same.shape() == Shape{70, 6});
+  for (std::int64_t i = 0; i < same.numel(); ++i)
+    CHECK(std::abs(same.data<float>()[i] - hidden.data<float>()[i]) < 1e-5);
+  CHECK(model.encoder.training());
+  CHECK(model.projector.training());
+
+  // Crops are drawn from the seed, and a mean over two is that of a mean over each.
+  const vicreg::ViewOptions crops{.count = 2, .crop_scale = {0.25, 0.25}, .size = 16};
+  const std::vector<float> two = features(crops, 7).to_vector<float>();
+  CHECK(features(crops, 7).to_vector<float>() == two);
+  CHECK(features(crops, 8).to_vector<float>() != two);
+  vicreg::ViewOptions one = crops;
+  one.count = 1;
+  CHECK(features(one, 7).to_vector<float>() != two);
 }
 
 TEST_CASE("features are the encoder's in evaluation mode, image by image") {

@@ -109,11 +109,30 @@ TEST_SUITE("device") {
     train(folder / "run", on_test_device() + Arguments{"--steps", "1"});
     std::vector<std::string> results;
     for (const std::string& device : Arguments{"cpu", std::string(gradus::name(test_device()))}) {
-      const CommandResult result = run_linear_eval(
-          {(folder / "run" / "checkpoint.safetensors").string(), "--dataset", "synthetic",
-           "--limit", "40", "--test-limit", "30", "--epochs", "3", "--batch-size", "16", "--knn",
-           "--k", "5", "--cached", "--device", device, "--json", (folder / device).string()},
-          quick);
+      const CommandResult result =
+          run_linear_eval({(folder / "run" / "checkpoint.safetensors").string(),
+                           "--dataset",
+                           "synthetic",
+                           "--limit",
+                           "40",
+                           "--test-limit",
+                           "30",
+                           "--epochs",
+                           "3",
+                           "--batch-size",
+                           "16",
+                           "--knn",
+                           "--k",
+                           "5",
+                           "--cached",
+                           "--crops",
+                           "2",
+                           "--whiten",
+                           "--device",
+                           device,
+                           "--json",
+                           (folder / device).string()},
+                          quick);
       INFO("output: ", result.output);
       REQUIRE(result.exit_code == 0);
       const std::size_t accuracy = result.output.find("top-1");

@@ -68,7 +68,7 @@ nn::ResNet make_encoder(const nn::ResNet::Options& options, std::uint64_t seed) 
 TEST_CASE("an exported file has PyTorch's keys and layouts") {
   const TempFolder folder;
   SmallRun run;
-  vicreg::export_weights(folder / "file", run.model, run.options.model);
+  vicreg::export_weights(folder / "file", run.model, run.options);
   const TensorFile file = read_safetensors(folder / "file");
 
   std::set<std::string> expected = pytorch_encoder_keys();
@@ -100,7 +100,7 @@ TEST_CASE("load_weights takes exported files and checkpoints") {
   const TempFolder folder;
   SmallRun run;
   run.step();
-  vicreg::export_weights(folder / "exported", run.model, run.options.model);
+  vicreg::export_weights(folder / "exported", run.model, run.options);
   vicreg::save_checkpoint(folder / "checkpoint", run.model, *run.optimizer, 1, run.options);
   for (const char* name : {"exported", "checkpoint"}) {
     SmallRun other(small_options(), 5);
@@ -122,14 +122,18 @@ TEST_CASE("load_encoder takes the architecture from a checkpoint or an exported 
   const TempFolder folder;
   vicreg::TrainOptions options = small_options();
   options.model.encoder.stem_padding = 2;
+  options.views = {.count = 5, .crop_scale = {0.25, 0.5}, .size = 16};
   SmallRun run(options);
-  vicreg::export_weights(folder / "exported", run.model, options.model);
+  vicreg::export_weights(folder / "exported", run.model, options);
   vicreg::save_checkpoint(folder / "checkpoint", run.model, *run.optimizer, 1, options);
   for (const char* name : {"exported", "checkpoint"}) {
     const vicreg::LoadedEncoder loaded = load_encoder(folder / name);
     CHECK(loaded.options.encoder.stem_padding == 2);
     CHECK(loaded.options.encoder.width == 2);
     CHECK(same_tensors(nn::state_dict(*loaded.encoder), nn::state_dict(run.model.encoder)));
+    REQUIRE(loaded.projector != nullptr);
+    CHECK(same_tensors(nn::state_dict(*loaded.projector), nn::state_dict(run.model.projector)));
+    CHECK(to_json(loaded.views) == to_json(options.views));
   }
   CHECK(load_encoder(folder / "exported", 0).options.encoder.stem_padding == 0);
 }
@@ -159,6 +163,8 @@ TEST_CASE("load_encoder infers the architecture of a PyTorch state_dict") {
       CHECK(loaded.options.encoder.stem_bias == model.stem_bias);
       CHECK(loaded.options.encoder.fc_features == model.fc_features);
       CHECK(loaded.options.encoder.stem_padding == padding);
+      CHECK(loaded.projector == nullptr);
+      CHECK(to_json(loaded.views) == to_json(vicreg::ViewOptions()));
       CHECK(same_tensors(nn::state_dict(*loaded.encoder), nn::state_dict(encoder)));
     }
   }
@@ -225,4 +231,5 @@ TEST_CASE("the untrained encoder is the one that training with the same seed sta
   SmallRun run(small_options(), 11);
   const vicreg::LoadedEncoder loaded = vicreg::untrained_encoder(small_options().model, 11);
   CHECK(same_tensors(nn::state_dict(*loaded.encoder), nn::state_dict(run.model.encoder)));
+  CHECK(same_tensors(nn::state_dict(*loaded.projector), nn::state_dict(run.model.projector)));
 }
