@@ -5,7 +5,7 @@
 
 #include <gradus/tensor/check.h>
 #include <gradus/tensor/ops.h>
-#include "optim/internal/kernels.h"
+#include "optim/internal/update_kernels.h"
 #include "optim/internal/updates.h"
 #include "tensor/ops/support.h"
 

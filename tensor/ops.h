@@ -147,9 +147,9 @@ struct Conv2dOptions {
   Size2 padding = 0;  ///< zeros on each side
   Size2 dilation = 1;
   std::int64_t groups = 1;
-  /// Whether kernels of 3x3 with stride 1 may be Winograd's, where that is faster (float32 and
-  /// bfloat16, on a GPU float64 too): with tiles of 4x4 outputs, which take a quarter of the
-  /// multiplications.
+  /// Whether 3x3 kernels may be Winograd's, where that is faster (float32; bfloat16 on the CPU,
+  /// float64 on a GPU): with tiles of 4x4 outputs, which take a quarter of the multiplications, or
+  /// on the CPU with stride 2 a like scheme with 81 of 144.
   ///
   /// The rounding error of a plain sum is relative to what an output sees. Winograd's is relative
   /// to the largest input M of the output's whole tile, 6x6 pixels of all channels: up to about

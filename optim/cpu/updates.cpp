@@ -2,7 +2,7 @@
 #include <utility>
 #include <vector>
 
-#include "optim/internal/kernels.h"
+#include "optim/internal/update_kernels.h"
 #include "tensor/backend/arithmetic.h"
 #include "tensor/cpu/parallel.h"
 

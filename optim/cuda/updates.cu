@@ -7,7 +7,7 @@
 #include <span>
 #include <utility>
 
-#include "optim/internal/kernels.h"
+#include "optim/internal/update_kernels.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
 #include "tensor/cuda/warp.h"

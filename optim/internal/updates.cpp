@@ -1,6 +1,6 @@
 #include "optim/internal/updates.h"
 
-#include "optim/internal/kernels.h"
+#include "optim/internal/update_kernels.h"
 #include "tensor/ops/support.h"
 
 namespace gradus::optim {

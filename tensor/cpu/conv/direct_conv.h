@@ -1,6 +1,6 @@
-// Convolution as register-blocked products of a block of output pixels' columns (im2col.h) with
-// packed weights: for strides, 1x1 kernels, few channels. T is float or BFloat16, with sums in
-// float. The column matrix (column_conv.h) is the reference.
+// Convolution as register-blocked products of a block's windows (windows.h) with packed weights:
+// for strides, 1x1 kernels, few channels, and tiles. T is float or BFloat16, with sums in float.
+// The column matrix (column_conv.h) is the reference.
 #pragma once
 
 #include "tensor/backend/geometry.h"

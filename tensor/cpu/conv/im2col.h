@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 #include "tensor/backend/geometry.h"
 #include "tensor/backend/range.h"
@@ -73,62 +72,21 @@ void for_each_run(const Conv2dGeometry& g, const ColumnBlock& block, std::int64_
   }
 }
 
-/// to = from, `count` elements: a call of memcpy takes longer than copying a few does.
-template <class T>
-void copy_run(const T* from, std::int64_t count, T* to) {
-  constexpr std::int64_t move = 8, many = 64;
-  if (count < move || count >= many) {
-    std::copy_n(from, count, to);
-    return;
-  }
-  const auto copy_move = [&](std::int64_t i) { std::memcpy(to + i, from + i, move * sizeof(T)); };
-  for (std::int64_t i = 0; i < count - move; i += move) copy_move(i);
-  copy_move(count - move);  // may overlap the one before
-}
-
-/// The output pixels of a row whose windows' rows are one contiguous piece of the images each.
-inline Range whole_windows(const Conv2dGeometry& g, const Range& q) {
-  if (g.groups != 1 || g.dilation.width != 1) return {q.begin, q.begin};
-  const auto first_from =
-      [&](std::int64_t w) {  // the first pixel whose window begins at w or later
-        return divide_up(std::max<std::int64_t>(w + g.padding.width, 0), g.stride.width);
-      };
-  const std::int64_t begin = std::clamp(first_from(0), q.begin, q.end);
-  return {begin, std::clamp(first_from(g.W - g.kernel.width + 1), begin, q.end)};
-}
-
 /// Copies a block of columns out of the images; columns [pixels, kernel_rows kW C/groups], rows
 /// `stride` elements apart.
 template <class T>
 void im2col(const T* input, T* columns, const Conv2dGeometry& g, const ColumnBlock& block,
             std::int64_t stride) {
-  const auto copy = [](const T* from, std::int64_t count, T* to) {
-    if (from == nullptr) {
-      std::fill_n(to, count, T(0.0f));
-    } else {
-      copy_run(from, count, to);
-    }
-  };
   for_each_row(g, block.pixels, [&](std::int64_t n, std::int64_t p, const Range& q) {
-    const Range whole = whole_windows(g, q);
-    const auto gather = [&](std::int64_t i) {
+    for (std::int64_t i = q.begin; i < q.end; ++i, columns += stride) {
       for_each_run(g, block, n, p, i, [&](auto column, auto from, auto length) {
-        copy(from < 0 ? nullptr : input + from, length, columns + (i - q.begin) * stride + column);
+        if (from < 0) {
+          std::fill_n(columns + column, length, T(0.0f));
+        } else {
+          std::copy_n(input + from, length, columns + column);
+        }
       });
-    };
-    for (std::int64_t i = q.begin; i < whole.begin; ++i) gather(i);
-    const std::int64_t run = g.kernel.width * g.C;
-    for (std::int64_t r = block.kernel_rows.begin; r < block.kernel_rows.end; ++r) {
-      const std::int64_t h = p * g.stride.height - g.padding.height + r * g.dilation.height;
-      const T* const row = h < 0 || h >= g.H ? nullptr : input + (n * g.H + h) * g.W * g.C;
-      T* const to = columns + (r - block.kernel_rows.begin) * run;
-      for (std::int64_t i = whole.begin; i < whole.end; ++i) {
-        const std::int64_t w = i * g.stride.width - g.padding.width;
-        copy(row == nullptr ? row : row + w * g.C, run, to + (i - q.begin) * stride);
-      }
     }
-    for (std::int64_t i = whole.end; i < q.end; ++i) gather(i);
-    columns += q.size() * stride;
   });
 }
 

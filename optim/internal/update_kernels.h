@@ -43,9 +43,9 @@ GRADUS_HOST_DEVICE inline double clip_factor(double norm, double max_norm) {
 }  // namespace gradus::optim
 
 namespace gradus::cpu {
-#include "optim/internal/kernels.inc"
+#include "optim/internal/update_kernels.inc"
 }  // namespace gradus::cpu
 
 namespace gradus::cuda {
-#include "optim/internal/kernels.inc"
+#include "optim/internal/update_kernels.inc"
 }  // namespace gradus::cuda
