@@ -119,7 +119,7 @@ Tensor max_backward(const Tensor& dy, const Tensor& indices, const Shape& shape,
 /// Index of the first largest element along an axis, int64.
 Tensor argmax(const Tensor& x, int axis = -1);
 
-// --- Matrices (floating or bfloat16, with sums in float32) ---------------------------------
+// --- Matrices (floating) -----------------------------------------------------------------------
 struct MatmulOptions {
   bool transpose_a = false;
   bool transpose_b = false;
@@ -127,7 +127,7 @@ struct MatmulOptions {
   std::optional<DType> output_dtype = {};  ///< the inputs', or float32 for bfloat16 ones
 };
 /// scale op(a) op(b), op = transpose where asked for: [m, k] [k, n] -> [m, n], or batched, with
-/// equal leading axis: [B, m, k] [B, k, n] -> [B, m, n].
+/// equal leading axis: [B, m, k] [B, k, n] -> [B, m, n]. bfloat16 is summed in float32.
 Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options = {});
 
 /// What logdet computes of one matrix [n, n], or each matrix of a batch [B, n, n].
@@ -165,22 +165,30 @@ struct Conv2dOptions {
 /// gradients may be bfloat16.
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias = {},
               const Conv2dOptions& options = {});
+/// dL/dinput, in the input's shape, for doutput = dL/doutput [N,H',W',O].
 Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const Shape& input_shape,
                              const Conv2dOptions& options = {});
+/// dL/dweight, in the weight's shape; float32 for bfloat16 activations.
 Tensor conv2d_backward_weight(const Tensor& input, const Tensor& doutput, const Shape& weight_shape,
                               const Conv2dOptions& options = {});
 
+/// Windows of [N, H, W, C] -> [N, H', W', C], H' = (H + 2 padding - kernel) / stride + 1, rounded
+/// down.
 struct Pool2dOptions {
   Size2 kernel = 2;
   Size2 stride = 2;
   Size2 padding = 0;              ///< at most half the kernel
   bool count_include_pad = true;  ///< average pooling: divide by the whole kernel at the borders
 };
-/// Largest element of each window; padding never wins. indices: int64, h * W + w in the input.
+/// Largest element of each window; padding never wins. indices: int64, h * W + w in the input, of
+/// the first of equal ones.
 MaxResult max_pool2d(const Tensor& input, const Pool2dOptions& options);
+/// The adjoint: each doutput added at its window's largest element.
 Tensor max_pool2d_backward(const Tensor& doutput, const Tensor& indices, const Shape& input_shape,
                            const Pool2dOptions& options);
+/// Mean of each window; see count_include_pad.
 Tensor avg_pool2d(const Tensor& input, const Pool2dOptions& options);
+/// The adjoint: each doutput spread evenly over its window.
 Tensor avg_pool2d_backward(const Tensor& doutput, const Shape& input_shape,
                            const Pool2dOptions& options);
 /// Mean over H and W: [N, H, W, C] -> [N, C].
@@ -203,6 +211,10 @@ struct BatchNormOptions {
 /// (x - mean) / sqrt(variance + eps) * gamma + beta; x [..., C], the others [C].
 Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
                   const Tensor& beta, const BatchNormOptions& options = {});
+/// dL/d each input for dy = dL/dy. With xhat = (x - mean) / std, std = sqrt(variance + eps), and
+/// sums and means over the rows:
+///   dbeta = sum dy,  dgamma = sum dy xhat
+///   dx = gamma / std (dy - mean(dy) - xhat mean(dy xhat)) in training, else gamma / std dy
 struct BatchNormGradients {
   Tensor dx, dgamma, dbeta;
 };
@@ -223,9 +235,11 @@ Tensor off_diagonal_square_sum_backward(const Tensor& dy, const Tensor& x);
 
 /// Over the last axis: exp(x - max) / sum exp(x - max).
 Tensor softmax(const Tensor& x);
+/// y (dy - sum dy y), with y = softmax(x).
 Tensor softmax_backward(const Tensor& dy, const Tensor& y);
 /// Over the last axis: x - max - log sum exp(x - max).
 Tensor log_softmax(const Tensor& x);
+/// dy - exp(y) sum dy, with y = log_softmax(x).
 Tensor log_softmax_backward(const Tensor& dy, const Tensor& y);
 
 /// Softmax cross-entropy of each row, in the compute type (float32 for bfloat16 logits):
@@ -236,6 +250,7 @@ struct CrossEntropyResult {
 };
 CrossEntropyResult softmax_cross_entropy(const Tensor& logits, const Tensor& labels,
                                          double smoothing = 0);
+/// dlogits_ic = dlosses_i (softmax(logits)_ic - t_ic).
 Tensor softmax_cross_entropy_backward(const Tensor& dlosses, const Tensor& logits,
                                       const Tensor& labels, const Tensor& log_sum_exp,
                                       double smoothing = 0);
