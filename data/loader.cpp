@@ -99,11 +99,13 @@ Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
   batch.epoch = epoch;
   batch.index = index;
   batch.samples = order.slice(first, first + count).clone();
-  batch.labels = empty({count}, {DType::int64});
-  const auto* samples = batch.samples.data<std::int64_t>();
-  const auto* all_labels = dataset_.labels.data<std::int64_t>();
-  auto* labels = batch.labels.data<std::int64_t>();
-  for (std::int64_t i = 0; i < count; ++i) labels[i] = all_labels[samples[i]];
+  if (dataset_.is_labelled()) {
+    batch.labels = empty({count}, {DType::int64});
+    const auto* samples = batch.samples.data<std::int64_t>();
+    const auto* all_labels = dataset_.labels.data<std::int64_t>();
+    auto* labels = batch.labels.data<std::int64_t>();
+    for (std::int64_t i = 0; i < count; ++i) labels[i] = all_labels[samples[i]];
+  }
 
   prepared.plan = draw_views(batch);
   if (options_.device == Device::cpu) {
