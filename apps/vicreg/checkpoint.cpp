@@ -21,7 +21,8 @@ constexpr std::string_view generator_prefix = "generator.";
 void check_same_options(const std::filesystem::path& path, const nlohmann::json& saved,
                         const nlohmann::json& current) {
   for (const auto& [key, value] : current.items()) {
-    const nlohmann::json before = saved.value(key, nlohmann::json());
+    if (!saved.contains(key)) continue;
+    const nlohmann::json& before = saved.at(key);
     if (before.is_object() && value.is_object()) {
       check_same_options(path, before, value);
       continue;
@@ -38,7 +39,7 @@ void check_identity(const std::filesystem::path& path, const std::string& saved_
   const nlohmann::json saved = nlohmann::json::parse(saved_text, nullptr, false);
   check(saved.is_object(), "resume", "{}: its options cannot be read", path.string());
   // An option that the checkpoint does not name is newer than it; the default is what was done
-  // then.
+  // then. What has no default either, it does not know: it was made without the images' facts.
   nlohmann::json complete = identity(TrainOptions());
   complete.merge_patch(saved);
   check_same_options(path, complete, current);

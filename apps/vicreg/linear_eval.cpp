@@ -229,6 +229,26 @@ std::optional<Subject> subject_of_crops(const EvalOptions& o, LoadedEncoder& loa
                  .knn = {.k = 20, .temperature = 0.07}};
 }
 
+struct Images {
+  data::Dataset train, test;
+};
+
+/// The images to evaluate on: of the size that the encoder was trained on unless the options name
+/// one, and normalised as then, or else as the training images say.
+Images load_labelled(const EvalOptions& o, const LoadedEncoder& loaded) {
+  DataOptions options = o.data;
+  if (options.image_size == 0) options.image_size = loaded.image_size;
+  Images images{load_dataset(options, data::Split::train, o.data.limit),
+                load_dataset(options, data::Split::test, o.test_limit)};
+  check(images.train.is_labelled(), "linear_eval",
+        "the images in {} have no labels, and an evaluation needs them: put each into a folder "
+        "named after its class",
+        o.data.folder);
+  if (loaded.images.count > 0) images.train.normalization = loaded.images.normalization;
+  images.test.normalization = images.train.normalization;
+  return images;
+}
+
 int run(const EvalOptions& o) {
   check(o.untrained != !o.file.empty(), "linear_eval",
         "name one file of weights, or give --untrained (--help lists the options)");
@@ -238,12 +258,10 @@ int run(const EvalOptions& o) {
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
   loaded.encoder->to(device);
   nn::use_winograd(*loaded.encoder, o.compute.winograd);
-  const std::string dataset = apps::name_of(dataset_names, o.data.dataset);
-  const data::Dataset train = load_dataset(o.data, data::Split::train, o.data.limit);
-  const data::Dataset test = load_dataset(o.data, data::Split::test, o.test_limit);
-  print("encoder: {} ({}, {} features), {}; test images are normalised\n",
-        o.untrained ? "untrained" : o.file, architecture_name(loaded.options.encoder),
-        loaded.encoder->feature_count(), dataset);
+  const auto [train, test] = load_labelled(o, loaded);
+  print("encoder: {} ({}, {} features); {}\n", o.untrained ? "untrained" : o.file,
+        architecture_name(loaded.options.encoder), loaded.encoder->feature_count(),
+        describe(o.data, train));
   Subject images{.test = extract_features(*loaded.encoder, test),
                  .protocol = o.protocol,
                  .knn = o.knn_options};
@@ -252,7 +270,7 @@ int run(const EvalOptions& o) {
 
   nlohmann::json results = {{"encoder", o.untrained ? "untrained" : o.file},
                             {"model", to_json(loaded.options)},
-                            {"dataset", dataset},
+                            {"dataset", apps::name_of(dataset_names, o.data.dataset)},
                             {"train_images", train.size()}};
   const Judge judge(o, *loaded.encoder, train, test);
   results.update(judge(images, true));
@@ -262,7 +280,9 @@ int run(const EvalOptions& o) {
     results["crops"]["views"] = o.crops;
     if (o.whiten) results["crops"]["whitened"] = judge.whitened(*crops);
   }
-  write_file_atomically(results_file(o), results.dump(2) + "\n");
+  write_file_atomically(
+      results_file(o),
+      results.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   print("results: {}\n", results_file(o).string());
   return 0;
 }

@@ -252,9 +252,20 @@ ViewOptions view_options_from_json(const nlohmann::json& saved) {
   return o;
 }
 
+ImageFacts image_facts_from_json(const nlohmann::json& saved) {
+  ImageFacts facts;
+  if (!saved.contains("images")) return facts;
+  const nlohmann::json& json = saved.at("images");
+  json.at("count").get_to(facts.count);
+  json.at("mean").get_to(facts.normalization.mean);
+  json.at("std").get_to(facts.normalization.std);
+  return facts;
+}
+
 nlohmann::json identity(const TrainOptions& o) {
   nlohmann::json json{{"dataset", apps::name_of(dataset_names, o.data.dataset)},
                       {"limit", o.data.limit},
+                      {"image-size", o.data.image_size},
                       {"model", to_json(o.model)},
                       {"shuffle", o.shuffle},
                       {"drop-last", o.drop_last},
@@ -285,6 +296,10 @@ nlohmann::json identity(const TrainOptions& o) {
                       {"winograd", o.compute.winograd},
                       {"seed", o.seed}};
   json.update(to_json(o.views));
+  if (o.images.count > 0)
+    json["images"] = {{"count", o.images.count},
+                      {"mean", o.images.normalization.mean},
+                      {"std", o.images.normalization.std}};
   return json;
 }
 

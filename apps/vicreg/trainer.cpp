@@ -66,8 +66,11 @@ void Trainer::open_run_folder() {
       "{} already has a checkpoint; go on with --resume, start elsewhere with --out, or discard it "
       "with --overwrite",
       folder_.string());
+}
+
+void Trainer::restore() {
   if (!options_.init.empty()) load_weights(options_.init, model_);
-  if (options_.resume && has_checkpoint) {
+  if (options_.resume && std::filesystem::exists(file(checkpoint_name))) {
     step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_);
     saved_step_ = step_;
     apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
@@ -76,7 +79,8 @@ void Trainer::open_run_folder() {
 }
 
 void Trainer::load_data() {
-  dataset_ = load_dataset(options_.data, data::Split::train, options_.data.limit);
+  dataset_ = load_pretraining_set(options_.data);
+  options_.images = {.count = dataset_.size(), .normalization = dataset_.normalization};
   const std::int64_t rest = dataset_.size() % options_.batch_size;
   check(
       options_.drop_last || rest != 1, "train",
@@ -92,20 +96,27 @@ void Trainer::load_data() {
                                       .device = device_,
                                       .augment = augment_options(options_.views)});
   steps_per_epoch_ = loader_->batches_per_epoch();
+  if (options_.knn_every == 0) return;
+  if (!dataset_.is_labelled()) {
+    apps::print("kNN is off: the images to train on have no labels\n");
+    return;
+  }
+  test_set_ = load_dataset(options_.data, data::Split::test, options_.knn_images);
+  test_set_->normalization = dataset_.normalization;
 }
 
 int Trainer::run() {
   open_run_folder();
   std::optional<InterruptGuard> interrupts;
-  if (options_.steps != 0) {  // without steps only the initial weights are wanted
-    load_data();
+  if (options_.steps != 0) load_data();  // otherwise only the initial weights are wanted
+  restore();
+  if (options_.steps != 0) {
     schedule_ = make_schedule(options_, steps_per_epoch_);
     train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_);
     metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
-    apps::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {}\n",
-                dataset_.size(), apps::name_of(dataset_names, options_.data.dataset),
-                steps_per_epoch_, total_steps(), model_.parameter_count(),
-                apps::device_text(device_));
+    apps::print("{}\n", describe(options_.data, dataset_));
+    apps::print("{} steps an epoch, {} steps in all; {} parameters; {}\n", steps_per_epoch_,
+                total_steps(), model_.parameter_count(), apps::device_text(device_));
     draw_augmentations();
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
@@ -225,8 +236,7 @@ void Trainer::end_epoch(Progress& progress) {
                      .effective_rank = health.effective_rank};
   for (const StepRecord& step : metrics.steps)
     if (step.epoch == epoch) record.data_wait_seconds += step.data_wait_seconds;
-  if (options_.knn_every > 0 && epoch % options_.knn_every == 0)
-    record.knn_accuracy = knn_accuracy();
+  if (test_set_ && epoch % options_.knn_every == 0) record.knn_accuracy = knn_accuracy();
   metrics_->write(record);
   progress.message(fmt::format(
       "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
@@ -246,7 +256,6 @@ Tensor Trainer::compared_embeddings() const {
 }
 
 std::optional<double> Trainer::knn_accuracy() {
-  if (!test_set_) test_set_ = load_dataset(options_.data, data::Split::test, options_.knn_images);
   const data::Dataset train = dataset_.take(options_.knn_images);
   const Tensor scores = knn_scores(extract_features(model_.encoder, train), train.labels,
                                    extract_features(model_.encoder, *test_set_),

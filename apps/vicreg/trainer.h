@@ -38,6 +38,8 @@ class Trainer {
  private:
   void open_run_folder();
   void load_data();
+  /// Takes the weights that the options name: of --init, or of the run folder's checkpoint.
+  void restore();
   /// Starts steps until that one, or until the user interrupts.
   void train_to(std::int64_t last_step, const InterruptGuard& interrupts, Progress& progress);
   /// Fetches the next batch and starts the update with it; its loss is read by finish_step.
@@ -75,7 +77,7 @@ class Trainer {
   nn::VICRegModel model_;
   std::unique_ptr<optim::Optimizer> optimizer_;
   data::Dataset dataset_;
-  std::optional<data::Dataset> test_set_;  ///< read when kNN first asks for it
+  std::optional<data::Dataset> test_set_;  ///< for kNN, where it is asked for
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<MetricsWriter> metrics_;
   std::int64_t steps_per_epoch_ = 1;

@@ -81,12 +81,16 @@ std::unique_ptr<nn::Projector> load_projector(const TensorFile& file,
   return projector;
 }
 
-/// The views that a file says it was trained on, or the default.
-ViewOptions views_of(const TensorFile& file) {
+/// What a file says that it was trained on, if it does.
+void read_training_data(const TensorFile& file, LoadedEncoder& loaded) {
   const auto named = file.metadata.find(options_key);
-  if (named == file.metadata.end()) return {};
+  if (named == file.metadata.end()) return;
   try {
-    return view_options_from_json(nlohmann::json::parse(named->second));
+    const nlohmann::json options = nlohmann::json::parse(named->second);
+    loaded.views = view_options_from_json(options);
+    loaded.image_size = options.value("image-size", std::int64_t{0});
+    loaded.images = image_facts_from_json(options);
+    data::validate(loaded.images.normalization, 3);
   } catch (const nlohmann::json::exception& error) {
     fail("load", "the options in its metadata cannot be read: {}", error.what());
   }
@@ -122,7 +126,7 @@ LoadedEncoder load_encoder(const std::filesystem::path& path,
     loaded.encoder = std::make_unique<nn::ResNet>(loaded.options.encoder, generator);
     nn::load_state_dict(*loaded.encoder, state);
     loaded.projector = load_projector(file, loaded.options, *loaded.encoder);
-    loaded.views = views_of(file);
+    read_training_data(file, loaded);
   } catch (const Error& error) {
     fail("load", "{} holds no encoder that can be used: {}", path.string(), error.message());
   }

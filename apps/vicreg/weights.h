@@ -31,7 +31,9 @@ struct LoadedEncoder {
   std::unique_ptr<nn::ResNet> encoder{};
   std::unique_ptr<nn::Projector> projector{};  ///< null where the file names none
   nn::VICRegModel::Options options{};          ///< without a projector where the file names none
-  ViewOptions views{};  ///< what it was trained on; the default where the file does not say
+  ViewOptions views{};          ///< what it was trained on; the default where the file does not say
+  std::int64_t image_size = 0;  ///< of DataOptions; 0 where the file does not say
+  ImageFacts images{};          ///< what the file says of the images
 };
 
 /// Reads the encoder, and the projector if the file describes it, of a checkpoint, an exported

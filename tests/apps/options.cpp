@@ -36,6 +36,7 @@ nlohmann::json all_of(const TrainOptions& o) {
   json["epochs"] = o.epochs;
   json["recipe"] = o.recipe;
   json["data"] = o.data.folder;
+  json["skip-unreadable"] = o.data.skip_unreadable;
   json["steps"] = o.steps;
   json["device"] = o.compute.device;
   json["threads"] = o.compute.threads;
@@ -202,7 +203,10 @@ TEST_CASE("the resolved configuration reads back to the same options") {
        "--device",
        "cpu",
        "--dataset",
-       "synthetic",
+       "folder",
+       "--image-size",
+       "48",
+       "--skip-unreadable",
        "--limit",
        "9",
        "--augment",
