@@ -209,7 +209,7 @@ TEST_CASE("STL-10: train takes the images without labels, linear_eval those with
   CHECK(contains(trained.output, "kNN is off"));
   const CommandResult result = run_linear_eval(
       data + Arguments{folder / "run/checkpoint.safetensors", "--test-limit", "5", "--cached",
-                       "--epochs", "1", "--crops", "0", "--threads", "1"});
+                       "--epochs", "20", "--lr", "1", "--crops", "0", "--threads", "1"});
   INFO("output: ", result.output);
   CHECK(result.exit_code == 0);
   CHECK(contains(result.output, "8 images of stl10, 16x16, 10 classes"));
