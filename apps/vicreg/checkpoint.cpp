@@ -28,7 +28,8 @@ void check_same_options(const std::filesystem::path& path, const nlohmann::json&
       continue;
     }
     check(before == value, "resume",
-          "{} was made with {} = {}, this run has {}; give the same options, or start afresh with "
+          "{} was made with {} = {}, this run has {}; give the same options and images, or start "
+          "afresh with "
           "--out elsewhere",
           path.string(), key, before.dump(), value.dump());
   }

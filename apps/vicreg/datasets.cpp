@@ -21,7 +21,7 @@ data::Dataset load_folder(const DataOptions& o, data::Split split, std::int64_t 
       o.folder, split,
       {.size = o.image_size, .limit = limit, .skip_unreadable = o.skip_unreadable});
   if (const auto& skipped = loaded.skipped; !skipped.empty())
-    apps::print("left out {} files, the first {}\n", skipped.size(), skipped.front());
+    apps::print("files left out: {}, the first {}\n", skipped.size(), skipped.front());
   return std::move(loaded.dataset);
 }
 

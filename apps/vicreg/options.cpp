@@ -255,10 +255,9 @@ ViewOptions view_options_from_json(const nlohmann::json& saved) {
 ImageFacts image_facts_from_json(const nlohmann::json& saved) {
   ImageFacts facts;
   if (!saved.contains("images")) return facts;
-  const nlohmann::json& json = saved.at("images");
-  json.at("count").get_to(facts.count);
-  json.at("mean").get_to(facts.normalization.mean);
-  json.at("std").get_to(facts.normalization.std);
+  saved.at("images").get_to(facts.count);
+  saved.at("mean").get_to(facts.normalization.mean);
+  saved.at("std").get_to(facts.normalization.std);
   return facts;
 }
 
@@ -297,9 +296,9 @@ nlohmann::json identity(const TrainOptions& o) {
                       {"seed", o.seed}};
   json.update(to_json(o.views));
   if (o.images.count > 0)
-    json["images"] = {{"count", o.images.count},
-                      {"mean", o.images.normalization.mean},
-                      {"std", o.images.normalization.std}};
+    json.update({{"images", o.images.count},
+                 {"mean", o.images.normalization.mean},
+                 {"std", o.images.normalization.std}});
   return json;
 }
 

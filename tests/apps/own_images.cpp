@@ -64,15 +64,15 @@ TEST_CASE("a folder with classes: train, resume and linear_eval, on the same sta
   INFO("output: ", first.output);
   REQUIRE(first.exit_code == 0);
   CHECK(contains(first.output, "12 images of folder, 12x12, 2 classes, mean 0."));
-  CHECK(contains(first.output, "left out 1 files, the first " + data.string()));
+  CHECK(contains(first.output, "files left out: 1, the first " + data.string()));
   CHECK(contains(first.output, ", kNN "));
   CHECK(fs::exists(out / "augmentations.png"));
 
   const fs::path checkpoint = out / "checkpoint.safetensors";
-  const json images = options_of(checkpoint).at("images");
-  CHECK(images.at("count") == 12);
-  CHECK(images.at("mean").size() == 3);
-  CHECK(options_of(folder / "w").at("images") == images);
+  const json kept = options_of(checkpoint);
+  CHECK(kept.at("images") == 12);
+  CHECK(kept.at("mean").size() == 3);
+  CHECK(options_of(folder / "w") == kept);
 
   const fs::path results = folder / "results.json";
   const auto evaluate = [&](const fs::path& weights, const fs::path& with) {
@@ -101,7 +101,7 @@ TEST_CASE("a folder with classes: train, resume and linear_eval, on the same sta
 
   const Arguments resume = folder_options(data) + Arguments{"--resume", "--steps", "6"};
   write_image(data / "train" / "red", 6, 250);
-  check_refused(train(out, resume), {"count = 12", "13"});
+  check_refused(train(out, resume), {"images = 12", "13"});
   fs::remove(data / "train" / "red" / "image 6.jpg");
   write_image(data / "train" / "red", 0, 30);
   check_refused(train(out, resume), {"mean = "});
@@ -140,7 +140,7 @@ TEST_CASE("images that cannot be used are refused in one line, and may be left o
   const CommandResult result = train(out, folder_options(data) + Arguments{"--skip-unreadable"});
   INFO("output: ", result.output);
   CHECK(result.exit_code == 0);
-  CHECK(contains(result.output, "left out 1 files, the first "));
+  CHECK(contains(result.output, "files left out: 1, the first "));
   CHECK(contains(result.output, "bad.png: it is neither PNG nor JPEG"));
   CHECK(contains(result.output, "12 images of folder"));
 }
