@@ -40,8 +40,8 @@ vicreg::TrainOptions options_of_checkpoint() {
   return options;
 }
 
-const Arguments data{"--dataset", "synthetic", "--limit", "24",        "--batch-size",
-                     "8",         "--workers", "1",       "--threads", "1"};
+const Arguments small_data{"--dataset", "synthetic", "--limit", "24",        "--batch-size",
+                           "8",         "--workers", "1",       "--threads", "1"};
 
 }  // namespace
 
@@ -94,7 +94,7 @@ TEST_CASE("train --continue-from goes on at the epoch, with the architecture, an
   const TempFolder folder;
   const Arguments run{"--out", folder / "run", "--loss-eps", "0"};
   const CommandResult first =
-      run_train(data + run + Arguments{"--continue-from", checkpoint, "--steps", "8"});
+      run_train(small_data + run + Arguments{"--continue-from", checkpoint, "--steps", "8"});
   INFO("output: ", first.output);
   REQUIRE(first.exit_code == 0);
   CHECK(contains(first.output, "after epoch 2"));
@@ -112,7 +112,7 @@ TEST_CASE("train --init and linear_eval take .pt files") {
   const Arguments model{"--width",       "2",  "--stem-padding", "0",      "--stem-bias",
                         "--fc-features", "16", "--projector",    "8,8,8,8"};
   const auto exported = folder / "weights.safetensors";
-  const CommandResult init = run_train(data + model +
+  const CommandResult init = run_train(small_data + model +
                                        Arguments{"--init", checkpoint, "--steps", "0", "--out",
                                                  folder / "run", "--export", exported});
   INFO("output: ", init.output);
@@ -164,7 +164,7 @@ TEST_CASE("what cannot be continued is refused in one line") {
   const auto refused = [&](const std::string& file, const Arguments& more,
                            const std::vector<std::string>& parts) {
     check_refused(
-        run_train(data + Arguments{"--out", folder / "run", "--continue-from", file} + more),
+        run_train(small_data + Arguments{"--out", folder / "run", "--continue-from", file} + more),
         parts);
   };
   refused(file_path("tests/reference/values_2.15_protocol2.pt"), {}, {"holds no ResNet encoder"});
