@@ -125,7 +125,7 @@ std::vector<Value> Unpickler::pop_count(int count) {
 }
 
 void Unpickler::push_container(bool is_dict, std::vector<Value> items) {
-  push(&containers_.emplace_back(is_dict, std::move(items)));
+  push(&containers_.emplace_back(Container{is_dict, std::move(items)}));
 }
 
 template <class T>
