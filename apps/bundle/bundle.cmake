@@ -28,7 +28,7 @@ install(RUNTIME_DEPENDENCY_SET gradus_libraries
         PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|rt|pthread|mvec)\\.so" "^libcu(da|dart|blas|blasLt)\\.so"
         LIBRARY DESTINATION lib ${in_bundle})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/tests/reference DESTINATION tests ${in_bundle}
-        FILES_MATCHING PATTERN "*.safetensors" PATTERN "*.json")
+        FILES_MATCHING PATTERN "*.safetensors" PATTERN "*.json" PATTERN "*.pt")
 install(FILES ${PROJECT_SOURCE_DIR}/autograd/ops.h ${PROJECT_SOURCE_DIR}/autograd/ops_fused.h
         DESTINATION autograd ${in_bundle})
 install(PROGRAMS ${PROJECT_SOURCE_DIR}/apps/vicreg/get_cifar10.sh DESTINATION apps/vicreg ${in_bundle})

@@ -5,6 +5,7 @@
 
 #include <gradus/autograd/variable.h>
 #include <gradus/tensor/io/file.h>
+#include <gradus/tensor/io/npy.h>
 #include "common/command_line.h"
 #include "common/compute.h"
 #include "common/program.h"
@@ -42,6 +43,7 @@ struct EvalOptions {
   apps::ComputeOptions compute;
   int workers = 2;
   std::uint64_t seed = 0;
+  std::string features;
   std::string json;
 };
 
@@ -67,7 +69,8 @@ void add_protocol_options(CLI::App& app, Protocol& p) {
 
 void add_options(CLI::App& app, EvalOptions& o) {
   app.add_option("file", o.file,
-                 "Checkpoint, exported weights, or a PyTorch state_dict (.safetensors)");
+                 "Checkpoint, exported weights, or a PyTorch state_dict (.safetensors, or "
+                 "torch.save's .pt, also within a dict as model_state_dict or state_dict)");
   app.add_flag("--untrained", o.untrained, "Evaluate an encoder with its initial weights");
   app.add_flag("--knn", o.knn, "Also classify by the nearest neighbours");
   app.add_flag("!--no-linear", o.linear, "Leave the linear classifier out");
@@ -77,6 +80,9 @@ void add_options(CLI::App& app, EvalOptions& o) {
          "of each image as in training; 0: do not")
       ->check(CLI::Range(0, 1024));
   app.add_flag("--whiten", o.whiten, "Also classify the whitened features");
+  app.add_option("--features", o.features,
+                 "Write the frozen features of the plain images for numpy: NAME.npy gives "
+                 "NAME_train.npy [N, F] and NAME_train_labels.npy [N], and _test likewise");
   app.add_option("--json", o.json, "Where to write the results (default: beside FILE)");
   app.add_option("--k", o.knn_options.k, "Neighbours of kNN")->check(positive());
   app.add_option("--temperature", o.knn_options.temperature, "Temperature of kNN")
@@ -125,6 +131,19 @@ std::filesystem::path results_file(const EvalOptions& o) {
   if (!o.json.empty()) return o.json;
   if (o.untrained) return "linear_eval_untrained.json";
   return std::filesystem::path(o.file).parent_path() / "linear_eval.json";
+}
+
+/// Writes features and labels of a split of the data: NAME.npy gives NAME_train.npy and
+/// NAME_train_labels.npy.
+void write_features(const std::filesystem::path& file, const std::string& split,
+                    const Tensor& features, const Tensor& labels) {
+  const auto write = [&](const std::string& what, const Tensor& x) {
+    const std::string name = fmt::format("{}_{}.npy", file.stem().string(), what);
+    write_npy(file.parent_path() / name, x);
+    print("{}: {} {}\n", (file.parent_path() / name).string(), gradus::name(x.dtype()), x.shape());
+  };
+  write(split, features);
+  write(split + "_labels", labels);
 }
 
 /// Frozen features, and how they are classified.
@@ -252,7 +271,8 @@ Images load_labelled(const EvalOptions& o, const LoadedEncoder& loaded) {
 int run(const EvalOptions& o) {
   check(o.untrained != !o.file.empty(), "linear_eval",
         "name one file of weights, or give --untrained (--help lists the options)");
-  check(o.linear || o.knn, "linear_eval", "--no-linear without --knn leaves nothing to do");
+  check(o.linear || o.knn || !o.features.empty(), "linear_eval",
+        "--no-linear without --knn or --features leaves nothing to do");
   const Device device = apps::use(o.compute);
   LoadedEncoder loaded =
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
@@ -265,8 +285,12 @@ int run(const EvalOptions& o) {
   Subject images{.test = extract_features(*loaded.encoder, test),
                  .protocol = o.protocol,
                  .knn = o.knn_options};
-  if (o.knn || o.whiten || o.protocol.cached)
+  if (o.knn || o.whiten || o.protocol.cached || !o.features.empty())
     images.train = extract_features(*loaded.encoder, train);
+  if (!o.features.empty()) {
+    write_features(o.features, "train", images.train, train.labels);
+    write_features(o.features, "test", images.test, test.labels);
+  }
 
   nlohmann::json results = {{"encoder", o.untrained ? "untrained" : o.file},
                             {"model", to_json(loaded.options)},

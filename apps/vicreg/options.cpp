@@ -7,6 +7,7 @@
 #include "common/command_line.h"
 #include "vicreg/architecture.h"
 #include "vicreg/recipes.h"
+#include "vicreg/weights.h"
 
 namespace gradus::vicreg {
 namespace {
@@ -166,8 +167,18 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
       ->group(group);
   app.add_option("--out", o.out, "Run folder: checkpoint, metrics, pictures, configuration")
       ->group(group);
-  app.add_option("--init", o.init, "Start from the weights in this file (weights only)")
+  CLI::Option* init =
+      app.add_option("--init", o.init,
+                     "Start from the weights in this file: of train, or a state_dict of PyTorch "
+                     "(.safetensors, or torch.save's .pt)")
+          ->group(group)
+          ->configurable(false);
+  app.add_option("--continue-from", o.continue_from,
+                 "Go on from a PyTorch program's checkpoint (torch.save of a dict of epoch, "
+                 "model_state_dict and Adam's optimizer_state_dict): its weights, moments and "
+                 "steps, and, unless told otherwise, its architecture")
       ->group(group)
+      ->excludes(init)
       ->configurable(false);
   app.add_flag("--resume", o.resume, "Go on from the run folder's checkpoint, if it has one")
       ->group(group)
@@ -214,8 +225,10 @@ bool parse_train_options(int argc, const char* const* argv, TrainOptions& option
       .preset = "recipe",
       .add_options =
           [&](CLI::App& app, const std::string& recipe) {
+            const std::string source = options.continue_from;  // known the second time
             options =
                 recipe_defaults(apps::find_choice(recipes, recipe).value_or(Recipe::standard));
+            if (!source.empty()) options.model = read_architecture(source);
             add_run_options(app, options);
             add_image_options(app, options);
             add_view_options(app, options.views);

@@ -106,6 +106,7 @@ struct TrainOptions {
   std::uint64_t seed = 0;
   std::string out = "runs/vicreg";
   std::string init;
+  std::string continue_from;
   bool resume = false;
   bool overwrite = false;
   std::int64_t checkpoint_every = 0;  ///< steps; 0: the end of every epoch

@@ -20,6 +20,7 @@
 #include "vicreg/features.h"
 #include "vicreg/knn.h"
 #include "vicreg/pictures.h"
+#include "vicreg/pytorch_checkpoint.h"
 #include "vicreg/recipes.h"
 #include "vicreg/weights.h"
 
@@ -74,6 +75,9 @@ void Trainer::restore() {
     step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_);
     saved_step_ = step_;
     apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
+  } else if (!options_.continue_from.empty()) {
+    epochs_before_ = load_pytorch_checkpoint(options_.continue_from, model_, *optimizer_);
+    apps::print("continued {} after epoch {}\n", options_.continue_from, epochs_before_);
   }
   write_file_atomically(file("config.toml"), config_);
 }
@@ -96,6 +100,7 @@ void Trainer::load_data() {
                                       .device = device_,
                                       .augment = augment_options(options_.views)});
   steps_per_epoch_ = loader_->batches_per_epoch();
+  if (epochs_before_ > 0) step_ = epochs_before_ * steps_per_epoch_;
   if (options_.knn_every == 0) return;
   if (!dataset_.is_labelled()) {
     apps::print("kNN is off: the images to train on have no labels\n");

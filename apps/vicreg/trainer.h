@@ -81,6 +81,7 @@ class Trainer {
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<MetricsWriter> metrics_;
   std::int64_t steps_per_epoch_ = 1;
+  std::int64_t epochs_before_ = 0;  ///< of the program whose checkpoint is continued
   optim::Schedule schedule_;
   std::unique_ptr<TrainStep> train_step_;
   std::deque<PendingStep> pending_;
