@@ -25,6 +25,12 @@ json figures_of(const std::string& name, const Arguments& arguments) {
 
 bool is_positive(const json& figure) { return figure.get<double>() > 0; }
 
+/// conv_ladder for the device under test.
+CommandResult run_ladder(const Arguments& arguments) {
+  const char* suffix = std::getenv("GRADUS_TEST_PROGRAMS");
+  return run_benchmark(std::string("conv_ladder") + (suffix ? suffix : ""), arguments);
+}
+
 }  // namespace
 
 TEST_CASE("bench: step reports times, memory and the serial share") {
@@ -63,12 +69,6 @@ TEST_CASE("bench: ops measures peaks, and operations against them") {
   }
   CHECK(ops.at("operations").size() > 10);
   for (const json& operation : ops.at("operations")) CHECK(is_positive(operation.at("of_peak")));
-}
-
-/// conv_ladder for the device under test.
-CommandResult run_ladder(const Arguments& arguments) {
-  const char* suffix = std::getenv("GRADUS_TEST_PROGRAMS");
-  return run_benchmark(std::string("conv_ladder") + (suffix ? suffix : ""), arguments);
 }
 
 TEST_SUITE("device") {

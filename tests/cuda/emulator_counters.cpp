@@ -89,7 +89,7 @@ TEST_SUITE("emulated accesses") {
     check_shared<float>(1, 1);
     check_shared<float>(2, 2);
     check_shared<float>(1, 1, false);
-    check_shared<float>(4, 2, false);
+    check_shared<float>(4, 4, false);
     check_shared<float>(8, 8);
     check_shared<float>(32, 32);
     check_shared<float>(33, 1);

@@ -133,23 +133,22 @@ void check_result(const Step& step, const Data& d) {
 }
 
 #if defined(GRADUS_CUDA_EMULATOR)
+// Requests of a warp, what they move in whole sectors of 32 bytes, and turns of shared memory: by
+// how much bank conflicts make them more.
 void print_header() {
-  fmt::print("{:<26} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}\n", "a warp's", "global", "MB of",
-             "shared", "", "conflict", "tensor");
-  fmt::print("{:<26} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}\n", "step", "requests", "sectors",
-             "requests", "turns", "factor", "products");
+  fmt::print("{:<26} {:>15} {:>9} {:>12} {:>9} {:>15}\n", "step", "global requests", "global MB",
+             "shared turns", "conflicts", "tensor products");
 }
 
 void run_step(const Step& step, const Problem&, int) {
   const cuda::emulator::AccessCount count;
   step.run();
-  const auto& c = count.counters();
-  const double factor = c.shared_requests == 0 ? 1.0
-                                               : static_cast<double>(c.shared_wavefronts) /
-                                                     static_cast<double>(c.shared_ideal_wavefronts);
-  fmt::print("{:<26} {:>9} {:>9.2f} {:>9} {:>9} {:>9.2f} {:>9}\n", step.name, c.global_requests,
-             32e-6 * static_cast<double>(c.global_sectors), c.shared_requests, c.shared_wavefronts,
-             factor, c.tensor_products);
+  const cuda::emulator::AccessCounters& c = count.counters();
+  const double ideal = static_cast<double>(std::max<std::int64_t>(1, c.shared_ideal_wavefronts));
+  fmt::print("{:<26} {:>15} {:>9.2f} {:>12} {:>8.0f}% {:>15}\n", step.name, c.global_requests,
+             32e-6 * static_cast<double>(c.global_sectors), c.shared_wavefronts,
+             100 * static_cast<double>(c.shared_wavefronts - c.shared_ideal_wavefronts) / ideal,
+             c.tensor_products);
 }
 #else
 void print_header() { fmt::print("{:<26} {:>9} {:>9}\n", "step", "ms", "TFLOP/s"); }
