@@ -15,6 +15,7 @@
 #include <utility>
 
 #include <gradus/tensor/check.h>
+#include "tensor/cuda/emulator/bank_conflicts.h"
 #include "tensor/cuda/emulator/fibre.h"
 #include "tensor/cuda/emulator/intrinsics.h"
 #include "tensor/cuda/emulator/shared_array.h"
@@ -122,6 +123,7 @@ void Scheduler::shuffle_order() {
 
 void Scheduler::run(Order order) {
   order_ = order;
+  record_next_run(order == Order::forward);
   random_.seed(1);
   for (int i = 0; i < count_; ++i) sequence_[i] = order == Order::reverse ? count_ - 1 - i : i;
   const std::uint64_t blocks = std::uint64_t{gridDim.x} * gridDim.y * gridDim.z;
@@ -151,6 +153,7 @@ void Scheduler::run_block(std::uint64_t block) {
 
   process_stack_.switch_to(next_fibre());
   current_ = -1;
+  if (recording_accesses) count_block_conflicts();
   if (!error_ && finished_ == count_) return;
   // Give up: what waits is never resumed. Kernels own nothing, so nothing is lost but the stacks'
   // contents.

@@ -10,6 +10,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "tensor/cuda/emulator/bank_conflicts.h"
+
 namespace gradus::cuda {
 namespace emulator {
 
@@ -80,12 +82,14 @@ class SharedElement {
     for (const ByteState state : {first(), last()}) {
       if (state != ByteState::written) fault_shared_access(index_, state, false);
     }
+    if (recording_accesses) record_access(value_, sizeof(T));
     return *value_;
   }
   T write(const T& x) {
     for (const ByteState state : {first(), last()}) {
       if (state == ByteState::under_way) fault_shared_access(index_, state, true);
     }
+    if (recording_accesses) record_access(value_, sizeof(T));
     mark();
     return *value_ = x;
   }

@@ -1,0 +1,16 @@
+#include "cuda_check.h"
+
+GRADUS_EXERCISE {
+  for (const int n : {256, 1000}) {
+    const auto size = static_cast<std::size_t>(n);
+    const std::vector<float> a = numbers(size, 1), b = numbers(size, 2);
+    std::vector<float> expected;
+    for (std::size_t i = 0; i < size; ++i) expected.push_back(a[i] + b[i]);
+    const Tensor ga = on_gpu(a), gb = on_gpu(b);
+    Tensor y = fresh_on_gpu(size);
+    launch(vector_add, (n + 255) / 256, 256, 0, ga.data<float>(), gb.data<float>(), y.data<float>(),
+           n);
+    expect_near("y", y.to_vector<float>(), expected, 0,
+                "nan means that nobody wrote the element: is each i somebody's?");
+  }
+}
