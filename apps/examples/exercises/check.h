@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -28,6 +29,11 @@ inline void expect(bool right, const std::string& what, const std::string& hint)
 /// Ends the check unless |got - expected| <= tolerance max(1, |expected|).
 inline void expect_near(const std::string& name, double got, double expected, double tolerance,
                         const std::string& hint) {
+  expect(!std::isnan(got),
+         fmt::format("{} is nan (nobody wrote it, or it was computed from what nobody wrote, or "
+                     "beyond what a float holds), expected {:.6g}",
+                     name, expected),
+         hint);
   expect(std::abs(got - expected) <= tolerance * std::max(1.0, std::abs(expected)),
          fmt::format("{} is {:.6g}, expected {:.6g}", name, got, expected), hint);
 }

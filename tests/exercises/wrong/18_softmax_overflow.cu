@@ -1,5 +1,5 @@
 // Wrong: the largest is not subtracted.
-// The checker says: is -?nan
+// The checker says: is nan
 #pragma once
 
 #include <cmath>

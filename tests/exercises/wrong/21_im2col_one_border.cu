@@ -1,5 +1,5 @@
 // Wrong: the right border is not zero but the next row.
-// The checker says: the product with the weights\[
+// The checker says: columns\[[0-9]+\] is nan
 #pragma once
 
 #include "tensor/cuda/shared_array.h"
