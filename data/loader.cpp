@@ -7,6 +7,7 @@
 
 #include <gradus/data/sampler.h>
 #include <gradus/tensor/check.h>
+#include <gradus/tensor/trace.h>
 
 namespace gradus::data {
 namespace {
@@ -92,6 +93,7 @@ Shape Loader::images_shape(std::int64_t samples) const {
 
 Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
                                  std::int64_t index) const {
+  const TraceInterval interval("data", "batch");
   const std::int64_t first = index * options_.batch_size;
   const std::int64_t count = std::min(options_.batch_size, dataset_.size() - first);
   Prepared prepared;

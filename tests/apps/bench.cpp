@@ -62,6 +62,17 @@ TEST_CASE("bench: conv times each layer's passes") {
   }
 }
 
+TEST_CASE("bench: ladder's steps give the library's result") {  // which the program checks
+  const CommandResult ladder = run_benchmark("ladder", {"--batch", "1", "--repeats", "1"});
+  CAPTURE(ladder.output);
+  CHECK(ladder.exit_code == 0);
+  for (const char* step : {"the definition: seven loops", "columns, and a product of three loops",
+                           "columns, and the library's blocked product", "windows in place, avx2",
+                           "Winograd, avx2", "with batch norm and ReLU"})
+    CHECK(contains(ladder.output, step));
+  CHECK(!contains(ladder.output, "is wrong"));
+}
+
 TEST_CASE("bench: ops measures peaks, and operations against them") {
   const json ops = figures_of("ops", {"--batch", "2", "--repeats", "1", "--threads", "1"});
   for (const char* peak : {"fp32_core", "bf16", "read", "triad"}) {
