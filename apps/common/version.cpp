@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <gradus/tensor/device.h>
+#include <gradus/tensor/system.h>
 
 namespace gradus::apps {
 

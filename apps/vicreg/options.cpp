@@ -36,6 +36,9 @@ void add_view_options(CLI::App& app, ViewOptions& o) {
 void add_image_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Data";
   add_data_options(app, o.data, group);
+  app.add_option("--test-limit", o.test_limit, "Use the first N test images; 0: all")
+      ->check(non_negative())
+      ->group(group);
   add_switch(app, "--shuffle,!--no-shuffle", o.shuffle,
              "Shuffle (default), or take the images in the files' order")
       ->group(group);
@@ -174,6 +177,20 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--knn-images", o.knn_images, "Images of each split used for kNN, at most")
       ->check(positive())
       ->group(group);
+  add_switch(
+      app, "--probe,!--no-probe", o.probe,
+      "Train a linear classifier beside, as solo-learn does: its accuracy on each batch and, "
+      "each epoch, on the test images; the encoder does not notice it")
+      ->group(group);
+  add_switch(app, "--tensorboard,!--no-tensorboard", o.tensorboard,
+             "Also write the metrics and, each epoch, histograms of weights and gradients, and the "
+             "views, for TensorBoard: tensorboard --logdir OUT")
+      ->group(group);
+  app.add_flag(
+         "--dry-run", o.dry_run,
+         "Make a few steps, write nothing, and say what the run will take: memory, time, disk")
+      ->configurable(false)
+      ->group(group);
   app.add_option("--export", o.export_file, "Write the weights alone to this file at the end")
       ->check(apps::file_name())
       ->group(group);
@@ -296,6 +313,7 @@ nlohmann::json identity(const TrainOptions& o) {
                       {"bf16", o.bf16},
                       {"tf32", o.compute.tf32},
                       {"winograd", o.compute.winograd},
+                      {"probe", o.probe},
                       {"seed", o.seed}};
   json.update(to_json(o.views));
   return json;
