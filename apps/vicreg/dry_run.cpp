@@ -29,7 +29,7 @@ constexpr std::uint64_t mib = 1 << 20;
 std::string mebibytes(std::uint64_t bytes) {
   std::string text = fmt::format("{}", (bytes + mib / 2) / mib);
   for (auto at = static_cast<std::ptrdiff_t>(text.size()) - 3; at > 0; at -= 3)
-    text.insert(static_cast<std::size_t>(at), ",");
+    text.insert(static_cast<std::size_t>(at), 1, ',');
   return text + " MiB";
 }
 
@@ -50,6 +50,15 @@ std::string image_files(const DataOptions& data, bool test_images) {
     return fmt::format("data_batch_1.bin to data_batch_5.bin{} in {}",
                        test_images ? " and test_batch.bin" : "", data.folder);
   return fmt::format("in {}", data.folder);
+}
+
+/// Sizes of batches to be tried: two small ones, then up to the run's by fours.
+std::vector<std::int64_t> sizes(std::int64_t batch_size) {
+  std::vector<std::int64_t> result{2};
+  for (const std::int64_t size :
+       {std::int64_t{4}, batch_size / 64, batch_size / 16, batch_size / 4, batch_size})
+    if (size > result.back() && size <= batch_size) result.push_back(size);
+  return result;
 }
 
 }  // namespace
@@ -174,13 +183,13 @@ int Trainer::dry_run() {
   std::vector<Rehearsal> done;
   std::uint64_t rest = 0;  // memory beside the tensors'
   const auto memory_of = [&](const Rehearsal& r) { return r.tensors + rest; };
-  for (const std::int64_t part : {16, 4, 1}) {
-    const std::int64_t size = std::max<std::int64_t>(options_.batch_size / part, 2);
+  for (const std::int64_t size : sizes(options_.batch_size)) {
     if (!done.empty()) {
-      const Rehearsal next = predict(done, size);
+      const Rehearsal next = predict(done, size), &last = done.back();
       const double steps = device_ == Device::cpu ? 2 : 6;
-      if (size == done.back().batch_size || memory_of(next) > available ||
-          seconds_now() - begin + steps * next.seconds > seconds_for_steps)
+      const double seconds = steps * last.seconds * static_cast<double>(size) /
+                             static_cast<double>(last.batch_size);  // at most
+      if (memory_of(next) > available || seconds_now() - begin + seconds > seconds_for_steps)
         continue;
     }
     done.push_back(rehearse(size));
