@@ -185,10 +185,9 @@ int Trainer::dry_run() {
   const auto memory_of = [&](const Rehearsal& r) { return r.tensors + rest; };
   for (const std::int64_t size : sizes(options_.batch_size)) {
     if (!done.empty()) {
-      const Rehearsal next = predict(done, size), &last = done.back();
+      const Rehearsal next = predict(done, size);
       const double steps = device_ == Device::cpu ? 2 : 6;
-      const double seconds = steps * last.seconds * static_cast<double>(size) /
-                             static_cast<double>(last.batch_size);  // at most
+      const double seconds = steps * std::max(next.seconds, done.back().seconds);
       if (memory_of(next) > available || seconds_now() - begin + seconds > seconds_for_steps)
         continue;
     }
