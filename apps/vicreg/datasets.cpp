@@ -54,6 +54,7 @@ void add_data_options(CLI::App& app, DataOptions& o, const std::string& group) {
                  "Folder with the data set's binary files (or with cifar-10-batches-bin, "
                  "cifar-100-binary or stl10_binary); of 'folder': with train and test, in which "
                  "each class has a folder of images, or images have no class")
+      ->check(apps::folder_name())
       ->group(group);
   app.add_option("--limit", o.limit, "Use the first N training images; 0: all")
       ->check(apps::non_negative())

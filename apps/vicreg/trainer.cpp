@@ -3,8 +3,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
 
 #include <gradus/autograd/variable.h>
 #include <gradus/data/cifar10.h>
@@ -29,14 +33,32 @@ namespace {
 
 constexpr const char* checkpoint_name = "checkpoint.safetensors";
 constexpr const char* metrics_name = "metrics.jsonl";
+constexpr const char* pictures_name = "augmentations.png";
 constexpr int most_views_drawn = 8;
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  check(stream.is_open(), "train", "cannot read {}: {}", path.string(), std::strerror(errno));
+  return std::string{std::istreambuf_iterator<char>(stream), {}};
+}
+
+}  // namespace
 
 double seconds_now() {
   using Clock = std::chrono::steady_clock;
   return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
 }
 
-}  // namespace
+data::Loader::Options loader_options(const TrainOptions& options, Device device) {
+  return {.batch_size = options.batch_size,
+          .views = options.views.count,
+          .shuffle = options.shuffle,
+          .drop_last = options.drop_last,
+          .workers = options.workers,
+          .seed = options.seed,
+          .device = device,
+          .augment = augment_options(options.views)};
+}
 
 Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
     : options_(options),
@@ -72,7 +94,7 @@ void Trainer::open_run_folder() {
 void Trainer::restore() {
   if (!options_.init.empty()) load_weights(options_.init, model_);
   if (options_.resume && std::filesystem::exists(file(checkpoint_name))) {
-    step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_);
+    step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_, probe_.get());
     saved_step_ = step_;
     apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
   } else if (!options_.continue_from.empty()) {
@@ -90,35 +112,42 @@ void Trainer::load_data() {
       options_.drop_last || rest != 1, "train",
       "the last batch of an epoch would have one image, and statistics over a batch need two; use "
       "--drop-last or another --batch-size");
-  loader_ = std::make_unique<data::Loader>(
-      dataset_, data::Loader::Options{.batch_size = options_.batch_size,
-                                      .views = options_.views.count,
-                                      .shuffle = options_.shuffle,
-                                      .drop_last = options_.drop_last,
-                                      .workers = options_.workers,
-                                      .seed = options_.seed,
-                                      .device = device_,
-                                      .augment = augment_options(options_.views)});
+  loader_ = std::make_unique<data::Loader>(dataset_, loader_options(options_, device_));
   steps_per_epoch_ = loader_->batches_per_epoch();
   if (epochs_before_ > 0) step_ = epochs_before_ * steps_per_epoch_;
-  if (options_.knn_every == 0) return;
+  load_test_set();
+  if (!options_.probe) return;
+  check(dataset_.is_labelled(), "train", "--probe needs images with labels");
+  probe_ = std::make_unique<OnlineProbe>(
+      model_.encoder.feature_count(), static_cast<std::int64_t>(dataset_.class_names.size()),
+      options_.views.count * options_.batch_size, options_.seed, device_);
+}
+
+void Trainer::load_test_set() {
+  if (options_.knn_every == 0 && !options_.probe) return;
   if (!dataset_.is_labelled()) {
     apps::print("kNN is off: the images to train on have no labels\n");
     return;
   }
-  test_set_ = load_dataset(options_.data, data::Split::test, options_.knn_images);
+  std::int64_t limit = options_.test_limit;
+  if (!options_.probe)
+    limit = limit > 0 ? std::min(limit, options_.knn_images) : options_.knn_images;
+  test_set_ = load_dataset(options_.data, data::Split::test, limit);
   test_set_->normalization = dataset_.normalization;
 }
 
 int Trainer::run() {
   open_run_folder();
   std::optional<InterruptGuard> interrupts;
-  if (options_.steps != 0) load_data();  // otherwise only the initial weights are wanted
+  // Without steps only the initial weights are wanted.
+  if (options_.steps != 0 || options_.probe) load_data();
   restore();
   if (options_.steps != 0) {
     schedule_ = make_schedule(options_, steps_per_epoch_);
-    train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_);
+    train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_,
+                                              /*replay=*/true, probe_.get());
     metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
+    if (options_.tensorboard) tensorboard_ = std::make_unique<TensorBoard>(folder_, step_);
     apps::print("{}\n", describe(options_.data, dataset_));
     apps::print("{} steps an epoch, {} steps in all; {} parameters; {}\n", steps_per_epoch_,
                 total_steps(), model_.parameter_count(), apps::device_text(device_));
@@ -169,13 +198,14 @@ void Trainer::start_step() {
     batch = loader_->next();
   }
   const double lr = schedule_(step_);
-  train_step_->run(batch->images, lr);
+  train_step_->run(batch->images, lr, batch->labels);
   pending_.push_back({.record = {.step = step_ + 1,
                                  .epoch = step_ / steps_per_epoch_ + 1,
                                  .learning_rate = lr,
                                  .data_wait_seconds = loader_->seconds_waited() - waited_before},
                       .loss = train_step_->loss(),
-                      .images = batch->size(),
+                      .predicted = probe_ ? Readback(probe_->predicted()) : Readback(),
+                      .labels = batch->labels,
                       .begin = begin});
   ++step_;
 }
@@ -187,9 +217,12 @@ void Trainer::finish_step(Progress& progress) {
   record.loss = train_step_->to_terms(pending.loss);
   if (!std::isfinite(record.loss.total)) fail_not_finite(record);
   const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
-  record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
+  record.images_per_second = static_cast<double>(pending.labels.size(0)) / (end - pending.begin);
   record.data_wait_share = record.data_wait_seconds / (end - pending.begin);
-  metrics_->write(record);
+  if (probe_)
+    record.probe_train =
+        share_correct(pending.predicted.get(), pending.labels, options_.views.count);
+  write(record);
   progress.update(record);
 }
 
@@ -231,7 +264,7 @@ void Trainer::fail_not_finite(const StepRecord& record) {
 
 void Trainer::end_epoch(Progress& progress) {
   const std::int64_t epoch = step_ / steps_per_epoch_;
-  const Tensor z = compared_embeddings().to(Device::cpu);
+  const Tensor z = compared_embeddings(train_step_->embeddings()).to(Device::cpu);
   const EmbeddingHealth health = measure(z);
   const Metrics& metrics = metrics_->records();  // with the steps before an interruption
   EpochRecord record{.step = step_,
@@ -241,32 +274,47 @@ void Trainer::end_epoch(Progress& progress) {
                      .effective_rank = health.effective_rank};
   for (const StepRecord& step : metrics.steps)
     if (step.epoch == epoch) record.data_wait_seconds += step.data_wait_seconds;
-  if (test_set_ && epoch % options_.knn_every == 0) record.knn_accuracy = knn_accuracy();
-  metrics_->write(record);
+  if (test_set_ && options_.knn_every > 0 && epoch % options_.knn_every == 0)
+    record.knn_accuracy = knn_accuracy();
+  if (probe_)
+    record.probe_test =
+        probe_->accuracy(extract_features(model_.encoder, *test_set_), test_set_->labels);
+  write(record);
   progress.message(fmt::format(
-      "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
+      "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}{}", epoch,
       health.std_mean, health.std_min, health.effective_rank,
-      record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : ""));
+      record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : "",
+      record.probe_test ? fmt::format(", probe {:.2f} %", 100 * *record.probe_test) : ""));
   if (const auto warning = collapse_warning(health, z.size(0), z.size(1), options_.loss))
     progress.message("warning: " + *warning);
   write_curves(file("curves.svg"), metrics);
   draw_augmentations();
+  if (tensorboard_) {
+    tensorboard_->write(model_.parameters(), step_);
+    tensorboard_->write_image("views", read_file(file(pictures_name)), step_);
+  }
 }
 
-Tensor Trainer::compared_embeddings() const {
-  const Tensor& all = train_step_->embeddings();
+template <class Record>
+void Trainer::write(const Record& record) {
+  metrics_->write(record);
+  if (tensorboard_) tensorboard_->write(to_json(record));
+}
+
+Tensor Trainer::compared_embeddings(const Tensor& all) const {
   const Tensor two = all.slice(0, 2 * all.size(0) / options_.views.count);
   if (options_.loss == LossName::vicreg) return two;
   return affine(unit_rows(two), std::sqrt(static_cast<double>(two.size(1))), 0);
 }
 
-std::optional<double> Trainer::knn_accuracy() {
+double Trainer::knn_accuracy() {
+  const data::Dataset test = test_set_->take(options_.knn_images);
   const data::Dataset train = dataset_.take(options_.knn_images);
   const Tensor scores = knn_scores(extract_features(model_.encoder, train), train.labels,
-                                   extract_features(model_.encoder, *test_set_),
+                                   extract_features(model_.encoder, test),
                                    static_cast<std::int64_t>(train.class_names.size()));
-  return static_cast<double>(nn::count_top_k(scores, test_set_->labels)) /
-         static_cast<double>(test_set_->size());
+  return static_cast<double>(nn::count_top_k(scores, test.labels)) /
+         static_cast<double>(test.size());
 }
 
 void Trainer::draw_augmentations() {
@@ -287,12 +335,12 @@ void Trainer::draw_augmentations() {
     views.push_back(empty({images.size(0), size.height, size.width, images.size(3)}));
     data::augment(augment, dataset_.normalization, drawn, images, views.back());
   }
-  write_augmentation_grid(file("augmentations.png"), images, views, dataset_.normalization);
+  write_augmentation_grid(file(pictures_name), images, views, dataset_.normalization);
 }
 
 void Trainer::save() {
   if (saved_step_ == step_) return;
-  save_checkpoint(file(checkpoint_name), model_, *optimizer_, step_, options_);
+  save_checkpoint(file(checkpoint_name), model_, *optimizer_, step_, options_, probe_.get());
   saved_step_ = step_;
 }
 

@@ -10,11 +10,14 @@
 #include <gradus/nn/vicreg_model.h>
 #include <gradus/optim/optimizer.h>
 #include <gradus/optim/schedule.h>
+#include "vicreg/dry_run.h"
 #include "vicreg/interrupt.h"
 #include "vicreg/metrics.h"
+#include "vicreg/online_probe.h"
 #include "vicreg/options.h"
 #include "vicreg/progress.h"
 #include "vicreg/run_lock.h"
+#include "vicreg/tensorboard.h"
 #include "vicreg/train_step.h"
 
 namespace gradus::vicreg {
@@ -35,6 +38,10 @@ class Trainer {
   /// Trains to the end, or until an interrupt; returns the exit code: 0, or 128 + signal.
   int run();
 
+  /// Makes a few steps, of batches as large as time and memory allow, and prints what the run will
+  /// take. Writes nothing. Throws Error if memory or disk do not suffice; otherwise returns 0.
+  int dry_run();
+
  private:
   void open_run_folder();
   void load_data();
@@ -49,13 +56,22 @@ class Trainer {
   void finish_step(Progress& progress);
   [[noreturn]] void fail_not_finite(const StepRecord& record);
   void end_epoch(Progress& progress);
+  template <class Record>
+  void write(const Record& record);
   /// The embeddings [2 B, D] of two views of the last batch, whose health is measured: as the loss
   /// sees them. Those that only their direction counts of have length sqrt(D), so that a std near 1
   /// is healthy with either loss.
-  Tensor compared_embeddings() const;
-  std::optional<double> knn_accuracy();
+  Tensor compared_embeddings(const Tensor& all) const;
+  /// The test images, read when they are first asked for.
+  void load_test_set();
+  double knn_accuracy();
   void draw_augmentations();
   void save();
+
+  // Of dry_run (dry_run.cpp):
+  Rehearsal rehearse(std::int64_t batch_size);
+  double seconds_of_features(std::int64_t images);
+  std::uint64_t disk_needed() const;
 
   std::int64_t total_steps() const;
   std::filesystem::path file(const char* name) const { return folder_ / name; }
@@ -64,7 +80,8 @@ class Trainer {
   struct PendingStep {
     StepRecord record;
     Readback loss;
-    std::int64_t images;
+    Readback predicted;  ///< by the probe, if there is one
+    Tensor labels;
     double begin;  ///< when its batch was asked for, in seconds
   };
 
@@ -77,9 +94,11 @@ class Trainer {
   nn::VICRegModel model_;
   std::unique_ptr<optim::Optimizer> optimizer_;
   data::Dataset dataset_;
-  std::optional<data::Dataset> test_set_;  ///< for kNN, where it is asked for
+  std::optional<data::Dataset> test_set_;  ///< for kNN and the probe, where they are asked for
   std::unique_ptr<data::Loader> loader_;
+  std::unique_ptr<OnlineProbe> probe_;  ///< with --probe
   std::unique_ptr<MetricsWriter> metrics_;
+  std::unique_ptr<TensorBoard> tensorboard_;  ///< with --tensorboard
   std::int64_t steps_per_epoch_ = 1;
   std::int64_t epochs_before_ = 0;  ///< of the program whose checkpoint is continued
   optim::Schedule schedule_;
@@ -87,6 +106,13 @@ class Trainer {
   std::deque<PendingStep> pending_;
   std::int64_t step_ = 0;  ///< steps started
   std::int64_t saved_step_ = -1;
+  double epoch_seconds_ = 0;  ///< that dry_run measured, beside the steps
 };
+
+/// How batches are made.
+data::Loader::Options loader_options(const TrainOptions& options, Device device);
+
+/// Of a clock that only goes on.
+double seconds_now();
 
 }  // namespace gradus::vicreg
