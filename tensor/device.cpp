@@ -2,8 +2,11 @@
 
 #include <gradus/tensor/check.h>
 #include "tensor/backend/runtime.h"
+#include "tensor/cpu/simd/level.h"
 
 namespace gradus {
+
+std::string_view cpu_instructions() { return cpu::simd::name(cpu::simd::level()); }
 
 const std::string& cuda_unavailable_reason() { return cuda::unavailable_reason(); }
 

@@ -11,6 +11,10 @@ namespace gradus {
 /// The back ends. A build without CUDA knows the name and says that it is not there.
 enum class Device : std::uint8_t { cpu, cuda };
 
+/// The level of vector instructions that the CPU's innermost kernels use, as "avx2" or
+/// "avx512_bf16"; the environment variable GRADUS_SIMD may name a lower one than the processor has.
+std::string_view cpu_instructions();
+
 /// "cpu" or "cuda".
 constexpr std::string_view name(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
 

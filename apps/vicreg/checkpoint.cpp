@@ -26,7 +26,11 @@ void check_same_options(const std::filesystem::path& path, const nlohmann::json&
       check_same_options(path, before, value);
       continue;
     }
-    check(before == value, "resume",
+    // A switch may have been a number in earlier versions.
+    const bool same = value.is_boolean() && before.is_number()
+                          ? (before.get<double>() != 0) == value.get<bool>()
+                          : before == value;
+    check(same, "resume",
           "{} was made with {} = {}, this run has {}; give the same options, or start afresh with "
           "--out elsewhere",
           path.string(), key, before.dump(), value.dump());

@@ -10,7 +10,9 @@ namespace gradus::vicreg {
 
 void add_data_options(CLI::App& app, DataOptions& o, const std::string& group) {
   apps::add_choice(app, "--dataset", o.dataset, dataset_names)->group(group);
-  app.add_option("--data", o.folder, "Folder with CIFAR-10's binary files")->group(group);
+  app.add_option("--data", o.folder, "Folder with CIFAR-10's binary files")
+      ->check(apps::folder_name())
+      ->group(group);
   app.add_option("--limit", o.limit, "Use the first N training images; 0: all")
       ->check(apps::non_negative())
       ->group(group);

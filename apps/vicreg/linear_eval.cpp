@@ -65,19 +65,32 @@ void add_protocol_options(CLI::App& app, Protocol& p) {
       ->group(group);
 }
 
+/// The end of the help.
+constexpr const char* manual =
+    R"(Files: the results as JSON, linear_eval.json beside FILE, or where --json says.
+
+Examples:
+  linear_eval runs/a/checkpoint.safetensors --data cifar10 --knn
+  linear_eval runs/a/checkpoint.safetensors --data cifar10 --cached --crops 0    fast
+  linear_eval --untrained --dataset synthetic --cached --protocol vicreg
+
+Exit codes: 0 done; 1 an error, in one line on stderr.)";
+
 void add_options(CLI::App& app, EvalOptions& o) {
   app.add_option("file", o.file,
-                 "Checkpoint, exported weights, or a PyTorch state_dict (.safetensors)");
+                 "Checkpoint, exported weights, or a PyTorch state_dict (.safetensors)")
+      ->check(apps::file_name());
   app.add_flag("--untrained", o.untrained, "Evaluate an encoder with its initial weights");
   app.add_flag("--knn", o.knn, "Also classify by the nearest neighbours");
-  app.add_flag("!--no-linear", o.linear, "Leave the linear classifier out");
+  apps::add_switch(app, "--linear,!--no-linear", o.linear, "Train a linear classifier");
   app.add_option(
          "--crops", o.crops,
          "Also evaluate as EMP-SSL: the projector's first hidden layer, its mean over N views "
          "of each image as in training; 0: do not")
       ->check(CLI::Range(0, 1024));
   app.add_flag("--whiten", o.whiten, "Also classify the whitened features");
-  app.add_option("--json", o.json, "Where to write the results (default: beside FILE)");
+  app.add_option("--json", o.json, "Where to write the results (default: beside FILE)")
+      ->check(apps::file_name());
   app.add_option("--k", o.knn_options.k, "Neighbours of kNN")->check(positive());
   app.add_option("--temperature", o.knn_options.temperature, "Temperature of kNN")
       ->check(positive());
@@ -94,9 +107,10 @@ void add_options(CLI::App& app, EvalOptions& o) {
   app.add_option("--seed", o.seed, "Of the classifier, the order and the crops")
       ->check(non_negative())
       ->group("Run");
+  app.footer(manual);
 }
 
-/// Sets the options; returns false after printing the help.
+/// Sets the options; returns false after printing an answer (--help).
 bool parse(int argc, const char* const* argv, EvalOptions& options) {
   constexpr std::int64_t not_given = -1;
   const apps::ConfigurableProgram program{

@@ -17,31 +17,15 @@ using apps::finite;
 using apps::non_negative;
 using apps::positive;
 
-/// An option of two numbers, "low,high".
-CLI::Option* add_range(CLI::App& app, const std::string& name, std::array<double, 2>& range,
-                       const std::string& description) {
-  return app
-      .add_option_function<std::vector<double>>(
-          name,
-          [name, &range](const std::vector<double>& given) {
-            if (given.size() != range.size())
-              throw CLI::ValidationError(name, "needs two numbers, low,high");
-            std::copy_n(given.begin(), range.size(), range.begin());
-          },
-          description)
-      ->expected(2)
-      ->delimiter(',')
-      ->check(finite())
-      ->default_str(fmt::format("[{},{}]", range[0], range[1]));
-}
-
 void add_view_options(CLI::App& app, ViewOptions& o) {
   const std::string group = "Views";
   app.add_option("--views", o.count, "Views of each image")->check(CLI::Range(2, 64))->group(group);
   add_choice(app, "--augment", o.augment, augmentations)->group(group);
-  add_range(app, "--crop-scale", o.crop_scale, "Least and largest area of a crop, of the image's")
+  apps::add_list(app, "--crop-scale", o.crop_scale,
+                 "Least and largest area of a crop, of the image's", finite())
       ->group(group);
-  add_range(app, "--crop-ratio", o.crop_ratio, "Least and largest width / height of a crop")
+  apps::add_list(app, "--crop-ratio", o.crop_ratio, "Least and largest width / height of a crop",
+                 finite())
       ->group(group);
   app.add_option("--view-size", o.size,
                  "Pixels a side to which crops are resized; 0: as many as the images have")
@@ -70,9 +54,9 @@ void add_image_options(CLI::App& app, TrainOptions& o) {
 void add_model_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Model and loss";
   add_encoder_options(app, o.model.encoder, group);
-  app.add_option("--projector", o.model.projector_widths, "Widths of the projector's linear layers")
-      ->delimiter(',')
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
+  apps::add_list(app, "--projector", o.model.projector_widths,
+                 "Widths of the projector's linear layers",
+                 CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
       ->group(group);
   add_switch(app, "--zero-init-residual,!--no-zero-init-residual",
              o.model.encoder.zero_init_residual, "Start each block's last batch norm at 0")
@@ -113,7 +97,10 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--epochs", o.epochs, "Epochs")
       ->check(CLI::Range(std::int64_t{1}, most_epochs))
       ->group(group);
-  app.add_option("--steps", o.steps, "Stop after N steps; -1: when the epochs are done")
+  app.add_option(
+         "--steps", o.steps,
+         "Stop after N steps, those before an interruption included; -1: when the epochs are done. "
+         "--resume without it goes on to the end")
       ->check(CLI::Range(std::int64_t{-1}, std::int64_t{1} << 40))
       ->group(group);
   app.add_option("--lr", o.lr, "Learning rate")->check(positive())->group(group);
@@ -143,9 +130,9 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--warmup-epochs", o.warmup_epochs, "Epochs of warm-up")
       ->check(CLI::Range(std::int64_t{0}, most_epochs))
       ->group(group);
-  app.add_option("--milestones", o.milestones, "Epochs at which the schedule 'step' divides by 10")
-      ->delimiter(',')
-      ->check(CLI::Range(std::int64_t{0}, most_epochs))
+  apps::add_list(app, "--milestones", o.milestones,
+                 "Epochs at which the schedule 'step' divides by 10",
+                 CLI::Range(std::int64_t{0}, most_epochs))
       ->group(group);
 }
 
@@ -165,8 +152,10 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
       ->check(non_negative())
       ->group(group);
   app.add_option("--out", o.out, "Run folder: checkpoint, metrics, pictures, configuration")
+      ->check(apps::folder_name())
       ->group(group);
   app.add_option("--init", o.init, "Start from the weights in this file (weights only)")
+      ->check(apps::file_name())
       ->group(group)
       ->configurable(false);
   app.add_flag("--resume", o.resume, "Go on from the run folder's checkpoint, if it has one")
@@ -186,13 +175,16 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
       ->check(positive())
       ->group(group);
   app.add_option("--export", o.export_file, "Write the weights alone to this file at the end")
+      ->check(apps::file_name())
       ->group(group);
 }
 
-/// With --resume the run folder's own configuration, if it has one.
-std::string own_config(const TrainOptions& o) {
+/// With --resume the run folder's own configuration, if it has one; but how far the call before was
+/// to go does not hold for this one.
+apps::ConfigFile own_config(const TrainOptions& o) {
   const auto own = std::filesystem::path(o.out) / "config.toml";
-  return o.resume && std::filesystem::exists(own) ? own.string() : "";
+  if (!o.resume || !std::filesystem::exists(own)) return {};
+  return apps::ConfigFile::read(own).without("steps");
 }
 
 void check_consistency(const TrainOptions& o) {
@@ -203,6 +195,31 @@ void check_consistency(const TrainOptions& o) {
   check(!warms_up || o.warmup_epochs < o.epochs, "train",
         "--warmup-epochs {} must be less than --epochs {}", o.warmup_epochs, o.epochs);
 }
+
+/// The end of the help.
+constexpr const char* manual = R"text(Files, in the run folder:
+  checkpoint.safetensors   weights under PyTorch's names, optimiser, position, options
+  metrics.jsonl            a line a step and one an epoch
+  config.toml              all options: --config starts the same run again
+  augmentations.png, curves.svg
+
+Examples:
+  train --data cifar10 --out runs/a --bf16 --epochs 100
+  train --out runs/a --resume                      go on after an interruption
+  train --config runs/a/config.toml --out runs/b --seed 1
+  train --recipe solo-learn --print-config         what a recipe stands for
+  eval "$(train --completion)"                     bash and zsh complete options
+
+Environment:
+  GRADUS_SIMD=avx2         use no more of the processor's vector instructions than these
+  GRADUS_CUDA_SYNC=1       wait for each launch on a GPU, and name the kernel that fails
+
+Exit codes:
+  0    done
+  1    an error, in one line on stderr; the last checkpoint is as it was
+  130, 143, 129  Ctrl-C, SIGTERM or SIGHUP (a closed terminal): the step was finished and saved;
+       a second one ends the run at once. --resume goes on.
+Without a reader of its output (train | head) a run goes on.)text";
 
 }  // namespace
 
@@ -221,15 +238,11 @@ bool parse_train_options(int argc, const char* const* argv, TrainOptions& option
             add_view_options(app, options.views);
             add_model_options(app, options);
             add_optimizer_options(app, options);
-            app.footer(
-                "Ctrl-C, SIGTERM and SIGHUP (a closed terminal) finish the step, save and end the "
-                "run, a second one of them at once; --resume goes on. Without a reader of its "
-                "output (train | head) the run goes on.");
+            app.footer(manual);
           },
-      .default_file = [&] { return own_config(options); }};
-  if (!apps::parse_command_line(program, argc, argv, &config)) return false;
-  check_consistency(options);
-  return true;
+      .default_config = [&] { return own_config(options); },
+      .check_options = [&] { check_consistency(options); }};
+  return apps::parse_command_line(program, argc, argv, &config);
 }
 
 nlohmann::json to_json(const ViewOptions& o) {
