@@ -15,6 +15,7 @@
 #include "vicreg/knn.h"
 #include "vicreg/linear_probe.h"
 #include "vicreg/recipes.h"
+#include "vicreg/run_report.h"
 #include "vicreg/weights.h"
 #include "vicreg/whitening.h"
 
@@ -156,15 +157,19 @@ class Judge {
         const data::Dataset& test)
       : o_(options), encoder_(encoder), train_(train), test_(test) {}
 
-  /// What the results hold of the subject: "linear" and "knn", as the options say.
-  nlohmann::json operator()(const Subject& subject, bool confusion) const {
+  /// What the results hold of the subject: "linear" and "knn", as the options say. `scores`, if
+  /// given, receives those of the first of them, [M, classes].
+  nlohmann::json operator()(const Subject& subject, bool confusion,
+                            Tensor* scores = nullptr) const {
     nlohmann::json results = nlohmann::json::object();
     const auto text = [&](const Evaluation& e) {
       return confusion ? to_text(e, test_.class_names) : headline(e);
     };
     if (o_.linear) {
       const Protocol& protocol = subject.protocol;
-      const Evaluation linear = run_linear(subject);
+      const Tensor logits = run_linear(subject);
+      if (scores) *scores = logits;
+      const Evaluation linear = evaluate(logits, test_.labels);
       print("{}linear ({} protocol{}): {}", subject.name,
             apps::name_of(protocol_names, protocol.name),
             protocol.cached ? ", cached features" : "", text(linear));
@@ -172,10 +177,11 @@ class Judge {
       results["linear"]["protocol"] = to_json(protocol);
     }
     if (o_.knn) {
-      const Evaluation knn =
-          evaluate(knn_scores(subject.train, train_.labels, subject.test,
-                              static_cast<std::int64_t>(train_.class_names.size()), subject.knn),
-                   test_.labels);
+      const Tensor votes =
+          knn_scores(subject.train, train_.labels, subject.test,
+                     static_cast<std::int64_t>(train_.class_names.size()), subject.knn);
+      if (scores && !o_.linear) *scores = votes;
+      const Evaluation knn = evaluate(votes, test_.labels);
       print("{}kNN (k {}, temperature {}): {}", subject.name, subject.knn.k,
             subject.knn.temperature, text(knn));
       results["knn"] = to_json(knn, test_.class_names);
@@ -196,7 +202,8 @@ class Judge {
   }
 
  private:
-  Evaluation run_linear(const Subject& subject) const {
+  /// The trained classifier's scores of the test images.
+  Tensor run_linear(const Subject& subject) const {
     const Protocol& protocol = subject.protocol;
     print("training a linear classifier on {} images: protocol {}\n", train_.size(),
           to_json(protocol).dump());
@@ -210,7 +217,7 @@ class Judge {
                              return true;
                            });
     const NoGrad no_grad;
-    return evaluate((*head)(Variable(subject.test)).value().to(Device::cpu), test_.labels);
+    return (*head)(Variable(subject.test)).value().to(Device::cpu);
   }
 
   const EvalOptions& o_;
@@ -243,6 +250,19 @@ std::optional<Subject> subject_of_crops(const EvalOptions& o, LoadedEncoder& loa
                  .knn = {.k = 20, .temperature = 0.07}};
 }
 
+/// Where the run folder can only be read, that is said, and all.
+void add_to_report(const std::filesystem::path& folder, nlohmann::json evaluation) {
+  try {
+    nlohmann::json run = describe_run(folder);
+    evaluation["time"] = run["updated"];
+    run["evaluation"] = std::move(evaluation);
+    write_run_report(folder, std::move(run));
+    print("report: {}\n", (folder / report_name).string());
+  } catch (const Error& error) {
+    print("no report: {}\n", error.what());
+  }
+}
+
 int run(const EvalOptions& o) {
   check(o.untrained != !o.file.empty(), "linear_eval",
         "name one file of weights, or give --untrained (--help lists the options)");
@@ -261,7 +281,9 @@ int run(const EvalOptions& o) {
   Subject images{.test = extract_features(*loaded.encoder, test),
                  .protocol = o.protocol,
                  .knn = o.knn_options};
-  if (o.knn || o.whiten || o.protocol.cached)
+  const std::filesystem::path folder = std::filesystem::path(o.file).parent_path();
+  const bool report = !o.untrained && std::filesystem::exists(folder / metrics_name);
+  if (o.knn || o.whiten || o.protocol.cached || report)
     images.train = extract_features(*loaded.encoder, train);
 
   nlohmann::json results = {{"encoder", o.untrained ? "untrained" : o.file},
@@ -269,7 +291,8 @@ int run(const EvalOptions& o) {
                             {"dataset", dataset},
                             {"train_images", train.size()}};
   const Judge judge(o, *loaded.encoder, train, test);
-  results.update(judge(images, true));
+  Tensor scores;
+  results.update(judge(images, true, &scores));
   if (o.whiten) results["whitened"] = judge.whitened(images);
   if (const auto crops = subject_of_crops(o, loaded, train, test)) {
     results["crops"] = judge(*crops, false);
@@ -278,6 +301,10 @@ int run(const EvalOptions& o) {
   }
   write_file_atomically(results_file(o), results.dump(2) + "\n");
   print("results: {}\n", results_file(o).string());
+  if (report) {
+    results["pictures"] = evaluation_pictures(train, test, images.train, images.test, scores);
+    add_to_report(folder, std::move(results));
+  }
   return 0;
 }
 

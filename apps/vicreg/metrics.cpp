@@ -6,7 +6,6 @@
 #include <fstream>
 #include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include <gradus/tensor/check.h>
@@ -87,6 +86,27 @@ Metrics truncate_after(const fs::path& path, std::int64_t last_step) {
 
 }  // namespace
 
+Json to_json(const StepRecord& record) {
+  Json json{{"step", record.step}, {"epoch", record.epoch}, {"lr", record.learning_rate}};
+  for (const LossTerm& term : loss_terms(record.loss.name))
+    json[term.key] = record.loss.*term.value;
+  json["images_per_second"] = record.images_per_second;
+  json["data_wait_seconds"] = record.data_wait_seconds;
+  json["data_wait_share"] = record.data_wait_share;
+  return json;
+}
+
+Json to_json(const EpochRecord& record) {
+  Json json{{"step", record.step},
+            {"epoch", record.epoch},
+            {"std_mean", record.std_mean},
+            {"std_min", record.std_min},
+            {"effective_rank", record.effective_rank},
+            {"data_wait_seconds", record.data_wait_seconds}};
+  if (record.knn_accuracy) json["knn_accuracy"] = *record.knn_accuracy;
+  return json;
+}
+
 MetricsWriter::MetricsWriter(const fs::path& path, std::int64_t resumed_step) : path_(path) {
   const bool resumes = resumed_step > 0 && fs::exists(path);
   if (resumes) records_ = truncate_after(path, resumed_step);
@@ -95,25 +115,12 @@ MetricsWriter::MetricsWriter(const fs::path& path, std::int64_t resumed_step) : 
 }
 
 void MetricsWriter::write(const StepRecord& record) {
-  Json json{{"step", record.step}, {"epoch", record.epoch}, {"lr", record.learning_rate}};
-  for (const LossTerm& term : loss_terms(record.loss.name))
-    json[term.key] = record.loss.*term.value;
-  json["images_per_second"] = record.images_per_second;
-  json["data_wait_seconds"] = record.data_wait_seconds;
-  json["data_wait_share"] = record.data_wait_share;
-  write_line(json.dump());
+  write_line(to_json(record).dump());
   records_.steps.push_back(record);
 }
 
 void MetricsWriter::write(const EpochRecord& record) {
-  Json json{{"step", record.step},
-            {"epoch", record.epoch},
-            {"std_mean", record.std_mean},
-            {"std_min", record.std_min},
-            {"effective_rank", record.effective_rank},
-            {"data_wait_seconds", record.data_wait_seconds}};
-  if (record.knn_accuracy) json["knn_accuracy"] = *record.knn_accuracy;
-  write_line(json.dump());
+  write_line(to_json(record).dump());
   records_.epochs.push_back(record);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
@@ -39,6 +40,10 @@ struct EpochRecord {
   double data_wait_seconds = 0;                       ///< the sum over the epoch's steps
   std::optional<double> knn_accuracy = std::nullopt;  ///< in [0, 1]; absent when not measured
 };
+
+/// A record as the file holds it.
+nlohmann::ordered_json to_json(const StepRecord& record);
+nlohmann::ordered_json to_json(const EpochRecord& record);
 
 /// The records of a file, in its order.
 struct Metrics {

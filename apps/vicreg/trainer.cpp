@@ -19,16 +19,16 @@
 #include "vicreg/embedding_health.h"
 #include "vicreg/features.h"
 #include "vicreg/knn.h"
-#include "vicreg/pictures.h"
 #include "vicreg/recipes.h"
+#include "vicreg/run_report.h"
 #include "vicreg/weights.h"
 
 namespace gradus::vicreg {
 namespace {
 
 constexpr const char* checkpoint_name = "checkpoint.safetensors";
-constexpr const char* metrics_name = "metrics.jsonl";
-constexpr int most_views_drawn = 8;
+constexpr std::int64_t most_images_shown = 8;
+constexpr int most_views_shown = 8;
 
 double seconds_now() {
   using Clock = std::chrono::steady_clock;
@@ -48,6 +48,10 @@ Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
   model_.to(device);
   nn::use_winograd(model_, options.compute.winograd);
   model_.encoder.checkpoint_activations(options.checkpoint_activations);
+}
+
+std::int64_t Trainer::shown_epoch() const {
+  return std::min(step_ / steps_per_epoch_, options_.epochs - 1);
 }
 
 std::int64_t Trainer::total_steps() const {
@@ -72,7 +76,7 @@ void Trainer::open_run_folder() {
     saved_step_ = step_;
     apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
   }
-  write_file_atomically(file("config.toml"), config_);
+  write_file_atomically(file(config_name), config_);
 }
 
 void Trainer::load_data() {
@@ -106,7 +110,7 @@ int Trainer::run() {
                 dataset_.size(), apps::name_of(dataset_names, options_.data.dataset),
                 steps_per_epoch_, total_steps(), model_.parameter_count(),
                 apps::device_text(device_));
-    draw_augmentations();
+    write_report();
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
     interrupts.emplace();
@@ -114,7 +118,7 @@ int Trainer::run() {
     progress.finish();
     if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
       apps::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
-    write_curves(file("curves.svg"), metrics_->records());
+    write_report();
   }
   save();
   if (const int signal = interrupts ? interrupts->signal() : 0;
@@ -234,8 +238,7 @@ void Trainer::end_epoch(Progress& progress) {
       record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : ""));
   if (const auto warning = collapse_warning(health, z.size(0), z.size(1), options_.loss))
     progress.message("warning: " + *warning);
-  write_curves(file("curves.svg"), metrics);
-  draw_augmentations();
+  write_report();
 }
 
 Tensor Trainer::compared_embeddings() const {
@@ -255,25 +258,49 @@ std::optional<double> Trainer::knn_accuracy() {
          static_cast<double>(test_set_->size());
 }
 
-void Trainer::draw_augmentations() {
+PictureSheet Trainer::view_sheet() const {
   const data::AugmentOptions augment = augment_options(options_.views);
-  const Tensor images = dataset_.take(8).images;
-  const Size2 size = augment.view_size({dataset_.height(), dataset_.width()});
-  std::vector<Tensor> views;
-  for (int view = 0; view < std::min(options_.views.count, most_views_drawn); ++view) {
+  const data::Dataset shown = dataset_.take(most_images_shown);
+  const std::int64_t height = shown.height(), width = shown.width();
+  const Size2 size = augment.view_size({height, width});
+  PictureSheet sheet(std::min<std::int64_t>(64, std::max({height, width, size.height, size.width})),
+                     shown.size());
+  sheet.add(shown.images);
+  for (int view = 0; view < std::min(options_.views.count, most_views_shown); ++view) {
     std::vector<data::AugmentedView> drawn;
-    for (std::int64_t i = 0; i < images.size(0); ++i) {
-      drawn.push_back({i, data::draw_parameters(augment, static_cast<int>(dataset_.height()),
-                                                static_cast<int>(dataset_.width()),
-                                                {.seed = options_.seed,
-                                                 .epoch = step_ / steps_per_epoch_,
-                                                 .sample = i,
-                                                 .view = view})});
+    for (std::int64_t i = 0; i < shown.size(); ++i) {
+      drawn.push_back(
+          {i, data::draw_parameters(
+                  augment, static_cast<int>(height), static_cast<int>(width),
+                  {.seed = options_.seed, .epoch = shown_epoch(), .sample = i, .view = view})});
     }
-    views.push_back(empty({images.size(0), size.height, size.width, images.size(3)}));
-    data::augment(augment, dataset_.normalization, drawn, images, views.back());
+    Tensor made = empty({shown.size(), size.height, size.width, shown.channels()});
+    data::augment(augment, shown.normalization, drawn, shown.images, made);
+    sheet.add(denormalize(made, shown.normalization));
   }
-  write_augmentation_grid(file("augmentations.png"), images, views, dataset_.normalization);
+  return sheet;
+}
+
+void Trainer::write_report() const {
+  const data::Dataset shown = dataset_.take(most_images_shown);
+  const Size2 size(shown.height(), shown.width());
+  const Size2 view_size = augment_options(options_.views).view_size(size);
+  nlohmann::json labels = nlohmann::json::array();
+  if (!shown.class_names.empty())
+    for (const std::int64_t label : shown.labels.to_vector<std::int64_t>())
+      labels.push_back(shown.class_names.at(static_cast<std::size_t>(label)));
+  nlohmann::json run = describe_run(folder_, config_, options_, metrics_->records());
+  run["training"] = {{"machine", describe_machine(device_)},
+                     {"classes", dataset_.class_names.size()},
+                     {"pictures",
+                      {{"sheet", view_sheet().to_json()},
+                       {"images", shown.size()},
+                       {"views", std::min(options_.views.count, most_views_shown)},
+                       {"image_size", {size.height, size.width}},
+                       {"view_size", {view_size.height, view_size.width}},
+                       {"epoch", shown_epoch() + 1},
+                       {"labels", labels}}}};
+  write_run_report(folder_, std::move(run));
 }
 
 void Trainer::save() {

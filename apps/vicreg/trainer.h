@@ -1,4 +1,4 @@
-// The training run: steps, checkpoints, metrics and pictures.
+// The training run: steps, checkpoints, metrics and the report.
 #pragma once
 
 #include <deque>
@@ -13,6 +13,7 @@
 #include "vicreg/interrupt.h"
 #include "vicreg/metrics.h"
 #include "vicreg/options.h"
+#include "vicreg/pictures.h"
 #include "vicreg/progress.h"
 #include "vicreg/run_lock.h"
 #include "vicreg/train_step.h"
@@ -23,7 +24,7 @@ namespace gradus::vicreg {
 ///   checkpoint.safetensors  weights, optimiser, position (checkpoint.h)
 ///   metrics.jsonl           a line a step, and one an epoch (metrics.h)
 ///   config.toml             the resolved configuration
-///   augmentations.png, curves.svg
+///   report.html             all of it on a page, with images and their views (run_report.h)
 /// Another process cannot train in the folder meanwhile (run_lock.h).
 ///
 /// The step with number s (from 0) sees batch s mod steps_per_epoch of epoch s / steps_per_epoch,
@@ -52,7 +53,11 @@ class Trainer {
   /// is healthy with either loss.
   Tensor compared_embeddings() const;
   std::optional<double> knn_accuracy();
-  void draw_augmentations();
+  /// The epoch, from 0, whose views are shown: the one that is trained, or the last.
+  std::int64_t shown_epoch() const;
+  /// Images, one a column, over their views in that epoch.
+  PictureSheet view_sheet() const;
+  void write_report() const;
   void save();
 
   std::int64_t total_steps() const;
