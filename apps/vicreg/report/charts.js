@@ -194,7 +194,8 @@ function picture(sheet, index, size, kind = "") {
   const column = index % sheet.columns, row = Math.floor(index / sheet.columns);
   return element("div", {
     class: `picture ${sheet.name} ${kind}`,
-    style: `width:${size}px;height:${size}px;background-size:${sheet.columns * size}px auto;background-position:${-column * size}px ${-row * size}px`,
+    style: `width:${size}px;height:${size}px;background-size:${sheet.columns * size}px auto;` +
+      `background-position:${-column * size}px ${-row * size}px`,
   });
 }
 
@@ -265,6 +266,7 @@ function confusionMatrix(confusion, classes) {
       });
     });
   }));
-  figure.append(element("figcaption", {}, "Rows: the true class. Columns: the class that was predicted. A good row is dark on the diagonal alone."));
+  figure.append(element("figcaption", {}, "Rows: the true class. Columns: the class that was predicted. " +
+    "A good row is dark on the diagonal alone."));
   return figure;
 }

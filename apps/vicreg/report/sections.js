@@ -59,17 +59,21 @@ function header() {
   main.append(element("p", { class: "quiet" },
     `${epoch} of ${run.epochs} epochs · ${format(step)} steps · ${duration(run.seconds)} of training · written ${run.updated}`));
   main.append(element("div", { class: `card verdict ${run.health.verdict}` },
-    element("b", {}, { healthy: "Healthy", doubtful: "Doubtful", warning: "Something is wrong", unknown: "Not known yet" }[run.health.verdict]),
+    element("b", {}, {
+      healthy: "Healthy", doubtful: "Doubtful", warning: "Something is wrong", unknown: "Not known yet",
+    }[run.health.verdict]),
     element("p", {}, run.health.text)));
   const tile = (title, value, note) => value === undefined || value === null || value === "–" ? null
-    : element("div", { class: "card tile" }, element("span", { class: "quiet" }, title), element("b", {}, value), element("span", { class: "quiet" }, note));
+    : element("div", { class: "card tile" },
+      element("span", { class: "quiet" }, title), element("b", {}, value), element("span", { class: "quiet" }, note));
   const loss = run.steps.loss?.mean ?? [], { linear, knn } = run.evaluation ?? {};
   const recent = (key) => {  // the mean of the last tenth
     const values = run.steps[key].mean.filter((value) => value !== null), some = values.slice(Math.floor(0.9 * values.length));
     return some.length ? some.reduce((a, b) => a + b) / some.length : null;
   };
   const wait = recent("data_wait_share"), speed = recent("images_per_second");
-  const interval = ({ top1_interval_95: [low, high] }) => `of test images (95 % interval ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
+  const interval = ({ top1_interval_95: bounds }) =>
+    `of test images (95 % interval ${bounds.map((share) => (100 * share).toFixed(1)).join(" to ")})`;
   main.append(element("div", { class: "tiles" },
     tile("Loss", loss.length ? format(last(loss)) : null, `began at ${format(loss[0])}`),
     ...accuracyKeys().map(([key, label]) => tile(`${label}, last epoch`, percent(last(run.epoch_values[key])), "of test images")),
@@ -131,7 +135,8 @@ function health() {
       lineChart({
         title: "Embedding std", xLabel: "epoch", series: epochSeries([["std_mean", "mean"], ["std_min", "least"]]), include: [0, 1.05],
         limits: [{ value: limits.std, label: `collapse: below ${limits.std}`, bad: true }, { value: 1, label: "healthy: near 1" }],
-        note: "How much an embedding's dimensions vary between images. Near 0 all images are mapped to one point; a least value of 0 is a dimension without information.",
+        note: "How much an embedding's dimensions vary between images. Near 0 all images are mapped to one point; " +
+          "a least value of 0 is a dimension without information.",
       }),
       lineChart({
         title: "Effective rank", xLabel: "epoch", series: epochSeries([["effective_rank", "rank"]]),
@@ -166,14 +171,15 @@ function results(evaluation) {
 
 function table(head, rows) {
   const cell = (content) => content instanceof Node ? content : element("td", /^[\d–]/.test(content) ? { class: "number" } : {}, content);
-  return element("div", { class: "scroll" }, element("table", {}, element("tr", {}, ...head.map((text) => text instanceof Node ? text : element("th", {}, text))),
+  const title = (content) => content instanceof Node ? content : element("th", {}, content);
+  return element("div", { class: "scroll" }, element("table", {}, element("tr", {}, ...head.map(title)),
     ...rows.map((row) => element("tr", {}, ...row.map(cell)))));
 }
 
 function evaluation() {
   const { evaluation: found } = runs[0];
   if (!found) {
-    section("Evaluation", "Not done yet: linear_eval puts the map of features, neighbours, confusions and mistakes here (the command is below).");
+    section("Evaluation", "Not done yet: linear_eval puts a map of features, neighbours, confusions and mistakes here (the command is below).");
     return;
   }
   const best = found.linear ?? found.knn, classes = best.classes, pictures = { ...found.pictures };
@@ -181,18 +187,19 @@ function evaluation() {
   const order = classes.map((name, i) => [name, best.class_accuracy[name], i]).sort((a, b) => (b[1] ?? 0) - (a[1] ?? 0));
   const bars = element("div", { class: "card" }, element("h3", {}, "Accuracy by class"), element("div", { class: "scroll" },
     element("table", { style: "width:100%" }, ...order.map(([name, accuracy]) => element("tr", {}, element("td", {}, name),
-      element("td", { style: "width:60%" }, element("div", { style: `height:12px;margin-top:4px;border-radius:3px;background:var(--c0);width:${100 * (accuracy ?? 0)}%` })),
+      element("td", { style: "width:60%" }, element("div", { class: "bar", style: `width:${100 * (accuracy ?? 0)}%` })),
       element("td", { class: "number" }, percent(accuracy)))))));
   section("Evaluation", `Of ${found.encoder}, ${found.time}; ${best.images} test images.`,
-    element("div", { class: "card" }, table(["features and classifier", "top-1", "95 % interval", "top-5"], results(found).map(([name, r]) =>
-      [name, percent(r.top1), `${percent(r.top1_interval_95[0])} to ${percent(r.top1_interval_95[1])}`, percent(r.top5)]))),
+    element("div", { class: "card" }, table(["features and classifier", "top-1", "95 % interval", "top-5"],
+      results(found).map(([name, r]) => [name, percent(r.top1), r.top1_interval_95.map(percent).join(" to "), percent(r.top5)]))),
     element("div", { class: "grid wide", style: "margin-top:12px" }, featureMap(pictures), confusionMatrix(best.confusion, classes), bars,
       mistakes(pictures)), neighbours(pictures));
 }
 
 function neighbours({ neighbours: rows, map, classes, sheet }) {
   return element("div", { class: "card", style: "margin-top:12px" }, element("h3", {}, "Nearest training images"),
-    element("p", { class: "quiet" }, "First a test image, then the training images that the encoder finds most alike; with a green rim: of the same class."),
+    element("p", { class: "quiet" }, "First a test image, then the training images that the encoder finds " +
+      "most alike; with a green rim: of the same class."),
     element("div", { class: "strips" }, ...rows.map((row, i) => strip(classes[map.labels[i]], [[picture(sheet, i, 44)],
       ...row.map(({ picture: index, label, similarity }) => {
         const shown = picture(sheet, index, 36, label === map.labels[i] ? "good" : "bad");
@@ -205,7 +212,8 @@ function neighbours({ neighbours: rows, map, classes, sheet }) {
 
 function mistakes({ mistakes: list, classes, sheet }) {
   return element("div", { class: "card" }, element("h3", {}, "Worst mistakes"),
-    element("p", { class: "quiet" }, "Test images whose wrong class had the largest lead over the true one: the true class, then what they were taken for."),
+    element("p", { class: "quiet" }, "Test images whose wrong class had the largest lead over the true one: the " +
+      "true class, then what they were taken for."),
     element("div", { class: "gallery" }, ...list.map(({ picture: index, label, predicted }) =>
       element("div", {}, picture(sheet, index, 88), element("b", {}, classes[label]), ` → ${classes[predicted]}`))));
 }
@@ -213,11 +221,12 @@ function mistakes({ mistakes: list, classes, sheet }) {
 function configuration() {
   const run = runs[0], defaults = new Map(parseOptions(run.defaults).map(({ key, value }) => [key, value]));
   const options = parseOptions(run.config), changed = ({ key, value }) => defaults.get(key) !== value;
-  const row = (option) => [element("td", {}, option.key), element("td", { class: changed(option) ? "value changed" : "value" }, option.value),
-    element("td", { class: "quiet" }, option.help)];
+  const row = (option) => [element("td", {}, option.key),
+    element("td", { class: changed(option) ? "value changed" : "value" }, option.value), element("td", { class: "quiet" }, option.help)];
   const head = ["option", "value", "meaning"];
   section("How it was made", null, element("div", { class: "card" },
-    element("h3", {}, "Commands"), ...run.commands.flatMap(({ title, text }) => [element("p", { class: "quiet" }, title), element("code", {}, text)])),
+    element("h3", {}, "Commands"),
+    ...run.commands.flatMap(({ title, text }) => [element("p", { class: "quiet" }, title), element("code", {}, text)])),
   element("div", { class: "card", style: "margin-top:12px" }, element("h3", {}, "Machine"), run.training
     ? table(["", ""], Object.entries(run.training.machine).map(([key, value]) => [key, element("td", {}, String(value))]))
     : element("p", { class: "quiet" }, "not known")),
@@ -229,19 +238,22 @@ function configuration() {
 function comparison() {
   const names = runs.map(({ name }, i) => element("th", {}, element("span", { style: `color:${color(i)}` }, "■ "), name));
   const values = (title, value) => [title, ...runs.map((run) => value(run) ?? "–")];
-  const judged = new Set(runs.flatMap((run) => run.evaluation ? results(run.evaluation).map(([name]) => name) : []));
-  section("Results", "Accuracies of linear_eval where it was run; those of the last epoch otherwise.", element("div", { class: "card" }, table(["", ...names], [
+  const judgedIn = (run) => Object.fromEntries(run.evaluation ? results(run.evaluation) : []);
+  const judged = new Set(runs.flatMap((run) => Object.keys(judgedIn(run))));
+  section("Results", "Where linear_eval was run, its accuracies of test images.", element("div", { class: "card" }, table(["", ...names], [
     values("state", (run) => element("td", {}, run.health.verdict)),
     values("epochs done", (run) => format(last(run.epoch_values.epoch) ?? 0)),
     values("training time", (run) => duration(run.seconds)),
     values("last loss", (run) => format(last(run.steps.loss?.mean))),
     ...accuracyKeys().map(([key, label]) => values(`${label}, last epoch`, (run) => percent(last(run.epoch_values[key])))),
-    ...[...judged].map((name) => values(name, (run) => percent(Object.fromEntries(run.evaluation ? results(run.evaluation) : [])[name]?.top1))),
+    ...[...judged].map((name) => values(name, (run) => percent(judgedIn(run)[name]?.top1))),
   ])));
   const options = runs.map((run) => new Map(parseOptions(run.config).map(({ key, value }) => [key, value])));
-  const keys = [...new Set(options.flatMap((map) => [...map.keys()]))].filter((key) => new Set(options.map((map) => map.get(key))).size > 1);
+  const differs = (key) => new Set(options.map((map) => map.get(key))).size > 1;
+  const keys = [...new Set(options.flatMap((map) => [...map.keys()]))].filter(differs);
   section("Options that differ", keys.length ? null : "None.", element("div", { class: "card" },
-    table(["option", ...names.map((name) => name.cloneNode(true))], keys.map((key) => [key, ...options.map((map) => element("td", { class: "value" }, map.get(key) ?? "–"))]))));
+    table(["option", ...names.map((name) => name.cloneNode(true))],
+      keys.map((key) => [key, ...options.map((map) => element("td", { class: "value" }, map.get(key) ?? "–"))]))));
 }
 
 header();
