@@ -7,7 +7,7 @@
 # needs the tools patchelf and xz.
 
 set(in_bundle COMPONENT bundle EXCLUDE_FROM_ALL)
-set(bundle_vicreg vicreg_train vicreg_linear_eval)
+set(bundle_vicreg vicreg_train vicreg_linear_eval vicreg_report)
 set(bundle_bench bench_step bench_conv bench_ops bench_augment)
 set(bundle_tests test_tensor test_autograd test_nn test_optim test_data test_apps)
 if(GRADUS_CUDA)

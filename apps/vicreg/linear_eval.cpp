@@ -16,6 +16,7 @@
 #include "vicreg/knn.h"
 #include "vicreg/linear_probe.h"
 #include "vicreg/recipes.h"
+#include "vicreg/run_report.h"
 #include "vicreg/weights.h"
 #include "vicreg/whitening.h"
 
@@ -176,15 +177,19 @@ class Judge {
         const data::Dataset& test)
       : o_(options), encoder_(encoder), train_(train), test_(test) {}
 
-  /// What the results hold of the subject: "linear" and "knn", as the options say.
-  nlohmann::json operator()(const Subject& subject, bool confusion) const {
+  /// What the results hold of the subject: "linear" and "knn", as the options say. `scores`, if
+  /// given, receives those of the first of them, [M, classes].
+  nlohmann::json operator()(const Subject& subject, bool confusion,
+                            Tensor* scores = nullptr) const {
     nlohmann::json results = nlohmann::json::object();
     const auto text = [&](const Evaluation& e) {
       return confusion ? to_text(e, test_.class_names) : headline(e);
     };
     if (o_.linear) {
       const Protocol& protocol = subject.protocol;
-      const Evaluation linear = run_linear(subject);
+      const Tensor logits = run_linear(subject);
+      if (scores) *scores = logits;
+      const Evaluation linear = evaluate(logits, test_.labels);
       print("{}linear ({} protocol{}): {}", subject.name,
             apps::name_of(protocol_names, protocol.name),
             protocol.cached ? ", cached features" : "", text(linear));
@@ -192,10 +197,11 @@ class Judge {
       results["linear"]["protocol"] = to_json(protocol);
     }
     if (o_.knn) {
-      const Evaluation knn =
-          evaluate(knn_scores(subject.train, train_.labels, subject.test,
-                              static_cast<std::int64_t>(train_.class_names.size()), subject.knn),
-                   test_.labels);
+      const Tensor votes =
+          knn_scores(subject.train, train_.labels, subject.test,
+                     static_cast<std::int64_t>(train_.class_names.size()), subject.knn);
+      if (scores && !o_.linear) *scores = votes;
+      const Evaluation knn = evaluate(votes, test_.labels);
       print("{}kNN (k {}, temperature {}): {}", subject.name, subject.knn.k,
             subject.knn.temperature, text(knn));
       results["knn"] = to_json(knn, test_.class_names);
@@ -216,7 +222,8 @@ class Judge {
   }
 
  private:
-  Evaluation run_linear(const Subject& subject) const {
+  /// The trained classifier's scores of the test images.
+  Tensor run_linear(const Subject& subject) const {
     const Protocol& protocol = subject.protocol;
     print("training a linear classifier on {} images: protocol {}\n", train_.size(),
           to_json(protocol).dump());
@@ -230,7 +237,7 @@ class Judge {
                              return true;
                            });
     const NoGrad no_grad;
-    return evaluate((*head)(Variable(subject.test)).value().to(Device::cpu), test_.labels);
+    return (*head)(Variable(subject.test)).value().to(Device::cpu);
   }
 
   const EvalOptions& o_;
@@ -283,6 +290,19 @@ Images load_labelled(const EvalOptions& o, const LoadedEncoder& loaded) {
   return images;
 }
 
+/// Where the run folder can only be read, that is said, and all.
+void add_to_report(const std::filesystem::path& folder, nlohmann::json evaluation) {
+  try {
+    nlohmann::json run = describe_run(folder);
+    evaluation["time"] = run["updated"];
+    run["evaluation"] = std::move(evaluation);
+    write_run_report(folder, std::move(run));
+    print("report: {}\n", (folder / report_name).string());
+  } catch (const Error& error) {
+    print("no report: {}\n", error.what());
+  }
+}
+
 int run(const EvalOptions& o) {
   check(o.untrained != !o.file.empty(), "linear_eval",
         "name one file of weights, or give --untrained (--help lists the options)");
@@ -300,7 +320,9 @@ int run(const EvalOptions& o) {
   Subject images{.test = extract_features(*loaded.encoder, test),
                  .protocol = o.protocol,
                  .knn = o.knn_options};
-  if (o.knn || o.whiten || o.protocol.cached || !o.features.empty())
+  const std::filesystem::path folder = std::filesystem::path(o.file).parent_path();
+  const bool report = !o.untrained && std::filesystem::exists(folder / metrics_name);
+  if (o.knn || o.whiten || o.protocol.cached || !o.features.empty() || report)
     images.train = extract_features(*loaded.encoder, train);
   if (!o.features.empty()) {
     write_features(o.features, "train", images.train, train.labels);
@@ -312,7 +334,8 @@ int run(const EvalOptions& o) {
                             {"dataset", apps::name_of(dataset_names, o.data.dataset)},
                             {"train_images", train.size()}};
   const Judge judge(o, *loaded.encoder, train, test);
-  results.update(judge(images, true));
+  Tensor scores;
+  results.update(judge(images, true, &scores));
   if (o.whiten) results["whitened"] = judge.whitened(images);
   if (const auto crops = subject_of_crops(o, loaded, train, test)) {
     results["crops"] = judge(*crops, false);
@@ -323,6 +346,10 @@ int run(const EvalOptions& o) {
       results_file(o),
       results.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   print("results: {}\n", results_file(o).string());
+  if (report) {
+    results["pictures"] = evaluation_pictures(train, test, images.train, images.test, scores);
+    add_to_report(folder, std::move(results));
+  }
   return 0;
 }
 

@@ -230,7 +230,7 @@ constexpr const char* manual = R"text(Files, in the run folder:
   checkpoint.safetensors   weights under PyTorch's names, optimiser, position, options
   metrics.jsonl            a line a step and one an epoch
   config.toml              all options: --config starts the same run again
-  augmentations.png, curves.svg
+  report.html              all of it on a page for the browser, renewed each epoch
 
 Examples:
   train --data cifar10 --out runs/a --bf16 --epochs 100

@@ -3,12 +3,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 
 #include <gradus/autograd/variable.h>
 #include <gradus/data/cifar10.h>
@@ -23,24 +19,17 @@
 #include "vicreg/embedding_health.h"
 #include "vicreg/features.h"
 #include "vicreg/knn.h"
-#include "vicreg/pictures.h"
 #include "vicreg/pytorch_checkpoint.h"
 #include "vicreg/recipes.h"
+#include "vicreg/run_report.h"
 #include "vicreg/weights.h"
 
 namespace gradus::vicreg {
 namespace {
 
 constexpr const char* checkpoint_name = "checkpoint.safetensors";
-constexpr const char* metrics_name = "metrics.jsonl";
-constexpr const char* pictures_name = "augmentations.png";
-constexpr int most_views_drawn = 8;
-
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  check(stream.is_open(), "train", "cannot read {}: {}", path.string(), std::strerror(errno));
-  return std::string{std::istreambuf_iterator<char>(stream), {}};
-}
+constexpr std::int64_t most_images_shown = 8;
+constexpr int most_views_shown = 8;
 
 }  // namespace
 
@@ -73,6 +62,10 @@ Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
   model_.encoder.checkpoint_activations(options.checkpoint_activations);
 }
 
+std::int64_t Trainer::shown_epoch() const {
+  return std::min(step_ / steps_per_epoch_, options_.epochs - 1);
+}
+
 std::int64_t Trainer::total_steps() const {
   const std::int64_t all = options_.epochs * steps_per_epoch_;
   return options_.steps < 0 ? all : std::min(options_.steps, all);
@@ -98,10 +91,11 @@ void Trainer::restore() {
     saved_step_ = step_;
     apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
   } else if (!options_.continue_from.empty()) {
-    epochs_before_ = load_pytorch_checkpoint(options_.continue_from, model_, *optimizer_);
-    apps::print("continued {} after epoch {}\n", options_.continue_from, epochs_before_);
+    const auto epochs = load_pytorch_checkpoint(options_.continue_from, model_, *optimizer_);
+    if (loader_) step_ = epochs * steps_per_epoch_;
+    apps::print("continued {} after epoch {}\n", options_.continue_from, epochs);
   }
-  write_file_atomically(file("config.toml"), config_);
+  write_file_atomically(file(config_name), config_);
 }
 
 void Trainer::load_data() {
@@ -114,7 +108,6 @@ void Trainer::load_data() {
       "--drop-last or another --batch-size");
   loader_ = std::make_unique<data::Loader>(dataset_, loader_options(options_, device_));
   steps_per_epoch_ = loader_->batches_per_epoch();
-  if (epochs_before_ > 0) step_ = epochs_before_ * steps_per_epoch_;
   load_test_set();
   if (!options_.probe) return;
   check(dataset_.is_labelled(), "train", "--probe needs images with labels");
@@ -151,7 +144,7 @@ int Trainer::run() {
     apps::print("{}\n", describe(options_.data, dataset_));
     apps::print("{} steps an epoch, {} steps in all; {} parameters; {}\n", steps_per_epoch_,
                 total_steps(), model_.parameter_count(), apps::device_text(device_));
-    draw_augmentations();
+    write_report();
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
     interrupts.emplace();
@@ -159,7 +152,7 @@ int Trainer::run() {
     progress.finish();
     if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
       apps::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
-    write_curves(file("curves.svg"), metrics_->records());
+    write_report();
   }
   save();
   if (const int signal = interrupts ? interrupts->signal() : 0;
@@ -287,12 +280,11 @@ void Trainer::end_epoch(Progress& progress) {
       record.probe_test ? fmt::format(", probe {:.2f} %", 100 * *record.probe_test) : ""));
   if (const auto warning = collapse_warning(health, z.size(0), z.size(1), options_.loss))
     progress.message("warning: " + *warning);
-  write_curves(file("curves.svg"), metrics);
-  draw_augmentations();
   if (tensorboard_) {
     tensorboard_->write(model_.parameters(), step_);
-    tensorboard_->write_image("views", read_file(file(pictures_name)), step_);
+    tensorboard_->write_image("views", view_sheet().png(), step_);
   }
+  write_report();
 }
 
 template <class Record>
@@ -317,25 +309,49 @@ double Trainer::knn_accuracy() {
          static_cast<double>(test.size());
 }
 
-void Trainer::draw_augmentations() {
+PictureSheet Trainer::view_sheet() const {
   const data::AugmentOptions augment = augment_options(options_.views);
-  const Tensor images = dataset_.take(8).images;
-  const Size2 size = augment.view_size({dataset_.height(), dataset_.width()});
-  std::vector<Tensor> views;
-  for (int view = 0; view < std::min(options_.views.count, most_views_drawn); ++view) {
+  const data::Dataset shown = dataset_.take(most_images_shown);
+  const std::int64_t height = shown.height(), width = shown.width();
+  const Size2 size = augment.view_size({height, width});
+  PictureSheet sheet(std::min<std::int64_t>(64, std::max({height, width, size.height, size.width})),
+                     shown.size());
+  sheet.add(shown.images);
+  for (int view = 0; view < std::min(options_.views.count, most_views_shown); ++view) {
     std::vector<data::AugmentedView> drawn;
-    for (std::int64_t i = 0; i < images.size(0); ++i) {
-      drawn.push_back({i, data::draw_parameters(augment, static_cast<int>(dataset_.height()),
-                                                static_cast<int>(dataset_.width()),
-                                                {.seed = options_.seed,
-                                                 .epoch = step_ / steps_per_epoch_,
-                                                 .sample = i,
-                                                 .view = view})});
+    for (std::int64_t i = 0; i < shown.size(); ++i) {
+      drawn.push_back(
+          {i, data::draw_parameters(
+                  augment, static_cast<int>(height), static_cast<int>(width),
+                  {.seed = options_.seed, .epoch = shown_epoch(), .sample = i, .view = view})});
     }
-    views.push_back(empty({images.size(0), size.height, size.width, images.size(3)}));
-    data::augment(augment, dataset_.normalization, drawn, images, views.back());
+    Tensor made = empty({shown.size(), size.height, size.width, shown.channels()});
+    data::augment(augment, shown.normalization, drawn, shown.images, made);
+    sheet.add(denormalize(made, shown.normalization));
   }
-  write_augmentation_grid(file(pictures_name), images, views, dataset_.normalization);
+  return sheet;
+}
+
+void Trainer::write_report() const {
+  const data::Dataset shown = dataset_.take(most_images_shown);
+  const Size2 size(shown.height(), shown.width());
+  const Size2 view_size = augment_options(options_.views).view_size(size);
+  nlohmann::json labels = nlohmann::json::array();
+  if (shown.is_labelled())
+    for (const std::int64_t label : shown.labels.to_vector<std::int64_t>())
+      labels.push_back(shown.class_names.at(static_cast<std::size_t>(label)));
+  nlohmann::json run = describe_run(folder_, config_, options_, metrics_->records());
+  run["training"] = {{"machine", describe_machine(device_)},
+                     {"classes", dataset_.class_names.size()},
+                     {"pictures",
+                      {{"sheet", view_sheet().to_json()},
+                       {"images", shown.size()},
+                       {"views", std::min(options_.views.count, most_views_shown)},
+                       {"image_size", {size.height, size.width}},
+                       {"view_size", {view_size.height, view_size.width}},
+                       {"epoch", shown_epoch() + 1},
+                       {"labels", labels}}}};
+  write_run_report(folder_, std::move(run));
 }
 
 void Trainer::save() {

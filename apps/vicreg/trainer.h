@@ -1,4 +1,4 @@
-// The training run: steps, checkpoints, metrics and pictures.
+// The training run: steps, checkpoints, metrics and the report.
 #pragma once
 
 #include <deque>
@@ -15,6 +15,7 @@
 #include "vicreg/metrics.h"
 #include "vicreg/online_probe.h"
 #include "vicreg/options.h"
+#include "vicreg/pictures.h"
 #include "vicreg/progress.h"
 #include "vicreg/run_lock.h"
 #include "vicreg/tensorboard.h"
@@ -26,7 +27,7 @@ namespace gradus::vicreg {
 ///   checkpoint.safetensors  weights, optimiser, position (checkpoint.h)
 ///   metrics.jsonl           a line a step, and one an epoch (metrics.h)
 ///   config.toml             the resolved configuration
-///   augmentations.png, curves.svg
+///   report.html             all of it on a page, with images and their views (run_report.h)
 /// Another process cannot train in the folder meanwhile (run_lock.h).
 ///
 /// The step with number s (from 0) sees batch s mod steps_per_epoch of epoch s / steps_per_epoch,
@@ -62,10 +63,14 @@ class Trainer {
   /// sees them. Those that only their direction counts of have length sqrt(D), so that a std near 1
   /// is healthy with either loss.
   Tensor compared_embeddings(const Tensor& all) const;
-  /// The test images, read when they are first asked for.
+  /// The test images, where kNN or the probe asks for them.
   void load_test_set();
   double knn_accuracy();
-  void draw_augmentations();
+  /// The epoch, from 0, whose views are shown: the one that is trained, or the last.
+  std::int64_t shown_epoch() const;
+  /// Images, one a column, over their views in that epoch.
+  PictureSheet view_sheet() const;
+  void write_report() const;
   void save();
 
   // Of dry_run (dry_run.cpp):
@@ -100,7 +105,6 @@ class Trainer {
   std::unique_ptr<MetricsWriter> metrics_;
   std::unique_ptr<TensorBoard> tensorboard_;  ///< with --tensorboard
   std::int64_t steps_per_epoch_ = 1;
-  std::int64_t epochs_before_ = 0;  ///< of the program whose checkpoint is continued
   optim::Schedule schedule_;
   std::unique_ptr<TrainStep> train_step_;
   std::deque<PendingStep> pending_;
