@@ -170,8 +170,7 @@ int Trainer::dry_run() {
   const double begin = seconds_now();
   load_data();
   schedule_ = make_schedule(options_, steps_per_epoch_);
-  const bool test_images = options_.knn_every > 0 || options_.probe;
-  const std::int64_t test_count = test_images ? test_set().size() : 0;
+  const std::int64_t test_count = test_set_ ? test_set_->size() : 0;
   const Size2 view =
       augment_options(options_.views).view_size({dataset_.height(), dataset_.width()});
   const std::uint64_t forward =

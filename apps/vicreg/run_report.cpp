@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include <gradus/tensor/device.h>
+#include <gradus/tensor/system.h>
 #include <gradus/tensor/io/file.h>
 #include "common/version.h"
 #include "vicreg/embedding_health.h"
