@@ -10,7 +10,6 @@
 
 #include <gradus/tensor/storage.h>
 #include "tensor/backend/runtime.h"
-#include "tensor/cpu/simd/level.h"
 
 namespace gradus {
 namespace {
@@ -40,8 +39,6 @@ std::uint64_t resident_memory() {
 }
 
 }  // namespace
-
-std::string_view cpu_instructions() { return cpu::simd::name(cpu::simd::level()); }
 
 std::uint64_t available_memory(Device device) {
   if (device == Device::cuda) return cuda::free_memory() + memory_stats(device).reserved;

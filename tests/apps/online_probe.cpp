@@ -32,9 +32,7 @@ CommandResult train_well(const fs::path& out, const Arguments& arguments) {
 /// The tensors of a checkpoint that are the model's and its optimiser's.
 std::map<std::string, Tensor> without_probe(const fs::path& out) {
   auto tensors = read_safetensors(out / "checkpoint.safetensors").tensors;
-  const std::size_t before = tensors.size();
   std::erase_if(tensors, [](const auto& entry) { return entry.first.starts_with("probe."); });
-  MESSAGE(before - tensors.size(), " tensors of a probe");
   return tensors;
 }
 
