@@ -63,8 +63,9 @@ void print_value(const std::string& name, const Tensor& value, bool gradient) {
     high = std::max({high, pixel[0], pixel[1], pixel[2]});
     pixels.push_back(pixel);
   }
+  if (high <= low) return fmt::print("    the same everywhere\n");
   for (Pixel& pixel : pixels)
-    for (float& p : pixel) p = high > low ? (p - low) / (high - low) : 0;
+    for (float& p : pixel) p = (p - low) / (high - low);
   print_picture(pixels, static_cast<std::size_t>(value.size(1)));
 }
 
