@@ -209,7 +209,7 @@ int Trainer::dry_run() {
 
   apps::print("images        {} of {}: {}\n", dataset_.size(),
               apps::name_of(dataset_names, options_.data.dataset),
-              image_files(options_.data, test_images));
+              image_files(options_.data, test_set_.has_value()));
   apps::print("device        {}\n", apps::device_text(device_));
   apps::print("parameters    {}\n", model_.parameter_count());
   apps::print("multiply-adds {:.4g} G a view forward, {:.4g} G a step (forward and backward)\n",
