@@ -93,8 +93,10 @@ TEST_CASE("bash completes options, their values and files") {
 }
 
 TEST_CASE("zsh completes them too" * doctest::skip(!std::filesystem::exists("/usr/bin/zsh"))) {
-  CHECK(completed("zsh", "train --augment solo") == "solo-learn\n");
-  CHECK(completed("zsh", "train --augm") == "--augment\n");
+  // zsh itself then picks what begins with the word.
+  CHECK(contains(completed("zsh", "train --augment solo"), "solo-learn"));
+  CHECK_FALSE(contains(completed("zsh", "train --augment solo"), "--augment"));
+  CHECK(contains(completed("zsh", "train --augm"), "--augment "));
 }
 
 TEST_CASE("--help: groups, what options take, examples, files and exit codes in 100 columns") {
