@@ -114,6 +114,7 @@ CLI::Validator list_check(std::size_t count, const CLI::Validator& each) {
   return CLI::Validator(
       [count, each](std::string& text) {
         std::vector<std::string> parts = CLI::detail::split(text, ',');
+        if (text.ends_with(',')) return fmt::format("'{}' ends with a comma", text);
         if (count != 0 && parts.size() != count)
           return fmt::format("needs {} numbers, with a comma between; '{}' has {}",
                              count == 2 ? "two" : std::to_string(count), text, parts.size());

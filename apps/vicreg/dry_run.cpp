@@ -183,7 +183,7 @@ int Trainer::dry_run() {
   std::uint64_t rest = 0;  // memory beside the tensors'
   const auto memory_of = [&](const Rehearsal& r) { return r.tensors + rest; };
   for (const std::int64_t size : sizes(options_.batch_size)) {
-    if (!done.empty()) {
+    if (done.size() >= 2) {  // else nothing is known of what grows
       const Rehearsal next = predict(done, size);
       const double steps = device_ == Device::cpu ? 2 : 6;
       const double seconds = steps * std::max(next.seconds, done.back().seconds);

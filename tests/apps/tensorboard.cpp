@@ -205,10 +205,13 @@ TEST_CASE("a run with --tensorboard writes scalars, histograms and the views") {
   REQUIRE(result.exit_code == 0);
   REQUIRE(event_files(out).size() == 1);
   std::map<std::string, int> tags;
-  for (const std::string& record : records_of(event_files(out)[0]))
-    for (const std::string& summary : Message(record).texts[5])
-      for (const std::string& value : Message(summary).texts[1])
-        ++tags[Message(value).texts[1].at(0)];
+  for (const std::string& record : records_of(event_files(out)[0])) {
+    Message event(record);
+    for (const std::string& text : event.texts[5]) {
+      Message summary(text);
+      for (const std::string& value : summary.texts[1]) ++tags[Message(value).texts[1].at(0)];
+    }
+  }
   CHECK(tags["loss"] == 4);
   CHECK(tags["variance"] == 4);
   CHECK(tags["lr"] == 4);
@@ -235,7 +238,8 @@ TEST_CASE("a run with --tensorboard writes scalars, histograms and the views") {
       "assert h.num == 108 and sum(h.bucket) == 108 and h.min < 0 < h.max, h\n"
       "print('read', len(t['scalars']), len(t['histograms']), len(t['images']))\n";
   const char* python = std::getenv("GRADUS_TENSORBOARD_PYTHON");
-  const CommandResult read = run_command(python ? python : "python3", {"-c", script, out.string()});
+  const CommandResult read =
+      run_command("/usr/bin/env", {python ? python : "python3", "-c", script, out.string()});
   INFO("output: ", read.output);
   CHECK((read.exit_code == 0 || (!python && read.exit_code == 77)));
 }
