@@ -20,11 +20,12 @@ namespace gradus::vicreg {
 
 // What these stand for is in recipes.h.
 
-enum class Recipe : std::uint8_t { standard, solo_learn, emp_ssl };
-inline constexpr apps::Choices<Recipe, 3> recipes{
+enum class Recipe : std::uint8_t { standard, solo_learn, emp_ssl, fast };
+inline constexpr apps::Choices<Recipe, 4> recipes{
     {{Recipe::standard, "default", "Adam"},
      {Recipe::solo_learn, "solo-learn", "LARS, 92 % after 1,000 epochs as published"},
-     {Recipe::emp_ssl, "emp-ssl", "20 views, LARS, 93 % after 30 epochs as published"}}};
+     {Recipe::emp_ssl, "emp-ssl", "20 views, LARS, 93 % after 30 epochs as published"},
+     {Recipe::fast, "fast", "emp-ssl on crops of 16x16 pixels, for CPUs"}}};
 
 enum class Augmentation : std::uint8_t { vicreg, solo_learn, emp_ssl, none };
 inline constexpr apps::Choices<Augmentation, 4> augmentations{

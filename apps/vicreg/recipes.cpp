@@ -41,6 +41,14 @@ TrainOptions recipe_defaults(Recipe recipe) {
       o.decay_all = false;
       o.schedule = ScheduleName::cosine;
       break;
+    case Recipe::fast:
+      o = recipe_defaults(Recipe::emp_ssl);
+      o.recipe = recipe;
+      o.model.projector_widths = {2048, 2048, 1024};
+      o.views.count = 16;
+      o.views.size = 16;
+      o.epochs = 5;
+      break;
   }
   return o;
 }

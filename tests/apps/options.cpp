@@ -126,6 +126,23 @@ TEST_CASE("the recipe of EMP-SSL") {
   CHECK(o.schedule == ScheduleName::cosine);
 }
 
+TEST_CASE("the recipe fast is EMP-SSL's on small crops") {
+  const TrainOptions o = parse({"--recipe", "fast"}).options;
+  CHECK(o.recipe == Recipe::fast);
+  CHECK(o.views.count == 16);
+  CHECK(o.views.size == 16);
+  CHECK(o.epochs == 5);
+  CHECK(o.model.projector_widths == std::vector<std::int64_t>{2048, 2048, 1024});
+  // All else is EMP-SSL's.
+  nlohmann::json fast = all_of(o), emp_ssl = all_of(parse({"--recipe", "emp-ssl"}).options);
+  for (const char* choice : {"recipe", "epochs", "projector", "views", "view-size"})
+    for (nlohmann::json* options : {&fast, &emp_ssl}) CHECK(options->erase(choice) == 1);
+  CHECK(fast == emp_ssl);
+  CHECK(o.views.augment == Augmentation::emp_ssl);
+  CHECK(o.views.crop_scale == std::array{0.25, 0.25});
+  CHECK(o.views.crop_ratio == std::array{1.0, 1.0});
+}
+
 TEST_CASE("the command line wins over the file, and the file over the recipe") {
   const TempFolder folder;
   const std::string file = folder / "run.toml";
@@ -181,6 +198,7 @@ TEST_CASE("the resolved configuration reads back to the same options") {
       {},
       {"--recipe", "solo-learn"},
       {"--recipe", "emp-ssl"},
+      {"--recipe", "fast"},
       {"--recipe", "emp-ssl", "--no-nesterov", "--views", "4"},
       {"--recipe", "solo-learn", "--joined-views", "--no-scale-lr", "--decay-all"},
       {"--no-winograd", "--bf16", "--checkpoint-activations"},
