@@ -198,6 +198,7 @@ void Trainer::start_step() {
                                  .data_wait_seconds = loader_->seconds_waited() - waited_before},
                       .loss = train_step_->loss(),
                       .predicted = probe_ ? Readback(probe_->predicted()) : Readback(),
+                      .images = batch->size(),
                       .labels = batch->labels,
                       .begin = begin});
   ++step_;
@@ -210,7 +211,7 @@ void Trainer::finish_step(Progress& progress) {
   record.loss = train_step_->to_terms(pending.loss);
   if (!std::isfinite(record.loss.total)) fail_not_finite(record);
   const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
-  record.images_per_second = static_cast<double>(pending.labels.size(0)) / (end - pending.begin);
+  record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
   record.data_wait_share = record.data_wait_seconds / (end - pending.begin);
   if (probe_)
     record.probe_train =

@@ -66,7 +66,7 @@ TEST_CASE("a folder with classes: train, resume and linear_eval, on the same sta
   CHECK(contains(first.output, "12 images of folder, 12x12, 2 classes, mean 0."));
   CHECK(contains(first.output, "files left out: 1, the first " + data.string()));
   CHECK(contains(first.output, ", kNN "));
-  CHECK(fs::exists(out / "augmentations.png"));
+  CHECK(fs::exists(out / "report.html"));
 
   const fs::path checkpoint = out / "checkpoint.safetensors";
   const json kept = options_of(checkpoint);
