@@ -22,13 +22,14 @@ class Processes {
   /// Of this process, in [0, size).
   int rank() const { return rank_; }
   int size() const { return size_; }
-  /// Which of the processes on the same machine this one is, counted from 0.
+  /// Which of the processes on the same machine this one is, counted from 0, and how many they are.
   virtual int local_rank() const = 0;
+  virtual int local_size() const = 0;
   /// Sends bytes to `partner`, which must do the same with this one, and waits for its own.
   virtual void exchange(int partner, std::span<const std::byte> sent,
                         std::span<std::byte> received) = 0;
   /// Ends the whole job, now, with that exit code.
-  [[noreturn]] virtual void abort(int exit_code) = 0;
+  virtual void abort(int exit_code) = 0;
 
  protected:
   Processes(int rank, int size) : rank_(rank), size_(size) {}
@@ -63,6 +64,8 @@ class Communicator {
   int size() const;
   /// Whether this is the first member in its process.
   bool leads_process() const { return member_ == 0; }
+  /// The rank of a member's process.
+  int process_of(int rank) const;
 
   /// In place: the sum of all members' x, float32 or float64.
   void all_reduce(Tensor& x);

@@ -2,12 +2,15 @@
 
 #include <gradus/tensor/check.h>
 #include "tensor/backend/runtime.h"
+#include "tensor/cpu/simd/level.h"
 
 namespace gradus {
 
 const std::string& cuda_unavailable_reason() { return cuda::unavailable_reason(); }
 
 std::string cuda_device_description() { return cuda::device_description(); }
+
+std::string_view cpu_instructions() { return cpu::simd::name(cpu::simd::level()); }
 
 void synchronize(Device device) { GRADUS_BACKEND(device, synchronize()); }
 

@@ -17,10 +17,11 @@ namespace gradus::vicreg {
 /// is not finite, the weights and the optimiser's state stay what they were.
 class TrainStep {
  public:
-  /// `options`, `model` and `optimizer` must outlive it. `replay` false starts every step kernel by
-  /// kernel.
+  /// `options`, `model`, `optimizer` and `shards` must outlive it. `replay` false starts every step
+  /// kernel by kernel. With `shards` images are this member's part of each batch, all members have
+  /// the same model, and the loss and the update are those of the whole batch.
   TrainStep(const TrainOptions& options, nn::VICRegModel& model, optim::Optimizer& optimizer,
-            Device device, bool replay = true);
+            Device device, bool replay = true, Communicator* shards = nullptr);
 
   /// Starts one update with images [V B, H, W, C], V = options.views.count, view by view; B =
   /// options.batch_size is a full batch.
@@ -48,6 +49,7 @@ class TrainStep {
   nn::VICRegModel& model_;
   optim::Optimizer& optimizer_;
   Device device_;
+  Communicator* shards_;
   bool replay_;
   Tensor images_;  ///< the full batch that the captured step reads
   Tensor terms_;   ///< in the order of loss_terms(options.loss)

@@ -21,6 +21,7 @@
 #include "vicreg/knn.h"
 #include "vicreg/pictures.h"
 #include "vicreg/recipes.h"
+#include "vicreg/same_run.h"
 #include "vicreg/weights.h"
 
 namespace gradus::vicreg {
@@ -37,10 +38,13 @@ double seconds_now() {
 
 }  // namespace
 
-Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
+Trainer::Trainer(const TrainOptions& options, std::string config, Device device,
+                 Communicator& communicator)
     : options_(options),
       config_(std::move(config)),
       device_(device),
+      communicator_(communicator),
+      shards_(communicator.size() > 1 ? &communicator : nullptr),
       folder_(options.out),
       generator_(options.seed),
       model_(options.model, generator_),
@@ -56,26 +60,32 @@ std::int64_t Trainer::total_steps() const {
 }
 
 void Trainer::open_run_folder() {
-  std::error_code error;
-  std::filesystem::create_directories(folder_, error);
-  check(!error, "train", "cannot make the run folder {}: {}", folder_.string(), error.message());
-  lock_ = std::make_unique<RunLock>(folder_);
-  const bool has_checkpoint = std::filesystem::exists(file(checkpoint_name));
-  check(
-      options_.resume || options_.overwrite || !has_checkpoint, "train",
-      "{} already has a checkpoint; go on with --resume, start elsewhere with --out, or discard it "
-      "with --overwrite",
-      folder_.string());
-  if (!options_.init.empty()) load_weights(options_.init, model_);
-  if (options_.resume && has_checkpoint) {
+  bool has_checkpoint = false;
+  if (is_first()) {
+    std::error_code error;
+    std::filesystem::create_directories(folder_, error);
+    check(!error, "train", "cannot make the run folder {}: {}", folder_.string(), error.message());
+    lock_ = std::make_unique<RunLock>(folder_);
+    has_checkpoint = std::filesystem::exists(file(checkpoint_name));
+    check(options_.resume || options_.overwrite || !has_checkpoint, "train",
+          "{} already has a checkpoint; go on with --resume, start elsewhere with --out, or "
+          "discard it with --overwrite",
+          folder_.string());
+  }
+  const bool resumes = options_.resume && largest_of_members(communicator_, has_checkpoint) != 0;
+  communicator_.first_then_others([&] {
+    if (!options_.init.empty()) load_weights(options_.init, model_);
+    if (!resumes) return;
     step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_);
     saved_step_ = step_;
-    apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
-  }
+  });
+  if (!is_first()) return;
+  if (resumes) apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
   write_file_atomically(file("config.toml"), config_);
 }
 
 void Trainer::load_data() {
+  const int members = options_.shards / (communicator_.process_of(options_.shards - 1) + 1);
   dataset_ = load_dataset(options_.data, data::Split::train, options_.data.limit);
   const std::int64_t rest = dataset_.size() % options_.batch_size;
   check(
@@ -87,8 +97,10 @@ void Trainer::load_data() {
                                       .views = options_.views.count,
                                       .shuffle = options_.shuffle,
                                       .drop_last = options_.drop_last,
-                                      .workers = options_.workers,
+                                      .workers = (options_.workers + members - 1) / members,
                                       .seed = options_.seed,
+                                      .parts = communicator_.size(),
+                                      .part = communicator_.rank(),
                                       .device = device_,
                                       .augment = augment_options(options_.views)});
   steps_per_epoch_ = loader_->batches_per_epoch();
@@ -96,43 +108,53 @@ void Trainer::load_data() {
 
 int Trainer::run() {
   open_run_folder();
-  std::optional<InterruptGuard> interrupts;
   if (options_.steps != 0) {  // without steps only the initial weights are wanted
-    load_data();
+    communicator_.first_then_others([&] { load_data(); });
+    if (shards_ != nullptr)
+      check_same(communicator_, describe_run(options_, device_, dataset_, step_));
     schedule_ = make_schedule(options_, steps_per_epoch_);
-    train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_);
-    metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
-    apps::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {}\n",
-                dataset_.size(), apps::name_of(dataset_names, options_.data.dataset),
-                steps_per_epoch_, total_steps(), model_.parameter_count(),
-                apps::device_text(device_));
-    draw_augmentations();
+    train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_,
+                                              /*replay=*/true, shards_);
+    if (is_first()) {
+      metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
+      apps::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {}\n",
+                  dataset_.size(), apps::name_of(dataset_names, options_.data.dataset),
+                  steps_per_epoch_, total_steps(), model_.parameter_count(),
+                  apps::device_text(device_));
+      draw_augmentations();
+    }
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
-    interrupts.emplace();
-    train_to(total_steps(), *interrupts, progress);
+    if (communicator_.leads_process()) interrupts_.emplace();
+    train_to(total_steps(), progress);
     progress.finish();
-    if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
-      apps::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
-    write_curves(file("curves.svg"), metrics_->records());
+    if (is_first()) {
+      if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
+        apps::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
+      write_curves(file("curves.svg"), metrics_->records());
+    }
   }
   save();
-  if (const int signal = interrupts ? interrupts->signal() : 0;
-      signal != 0 && step_ < total_steps()) {
-    apps::print("interrupted: saved after step {}; go on with --resume\n", step_);
-    return 128 + signal;
+  if (signal_ != 0 && step_ < total_steps()) {
+    if (is_first()) apps::print("interrupted: saved after step {}; go on with --resume\n", step_);
+    return 128 + signal_;
   }
+  if (!is_first()) return 0;
   if (!options_.export_file.empty()) export_weights(options_.export_file, model_, options_);
   apps::print("{} after step {}\n", file(checkpoint_name).string(), step_);
   return 0;
 }
 
-void Trainer::train_to(std::int64_t last_step, const InterruptGuard& interrupts,
-                       Progress& progress) {
+int Trainer::signal() {
+  const int own = interrupts_ ? interrupts_->signal() : 0;
+  return static_cast<int>(largest_of_members(communicator_, own));
+}
+
+void Trainer::train_to(std::int64_t last_step, Progress& progress) {
   // On a GPU the loss of a step is read while the next one runs.
   const std::size_t steps_ahead = device_ == Device::cpu ? 0 : 1;
   if (step_ < last_step) loader_->start_epoch(step_ / steps_per_epoch_, step_ % steps_per_epoch_);
-  while (step_ < last_step && interrupts.signal() == 0) {
+  while (step_ < last_step && (signal_ = signal()) == 0) {
     start_step();
     const bool epoch_ends = step_ % steps_per_epoch_ == 0;
     const bool save_now =
@@ -159,7 +181,7 @@ void Trainer::start_step() {
                                  .learning_rate = lr,
                                  .data_wait_seconds = loader_->seconds_waited() - waited_before},
                       .loss = train_step_->loss(),
-                      .images = batch->size(),
+                      .images = batch->size() * communicator_.size(),
                       .begin = begin});
   ++step_;
 }
@@ -170,6 +192,7 @@ void Trainer::finish_step(Progress& progress) {
   StepRecord& record = pending.record;
   record.loss = train_step_->to_terms(pending.loss);
   if (!std::isfinite(record.loss.total)) fail_not_finite(record);
+  if (!is_first()) return;
   const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
   record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
   record.data_wait_share = record.data_wait_seconds / (end - pending.begin);
@@ -181,23 +204,13 @@ void Trainer::fail_not_finite(const StepRecord& record) {
   const std::int64_t step = record.step - 1;  // from 0
   loader_->start_epoch(step / steps_per_epoch_, step % steps_per_epoch_);
   const data::Batch batch = *loader_->next();
-  const auto first_not_finite = [&] {
-    std::string first;
-    const NoGrad no_grad;
-    const nn::NoFusion layer_by_layer;
-    const nn::ForwardObserver observer([&](const std::string& path, const Tensor& output) {
-      if (first.empty() && !all_finite(output)) first = path;
-    });
-    train_step_->embed(batch.images);
-    return first;
-  };
   // In plain sums a value that is not finite stays where it is, and none comes from an algorithm's
   // intermediate results.
   nn::use_winograd(model_, false);
-  std::string culprit = first_not_finite();
+  std::string culprit = first_not_finite(batch.images);
   nn::use_winograd(model_, options_.compute.winograd);
   if (culprit.empty()) {
-    culprit = first_not_finite();
+    culprit = first_not_finite(batch.images);
     culprit = culprit.empty()
                   ? "the loss itself"
                   : culprit + ", though not with plain sums, which --no-winograd asks for";
@@ -206,16 +219,30 @@ void Trainer::fail_not_finite(const StepRecord& record) {
                                ? "no checkpoint was written yet"
                                : fmt::format("the last good checkpoint is {}, after step {}",
                                              file(checkpoint_name).string(), saved_step_);
-  fail("train",
-       "step {} (epoch {}): the loss is {}; the first output that is not finite is that of {}; {}; "
-       "a lower --lr or --clip-norm may help; images of the batch: {}",
-       record.step, record.epoch, record.loss.total, culprit, kept,
-       fmt::join(batch.samples.to_vector<std::int64_t>(), " "));
+  const auto samples = communicator_.all_gather(batch.samples).to_vector<std::int64_t>();
+  communicator_.first_then_others([&] {
+    fail("train",
+         "step {} (epoch {}): the loss is {}; the first output that is not finite is that of {}; "
+         "{}; a lower --lr or --clip-norm may help; images of the batch: {}",
+         record.step, record.epoch, record.loss.total, culprit, kept, fmt::join(samples, " "));
+  });
+}
+
+std::string Trainer::first_not_finite(const Tensor& images) {
+  std::string first;
+  const NoGrad no_grad;
+  const nn::NoFusion layer_by_layer;
+  const nn::ForwardObserver observer([&](const std::string& path, const Tensor& output) {
+    if (first.empty() && largest_of_members(communicator_, !all_finite(output)) != 0) first = path;
+  });
+  train_step_->embed(images);
+  return first;
 }
 
 void Trainer::end_epoch(Progress& progress) {
   const std::int64_t epoch = step_ / steps_per_epoch_;
   const Tensor z = compared_embeddings().to(Device::cpu);
+  if (!is_first()) return;
   const EmbeddingHealth health = measure(z);
   const Metrics& metrics = metrics_->records();  // with the steps before an interruption
   EpochRecord record{.step = step_,
@@ -240,7 +267,12 @@ void Trainer::end_epoch(Progress& progress) {
 
 Tensor Trainer::compared_embeddings() const {
   const Tensor& all = train_step_->embeddings();
-  const Tensor two = all.slice(0, 2 * all.size(0) / options_.views.count);
+  Tensor two = all.slice(0, 2 * all.size(0) / options_.views.count);
+  if (shards_ != nullptr) {
+    const std::int64_t part = two.size(0) / 2, d = two.size(1);
+    two =
+        permute(communicator_.all_gather(two.reshape({2, part, d})), {1, 0, 2, 3}).reshape({-1, d});
+  }
   if (options_.loss == LossName::vicreg) return two;
   return affine(unit_rows(two), std::sqrt(static_cast<double>(two.size(1))), 0);
 }
@@ -278,7 +310,7 @@ void Trainer::draw_augmentations() {
 
 void Trainer::save() {
   if (saved_step_ == step_) return;
-  save_checkpoint(file(checkpoint_name), model_, *optimizer_, step_, options_);
+  if (is_first()) save_checkpoint(file(checkpoint_name), model_, *optimizer_, step_, options_);
   saved_step_ = step_;
 }
 

@@ -48,6 +48,7 @@ class OnHost {
 }  // namespace
 
 int Communicator::rank() const { return team_.first_rank() + member_; }
+int Communicator::process_of(int rank) const { return rank / team_.members(); }
 int Communicator::size() const { return team_.processes() * team_.members(); }
 
 void Communicator::all_reduce(Tensor& x) {

@@ -61,6 +61,7 @@ class ThreadProcesses : public Processes {
   ThreadProcesses(int rank, int size, Mail& mail) : Processes(rank, size), mail_(mail) {}
 
   int local_rank() const override { return rank(); }
+  int local_size() const override { return size(); }
   void exchange(int partner, std::span<const std::byte> sent,
                 std::span<std::byte> received) override {
     auto& out = mail_[static_cast<std::size_t>(rank())][static_cast<std::size_t>(partner)];
