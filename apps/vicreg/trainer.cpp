@@ -220,12 +220,11 @@ void Trainer::fail_not_finite(const StepRecord& record) {
                                : fmt::format("the last good checkpoint is {}, after step {}",
                                              file(checkpoint_name).string(), saved_step_);
   const auto samples = communicator_.all_gather(batch.samples).to_vector<std::int64_t>();
-  communicator_.first_then_others([&] {
-    fail("train",
-         "step {} (epoch {}): the loss is {}; the first output that is not finite is that of {}; "
-         "{}; a lower --lr or --clip-norm may help; images of the batch: {}",
-         record.step, record.epoch, record.loss.total, culprit, kept, fmt::join(samples, " "));
-  });
+  if (!is_first()) communicator_.barrier();  // which the first one's error ends
+  fail("train",
+       "step {} (epoch {}): the loss is {}; the first output that is not finite is that of {}; {}; "
+       "a lower --lr or --clip-norm may help; images of the batch: {}",
+       record.step, record.epoch, record.loss.total, culprit, kept, fmt::join(samples, " "));
 }
 
 std::string Trainer::first_not_finite(const Tensor& images) {

@@ -133,7 +133,7 @@ TEST_CASE("a run is resumed with any number of processes") {
 
 TEST_CASE("a killed process ends the job, and --resume goes on to the same bytes") {
   const TempFolder folder;
-  const Arguments run{"--shards", "4", "--steps", "30", "--checkpoint-every", "2"};
+  const Arguments run{"--shards", "4", "--steps", "150", "--checkpoint-every", "5"};
   const std::string expected = train_whole(1, folder / "whole", run);
   const std::uint64_t seed = std::random_device{}();
   MESSAGE("random seed: ", seed);
@@ -158,9 +158,8 @@ TEST_CASE("a killed process ends the job, and --resume goes on to the same bytes
     CHECK(contains(result.output, "signal 9"));
     for (const auto& entry : fs::directory_iterator(out))
       CHECK_FALSE(contains(entry.path().filename().string(), ".tmp"));
-    if (fs::exists(out / "checkpoint.safetensors") && killed == 3) break;
   }
-  CHECK(killed >= 1);
+  CHECK(killed == 3);
   CHECK(train_whole(4, out, run + Arguments{"--resume"}) == expected);
 }
 
