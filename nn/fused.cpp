@@ -1,5 +1,6 @@
 #include <gradus/nn/fused.h>
 
+#include <gradus/autograd/checkpoint.h>
 #include <gradus/autograd/ops_fused.h>
 #include <gradus/nn/projector.h>
 #include <gradus/nn/resnet.h>
@@ -38,6 +39,15 @@ WithStatistics<Variable> norm_relu_conv_for(const BatchNorm& next, BatchNorm& no
   return {y, {}};
 }
 
+/// function(x), of which on the CPU in training only x is kept for backward: for what takes much
+/// memory and little time to compute again.
+template <class Function>
+Variable recomputed(bool training, const Function& function, const Variable& x) {
+  if (!training || x.device() != Device::cpu) return function(x);
+  return checkpoint([function](const std::vector<Variable>& inputs) { return function(inputs[0]); },
+                    {x});
+}
+
 }  // namespace
 
 NoFusion::NoFusion() { ++no_fusion_depth; }
@@ -48,13 +58,20 @@ bool fusion_enabled() { return no_fusion_depth == 0; }
 namespace fused {
 
 Variable conv_norm_relu(Conv2d& conv, BatchNorm& norm, const Variable& x) {
-  return norm_relu(norm, conv_for(norm, conv, x));
+  return recomputed(
+      norm.training(),
+      [&](const Variable& input) { return norm_relu(norm, conv_for(norm, conv, input)); }, x);
 }
 
 Variable basic_block(BasicBlock& block, const Variable& x) {
   const auto y =
       norm_relu_conv_for(block.bn2, block.bn1, block.conv2, conv_for(block.bn1, block.conv1, x));
-  return norm_relu(block.bn2, y, block.shortcut(x));
+  const Variable shortcut =
+      block.downsample == nullptr
+          ? x
+          : recomputed(
+                block.training(), [&](const Variable& input) { return block.shortcut(input); }, x);
+  return norm_relu(block.bn2, y, shortcut);
 }
 
 Variable projector(Projector& projector, const Variable& x) {

@@ -76,15 +76,16 @@ class SizeClasses {
 };
 
 /// Places blocks of whole pages in one range of addresses, which is reserved once. A block gets the
-/// lowest free place that it fits, and a freed one joins its free neighbours, so that a few large
-/// activations make room for many small gradients and the other way round. Memory is taken from the
-/// system where a block lies for the first time, and kept.
+/// smallest free place that it fits, so that small gradients do not break up the places of large
+/// activations, and a freed one joins its free neighbours, so that a few large blocks make room for
+/// many small ones and the other way round. Memory is taken from the system where a block lies for
+/// the first time, and kept.
 class Arena {
  public:
   /// Null if the system has no memory, or the range no place.
   void* allocate(std::size_t size, MemoryStats& stats) {
     if (!base_ && !reserve_addresses()) return nullptr;
-    const std::optional<std::size_t> first = free_.first_fit(size);
+    const std::optional<std::size_t> first = free_.best_fit(size);
     if (!first) return nullptr;
     const std::size_t last = *first + size;
     if (!backed_.contains(*first, last)) {

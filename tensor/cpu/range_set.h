@@ -53,12 +53,16 @@ class RangeSet {
     return range != ranges_.begin() && std::prev(range)->second >= last;
   }
 
-  /// Where the first range of at least `size` numbers begins.
-  std::optional<std::size_t> first_fit(std::size_t size) const {
-    const auto range = std::find_if(begin(), end(), [size](const auto& candidate) {
-      return candidate.second - candidate.first >= size;
-    });
-    return range == end() ? std::nullopt : std::optional(range->first);
+  /// Where the smallest range of at least `size` numbers begins, the first of equal ones.
+  std::optional<std::size_t> best_fit(std::size_t size) const {
+    std::optional<std::size_t> best;
+    std::size_t smallest = 0;
+    for (const auto& [first, last] : ranges_) {
+      if (last - first < size || (best && last - first >= smallest)) continue;
+      best = first;
+      smallest = last - first;
+    }
+    return best;
   }
 
  private:

@@ -44,16 +44,17 @@ TEST_CASE("taking out leaves what is on both sides") {
   CHECK(pairs_of(ranges) == Pairs{{70, 100}});
 }
 
-TEST_CASE("the first range that is large enough") {
+TEST_CASE("the smallest range that is large enough, the first of equal ones") {
   RangeSet ranges;
-  CHECK_FALSE(ranges.first_fit(1).has_value());
-  ranges.insert(5, 7);
+  CHECK_FALSE(ranges.best_fit(1).has_value());
+  ranges.insert(0, 9);
   ranges.insert(10, 14);
   ranges.insert(20, 30);
-  CHECK(ranges.first_fit(2) == 5);
-  CHECK(ranges.first_fit(3) == 10);
-  CHECK(ranges.first_fit(5) == 20);
-  CHECK_FALSE(ranges.first_fit(11).has_value());
+  ranges.insert(40, 44);
+  CHECK(ranges.best_fit(2) == 10);
+  CHECK(ranges.best_fit(5) == 0);
+  CHECK(ranges.best_fit(10) == 20);
+  CHECK_FALSE(ranges.best_fit(11).has_value());
 }
 
 TEST_CASE("ranges are the set of numbers that they stand for") {
