@@ -18,12 +18,13 @@ Variable batch_norm_relu(const Variable& x, const BatchStatistics& statistics,
 WithStatistics<Variable> conv2d_with_statistics(const Variable& input, const Variable& weight,
                                                 const Conv2dOptions& options = {});
 
-/// Variable y = batch_norm_relu(x, statistics, gamma, beta, {eps});
+/// Variable y = batch_norm_relu(x, statistics, gamma, beta, norm_options);
 /// conv2d(y, weight, {}, options)
 ///
 /// y is not kept for backward but computed again there.
 Variable batch_norm_relu_conv2d(const Variable& x, const BatchStatistics& statistics,
-                                const Variable& gamma, const Variable& beta, double eps,
-                                const Variable& weight, const Conv2dOptions& options = {});
+                                const Variable& gamma, const Variable& beta,
+                                const BatchNormOptions& norm_options, const Variable& weight,
+                                const Conv2dOptions& options = {});
 
 }  // namespace gradus

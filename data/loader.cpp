@@ -31,6 +31,15 @@ void validate(const Loader::Options& options, std::int64_t samples, Device image
         "workers must lie in [0, 1024]; got {}", options.workers);
   check(options.prefetch >= 1 && options.prefetch <= 1024, "loader",
         "prefetch must lie in [1, 1024]; got {}", options.prefetch);
+  check(options.parts >= 1 && options.part >= 0 && options.part < options.parts, "loader",
+        "part must lie in [0, {}), of so many parts; got {}", options.parts, options.part);
+  check(options.batch_size % options.parts == 0, "loader",
+        "a batch of {} images cannot be cut into {} equal parts", options.batch_size,
+        options.parts);
+  check(options.drop_last || samples % options.batch_size % options.parts == 0, "loader",
+        "the last batch of an epoch has {} images, which cannot be cut into {} equal parts; drop "
+        "partial batches or use another batch size",
+        samples % options.batch_size, options.parts);
   check(!options.drop_last || options.batch_size <= samples, "loader",
         "no batch: the batch size, {}, exceeds the data set's {} images and partial batches are "
         "dropped; lower the batch size or keep the last batch",
@@ -94,8 +103,9 @@ Shape Loader::images_shape(std::int64_t samples) const {
 Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
                                  std::int64_t index) const {
   const TraceInterval interval("data", "batch");
-  const std::int64_t first = index * options_.batch_size;
-  const std::int64_t count = std::min(options_.batch_size, dataset_.size() - first);
+  const std::int64_t begin = index * options_.batch_size;
+  const std::int64_t whole = std::min(options_.batch_size, dataset_.size() - begin);
+  const std::int64_t count = whole / options_.parts, first = begin + options_.part * count;
   Prepared prepared;
   Batch& batch = prepared.batch;
   batch.epoch = epoch;

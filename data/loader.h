@@ -14,7 +14,8 @@
 
 namespace gradus::data {
 
-/// One batch of B samples. The images lie on the loader's device, the rest on the CPU.
+/// One batch, or a part of it, of B samples. The images lie on the loader's device, the rest on the
+/// CPU.
 struct Batch {
   Tensor images;  ///< float32 [views * B, H, W, C]: all first views, then all second ones
   Tensor labels;  ///< int64 [B], on the CPU; undefined where the data set has none
@@ -52,7 +53,8 @@ struct Batch {
 /// images there once), and `next` starts the kernel that makes the views of them.
 ///
 /// Used from one thread. The constructor throws Error if an option is out of range, the data set is
-/// malformed or lies on another device, the device cannot be used, or `drop_last` leaves no batch.
+/// malformed or lies on another device, the device cannot be used, `drop_last` leaves no batch, or
+/// a batch cannot be cut into parts.
 class Loader {
  public:
   struct Options {
@@ -63,6 +65,9 @@ class Loader {
     int workers = 2;         ///< threads; 0: batches are made on the calling thread
     int prefetch = 4;        ///< batches in the making or waiting, at most
     std::uint64_t seed = 0;
+    /// Each batch is cut into so many equal parts, in its order, of which this loader yields one.
+    int parts = 1;
+    int part = 0;
     Device device = Device::cpu;  ///< where the images are made and lie
     AugmentOptions augment = {};
   };

@@ -1,6 +1,7 @@
 #include <gradus/nn/batch_norm.h>
 
 #include <gradus/autograd/checkpoint.h>
+#include <gradus/tensor/communicator.h>
 #include <gradus/tensor/repeated_work.h>
 
 namespace gradus::nn {
@@ -31,18 +32,20 @@ BatchStatistics BatchNorm::statistics(const Variable& x, const BatchStatistics& 
   check(x.shape().rank() >= 2 && x.size(-1) == channels, "batch_norm",
         "the input must be [..., channels = {}]; got input {}", channels, x.shape());
   if (!training()) return {running_mean, running_var};
-  const std::int64_t rows = x.numel() / channels;
+  const int parts = communicator_ == nullptr ? 1 : communicator_->size();
+  const std::int64_t rows = x.numel() / channels * parts;
   check(rows > 1, "batch_norm",
         "training needs more than one value per channel; got input {}: use a larger batch, or "
         "eval()",
         x.shape());
-  const BatchStatistics batch = taken.mean ? taken : batch_norm_statistics(x.value());
+  const BatchStatistics own = taken.mean ? taken : batch_norm_statistics(x.value());
+  const BatchStatistics batch = parts == 1 ? own : merge_statistics(own, *communicator_);
   track(batch, rows);
   return batch;
 }
 
 BatchNormOptions BatchNorm::op_options() const {
-  return {.eps = options_.eps, .training = training()};
+  return {.eps = options_.eps, .training = training(), .communicator = communicator_};
 }
 
 Variable BatchNorm::gamma() const {
@@ -64,6 +67,12 @@ void BatchNorm::track(const BatchStatistics& batch, std::int64_t rows) {
     *buffer = buffer->clone();
   }
   batch_norm_track(running_mean, running_var, num_batches_tracked, batch, rows, options_.momentum);
+}
+
+void synchronise(Module& module, Communicator* communicator) {
+  module.visit([communicator](const std::string&, Module& part) {
+    if (auto* const norm = dynamic_cast<BatchNorm*>(&part)) norm->synchronise(communicator);
+  });
 }
 
 }  // namespace gradus::nn

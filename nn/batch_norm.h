@@ -36,6 +36,9 @@ class BatchNorm : public Module {
   /// weight and bias, or 1 and 0.
   Variable gamma() const;
   Variable beta() const;
+  /// From now on a batch is what all members of the group have together, each an equal part, whose
+  /// statistics all normalise by; null: what x is. The group must outlive this.
+  void synchronise(Communicator* communicator) { communicator_ = communicator; }
 
  protected:
   Variable forward(const Variable& x) override;
@@ -44,10 +47,14 @@ class BatchNorm : public Module {
   void track(const BatchStatistics& batch, std::int64_t rows);
 
   Options options_;
+  Communicator* communicator_ = nullptr;
 };
 
 /// The layout keeps channels last, so these are one layer: [N, C] and [N, H, W, C].
 using BatchNorm1d = BatchNorm;
 using BatchNorm2d = BatchNorm;
+
+/// Calls synchronise for every batch norm in `module`.
+void synchronise(Module& module, Communicator* communicator);
 
 }  // namespace gradus::nn

@@ -2,8 +2,6 @@
 
 #include <cmath>
 
-#include <gradus/autograd/ops.h>
-#include <gradus/tensor/check.h>
 #include "internal/views.h"
 
 namespace gradus::nn {
@@ -35,11 +33,12 @@ Variable coding_rate(const Variable& z, double scale) {
 
 }  // namespace
 
-CodingRateLoss coding_rate_loss(const Variable& z, std::int64_t views,
-                                const CodingRateOptions& options) {
-  check_views("coding_rate_loss", z, views);
+CodingRateLoss coding_rate_loss(const Variable& part, std::int64_t views,
+                                const CodingRateOptions& options, Communicator* communicator) {
+  check_views("coding_rate_loss", part, views, communicator);
   check(std::isfinite(options.eps) && options.eps > 0, "coding_rate_loss",
         "eps must be finite and positive; got {}", options.eps);
+  const Variable z = communicator == nullptr ? part : gather_views(part, views, *communicator);
   const std::int64_t n = z.size(0) / views, d = z.size(1);
   const Variable unit = unit_rows(reshape(z, {views, n, d}));
   const Variable centre = unit_rows(mean(unit, {0}, true));  // [1, N, D]

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <gradus/autograd/variable.h>
+#include <gradus/tensor/communicator.h>
 
 namespace gradus::nn {
 
@@ -29,7 +30,11 @@ struct CodingRateLoss {
 /// which is the same with z_v z_v^T in the place of z_v^T z_v: the smaller one of the two is taken.
 /// Embeddings that collapse to a point have similarity 1 and rate 1/2 log(1 + D / eps); to a line,
 /// and so on: the rate counts the dimensions in use. All results are scalars of shape [].
+///
+/// With a communicator z is this member's part of the batch, as many images as each other member
+/// has, and the loss is that of the whole batch: they exchange the embeddings.
 CodingRateLoss coding_rate_loss(const Variable& z, std::int64_t views,
-                                const CodingRateOptions& options = {});
+                                const CodingRateOptions& options = {},
+                                Communicator* communicator = nullptr);
 
 }  // namespace gradus::nn

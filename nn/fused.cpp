@@ -34,7 +34,7 @@ WithStatistics<Variable> norm_relu_conv_for(const BatchNorm& next, BatchNorm& no
   }
   const Variable y = norm.named([&] {
     return batch_norm_relu_conv2d(x.output, norm.statistics(x.output, x.statistics), norm.gamma(),
-                                  norm.beta(), norm.options().eps, conv.weight, conv.op_options());
+                                  norm.beta(), norm.op_options(), conv.weight, conv.op_options());
   });
   return {y, {}};
 }

@@ -3,24 +3,40 @@
 #include <cmath>
 #include <vector>
 
-#include <gradus/autograd/ops.h>
-#include <gradus/tensor/check.h>
 #include "internal/views.h"
 
 namespace gradus::nn {
 namespace {
 
-/// mean_j max(0, 1 - std_j) of z [N, D].
-Variable variance_term(const Variable& z, double eps) {
-  const Variable standard_deviation = sqrt(variance(z, {0}) + eps);  // [D]
-  return mean(relu(1 - standard_deviation));
+/// The average over the members' parts, or the one part; `downstream` as in all_reduce.
+Variable average(const Variable& x, Communicator* parts, Downstream downstream) {
+  return parts == nullptr ? x : all_reduce(x, *parts, downstream) / parts->size();
 }
 
-/// sum_{j != k} C_jk^2 / D of z [N, D].
-Variable covariance_term(const Variable& z) {
-  const double n = static_cast<double>(z.size(0)), d = static_cast<double>(z.size(1));
-  const Variable centred = z - mean(z, {0}, true);
-  const Variable scatter = matmul(centred, centred, {.transpose_a = true});  // (n - 1) C: [D, D]
+/// The embeddings z [n, D] of one view of this part, their mean over the batch of N, and N.
+struct View {
+  Variable z, mean;  ///< mean [1, D]
+  double count;
+};
+
+/// Var_j over the batch: [D].
+Variable batch_variance(const View& view, Communicator* parts) {
+  if (parts == nullptr) return variance(view.z, {0});
+  const Variable about_mean = mean(square(view.z - view.mean), {0});
+  return average(about_mean, parts, Downstream::same) * (view.count / (view.count - 1));
+}
+
+/// mean_j max(0, 1 - std_j).
+Variable variance_term(const View& view, double eps, Communicator* parts) {
+  return mean(relu(1 - sqrt(batch_variance(view, parts) + eps)));
+}
+
+/// sum_{j != k} C_jk^2 / D.
+Variable covariance_term(const View& view, Communicator* parts) {
+  const double n = view.count, d = static_cast<double>(view.z.size(1));
+  const Variable centred = view.z - view.mean;
+  Variable scatter = matmul(centred, centred, {.transpose_a = true});  // (n - 1) C: [D, D]
+  if (parts != nullptr) scatter = all_reduce(scatter, *parts, Downstream::same);
   return off_diagonal_square_sum(scatter) / ((n - 1) * (n - 1) * d);
 }
 
@@ -31,26 +47,44 @@ Variable twice_the_mean(const std::vector<Variable>& terms) {
   return terms.size() == 2 ? total : total * (2 / static_cast<double>(terms.size()));
 }
 
+/// Of each view.
+std::vector<View> split_views(const Variable& z, std::int64_t views, Communicator* parts) {
+  const std::int64_t n = z.size(0) / views;
+  const double count = static_cast<double>(n) * (parts == nullptr ? 1 : parts->size());
+  std::vector<View> all;
+  for (std::int64_t v = 0; v < views; ++v) {
+    const Variable each = slice(z, 0, v * n, (v + 1) * n);
+    all.push_back({each, average(mean(each, {0}, true), parts, Downstream::any), count});
+  }
+  return all;
+}
+
 }  // namespace
 
-VICRegLoss vicreg_loss(const Variable& z, std::int64_t views, const VICRegOptions& options) {
-  check_views("vicreg_loss", z, views);
+VICRegLoss vicreg_loss(const Variable& part, std::int64_t views, const VICRegOptions& options,
+                       Communicator* communicator) {
+  check_views("vicreg_loss", part, views, communicator);
   check(std::isfinite(options.eps) && options.eps >= 0, "vicreg_loss",
         "eps must be finite and not negative; got {}", options.eps);
-  const std::int64_t n = z.size(0) / views;
-  std::vector<Variable> each, variances, covariances;  // by view
-  for (std::int64_t v = 0; v < views; ++v) each.push_back(slice(z, 0, v * n, (v + 1) * n));
-  for (const Variable& view : each) variances.push_back(variance_term(view, options.eps));
-  for (const Variable& view : each) covariances.push_back(covariance_term(view));
+  const bool gather =
+      communicator != nullptr && part.size(0) / views * communicator->size() <= part.size(1);
+  const Variable z = gather ? gather_views(part, views, *communicator) : part;
+  Communicator* const parts = gather ? nullptr : communicator;
+
+  const std::vector<View> each = split_views(z, views, parts);
+  std::vector<Variable> variances, covariances;  // by view
+  for (const View& view : each) variances.push_back(variance_term(view, options.eps, parts));
+  for (const View& view : each) covariances.push_back(covariance_term(view, parts));
 
   VICRegLoss loss;
   if (views == 2) {
-    loss.invariance = mean(square(each[0] - each[1]));
+    loss.invariance = mean(square(each[0].z - each[1].z));
   } else {
-    const Variable by_view = reshape(z, {views, n, z.size(1)});
+    const Variable by_view = reshape(z, {views, z.size(0) / views, z.size(1)});
     const double count = static_cast<double>(views);
     loss.invariance = mean(square(by_view - mean(by_view, {0}, true))) * (2 * count / (count - 1));
   }
+  loss.invariance = average(loss.invariance, parts, Downstream::same);
   loss.variance = twice_the_mean(variances);
   loss.covariance = twice_the_mean(covariances);
   loss.total = loss.invariance * options.invariance + loss.variance * options.variance +

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <gradus/autograd/variable.h>
+#include <gradus/tensor/communicator.h>
 
 namespace gradus::nn {
 
@@ -32,6 +33,11 @@ struct VICRegLoss {
 ///   total      = weights . terms; all scalars of shape []
 ///
 /// With two views that is the paper's loss; with more, each term keeps its size.
-VICRegLoss vicreg_loss(const Variable& z, std::int64_t views, const VICRegOptions& options = {});
+///
+/// With a communicator z is this member's part of the batch, as many images as each other member
+/// has, and the loss is that of the whole batch, the same for all. They exchange the images'
+/// embeddings or, where there are more images than dimensions, sums: of D, and of C.
+VICRegLoss vicreg_loss(const Variable& z, std::int64_t views, const VICRegOptions& options = {},
+                       Communicator* communicator = nullptr);
 
 }  // namespace gradus::nn

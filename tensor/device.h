@@ -21,6 +21,10 @@ inline bool cuda_available() { return cuda_unavailable_reason().empty(); }
 /// The GPU in words, as "NVIDIA H100 80GB HBM3 (79.1 GiB)"; cuda_available() must hold.
 std::string cuda_device_description();
 
+/// The instructions that the CPU's kernels were picked for, as "avx512": other ones give other last
+/// digits.
+std::string_view cpu_instructions();
+
 /// Waits until the device has done all work that it was given; at once for the CPU.
 void synchronize(Device device);
 

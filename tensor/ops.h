@@ -19,6 +19,8 @@
 
 namespace gradus {
 
+class Communicator;  // tensor/communicator.h
+
 // --- Elementwise, one input (floating) ------------------------------------------------------
 /// scale * x + shift; a shift of -0.0 changes no number, not even -0
 Tensor affine(const Tensor& x, double scale, double shift);
@@ -201,12 +203,19 @@ struct BatchStatistics {
 };
 /// Statistics of each channel over all other axes; x [..., C].
 BatchStatistics batch_norm_statistics(const Tensor& x);
+/// Statistics of a batch of which every member of a group has an equal part, from those of the
+/// parts: mean = average(mean_r), variance = average(variance_r + (mean_r - mean)^2) over members r
+/// in the order of ranks. Chan, Golub and LeVeque, 1979.
+BatchStatistics merge_statistics(const BatchStatistics& own, Communicator& communicator);
 
 struct BatchNormOptions {
   double eps = 1e-5;
   /// Whether the statistics are x's own, so that they depend on it, or constants: the gradients
   /// differ.
   bool training = true;
+  /// The group whose members have the other, equal parts of the batch that the statistics are of;
+  /// null where x is all of it. dgamma and dbeta are of this part.
+  Communicator* communicator = nullptr;
 };
 /// (x - mean) / sqrt(variance + eps) * gamma + beta; x [..., C], the others [C].
 Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the suite, the emulated GPU's too, under AddressSanitizer and UndefinedBehaviorSanitizer, then
-# the loader's tests under ThreadSanitizer. Takes long: most of an hour may go into compiling.
+# the loader's and the communicator's tests under ThreadSanitizer. Takes long: most of an hour may go into compiling.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -17,6 +17,7 @@ ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_sta
   ctest --test-dir "$root/build-address" --output-on-failure --label-exclude fuzz
 
 configure thread "$root/build-thread"
-cmake --build "$root/build-thread" --target test_data
+cmake --build "$root/build-thread" --target test_data test_tensor
 # GCC's OpenMP is not built for ThreadSanitizer, so only tests without OpenMP regions can run.
 "$root/build-thread/tests/test_data" -sf='*loader.cpp'
+"$root/build-thread/tests/test_tensor" -ts=communicator

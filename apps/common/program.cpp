@@ -13,12 +13,6 @@
 namespace gradus::apps {
 namespace {
 
-int report(const char* name, const char* message) {
-  std::fflush(stdout);  // what was printed before stands before the error, also in a file
-  std::fprintf(stderr, "%s: error: %s\n", name, message);
-  return 1;
-}
-
 /// Where that fails, OpenMP waits as it does by itself.
 void wait_briefly(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
@@ -35,11 +29,20 @@ int run_program(const char* name, char** argv, const std::function<int()>& body)
   wait_briefly(argv);
   try {
     return body();
-  } catch (const std::bad_alloc&) {
-    return report(name, "out of memory; a smaller batch needs less");
   } catch (const std::exception& error) {
-    return report(name, one_line(error.what()).c_str());
+    return report_error(name, error_text(error));
   }
+}
+
+int report_error(const char* program, const std::string& text) {
+  std::fflush(stdout);  // what was printed before stands before the error, also in a file
+  std::fprintf(stderr, "%s: error: %s\n", program, text.c_str());
+  return 1;
+}
+
+std::string error_text(const std::exception& error) {
+  const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+  return no_memory ? "out of memory; a smaller batch needs less" : one_line(error.what());
 }
 
 std::string one_line(std::string text) {

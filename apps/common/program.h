@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <exception>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -18,6 +19,11 @@ namespace gradus::apps {
 /// GNU OpenMP, which reads its environment before main, would else keep processors from other
 /// programs for as long as a thread waits for one that has lost its own.
 int run_program(const char* name, char** argv, const std::function<int()>& body);
+
+/// Prints "train: error: ..." on stderr, after what was printed before; returns 1.
+int report_error(const char* program, const std::string& text);
+/// What went wrong, as one line.
+std::string error_text(const std::exception& error);
 
 /// A text as one line: control characters become spaces, and none stand at its end.
 std::string one_line(std::string text);

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <gradus/tensor/device.h>
-#include <gradus/tensor/system.h>
 
 namespace gradus::apps {
 

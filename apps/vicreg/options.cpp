@@ -1,6 +1,7 @@
 #include "vicreg/options.h"
 
 #include <algorithm>
+#include <bit>
 #include <filesystem>
 
 #include <gradus/tensor/check.h>
@@ -152,6 +153,12 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
              "Less memory for more time: residual blocks keep their input only and compute their "
              "inside again in backward")
       ->group(group);
+  app.add_option("--shards", o.shards,
+                 "Cut each batch into that many parts, 1, 2, 4, ..., computed side by side and "
+                 "joined in a fixed order. The result depends on their number, never on that of "
+                 "the processes that share them: mpirun -n 4 train --shards 4")
+      ->check(CLI::Range(1, 1024))
+      ->group(group);
   app.add_option("--seed", o.seed, "Of the initial weights, the order and the augmentation")
       ->check(non_negative())
       ->group(group);
@@ -218,6 +225,12 @@ apps::ConfigFile own_config(const TrainOptions& o) {
 
 void check_consistency(const TrainOptions& o) {
   check(!o.model.projector_widths.empty(), "train", "--projector needs at least one width");
+  check(std::has_single_bit(static_cast<unsigned>(o.shards)), "train",
+        "--shards must be 1, 2, 4, 8, ...; got {}", o.shards);
+  check(o.batch_size % o.shards == 0, "train",
+        "--batch-size {} cannot be cut into {} equal --shards", o.batch_size, o.shards);
+  check(o.shards == 1 || !(o.probe || o.dry_run), "train",
+        "--probe and --dry-run are for one shard; got --shards {}", o.shards);
   data::validate(augment_options(o.views));
   const bool warms_up =
       o.schedule == ScheduleName::warmup_cosine || o.schedule == ScheduleName::vicreg;
@@ -334,6 +347,7 @@ nlohmann::json identity(const TrainOptions& o) {
                       {"schedule", apps::name_of(schedule_names, o.schedule)},
                       {"warmup-epochs", o.warmup_epochs},
                       {"milestones", o.milestones},
+                      {"shards", o.shards},
                       {"bf16", o.bf16},
                       {"tf32", o.compute.tf32},
                       {"winograd", o.compute.winograd},

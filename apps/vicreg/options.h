@@ -104,6 +104,7 @@ struct TrainOptions {
   bool bf16 = false;
   bool checkpoint_activations = false;
   int workers = 2;
+  int shards = 1;  ///< equal parts of each batch, each computed by a thread of its own
   std::uint64_t seed = 0;
   std::string out = "runs/vicreg";
   std::string init;

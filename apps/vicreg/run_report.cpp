@@ -13,7 +13,6 @@
 
 #include <gradus/tensor/device.h>
 #include <gradus/tensor/io/file.h>
-#include <gradus/tensor/system.h>
 #include "common/version.h"
 #include "vicreg/embedding_health.h"
 #include "vicreg/report_page.h"

@@ -13,27 +13,31 @@ std::int64_t term_count(const TrainOptions& o) {
 }
 
 /// The loss of embeddings z [V B, D] and its terms, in the order of loss_terms.
-std::vector<Variable> compute_loss(const TrainOptions& o, const Variable& z) {
+std::vector<Variable> compute_loss(const TrainOptions& o, const Variable& z, Communicator* shards) {
   if (o.loss == LossName::coding_rate) {
-    const nn::CodingRateLoss loss = nn::coding_rate_loss(z, o.views.count, o.coding_rate);
+    const nn::CodingRateLoss loss = nn::coding_rate_loss(z, o.views.count, o.coding_rate, shards);
     return {loss.total, loss.similarity, loss.coding_rate};
   }
-  const nn::VICRegLoss loss = nn::vicreg_loss(z, o.views.count, o.vicreg);
+  const nn::VICRegLoss loss = nn::vicreg_loss(z, o.views.count, o.vicreg, shards);
   return {loss.total, loss.invariance, loss.variance, loss.covariance};
 }
 
 }  // namespace
 
 TrainStep::TrainStep(const TrainOptions& options, nn::VICRegModel& model,
-                     optim::Optimizer& optimizer, Device device, bool replay, OnlineProbe* probe)
+                     optim::Optimizer& optimizer, Device device, bool replay, OnlineProbe* probe,
+                     Communicator* shards)
     : options_(options),
       model_(model),
       optimizer_(optimizer),
       device_(device),
-      replay_(replay && device != Device::cpu),
+      shards_(shards),
+      replay_(replay && device != Device::cpu && shards == nullptr),
       probe_(probe),
       terms_(zeros({term_count(options)}, {DType::float32, device})),
-      full_batch_(device, [this] { compute(images_, labels_); }) {}
+      full_batch_(device, [this] { compute(images_, labels_); }) {
+  nn::synchronise(model, shards);
+}
 
 void TrainStep::run(const Tensor& images, double lr, const Tensor& labels) {
   optimizer_.prepare(lr);
@@ -79,12 +83,13 @@ void TrainStep::compute(const Tensor& images, const Tensor& labels) {
   const std::size_t before = memory_stats(device_).in_use;
   std::vector<Variable> features;
   const Variable z = embed(images, probe_ ? &features : nullptr);  // [V B, D]
-  const std::vector<Variable> terms = compute_loss(options_, z);
+  const std::vector<Variable> terms = compute_loss(options_, z, shards_);
   const Variable& loss = terms[0];
   saved_for_backward_ = memory_stats(device_).in_use - before;
   for (std::int64_t i = 0; i < terms_.size(0); ++i)
     terms_.slice(i, i + 1).copy_from(terms[static_cast<std::size_t>(i)].value().reshape({1}));
   loss.backward();
+  if (shards_ != nullptr) optim::average_gradients(model_.parameters(), *shards_);
   if (options_.clip_norm > 0) optim::clip_grad_norm(model_.parameters(), options_.clip_norm);
   optimizer_.apply(loss.value());
   embeddings_ = z.value();

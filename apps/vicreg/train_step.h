@@ -19,10 +19,13 @@ namespace gradus::vicreg {
 /// is not finite, the weights and the optimiser's state stay what they were.
 class TrainStep {
  public:
-  /// `options`, `model`, `optimizer` and `probe`, if there is one, must outlive it. `replay` false
-  /// starts every step kernel by kernel.
+  /// `options`, `model`, `optimizer`, `probe` and `shards`, where there are any, must outlive it.
+  /// `replay` false starts every step kernel by kernel. With `shards` images are this member's part
+  /// of each batch, all members have the same model, and the loss and the update are those of the
+  /// whole batch.
   TrainStep(const TrainOptions& options, nn::VICRegModel& model, optim::Optimizer& optimizer,
-            Device device, bool replay = true, OnlineProbe* probe = nullptr);
+            Device device, bool replay = true, OnlineProbe* probe = nullptr,
+            Communicator* shards = nullptr);
 
   /// Starts one update with images [V B, H, W, C], V = options.views.count, view by view; B =
   /// options.batch_size is a full batch. `labels`, int64 [B], is read where there is a probe, which
@@ -52,6 +55,7 @@ class TrainStep {
   nn::VICRegModel& model_;
   optim::Optimizer& optimizer_;
   Device device_;
+  Communicator* shards_;
   bool replay_;
   OnlineProbe* probe_;
   Tensor images_, labels_;  ///< the full batch that the captured step reads

@@ -22,6 +22,7 @@
 #include "vicreg/pytorch_checkpoint.h"
 #include "vicreg/recipes.h"
 #include "vicreg/run_report.h"
+#include "vicreg/same_run.h"
 #include "vicreg/weights.h"
 
 namespace gradus::vicreg {
@@ -49,10 +50,13 @@ data::Loader::Options loader_options(const TrainOptions& options, Device device)
           .augment = augment_options(options.views)};
 }
 
-Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
+Trainer::Trainer(const TrainOptions& options, std::string config, Device device,
+                 Communicator& communicator)
     : options_(options),
       config_(std::move(config)),
       device_(device),
+      communicator_(communicator),
+      shards_(communicator.size() > 1 ? &communicator : nullptr),
       folder_(options.out),
       generator_(options.seed),
       model_(options.model, generator_),
@@ -72,6 +76,7 @@ std::int64_t Trainer::total_steps() const {
 }
 
 void Trainer::open_run_folder() {
+  if (!is_first()) return;
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
   check(!error, "train", "cannot make the run folder {}: {}", folder_.string(), error.message());
@@ -85,15 +90,24 @@ void Trainer::open_run_folder() {
 }
 
 void Trainer::restore() {
-  if (!options_.init.empty()) load_weights(options_.init, model_);
-  if (options_.resume && std::filesystem::exists(file(checkpoint_name))) {
-    step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_, probe_.get());
-    saved_step_ = step_;
+  const bool has_checkpoint = is_first() && std::filesystem::exists(file(checkpoint_name));
+  const bool resumes = options_.resume && largest_of_members(communicator_, has_checkpoint) != 0;
+  std::int64_t epochs_before = 0;
+  communicator_.first_then_others([&] {
+    if (!options_.init.empty()) load_weights(options_.init, model_);
+    if (resumes) {
+      step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_, probe_.get());
+      saved_step_ = step_;
+    } else if (!options_.continue_from.empty()) {
+      epochs_before = load_pytorch_checkpoint(options_.continue_from, model_, *optimizer_);
+      if (loader_) step_ = epochs_before * steps_per_epoch_;
+    }
+  });
+  if (!is_first()) return;
+  if (resumes) {
     apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
   } else if (!options_.continue_from.empty()) {
-    const auto epochs = load_pytorch_checkpoint(options_.continue_from, model_, *optimizer_);
-    if (loader_) step_ = epochs * steps_per_epoch_;
-    apps::print("continued {} after epoch {}\n", options_.continue_from, epochs);
+    apps::print("continued {} after epoch {}\n", options_.continue_from, epochs_before);
   }
   write_file_atomically(file(config_name), config_);
 }
@@ -106,9 +120,14 @@ void Trainer::load_data() {
       options_.drop_last || rest != 1, "train",
       "the last batch of an epoch would have one image, and statistics over a batch need two; use "
       "--drop-last or another --batch-size");
-  loader_ = std::make_unique<data::Loader>(dataset_, loader_options(options_, device_));
+  const int members = options_.shards / (communicator_.process_of(options_.shards - 1) + 1);
+  data::Loader::Options batches = loader_options(options_, device_);
+  batches.workers = (batches.workers + members - 1) / members;
+  batches.parts = communicator_.size();
+  batches.part = communicator_.rank();
+  loader_ = std::make_unique<data::Loader>(dataset_, batches);
   steps_per_epoch_ = loader_->batches_per_epoch();
-  load_test_set();
+  if (is_first()) load_test_set();
   if (!options_.probe) return;
   check(dataset_.is_labelled(), "train", "--probe needs images with labels");
   probe_ = std::make_unique<OnlineProbe>(
@@ -131,46 +150,55 @@ void Trainer::load_test_set() {
 
 int Trainer::run() {
   open_run_folder();
-  std::optional<InterruptGuard> interrupts;
   // Without steps only the initial weights are wanted.
-  if (options_.steps != 0 || options_.probe) load_data();
+  if (options_.steps != 0 || options_.probe) communicator_.first_then_others([&] { load_data(); });
   restore();
   if (options_.steps != 0) {
+    if (shards_ != nullptr)
+      check_same(communicator_, describe_run(options_, device_, dataset_, step_));
     schedule_ = make_schedule(options_, steps_per_epoch_);
     train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_,
-                                              /*replay=*/true, probe_.get());
-    metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
-    if (options_.tensorboard) tensorboard_ = std::make_unique<TensorBoard>(folder_, step_);
-    apps::print("{}\n", describe(options_.data, dataset_));
-    apps::print("{} steps an epoch, {} steps in all; {} parameters; {}\n", steps_per_epoch_,
-                total_steps(), model_.parameter_count(), apps::device_text(device_));
-    write_report();
+                                              /*replay=*/true, probe_.get(), shards_);
+    if (is_first()) {
+      metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
+      if (options_.tensorboard) tensorboard_ = std::make_unique<TensorBoard>(folder_, step_);
+      apps::print("{}\n", describe(options_.data, dataset_));
+      apps::print("{} steps an epoch, {} steps in all; {} parameters; {}\n", steps_per_epoch_,
+                  total_steps(), model_.parameter_count(), apps::device_text(device_));
+      write_report();
+    }
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
-    interrupts.emplace();
-    train_to(total_steps(), *interrupts, progress);
+    if (communicator_.leads_process()) interrupts_.emplace();
+    train_to(total_steps(), progress);
     progress.finish();
-    if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
-      apps::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
-    write_report();
+    if (is_first()) {
+      if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
+        apps::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
+      write_report();
+    }
   }
   save();
-  if (const int signal = interrupts ? interrupts->signal() : 0;
-      signal != 0 && step_ < total_steps()) {
-    apps::print("interrupted: saved after step {}; go on with --resume\n", step_);
-    return 128 + signal;
+  if (signal_ != 0 && step_ < total_steps()) {
+    if (is_first()) apps::print("interrupted: saved after step {}; go on with --resume\n", step_);
+    return 128 + signal_;
   }
+  if (!is_first()) return 0;
   if (!options_.export_file.empty()) export_weights(options_.export_file, model_, options_);
   apps::print("{} after step {}\n", file(checkpoint_name).string(), step_);
   return 0;
 }
 
-void Trainer::train_to(std::int64_t last_step, const InterruptGuard& interrupts,
-                       Progress& progress) {
+int Trainer::signal() {
+  const int own = interrupts_ ? interrupts_->signal() : 0;
+  return static_cast<int>(largest_of_members(communicator_, own));
+}
+
+void Trainer::train_to(std::int64_t last_step, Progress& progress) {
   // On a GPU the loss of a step is read while the next one runs.
   const std::size_t steps_ahead = device_ == Device::cpu ? 0 : 1;
   if (step_ < last_step) loader_->start_epoch(step_ / steps_per_epoch_, step_ % steps_per_epoch_);
-  while (step_ < last_step && interrupts.signal() == 0) {
+  while (step_ < last_step && (signal_ = signal()) == 0) {
     start_step();
     const bool epoch_ends = step_ % steps_per_epoch_ == 0;
     const bool save_now =
@@ -198,7 +226,7 @@ void Trainer::start_step() {
                                  .data_wait_seconds = loader_->seconds_waited() - waited_before},
                       .loss = train_step_->loss(),
                       .predicted = probe_ ? Readback(probe_->predicted()) : Readback(),
-                      .images = batch->size(),
+                      .images = batch->size() * communicator_.size(),
                       .labels = batch->labels,
                       .begin = begin});
   ++step_;
@@ -210,6 +238,7 @@ void Trainer::finish_step(Progress& progress) {
   StepRecord& record = pending.record;
   record.loss = train_step_->to_terms(pending.loss);
   if (!std::isfinite(record.loss.total)) fail_not_finite(record);
+  if (!is_first()) return;
   const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
   record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
   record.data_wait_share = record.data_wait_seconds / (end - pending.begin);
@@ -224,23 +253,13 @@ void Trainer::fail_not_finite(const StepRecord& record) {
   const std::int64_t step = record.step - 1;  // from 0
   loader_->start_epoch(step / steps_per_epoch_, step % steps_per_epoch_);
   const data::Batch batch = *loader_->next();
-  const auto first_not_finite = [&] {
-    std::string first;
-    const NoGrad no_grad;
-    const nn::NoFusion layer_by_layer;
-    const nn::ForwardObserver observer([&](const std::string& path, const Tensor& output) {
-      if (first.empty() && !all_finite(output)) first = path;
-    });
-    train_step_->embed(batch.images);
-    return first;
-  };
   // In plain sums a value that is not finite stays where it is, and none comes from an algorithm's
   // intermediate results.
   nn::use_winograd(model_, false);
-  std::string culprit = first_not_finite();
+  std::string culprit = first_not_finite(batch.images);
   nn::use_winograd(model_, options_.compute.winograd);
   if (culprit.empty()) {
-    culprit = first_not_finite();
+    culprit = first_not_finite(batch.images);
     culprit = culprit.empty()
                   ? "the loss itself"
                   : culprit + ", though not with plain sums, which --no-winograd asks for";
@@ -249,16 +268,29 @@ void Trainer::fail_not_finite(const StepRecord& record) {
                                ? "no checkpoint was written yet"
                                : fmt::format("the last good checkpoint is {}, after step {}",
                                              file(checkpoint_name).string(), saved_step_);
+  const auto samples = communicator_.all_gather(batch.samples).to_vector<std::int64_t>();
+  if (!is_first()) communicator_.barrier();  // which the first one's error ends
   fail("train",
        "step {} (epoch {}): the loss is {}; the first output that is not finite is that of {}; {}; "
        "a lower --lr or --clip-norm may help; images of the batch: {}",
-       record.step, record.epoch, record.loss.total, culprit, kept,
-       fmt::join(batch.samples.to_vector<std::int64_t>(), " "));
+       record.step, record.epoch, record.loss.total, culprit, kept, fmt::join(samples, " "));
+}
+
+std::string Trainer::first_not_finite(const Tensor& images) {
+  std::string first;
+  const NoGrad no_grad;
+  const nn::NoFusion layer_by_layer;
+  const nn::ForwardObserver observer([&](const std::string& path, const Tensor& output) {
+    if (first.empty() && largest_of_members(communicator_, !all_finite(output)) != 0) first = path;
+  });
+  train_step_->embed(images);
+  return first;
 }
 
 void Trainer::end_epoch(Progress& progress) {
   const std::int64_t epoch = step_ / steps_per_epoch_;
   const Tensor z = compared_embeddings(train_step_->embeddings()).to(Device::cpu);
+  if (!is_first()) return;
   const EmbeddingHealth health = measure(z);
   const Metrics& metrics = metrics_->records();  // with the steps before an interruption
   EpochRecord record{.step = step_,
@@ -295,7 +327,12 @@ void Trainer::write(const Record& record) {
 }
 
 Tensor Trainer::compared_embeddings(const Tensor& all) const {
-  const Tensor two = all.slice(0, 2 * all.size(0) / options_.views.count);
+  Tensor two = all.slice(0, 2 * all.size(0) / options_.views.count);
+  if (shards_ != nullptr) {
+    const std::int64_t part = two.size(0) / 2, d = two.size(1);
+    two =
+        permute(communicator_.all_gather(two.reshape({2, part, d})), {1, 0, 2, 3}).reshape({-1, d});
+  }
   if (options_.loss == LossName::vicreg) return two;
   return affine(unit_rows(two), std::sqrt(static_cast<double>(two.size(1))), 0);
 }
@@ -357,7 +394,8 @@ void Trainer::write_report() const {
 
 void Trainer::save() {
   if (saved_step_ == step_) return;
-  save_checkpoint(file(checkpoint_name), model_, *optimizer_, step_, options_, probe_.get());
+  if (is_first())
+    save_checkpoint(file(checkpoint_name), model_, *optimizer_, step_, options_, probe_.get());
   saved_step_ = step_;
 }
 

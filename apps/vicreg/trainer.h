@@ -10,6 +10,7 @@
 #include <gradus/nn/vicreg_model.h>
 #include <gradus/optim/optimizer.h>
 #include <gradus/optim/schedule.h>
+#include <gradus/tensor/communicator.h>
 #include "vicreg/dry_run.h"
 #include "vicreg/interrupt.h"
 #include "vicreg/metrics.h"
@@ -32,9 +33,15 @@ namespace gradus::vicreg {
 ///
 /// The step with number s (from 0) sees batch s mod steps_per_epoch of epoch s / steps_per_epoch,
 /// so a run is a function of the options and the number of steps, wherever it was interrupted.
+///
+/// With options.shards S > 1 there are S trainers, the members of a group. Each has a model of its
+/// own and computes its part of each batch; statistics, loss and gradients are joined
+/// (tensor/comm/README.md), so that all models stay the same. Member 0 alone writes and prints.
 class Trainer {
  public:
-  Trainer(const TrainOptions& options, std::string config, Device device = Device::cpu);
+  /// The group must have options.shards members.
+  Trainer(const TrainOptions& options, std::string config, Device device,
+          Communicator& communicator);
 
   /// Trains to the end, or until an interrupt; returns the exit code: 0, or 128 + signal.
   int run();
@@ -44,18 +51,23 @@ class Trainer {
   int dry_run();
 
  private:
+  bool is_first() const { return communicator_.rank() == 0; }
   void open_run_folder();
   void load_data();
   /// Takes the weights that the options name: of --init, or of the run folder's checkpoint.
   void restore();
+  /// The signal by which the user has interrupted one of the processes, or 0.
+  int signal();
   /// Starts steps until that one, or until the user interrupts.
-  void train_to(std::int64_t last_step, const InterruptGuard& interrupts, Progress& progress);
+  void train_to(std::int64_t last_step, Progress& progress);
   /// Fetches the next batch and starts the update with it; its loss is read by finish_step.
   void start_step();
   /// Waits for the loss of the oldest step under way and records it; stops the run if it is not
   /// finite.
   void finish_step(Progress& progress);
   [[noreturn]] void fail_not_finite(const StepRecord& record);
+  /// The path of the first module whose output is not finite, in any part of the batch, or "".
+  std::string first_not_finite(const Tensor& images);
   void end_epoch(Progress& progress);
   template <class Record>
   void write(const Record& record);
@@ -94,6 +106,8 @@ class Trainer {
   TrainOptions options_;
   std::string config_;
   Device device_;
+  Communicator& communicator_;
+  Communicator* shards_;  ///< the same, or null where this trainer has the whole batch
   std::filesystem::path folder_;
   std::unique_ptr<RunLock> lock_;
   Generator generator_;
@@ -102,9 +116,10 @@ class Trainer {
   data::Dataset dataset_;
   std::optional<data::Dataset> test_set_;  ///< for kNN and the probe, where they are asked for
   std::unique_ptr<data::Loader> loader_;
-  std::unique_ptr<OnlineProbe> probe_;  ///< with --probe
-  std::unique_ptr<MetricsWriter> metrics_;
-  std::unique_ptr<TensorBoard> tensorboard_;  ///< with --tensorboard
+  std::unique_ptr<OnlineProbe> probe_;        ///< with --probe
+  std::unique_ptr<MetricsWriter> metrics_;    ///< of member 0
+  std::unique_ptr<TensorBoard> tensorboard_;  ///< of member 0, with --tensorboard
+  std::optional<InterruptGuard> interrupts_;  ///< one a process
   std::int64_t steps_per_epoch_ = 1;
   optim::Schedule schedule_;
   std::unique_ptr<TrainStep> train_step_;
@@ -112,6 +127,7 @@ class Trainer {
   std::int64_t step_ = 0;  ///< steps started
   std::int64_t saved_step_ = -1;
   double epoch_seconds_ = 0;  ///< that dry_run measured, beside the steps
+  int signal_ = 0;
 };
 
 /// How batches are made.

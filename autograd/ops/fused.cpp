@@ -20,9 +20,9 @@ Variable batch_norm_relu(const Variable& x, const BatchStatistics& statistics,
 }
 
 Variable batch_norm_relu_conv2d(const Variable& x, const BatchStatistics& statistics,
-                                const Variable& gamma, const Variable& beta, double eps,
-                                const Variable& weight, const Conv2dOptions& options) {
-  const BatchNormOptions norm{.eps = eps};
+                                const Variable& gamma, const Variable& beta,
+                                const BatchNormOptions& norm, const Variable& weight,
+                                const Conv2dOptions& options) {
   Tensor output = conv2d(batch_norm_relu(x.value(), statistics, gamma.value(), beta.value(), norm),
                          weight.value(), {}, options);
   const bool norm_grad = x.requires_grad() || gamma.requires_grad() || beta.requires_grad();

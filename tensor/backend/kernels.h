@@ -4,6 +4,7 @@
 
 #include <gradus/tensor/bfloat16.h>
 #include <gradus/tensor/elementwise.h>
+#include "tensor/backend/batch_norm_backward.h"
 #include "tensor/backend/distributions.h"
 #include "tensor/backend/geometry.h"
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include <gradus/tensor/communicator.h>
 #include "tensor/ops/support.h"
 
 namespace gradus {
@@ -73,6 +74,23 @@ Tensor normalise(const Tensor& x, const BatchStatistics& statistics, const Tenso
   return y;
 }
 
+/// The sums that the gradient through a batch's statistics reads, and its rows: none where the
+/// statistics are constants.
+struct BatchSums {
+  const Tensor dgamma, dbeta;
+  std::int64_t rows;
+};
+
+BatchSums sums_over_batch(const Tensor& dgamma, const Tensor& dbeta, std::int64_t rows,
+                          const BatchNormOptions& options) {
+  if (!options.training) return {dgamma, dbeta, 0};
+  if (options.communicator == nullptr) return {dgamma, dbeta, rows};
+  const std::int64_t C = dgamma.numel();
+  Tensor both = concat({dgamma, dbeta});
+  options.communicator->all_reduce(both);
+  return {both.slice(0, C), both.slice(C, 2 * C), rows * options.communicator->size()};
+}
+
 /// Its gradients; y and dresidual as in batch_norm_relu_backward, both undefined without ReLU.
 BatchNormReluGradients normalise_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
                                           const BatchStatistics& statistics, const Tensor& gamma,
@@ -90,13 +108,25 @@ BatchNormReluGradients normalise_backward(const Tensor& dy, const Tensor& x, con
   if (y.defined()) result.dresidual = empty(x.shape(), options_of(x));
   dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
     using A = Compute<T>;
-    T* dresidual = y.defined() ? result.dresidual.data<T>() : nullptr;
+    const BatchNormBackward<T> norm{.dy = dy.data<T>(),
+                                    .x = x.data<T>(),
+                                    .y = data_or_null<T>(y),
+                                    .relu = relu,
+                                    .mean = statistics.mean.data<A>(),
+                                    .variance = statistics.variance.data<A>(),
+                                    .gamma = gamma.data<A>(),
+                                    .beta = beta.data<A>(),
+                                    .dx = result.dx.data<T>(),
+                                    .dresidual = y.defined() ? result.dresidual.data<T>() : nullptr,
+                                    .eps = options.eps,
+                                    .rows = rows,
+                                    .C = C};
     GRADUS_KERNEL(x.device(),
-                  batch_norm_backward(dy.data<T>(), x.data<T>(), data_or_null<T>(y), relu,
-                                      statistics.mean.data<A>(), statistics.variance.data<A>(),
-                                      gamma.data<A>(), beta.data<A>(), result.dx.data<T>(),
-                                      dresidual, result.dgamma.data<A>(), result.dbeta.data<A>(),
-                                      options.eps, options.training, rows, C));
+                  batch_norm_backward_sums(norm, result.dgamma.data<A>(), result.dbeta.data<A>()));
+    const auto [dgamma, dbeta, batch_rows] =
+        sums_over_batch(result.dgamma, result.dbeta, rows, options);
+    GRADUS_KERNEL(x.device(),
+                  batch_norm_backward_input(norm, dgamma.data<A>(), dbeta.data<A>(), batch_rows));
   });
   return result;
 }
@@ -114,6 +144,15 @@ BatchStatistics batch_norm_statistics(const Tensor& x) {
     GRADUS_KERNEL(x.device(), batch_norm_statistics(x.data<T>(), mean, variance, rows, C));
   });
   return result;
+}
+
+BatchStatistics merge_statistics(const BatchStatistics& own, Communicator& communicator) {
+  check_same_kind("merge_statistics", "variance", own.variance, "mean", own.mean);
+  const std::int64_t C = own.mean.numel();
+  const Tensor all = communicator.all_gather(concat({own.mean, own.variance}));  // [size, 2 C]
+  const Tensor means = slice(all, 1, 0, C), variances = slice(all, 1, C, 2 * C);
+  const Tensor joint = mean(means, {0}, true);
+  return {joint.reshape({C}), mean(add(variances, square(sub(means, joint))), {0})};
 }
 
 Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,

@@ -37,8 +37,8 @@ Variable one_by_one(const std::vector<Variable>& in, const Conv2dOptions& option
 }
 
 Variable as_one(const std::vector<Variable>& in, const Conv2dOptions& options) {
-  return batch_norm_relu_conv2d(in[0], batch_norm_statistics(in[0].value()), in[1], in[2], eps,
-                                in[3], options);
+  return batch_norm_relu_conv2d(in[0], batch_norm_statistics(in[0].value()), in[1], in[2],
+                                {.eps = eps}, in[3], options);
 }
 
 /// Values and gradients of the two ways have the same bits.
@@ -171,8 +171,8 @@ TEST_CASE("batch norm, ReLU and convolution as one: errors are those of the part
       make_inputs({{2, 5, 4, 3}, {4, 3, 3, 3}, {}}, DType::float32, {true, true, true, true});
   const Variable wide(ones({4, 3, 3, 5}, device_options()), true);
   const BatchStatistics statistics = batch_norm_statistics(in[0].value());
-  CHECK_THROWS_WITH_AS(batch_norm_relu_conv2d(in[0], statistics, in[1], in[2], eps, wide),
+  CHECK_THROWS_WITH_AS(batch_norm_relu_conv2d(in[0], statistics, in[1], in[2], {.eps = eps}, wide),
                        doctest::Contains("[conv2d] weight's input channels must match"), Error);
-  CHECK_THROWS_WITH_AS(batch_norm_relu_conv2d(in[0], statistics, in[1], in[2], -1, in[3]),
+  CHECK_THROWS_WITH_AS(batch_norm_relu_conv2d(in[0], statistics, in[1], in[2], {.eps = -1}, in[3]),
                        "[batch_norm] eps must not be negative; got -1", Error);
 }

@@ -166,6 +166,28 @@ TEST_CASE("partial batches are kept or dropped") {
   CHECK(whole_epoch(random_dataset(3), options, 0).at(0).size() == 3);
 }
 
+TEST_CASE("the parts of a batch are the batch, cut in its order") {
+  const Dataset dataset = random_dataset(30);
+  Loader::Options options = small;
+  options.drop_last = true;
+  const std::vector<Batch> whole = whole_epoch(dataset, options, 2);
+  options.parts = 4;
+  for (options.part = 0; options.part < 4; ++options.part) {
+    CAPTURE(options.part);
+    const std::vector<Batch> parts = whole_epoch(dataset, options, 2);
+    REQUIRE(parts.size() == whole.size());
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+      const std::int64_t n = whole[i].size() / 4, begin = options.part * n;
+      REQUIRE(parts[i].size() == n);
+      CHECK(parts[i].samples.to_vector<std::int64_t>() ==
+            whole[i].samples.slice(begin, begin + n).to_vector<std::int64_t>());
+      for (std::size_t view = 0; view < whole[i].views.size(); ++view)
+        CHECK(parts[i].views[view].to_vector<float>() ==
+              whole[i].views[view].slice(begin, begin + n).to_vector<float>());
+    }
+  }
+}
+
 TEST_CASE("views are slices of one tensor and hold each sample's own augmentation") {
   const Dataset dataset = random_dataset(11, 20, 24);  // not the output's size
   const std::vector<Batch> batches = whole_epoch(dataset, small, 2);
@@ -328,6 +350,10 @@ TEST_CASE("bad options are told") {
   CHECK(contains(error({.views = 65537}), "views must lie in [1, 65536]; got 65537"));
   CHECK(contains(error({.workers = -1}), "workers"));
   CHECK(contains(error({.prefetch = 0}), "prefetch"));
+  CHECK(contains(error({.parts = 2, .part = 2}), "part must lie in [0, 2)"));
+  CHECK(contains(error({.batch_size = 6, .parts = 4}), "6 images cannot be cut into 4 equal"));
+  CHECK(contains(error({.batch_size = 8, .parts = 4}), "last batch of an epoch has 2 images"));
+  CHECK(error({.batch_size = 8, .drop_last = true, .parts = 4}).empty());
   CHECK(contains(error({.augment = {.flip_probability = 2.0f}}), "flip_probability"));
 
   CHECK(contains(error_of([] { Loader(Dataset{}, small); }), "the data set is empty"));

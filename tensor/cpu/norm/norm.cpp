@@ -79,6 +79,12 @@ class BlockSums {
   Scratch<A> memory_;
 };
 
+/// Where the masked gradient goes if relu's y is given.
+template <class T>
+T* masked_gradient(const BatchNormBackward<T>& b) {
+  return b.dresidual != nullptr ? b.dresidual : b.dx;
+}
+
 }  // namespace
 
 /// Blocks two-pass, as differences from their first rows, so that no digits are lost where the mean
@@ -127,45 +133,52 @@ void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
   });
 }
 
-/// With xhat = (x - mean) / sqrt(variance + eps), averages over rows and g the masked gradient,
+/// With xhat = (x - mean) / sqrt(variance + eps), averages over the batch's rows and g the masked
+/// gradient,
 ///   dx = gamma / sqrt(variance + eps) (g - average(g) - xhat average(g xhat));
 /// where the statistics are constants, dx = gamma / sqrt(variance + eps) g.
 template <class T>
-void batch_norm_backward(const T* dy, const T* x, const T* y, bool relu, const Compute<T>* mean,
-                         const Compute<T>* variance, const Compute<T>* gamma,
-                         const Compute<T>* beta, T* dx, T* dresidual, Compute<T>* dgamma,
-                         Compute<T>* dbeta, double eps, bool training, std::int64_t rows,
-                         std::int64_t C) {
+void batch_norm_backward_sums(const BatchNormBackward<T>& b, Compute<T>* dgamma,
+                              Compute<T>* dbeta) {
   using A = Compute<T>;
-  const auto scale = norm_scales(variance, gamma, eps, C);
-  const simd::Normalisation<A> n{mean, scale.data(), beta};
-  const RowBlocks blocks(rows, C);
-  const BlockSums<A> sums(blocks, C);
-  T* const masked = dresidual != nullptr ? dresidual : dx;  // takes g where relu's y is given
+  const auto scale = norm_scales(b.variance, b.gamma, b.eps, b.C);
+  const simd::Normalisation<A> n{b.mean, scale.data(), b.beta};
+  const RowBlocks blocks(b.rows, b.C);
+  const BlockSums<A> sums(blocks, b.C);
   blocks.for_each([&](std::int64_t block) {
     const std::int64_t at = blocks.offset(block);
-    norm_kernels<T>().gradient_sums(dy + at, x + at, y != nullptr ? y + at : nullptr, relu, n,
-                                    masked + at, blocks.rows(block), C, sums.first(block),
-                                    sums.second(block));
+    norm_kernels<T>().gradient_sums(b.dy + at, b.x + at, b.y != nullptr ? b.y + at : nullptr,
+                                    b.relu, n, masked_gradient(b) + at, blocks.rows(block), b.C,
+                                    sums.first(block), sums.second(block));
   });
-  std::vector<A> dshift(static_cast<std::size_t>(C)), slope(dshift);
-  for (std::int64_t c = 0; c < C; ++c) {
+  for (std::int64_t c = 0; c < b.C; ++c) {
     double sum_dy = 0, sum_dy_x = 0;
     for (std::int64_t block = 0; block < blocks.count(); ++block) {
       sum_dy += static_cast<double>(sums.first(block)[c]);
       sum_dy_x += static_cast<double>(sums.second(block)[c]);
     }
     dbeta[c] = static_cast<A>(sum_dy);
-    dgamma[c] = static_cast<A>(sum_dy_x / std::sqrt(static_cast<double>(variance[c]) + eps));
-    if (!training) continue;
-    dshift[c] = dbeta[c] / static_cast<A>(rows);
-    slope[c] = dgamma[c] / static_cast<A>(rows) * inverse_deviation(variance[c], eps);
+    dgamma[c] = static_cast<A>(sum_dy_x / std::sqrt(static_cast<double>(b.variance[c]) + b.eps));
   }
-  const T* const g = relu && y != nullptr ? masked : dy;
+}
+
+template <class T>
+void batch_norm_backward_input(const BatchNormBackward<T>& b, const Compute<T>* dgamma,
+                               const Compute<T>* dbeta, std::int64_t batch_rows) {
+  using A = Compute<T>;
+  const auto scale = norm_scales(b.variance, b.gamma, b.eps, b.C);
+  const simd::Normalisation<A> n{b.mean, scale.data(), b.beta};
+  const RowBlocks blocks(b.rows, b.C);
+  std::vector<A> dshift(static_cast<std::size_t>(b.C)), slope(dshift);
+  for (std::int64_t c = 0; c < b.C && batch_rows > 0; ++c) {
+    dshift[c] = dbeta[c] / static_cast<A>(batch_rows);
+    slope[c] = dgamma[c] / static_cast<A>(batch_rows) * inverse_deviation(b.variance[c], b.eps);
+  }
+  const T* const g = b.relu && b.y != nullptr ? masked_gradient(b) : b.dy;
   blocks.for_each([&](std::int64_t block) {
     const std::int64_t at = blocks.offset(block);
-    norm_kernels<T>().input_gradient(g + at, x + at, relu && y == nullptr, n, dshift.data(),
-                                     slope.data(), dx + at, blocks.rows(block), C);
+    norm_kernels<T>().input_gradient(g + at, b.x + at, b.relu && b.y == nullptr, n, dshift.data(),
+                                     slope.data(), b.dx + at, blocks.rows(block), b.C);
   });
 }
 
@@ -187,10 +200,10 @@ void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, cons
   template void batch_norm<T>(const T*, const Compute<T>*, const Compute<T>*, const Compute<T>*, \
                               const Compute<T>*, const T*, bool, T*, double, std::int64_t,       \
                               std::int64_t);                                                     \
-  template void batch_norm_backward<T>(const T*, const T*, const T*, bool, const Compute<T>*,    \
-                                       const Compute<T>*, const Compute<T>*, const Compute<T>*,  \
-                                       T*, T*, Compute<T>*, Compute<T>*, double, bool,           \
-                                       std::int64_t, std::int64_t);
+  template void batch_norm_backward_sums<T>(const BatchNormBackward<T>&, Compute<T>*,            \
+                                            Compute<T>*);                                        \
+  template void batch_norm_backward_input<T>(const BatchNormBackward<T>&, const Compute<T>*,     \
+                                             const Compute<T>*, std::int64_t);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
 GRADUS_INSTANTIATE(BFloat16)

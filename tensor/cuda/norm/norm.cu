@@ -185,14 +185,14 @@ __global__ void finish_gradients_kernel(const GradientSums<A>* partial, const A*
 
 // g, x [rows, C] -> dx [rows, C], which may be g itself:
 //   dx = scale (g - shift - (x - mean) slope), scale = gamma / sqrt(variance + eps),
-//   shift = dbeta / rows, slope = dgamma / rows / sqrt(variance + eps);
+//   shift = dbeta / batch_rows, slope = dgamma / batch_rows / sqrt(variance + eps);
 // where the statistics are constants (not `training`), dx = scale g.
 template <class T, int width, bool training>
 __global__ void input_gradient_kernel(const T* g, const T* x, const Compute<T>* mean,
                                       const Compute<T>* variance, const Compute<T>* gamma,
                                       const Compute<T>* dgamma, const Compute<T>* dbeta, T* dx,
-                                      double eps, std::int64_t rows, std::int64_t C,
-                                      std::int64_t rows_per_chunk) {
+                                      double eps, std::int64_t batch_rows, std::int64_t rows,
+                                      std::int64_t C, std::int64_t rows_per_chunk) {
   using A = Compute<T>;
   constexpr int unroll = 2;
   const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
@@ -205,7 +205,7 @@ __global__ void input_gradient_kernel(const T* g, const T* x, const Compute<T>* 
     load_channels(dbeta + channel, shift);
     load_channels(dgamma + channel, slope);
   }
-  const A share = 1 / static_cast<A>(rows);
+  const A share = 1 / static_cast<A>(batch_rows);
   for (int i = 0; i < width; ++i) {
     const A inverse = inverse_deviation(spread[i], eps);
     scale[i] *= inverse;
@@ -262,6 +262,12 @@ Work work_of(double arrays, double vectors, std::int64_t rows, std::int64_t C, d
           .unit = sizeof(T) == 8 ? Unit::fp64 : Unit::fp32};
 }
 
+/// Where the masked gradient goes.
+template <class T>
+T* masked_gradient(const BatchNormBackward<T>& b) {
+  return b.dresidual != nullptr ? b.dresidual : b.dx;
+}
+
 template <class State>
 double partial_bytes(std::int64_t chunks, std::int64_t C) {
   return static_cast<double>(chunks) * static_cast<double>(C) * sizeof(State);
@@ -315,42 +321,52 @@ void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
 }
 
 template <class T>
-void batch_norm_backward(const T* dy, const T* x, const T* y, bool relu, const Compute<T>* mean,
-                         const Compute<T>* variance, const Compute<T>* gamma,
-                         const Compute<T>* beta, T* dx, T* dresidual, Compute<T>* dgamma,
-                         Compute<T>* dbeta, double eps, bool training, std::int64_t rows,
-                         std::int64_t C) {
+void batch_norm_backward_sums(const BatchNormBackward<T>& b, Compute<T>* dgamma,
+                              Compute<T>* dbeta) {
   using State = GradientSums<Compute<T>>;
-  if (C == 0) return;
-  T* masked = dresidual != nullptr ? dresidual : dx;
-  const T* g = relu ? masked : dy;
+  if (b.C == 0) return;
   with_width<T>(
-      C,
+      b.C,
       [&]<int width>() {
-        const Tiling sums = tile(rows, C, width, 4);
-        const double cached = partial_bytes<State>(sums.chunks(), C);
-        Scratch<State> partial(sums.chunks() * C);
-        launch("batch_norm_backward sums",
-               relu ? gradient_sums_kernel<T, width, true> : gradient_sums_kernel<T, width, false>,
-               sums.shape,
-               work_of<T>(!relu          ? 2
-                          : y == nullptr ? 3
-                                         : 4,
-                          relu ? 4 : 1, rows, C, 4, cached),
-               dy, x, y, mean, variance, gamma, beta, masked, partial.data(), eps, rows, C,
-               sums.rows_per_chunk);
-        launch("batch_norm_backward finish", finish_gradients_kernel<Compute<T>>, finish_shape(C),
-               work_of<T>(0, 3, rows, C, 0, cached), partial.data(), variance, dgamma, dbeta, eps,
-               sums.chunks(), C);
-        if (rows == 0) return;
-        const Tiling t = tile(rows, C, width, 8);
+        const Tiling t = tile(b.rows, b.C, width, 4);
+        const double cached = partial_bytes<State>(t.chunks(), b.C);
+        Scratch<State> partial(t.chunks() * b.C);
+        launch(
+            "batch_norm_backward sums",
+            b.relu ? gradient_sums_kernel<T, width, true> : gradient_sums_kernel<T, width, false>,
+            t.shape,
+            work_of<T>(!b.relu          ? 2
+                       : b.y == nullptr ? 3
+                                        : 4,
+                       b.relu ? 4 : 1, b.rows, b.C, 4, cached),
+            b.dy, b.x, b.y, b.mean, b.variance, b.gamma, b.beta, masked_gradient(b), partial.data(),
+            b.eps, b.rows, b.C, t.rows_per_chunk);
+        launch("batch_norm_backward finish", finish_gradients_kernel<Compute<T>>, finish_shape(b.C),
+               work_of<T>(0, 3, b.rows, b.C, 0, cached), partial.data(), b.variance, dgamma, dbeta,
+               b.eps, t.chunks(), b.C);
+      },
+      b.dy, b.x, b.y, b.dx, b.dresidual, b.mean, b.variance, b.gamma, b.beta);
+}
+
+template <class T>
+void batch_norm_backward_input(const BatchNormBackward<T>& b, const Compute<T>* dgamma,
+                               const Compute<T>* dbeta, std::int64_t batch_rows) {
+  if (b.C == 0 || b.rows == 0) return;
+  const T* const g = b.relu ? masked_gradient(b) : b.dy;
+  const bool training = batch_rows > 0;
+  with_width<T>(
+      b.C,
+      [&]<int width>() {
+        const Tiling t = tile(b.rows, b.C, width, 8);
         launch("batch_norm_backward input",
                training ? input_gradient_kernel<T, width, true>
                         : input_gradient_kernel<T, width, false>,
-               t.shape, work_of<T>(training ? 3 : 2, training ? 5 : 2, rows, C, training ? 5 : 1),
-               g, x, mean, variance, gamma, dgamma, dbeta, dx, eps, rows, C, t.rows_per_chunk);
+               t.shape,
+               work_of<T>(training ? 3 : 2, training ? 5 : 2, b.rows, b.C, training ? 5 : 1), g,
+               b.x, b.mean, b.variance, b.gamma, dgamma, dbeta, b.dx, b.eps, batch_rows, b.rows,
+               b.C, t.rows_per_chunk);
       },
-      dy, x, y, dx, dresidual, mean, variance, gamma, beta, dgamma, dbeta);
+      b.dy, b.x, b.y, b.dx, b.dresidual, b.mean, b.variance, b.gamma, b.beta, dgamma, dbeta);
 }
 
 template <class T>
@@ -367,10 +383,10 @@ void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, cons
   template void batch_norm<T>(const T*, const Compute<T>*, const Compute<T>*, const Compute<T>*, \
                               const Compute<T>*, const T*, bool, T*, double, std::int64_t,       \
                               std::int64_t);                                                     \
-  template void batch_norm_backward<T>(const T*, const T*, const T*, bool, const Compute<T>*,    \
-                                       const Compute<T>*, const Compute<T>*, const Compute<T>*,  \
-                                       T*, T*, Compute<T>*, Compute<T>*, double, bool,           \
-                                       std::int64_t, std::int64_t);
+  template void batch_norm_backward_sums<T>(const BatchNormBackward<T>&, Compute<T>*,            \
+                                            Compute<T>*);                                        \
+  template void batch_norm_backward_input<T>(const BatchNormBackward<T>&, const Compute<T>*,     \
+                                             const Compute<T>*, std::int64_t);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
 GRADUS_INSTANTIATE(BFloat16)

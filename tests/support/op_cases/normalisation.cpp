@@ -108,7 +108,7 @@ void add_batch_norm_relu_conv2d(OpCases& cases) {
           parameter_input({channels}), parameter_input(g.weight)},
          [eps = g.eps, options = g.options](const Inputs& in) {
            return batch_norm_relu_conv2d(in[0], batch_norm_statistics(in[0].value()), in[1], in[2],
-                                         eps, in[3], options);
+                                         {.eps = eps}, in[3], options);
          }});
   }
 }

@@ -1,0 +1,23 @@
+// Programs that run as several processes of one job.
+#pragma once
+
+#include <functional>
+
+#include <gradus/tensor/communicator.h>
+
+namespace gradus::apps {
+
+/// body(), where a launcher has started this process as one of several (`processes`; else null):
+/// only the first one prints. What it throws is reported with the process's rank, and ends them
+/// all.
+int run_in_job(const char* program, Processes* processes, const std::function<int()>& body);
+
+/// Before the first use of a GPU: where several processes share a machine, each gets one of its
+/// GPUs, or of those that CUDA_VISIBLE_DEVICES lists.
+void choose_gpu(const Processes* processes);
+
+/// The threads for each of the processes on this machine where none of them is bound to a part of
+/// its processors; 0 where that is so or there is one.
+int threads_of_each(const Processes* processes);
+
+}  // namespace gradus::apps

@@ -1,0 +1,27 @@
+// Collective operations of tensor/communicator.h on Variables, with gradients.
+//
+// What a group minimises is the sum of its members' losses, of which each calls backward on its own
+// (for the mean, divide the gradients: optim::average_gradients). So the gradient of what one
+// member gives to all is the sum over all of theirs.
+#pragma once
+
+#include <cstdint>
+
+#include <gradus/autograd/variable.h>
+#include <gradus/tensor/communicator.h>
+
+namespace gradus {
+
+/// What the members compute from the result that they share.
+enum class Downstream : std::uint8_t {
+  any,   ///< each its own: backward sums their gradients
+  same,  ///< all the same, as a loss of the whole batch is: the gradients are equal, so backward
+         ///< takes its own times the number of members (the same bits) and sends nothing
+};
+
+/// The sum of all members' x.
+Variable all_reduce(const Variable& x, Communicator& communicator, Downstream downstream);
+/// All members' x [...]: [size, ...]; backward takes the own slice of the gradients' sum.
+Variable all_gather(const Variable& x, Communicator& communicator, Downstream downstream);
+
+}  // namespace gradus

@@ -1,0 +1,23 @@
+// What the two halves of batch_norm's backward read and write.
+#pragma once
+
+#include <cstdint>
+
+#include <gradus/tensor/bfloat16.h>
+
+namespace gradus {
+
+/// dy, x, y and their like [rows, C], the others [C]. With relu the gradient dy counts only where
+/// y > 0, or where y is null (no residual was added) where the normalised x > 0; dresidual, unless
+/// null, becomes what is left of it where y is given.
+template <class T>
+struct BatchNormBackward {
+  const T *dy, *x, *y;
+  bool relu;
+  const Compute<T>*mean, *variance, *gamma, *beta;
+  T *dx, *dresidual;
+  double eps;
+  std::int64_t rows, C;
+};
+
+}  // namespace gradus

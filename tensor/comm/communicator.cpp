@@ -1,0 +1,147 @@
+#include <gradus/tensor/communicator.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <system_error>
+#include <thread>
+
+#include <gradus/tensor/check.h>
+#include "tensor/backend/dispatch.h"
+#include "tensor/comm/team.h"
+
+namespace gradus {
+namespace {
+
+/// Elements that are added up at a time.
+constexpr std::int64_t most_summed = 2048;
+
+/// sum[0 .. n) = the parts' elements from `begin` on, in the binary tree; n <= most_summed.
+template <class T>
+void sum_in_tree(std::span<const void* const> parts, std::int64_t begin, std::int64_t n, T* sum) {
+  if (parts.size() == 1) {
+    std::copy_n(static_cast<const T*>(parts[0]) + begin, n, sum);
+    return;
+  }
+  std::array<T, most_summed> right;
+  const std::size_t half = parts.size() / 2;
+  sum_in_tree(parts.first(half), begin, n, sum);
+  sum_in_tree(parts.subspan(half), begin, n, right.data());
+  for (std::int64_t i = 0; i < n; ++i) sum[i] += right[i];
+}
+
+/// The tensor on the CPU: what collectives work on.
+class OnHost {
+ public:
+  explicit OnHost(Tensor& x) : x_(x), host_(x.to(Device::cpu)) {}
+  Tensor& get() { return host_; }
+  /// Brings what was changed back.
+  void put_back() {
+    if (x_.device() != Device::cpu) x_.copy_from(host_);
+  }
+
+ private:
+  Tensor& x_;
+  Tensor host_;
+};
+
+}  // namespace
+
+int Communicator::rank() const { return team_.first_rank() + member_; }
+int Communicator::process_of(int rank) const { return rank / team_.members(); }
+int Communicator::size() const { return team_.processes() * team_.members(); }
+
+void Communicator::all_reduce(Tensor& x) {
+  check(x.defined(), "all_reduce", "the tensor is undefined");
+  if (size() == 1) return;
+  OnHost host(x);
+  const std::int64_t n = x.numel();
+  dispatch_full_precision("all_reduce", x.dtype(), [&]<class T>() {
+    T* const own = host.get().data<T>();
+    if (team_.members() == 1) return team_.sum_over_processes(own, n);
+    team_.show(member_, own);
+    team_.meet(x.bytes());
+    T* const sum = reinterpret_cast<T*>(team_.buffer());
+    // Each member adds up a part of the elements.
+    const std::int64_t begin = n * member_ / team_.members(),
+                       end = n * (member_ + 1) / team_.members();
+    for (std::int64_t i = begin; i < end; i += most_summed)
+      sum_in_tree<T>(team_.shown(), i, std::min(most_summed, end - i), sum + i);
+    team_.meet();
+    if (member_ == 0) team_.sum_over_processes(sum, n);
+    team_.meet();
+    std::copy_n(sum, n, own);
+  });
+  host.put_back();
+}
+
+Tensor Communicator::all_gather(const Tensor& x) {
+  check(x.defined(), "all_gather", "the tensor is undefined");
+  const Tensor own = x.to(Device::cpu);
+  std::vector<std::int64_t> sizes{size()};
+  for (int axis = 0; axis < x.rank(); ++axis) sizes.push_back(x.size(axis));
+  Tensor all = empty(Shape(sizes), {x.dtype(), Device::cpu});
+  const std::size_t bytes = x.bytes();
+  team_.meet(all.bytes());
+  if (bytes > 0)
+    std::memcpy(team_.buffer() + static_cast<std::size_t>(rank()) * bytes, own.raw(), bytes);
+  team_.meet();
+  if (member_ == 0) team_.gather_over_processes(static_cast<std::size_t>(team_.members()) * bytes);
+  team_.meet();
+  if (bytes > 0) std::memcpy(all.raw(), team_.buffer(), all.bytes());
+  return all.to(x.device());
+}
+
+void Communicator::broadcast(Tensor& x, int root) {
+  check(x.defined(), "broadcast", "the tensor is undefined");
+  check(root >= 0 && root < size(), "broadcast", "root must lie in [0, {}); got {}", size(), root);
+  OnHost host(x);
+  const Tensor& own = host.get();
+  team_.meet(x.bytes());
+  if (rank() == root && x.bytes() > 0) std::memcpy(team_.buffer(), own.raw(), x.bytes());
+  team_.meet();
+  if (member_ == 0) team_.broadcast_over_processes(root / team_.members(), x.bytes());
+  team_.meet();
+  if (rank() == root || x.bytes() == 0) return;
+  std::memcpy(host.get().raw(), team_.buffer(), x.bytes());
+  host.put_back();
+}
+
+void Communicator::barrier() {
+  team_.meet();
+  if (member_ == 0) team_.gather_over_processes(0);
+  team_.meet();
+}
+
+void Communicator::first_then_others(const std::function<void()>& body) {
+  if (rank() != 0) barrier();
+  body();
+  if (rank() == 0) barrier();
+}
+
+void run_members(int members, Processes* processes,
+                 const std::function<void(Communicator&)>& body) {
+  Team team(members, processes);
+  const auto run = [&](int member) {
+    try {
+      Communicator communicator(team, member);
+      body(communicator);
+    } catch (const MemberStopped&) {  // another one's exception is kept
+    } catch (...) {
+      team.fail(std::current_exception());
+    }
+  };
+  std::vector<std::thread> threads;
+  try {
+    for (int member = 1; member < members; ++member) threads.emplace_back(run, member);
+    run(0);
+  } catch (const std::system_error& error) {
+    team.fail(std::make_exception_ptr(
+        Error(fmt::format("[communicator] the system refused thread {} of {}: {}",
+                          threads.size() + 1, members - 1, error.code().message()))));
+  }
+  for (std::thread& thread : threads) thread.join();
+  team.rethrow();
+}
+
+}  // namespace gradus

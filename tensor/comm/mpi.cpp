@@ -1,0 +1,68 @@
+// Processes of an MPI job.
+#include <mpi.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+
+#include <gradus/tensor/check.h>
+#include "tensor/comm/launcher.h"
+
+namespace gradus {
+namespace {
+
+class MpiProcesses : public Processes {
+ public:
+  MpiProcesses(int rank, int size) : Processes(rank, size) {
+    MPI_Comm node;
+    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node);
+    MPI_Comm_rank(node, &local_rank_);
+    MPI_Comm_size(node, &local_size_);
+    MPI_Comm_free(&node);
+  }
+  ~MpiProcesses() override { MPI_Finalize(); }
+
+  int local_rank() const override { return local_rank_; }
+  int local_size() const override { return local_size_; }
+
+  void exchange(int partner, std::span<const std::byte> sent,
+                std::span<std::byte> received) override {
+    do {
+      const auto out = sent.first(std::min(sent.size(), most_bytes));
+      const auto in = received.first(std::min(received.size(), most_bytes));
+      MPI_Sendrecv(out.data(), static_cast<int>(out.size()), MPI_BYTE, partner, 0, in.data(),
+                   static_cast<int>(in.size()), MPI_BYTE, partner, 0, MPI_COMM_WORLD,
+                   MPI_STATUS_IGNORE);
+      sent = sent.subspan(out.size());
+      received = received.subspan(in.size());
+    } while (!sent.empty() || !received.empty());
+  }
+
+  void abort(int exit_code) override {
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
+    std::_Exit(exit_code);
+  }
+
+ private:
+  static constexpr std::size_t most_bytes = std::size_t{1} << 30;  // of a message
+  int local_rank_ = 0, local_size_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<Processes> launched_processes() {
+  if (!was_launched()) return nullptr;
+  int given = 0, rank = 0, size = 1;
+  MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &given);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  auto processes = std::make_unique<MpiProcesses>(rank, size);
+  if (!std::has_single_bit(static_cast<unsigned>(size))) {
+    processes.reset();  // all of them leave together
+    check(rank != 0, "processes", "a job has 1, 2, 4, 8, ... processes; got {}", size);
+    std::exit(1);
+  }
+  return processes;
+}
+
+}  // namespace gradus

@@ -1,0 +1,93 @@
+// Collective operations: what the members of a group compute together. tensor/comm/README.md says
+// how a training run is made of them.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include <gradus/tensor/tensor.h>
+
+namespace gradus {
+
+/// The processes of one job, 1, 2, 4, 8, ... of them, and the one thing that they do: exchange
+/// bytes in pairs. Used from one thread.
+class Processes {
+ public:
+  virtual ~Processes() = default;
+  Processes(const Processes&) = delete;
+  Processes& operator=(const Processes&) = delete;
+
+  /// Of this process, in [0, size).
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  /// Which of the processes on the same machine this one is, counted from 0, and how many they are.
+  virtual int local_rank() const = 0;
+  virtual int local_size() const = 0;
+  /// Sends bytes to `partner`, which must do the same with this one, and waits for its own.
+  virtual void exchange(int partner, std::span<const std::byte> sent,
+                        std::span<std::byte> received) = 0;
+  /// Ends the whole job, now, with that exit code.
+  virtual void abort(int exit_code) = 0;
+
+ protected:
+  Processes(int rank, int size) : rank_(rank), size_(size) {}
+
+ private:
+  int rank_, size_;
+};
+
+/// The processes that a launcher (mpirun, srun) has started as one MPI job, connected; null where
+/// this one was started alone. To be called once. Throws Error if their number is not a power of
+/// two, or if the program was built without MPI. In the target gradus_mpi.
+std::unique_ptr<Processes> launched_processes();
+
+class Team;
+
+/// A member's hold on its group of 1, 2, 4, 8, ... members: threads of one process, or of several
+/// with equally many in each. Each function must be called by all members, in the same order, with
+/// tensors of one dtype and shape; it returns when this member's result is there.
+///
+/// Sums are taken in the fixed binary tree ((x0 + x1) + (x2 + x3)) + ..., by members' ranks, so
+/// that their bits depend on the number of members alone, never on how processes share them, and
+/// are the same for all. Tensors of a GPU are taken to the host and back.
+///
+/// When another member's function has ended with an exception, a call throws one that run_members
+/// takes care of.
+class Communicator {
+ public:
+  Communicator(Team& team, int member) : team_(team), member_(member) {}
+
+  /// Of this member, in [0, size): those of the first process come first.
+  int rank() const;
+  int size() const;
+  /// Whether this is the first member in its process.
+  bool leads_process() const { return member_ == 0; }
+  /// The rank of a member's process.
+  int process_of(int rank) const;
+
+  /// In place: the sum of all members' x, float32 or float64.
+  void all_reduce(Tensor& x);
+  /// All members' x [...]: [size, ...], of any dtype.
+  Tensor all_gather(const Tensor& x);
+  /// In place: x as the member `root` has it, of any dtype.
+  void broadcast(Tensor& x, int root = 0);
+  /// Waits for all members.
+  void barrier();
+  /// Runs `body` in member 0, and when that is done in the others: what is wrong for all of them
+  /// becomes an error of member 0 alone.
+  void first_then_others(const std::function<void()>& body);
+
+ private:
+  Team& team_;
+  int member_;  ///< within the process
+};
+
+/// Runs `body` in `members` members of a group of processes->size() times as many, or of these
+/// alone without `processes`: the first on the calling thread, each other one on a thread of its
+/// own. Returns when all are done. Throws what the first to fail threw, when the others have
+/// stopped, each in its next call of the communicator.
+void run_members(int members, Processes* processes, const std::function<void(Communicator&)>& body);
+
+}  // namespace gradus

@@ -1,0 +1,233 @@
+#include <gradus/tensor/communicator.h>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include <gradus/tensor/ops.h>
+#include "tests/support/device.h"
+#include "tests/support/errors.h"
+
+using namespace gradus;
+
+namespace {
+
+using Values = std::vector<float>;
+
+/// Values that no two members share, whose sum depends on the order: from 1e-4 to 1e4.
+Values values_of(int member, std::int64_t n) {
+  Values values;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double x = std::sin(double(i * 37 + member * 101 + 1));
+    values.push_back(float(x * std::pow(10.0, double((i + member) % 9 - 4))));
+  }
+  return values;
+}
+
+/// The sum over members [first, last) as the tree takes it.
+Values sum_in_tree(int first, int last, std::int64_t n) {
+  if (last - first == 1) return values_of(first, n);
+  const int middle = (first + last) / 2;
+  Values left = sum_in_tree(first, middle, n);
+  const Values right = sum_in_tree(middle, last, n);
+  for (std::size_t i = 0; i < left.size(); ++i) left[i] += right[i];
+  return left;
+}
+
+/// The same in the order of ranks.
+Values sum_in_order(int members, std::int64_t n) {
+  Values sum = values_of(0, n);
+  for (int member = 1; member < members; ++member) {
+    const Values more = values_of(member, n);
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += more[i];
+  }
+  return sum;
+}
+
+bool same_bits(const Values& a, const Values& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+/// Processes that are threads of this one: what several of them do together, each with `members`.
+class ThreadProcesses : public Processes {
+ public:
+  using Mail = std::vector<std::vector<std::atomic<std::span<const std::byte>*>>>;
+  ThreadProcesses(int rank, int size, Mail& mail) : Processes(rank, size), mail_(mail) {}
+
+  int local_rank() const override { return rank(); }
+  int local_size() const override { return size(); }
+  void exchange(int partner, std::span<const std::byte> sent,
+                std::span<std::byte> received) override {
+    auto& out = mail_[static_cast<std::size_t>(rank())][static_cast<std::size_t>(partner)];
+    auto& in = mail_[static_cast<std::size_t>(partner)][static_cast<std::size_t>(rank())];
+    std::span<const std::byte> letter = sent;
+    out = &letter;
+    while (in == nullptr) std::this_thread::yield();
+    const std::span<const std::byte> from = *in;
+    CHECK(from.size() == received.size());
+    if (!from.empty()) std::memcpy(received.data(), from.data(), from.size());
+    in = nullptr;                                      // it was read
+    while (out != nullptr) std::this_thread::yield();  // so was ours
+  }
+  void abort(int) override { std::terminate(); }
+
+ private:
+  Mail& mail_;
+};
+
+/// Runs `body` in `processes` processes of `members` members each.
+void run_group(int processes, int members, const std::function<void(Communicator&)>& body) {
+  if (processes == 1) return run_members(members, nullptr, body);
+  ThreadProcesses::Mail mail(static_cast<std::size_t>(processes));
+  for (auto& row : mail)
+    row =
+        std::vector<std::atomic<std::span<const std::byte>*>>(static_cast<std::size_t>(processes));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < processes; ++rank) {
+    threads.emplace_back([&, rank] {
+      ThreadProcesses own(rank, processes, mail);
+      run_members(members, &own, body);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+/// Calls function(processes, members of each) for every way to place 1, 2, 4 and 8 members.
+void for_each_placement(const std::function<void(int, int)>& function) {
+  for (int size = 1; size <= 8; size *= 2) {
+    for (int processes = 1; processes <= size; processes *= 2) {
+      CAPTURE(size);
+      CAPTURE(processes);
+      function(processes, size / processes);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("communicator" * test::cpu_only());
+
+TEST_CASE("sums have the bits of the tree, wherever the members are") {
+  for_each_placement([](int processes, int members) {
+    const int size = processes * members;
+    for (const std::int64_t n : {0, 1, 3, 5000}) {
+      CAPTURE(n);
+      const Values expected = sum_in_tree(0, size, n);
+      if (size >= 4 && n == 5000) CHECK_FALSE(same_bits(expected, sum_in_order(size, n)));
+      std::atomic<int> right = 0;
+      run_group(processes, members, [&](Communicator& communicator) {
+        Tensor x = from_vector(values_of(communicator.rank(), n), {n});
+        communicator.all_reduce(x);
+        right += communicator.size() == size && same_bits(x.to_vector<float>(), expected);
+      });
+      CHECK(right == size);
+    }
+  });
+}
+
+TEST_CASE("gathered tensors are in the order of ranks, broadcast ones are the root's") {
+  for_each_placement([](int processes, int members) {
+    const int size = processes * members;
+    std::vector<std::int64_t> expected;
+    for (int rank = 0; rank < size; ++rank)
+      for (const int i : {0, 1, 2}) expected.push_back(10 * rank + i);
+    std::atomic<int> right = 0;
+    run_group(processes, members, [&](Communicator& communicator) {
+      const std::int64_t ten = 10 * communicator.rank();
+      const Tensor all = communicator.all_gather(arange(ten, ten + 3));
+      bool good = all.shape() == Shape{size, 3} && all.to_vector<std::int64_t>() == expected;
+      good = good && communicator.all_gather(Tensor(zeros({0, 2}))).shape() == Shape{size, 0, 2};
+      for (int root = 0; root < size; ++root) {
+        Tensor x = from_vector<std::uint8_t>({static_cast<std::uint8_t>(communicator.rank())}, {});
+        communicator.broadcast(x, root);
+        good = good && x.item<std::uint8_t>() == root;
+      }
+      communicator.barrier();
+      right += good;
+    });
+    CHECK(right == size);
+  });
+}
+
+TEST_CASE("a barrier holds everyone until the last one comes") {
+  for (const int processes : {1, 2, 4}) {
+    std::atomic<int> there = 0, early = 0;
+    run_group(processes, 4 / processes, [&](Communicator& communicator) {
+      for (int round = 1; round <= 20; ++round) {
+        if (communicator.rank() == round % 4)
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        ++there;
+        communicator.barrier();
+        early += there < 4 * round;
+        communicator.barrier();
+      }
+    });
+    CHECK(early == 0);
+  }
+}
+
+TEST_CASE("the first member is done before the others start") {
+  std::atomic<bool> done = false;
+  std::atomic<int> too_early = 0;
+  run_members(4, nullptr, [&](Communicator& communicator) {
+    communicator.first_then_others([&] {
+      if (communicator.rank() == 0) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        done = true;
+      }
+      too_early += !done;
+    });
+  });
+  CHECK(too_early == 0);
+}
+
+TEST_CASE("a member's exception stops the others and is thrown once they have ended") {
+  std::atomic<int> ended = 0;
+  const auto body = [&](Communicator& communicator) {
+    struct Count {
+      std::atomic<int>& ended;
+      ~Count() { ++ended; }
+    } const count{ended};
+    communicator.barrier();
+    check(communicator.rank() != 2, "test", "member 2 fails");
+    while (true) communicator.barrier();
+  };
+  CHECK_THROWS_WITH_AS(run_members(4, nullptr, body), "[test] member 2 fails", Error);
+  CHECK(ended == 4);
+}
+
+TEST_CASE("what members cannot do together is refused") {
+  CHECK_THROWS_WITH_AS(run_members(3, nullptr, [](Communicator&) {}),
+                       "[communicator] a process has 1, 2, 4, 8, ... members; got 3", Error);
+  CHECK_THROWS_AS(run_members(0, nullptr, [](Communicator&) {}), Error);
+  const auto sizes_differ = [](Communicator& communicator) {
+    Tensor x = zeros({communicator.rank() + 1});
+    communicator.all_reduce(x);
+  };
+  CHECK_THROWS_WITH_AS(run_members(2, nullptr, sizes_differ),
+                       "[communicator] its members' tensors must have one size; got different ones",
+                       Error);
+  const auto integers = [](Communicator& communicator) {
+    Tensor x = arange(0, 2);
+    communicator.all_reduce(x);
+  };
+  CHECK_THROWS_AS(run_members(2, nullptr, integers), Error);
+  const auto undefined = [](Communicator& communicator) {
+    Tensor x;
+    communicator.all_reduce(x);
+  };
+  CHECK_THROWS_AS(run_members(1, nullptr, undefined), Error);
+  const auto bad_root = [](Communicator& communicator) {
+    Tensor x = zeros({1});
+    communicator.broadcast(x, 2);
+  };
+  CHECK_THROWS_AS(run_members(2, nullptr, bad_root), Error);
+}
+
+TEST_SUITE_END();
