@@ -87,8 +87,8 @@ nlohmann::json describe_run(const TrainOptions& options, Device device,
   description["program (hash)"] = hash_of_program();
   description["device"] = name(device);
   description["instructions"] = cpu_instructions();
-  description["images (hash)"] = hash(dataset.images);
-  description["labels (hash)"] = hash(dataset.labels);
+  description["training images (hash)"] = hash(dataset.images);
+  description["training labels (hash)"] = hash(dataset.labels);
   description["step"] = step;
   return description;
 }
