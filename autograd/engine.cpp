@@ -8,6 +8,7 @@
 
 #include <gradus/autograd/variable.h>
 #include <gradus/tensor/ops.h>
+#include <gradus/tensor/trace.h>
 
 namespace gradus {
 namespace {
@@ -105,6 +106,7 @@ void propagate(Node& node, Gradients& sums, bool retain_graph) {
         "a backward within this one freed the graph (at {}): what a checkpointed function takes "
         "from outside must be an input of it",
         node.name);
+  const TraceInterval interval("backward", node.name);
   std::vector<Tensor> gradients = node.backward(std::move(own.mapped()));
   check(gradients.size() == node.inputs.size(), node.name,
         "its backward function gave {} gradients for {} inputs", gradients.size(),
@@ -130,6 +132,7 @@ void Variable::backward(Tensor doutput, bool retain_graph) const {
   check(doutput.shape() == shape() && doutput.dtype() == dtype(), "backward",
         "the gradient must be {} of shape {}; got {} of shape {}", name(dtype()), shape(),
         name(doutput.dtype()), doutput.shape());
+  const TraceInterval interval("step", "backward");
   const NoGrad no_grad;
   LeafGradients leaves;
   std::unordered_map<Node*, int> uses = count_uses(node_, leaves);

@@ -1,5 +1,6 @@
 #include <gradus/autograd/saved_tensor.h>
 
+#include <set>
 #include <utility>
 
 #include <gradus/tensor/check.h>
@@ -18,6 +19,11 @@ void note_read(const Tensor& value) {
 }
 
 SavedTensor::SavedTensor(Tensor value) : value_(std::move(value)), version_(value_.version()) {
+  note_read(value_);
+}
+
+SavedTensor::SavedTensor(const SavedTensor& other)
+    : value_(other.value_), version_(other.version_) {
   note_read(value_);
 }
 
@@ -40,6 +46,14 @@ std::vector<ReadNote> ReadNotes::remaining(const Tensor& result) const {
     if (storage && storage != result.storage().lock()) kept.push_back(note);
   }
   return kept;
+}
+
+std::size_t ReadNotes::bytes() const {
+  std::set<std::shared_ptr<const Storage>> blocks;
+  for (const ReadNote& note : notes_) blocks.insert(note.storage.lock());
+  std::size_t bytes = 0;
+  for (const auto& block : blocks) bytes += block ? block->bytes() : 0;
+  return bytes;
 }
 
 void check_unchanged(const std::vector<ReadNote>& notes) {

@@ -17,6 +17,12 @@ class SavedTensor {
  public:
   SavedTensor() = default;
   SavedTensor(Tensor value);
+  /// Copying one counts as reading it (ReadNotes): copying a closure tells what it keeps.
+  SavedTensor(const SavedTensor& other);
+  SavedTensor(SavedTensor&&) = default;
+  SavedTensor& operator=(const SavedTensor&) = default;
+  SavedTensor& operator=(SavedTensor&&) = default;
+  ~SavedTensor() = default;
 
   explicit operator bool() const { return value_.defined(); }
   const Shape& shape() const { return value_.shape(); }
@@ -46,6 +52,8 @@ class ReadNotes {
 
   /// The notes of memory that still exists, but for that of `result`.
   std::vector<ReadNote> remaining(const Tensor& result) const;
+  /// Size of the noted memory that still exists, each block counted once.
+  std::size_t bytes() const;
 
  private:
   friend void note_read(const Tensor& value);

@@ -1,4 +1,4 @@
-// A labelled set of images in memory.
+// A set of images in memory.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +27,15 @@ struct Normalization {
 /// none.
 void validate(const Normalization& normalization, std::int64_t channels);
 
+/// Mean and standard deviation of images uint8 [N, H, W, C] on the CPU, over all pixels of a
+/// channel, x / 255 in [0, 1]. A std is at least 1 / 255, so that a constant channel has one, too.
+Normalization measure_normalization(const Tensor& images);
+
 /// Images with their class labels. Copies share the elements.
 struct Dataset {
-  Tensor images;                           ///< uint8 [N, H, W, C], on any device
-  Tensor labels;                           ///< int64 [N] on the CPU, in [0, class_names.size())
+  Tensor images;  ///< uint8 [N, H, W, C], on any device
+  Tensor
+      labels;  ///< int64 [N] on the CPU, in [0, class_names.size()); undefined where none are known
   std::vector<std::string> class_names{};  ///< one a class; none where they do not matter
   Normalization normalization{};           ///< what batches are normalised with
 
@@ -39,13 +44,16 @@ struct Dataset {
   std::int64_t width() const { return images.size(2); }
   std::int64_t channels() const { return images.size(3); }
 
+  bool is_labelled() const { return labels.defined(); }
+
   /// The first `count` images, sharing memory with this set; all of them if there are fewer.
   Dataset take(std::int64_t count) const;
   /// This set with its images on `device`, for several loaders that share them there.
   Dataset to(Device device) const;
 };
 
-/// Throws Error unless the set has images, a label for each, and a normalisation that fits.
+/// Throws Error unless the set has images, a label for each or none at all, and a normalisation
+/// that fits.
 void validate(const Dataset& dataset);
 
 }  // namespace gradus::data

@@ -7,6 +7,7 @@
 
 #include <gradus/data/sampler.h>
 #include <gradus/tensor/check.h>
+#include <gradus/tensor/trace.h>
 
 namespace gradus::data {
 namespace {
@@ -92,6 +93,7 @@ Shape Loader::images_shape(std::int64_t samples) const {
 
 Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
                                  std::int64_t index) const {
+  const TraceInterval interval("data", "batch");
   const std::int64_t first = index * options_.batch_size;
   const std::int64_t count = std::min(options_.batch_size, dataset_.size() - first);
   Prepared prepared;
@@ -99,11 +101,13 @@ Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
   batch.epoch = epoch;
   batch.index = index;
   batch.samples = order.slice(first, first + count).clone();
-  batch.labels = empty({count}, {DType::int64});
-  const auto* samples = batch.samples.data<std::int64_t>();
-  const auto* all_labels = dataset_.labels.data<std::int64_t>();
-  auto* labels = batch.labels.data<std::int64_t>();
-  for (std::int64_t i = 0; i < count; ++i) labels[i] = all_labels[samples[i]];
+  if (dataset_.is_labelled()) {
+    batch.labels = empty({count}, {DType::int64});
+    const auto* samples = batch.samples.data<std::int64_t>();
+    const auto* all_labels = dataset_.labels.data<std::int64_t>();
+    auto* labels = batch.labels.data<std::int64_t>();
+    for (std::int64_t i = 0; i < count; ++i) labels[i] = all_labels[samples[i]];
+  }
 
   prepared.plan = draw_views(batch);
   if (options_.device == Device::cpu) {

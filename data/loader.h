@@ -17,13 +17,13 @@ namespace gradus::data {
 /// One batch of B samples. The images lie on the loader's device, the rest on the CPU.
 struct Batch {
   Tensor images;  ///< float32 [views * B, H, W, C]: all first views, then all second ones
-  Tensor labels;  ///< int64 [B], on the CPU
+  Tensor labels;  ///< int64 [B], on the CPU; undefined where the data set has none
   std::vector<Tensor> views;  ///< slices of `images`, each [B, H, W, C]
   Tensor samples;             ///< int64 [B], on the CPU: indices in the data set
   std::int64_t epoch = 0;
   std::int64_t index = 0;  ///< position in the epoch
 
-  std::int64_t size() const { return labels.size(0); }
+  std::int64_t size() const { return samples.size(0); }
 
   /// What `auto& [images, labels] = batch` names.
   template <std::size_t i>

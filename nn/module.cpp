@@ -43,7 +43,9 @@ ForwardObserver::~ForwardObserver() { observer = previous_; }
 thread_local const Module::Running* Module::Running::innermost_ = nullptr;
 
 Module::Running::Running(const Module& module)
-    : module_(module), outer_(std::exchange(innermost_, this)) {}
+    : module_(module),
+      outer_(std::exchange(innermost_, this)),
+      interval_("module", Trace::on() ? description() : std::string()) {}
 
 Module::Running::~Running() { innermost_ = outer_; }
 
@@ -53,6 +55,11 @@ std::string Module::Running::path() {
     path = join_path(inner->module_.name(), path);
   }
   return path;
+}
+
+std::string Module::Running::description() {
+  const std::string class_of = class_name(innermost_->module_), at = path();
+  return at.empty() ? class_of : fmt::format("{} ({})", at, class_of);
 }
 
 void Module::add_name(Error& error) const { error.prepend_path(name_, class_name(*this)); }

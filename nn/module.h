@@ -13,6 +13,7 @@
 #include <gradus/autograd/variable.h>
 #include <gradus/tensor/check.h>
 #include <gradus/tensor/random.h>
+#include <gradus/tensor/trace.h>
 
 namespace gradus::nn {
 
@@ -160,9 +161,12 @@ class Module {
     static std::string path();
 
    private:
+    /// The path of the innermost running module, and its class: "encoder.conv1 (Conv2d)".
+    static std::string description();
     static thread_local const Running* innermost_;
     const Module& module_;
     const Running* outer_;
+    TraceInterval interval_;
   };
 
   /// Puts this module's name and class before the error's path.

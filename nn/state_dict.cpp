@@ -6,18 +6,14 @@
 #include <iterator>
 #include <set>
 
-#include <gradus/tensor/io/safetensors.h>
+#include <gradus/tensor/io/pytorch.h>
 #include <gradus/tensor/ops.h>
 
 namespace gradus::nn {
 namespace {
 
-Tensor to_pytorch(const Tensor& x, Layout layout) {
-  return layout == Layout::conv_weight ? permute(x, {0, 3, 1, 2}) : x.clone();
-}
-
-Tensor from_pytorch(const Tensor& x, Layout layout) {
-  return layout == Layout::conv_weight ? permute(x, {0, 2, 3, 1}) : x;
+Tensor to_pytorch(const Tensor& ours, Layout layout) {
+  return layout == Layout::conv_weight ? permute(ours, {0, 3, 1, 2}) : ours.clone();
 }
 
 Shape pytorch_shape(const Shape& ours, Layout layout) {
@@ -74,6 +70,10 @@ Tensor converted(const Tensor& source, const NamedTensor& target, const std::str
 
 }  // namespace
 
+Tensor from_pytorch(const Tensor& theirs, Layout layout) {
+  return layout == Layout::conv_weight ? permute(theirs, {0, 2, 3, 1}) : theirs;
+}
+
 StateDict state_dict(const Module& module, std::string_view prefix) {
   StateDict state;
   for (const NamedTensor& entry : module.state()) {
@@ -104,7 +104,7 @@ void save(const Module& module, const std::filesystem::path& path) {
 }
 
 void load(Module& module, const std::filesystem::path& path) {
-  const TensorFile file = read_safetensors(path);
+  const TensorFile file = read_tensors(path);
   try {
     load_state_dict(module, file.tensors);
   } catch (const Error& error) {

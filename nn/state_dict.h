@@ -35,10 +35,13 @@ struct LoadReport {
 LoadReport load_state_dict(Module& module, const StateDict& state, std::string_view prefix = "",
                            const LoadOptions& options = {});
 
+/// PyTorch's tensor in the layout of ours.
+Tensor from_pytorch(const Tensor& theirs, Layout layout);
+
 /// Writes the state to a safetensors file; PyTorch reads it with safetensors.torch.load_file.
 void save(const Module& module, const std::filesystem::path& path);
-/// Loads the state that such a file holds, or one that PyTorch saved as safetensors: all or
-/// nothing.
+/// Loads the state that such a file holds, or one that PyTorch saved as safetensors or by
+/// torch.save (tensor/io/pytorch.h): all or nothing.
 void load(Module& module, const std::filesystem::path& path);
 
 }  // namespace gradus::nn

@@ -5,6 +5,7 @@
 
 #include <gradus/tensor/check.h>
 #include <gradus/tensor/ops.h>
+#include <gradus/tensor/trace.h>
 #include "optim/internal/update_kernels.h"
 #include "optim/internal/updates.h"
 #include "tensor/ops/support.h"
@@ -86,6 +87,7 @@ void Optimizer::prepare(double lr) {
 
 void Optimizer::apply(const Tensor& guard) {
   check(prepared_, "optimizer", "apply() without prepare() before it");
+  const TraceInterval interval("step", "optimizer");
   std::vector<UpdateTensors> parameters;
   for (Entry& entry : entries_) {
     Variable& variable = *entry.parameter.variable;

@@ -1,9 +1,13 @@
 #include <gradus/tensor/device.h>
 
 #include <gradus/tensor/check.h>
+#include <gradus/tensor/system.h>
 #include "tensor/backend/runtime.h"
+#include "tensor/cpu/simd/level.h"
 
 namespace gradus {
+
+std::string_view cpu_instructions() { return cpu::simd::name(cpu::simd::level()); }
 
 const std::string& cuda_unavailable_reason() { return cuda::unavailable_reason(); }
 

@@ -242,9 +242,9 @@ Tensor log_softmax(const Tensor& x);
 /// dy - exp(y) sum dy, with y = log_softmax(x).
 Tensor log_softmax_backward(const Tensor& dy, const Tensor& y);
 
-/// Softmax cross-entropy of each row, in the compute type (float32 for bfloat16 logits):
-/// losses_i = -sum_c t_ic log softmax(logits)_ic, t_ic = (1 - smoothing) [c = label_i] +
-/// smoothing / classes; logits [N, classes], labels int64 [N] with values in [0, classes).
+/// Softmax cross-entropy of each row, in the compute type (float32 for bfloat16 logits): losses_i =
+/// -sum_c t_ic log softmax(logits)_ic, t_ic = (1 - smoothing) [c = label_i] + smoothing / classes;
+/// logits [N, classes], labels int64 [N] in [0, classes); on a GPU, others give a loss of NaN.
 struct CrossEntropyResult {
   Tensor losses, log_sum_exp;  ///< [N] each
 };

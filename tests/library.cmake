@@ -25,7 +25,7 @@ run(${CMAKE_COMMAND} --build ${OUT}/installed)
 run(${CMAKE_COMMAND} -E chdir ${OUT} ${OUT}/installed/train)
 
 set(unneeded "")
-foreach(package doctest CLI11 PNG Boost Python3)
+foreach(package doctest CLI11 Boost Python3)
   list(APPEND unneeded -DCMAKE_DISABLE_FIND_PACKAGE_${package}=ON)
 endforeach()
 run(${outside} -B ${OUT}/part -DGRADUS_SOURCE=${SOURCE_DIR} -DGRADUS_CUDA=OFF ${unneeded})

@@ -8,7 +8,7 @@ install_log=$(mktemp)
 trap 'rm -f "$install_log"' EXIT
 source "$root/apps/vicreg/setup.sh"
 
-install_packages "${packages_to_build[@]}" "${packages_to_test[@]}"
+install_packages "${packages_to_build[@]}" "${packages_to_test[@]}" ${GRADUS_TEST_PACKAGES:-}
 GRADUS_CMAKE_FLAGS="-DGRADUS_CUDA=AUTO ${GRADUS_CMAKE_FLAGS:-}"  # also where run.sh left it out
 build_gradus
 cd "$build"

@@ -1,7 +1,6 @@
 // Times whole VICReg training steps on random images: forward, loss, backward, Adam (ResNet-18 for
 // 32x32, projector 1024x4), or the encoder's evaluation alone, on the CPU or on a GPU: step --help.
 #include <omp.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -13,6 +12,7 @@
 
 #include <gradus/autograd/variable.h>
 #include <gradus/tensor/random.h>
+#include <gradus/tensor/system.h>
 #include "bench/parallel_time.h"
 #include "bench/timing.h"
 #include "common/command_line.h"
@@ -31,13 +31,6 @@ struct Options {
   std::int64_t l2_bytes = 0;
   bool eager = false, forward = false, json = false;
 };
-
-/// The most memory that the process has had in use, in bytes (Linux counts KiB).
-std::int64_t peak_resident() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t{usage.ru_maxrss} * 1024;
-}
 
 /// Of the steps timed.
 struct Times {
@@ -130,7 +123,7 @@ void print_json(const Times& times, const MemoryStats& memory, const Work& work)
       {"seconds", bench::median(times.seconds)},
       {"least_seconds", times.least()},
       {"busy_threads", times.cpu_seconds / times.sum()},  // the mean number of threads at work
-      {"peak_resident", peak_resident()},
+      {"peak_resident", peak_resident_memory()},
       {"peak_tensors", memory.peak_in_use},
       {"reserved", memory.reserved},  // taken from the system or the driver, kept ones included
       {"saved_for_backward", work.saved_for_backward()}};
@@ -152,7 +145,7 @@ void print_figures(const Options& options, Device device, const Times& times,
                                    : ", fp32",
       options.forward ? "evaluation" : "step", bench::median(times.seconds), times.least(),
       mebibytes(memory.peak_in_use), mebibytes(work.saved_for_backward()),
-      mebibytes(peak_resident()));
+      mebibytes(peak_resident_memory()));
   if (!options.forward) fmt::print(", loss {:.4f}", work.loss());
   if (device == Device::cpu) {
     if (const auto share = times.serial_share())

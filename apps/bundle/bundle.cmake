@@ -7,11 +7,12 @@
 # needs the tools patchelf and xz.
 
 set(in_bundle COMPONENT bundle EXCLUDE_FROM_ALL)
-set(bundle_vicreg vicreg_train vicreg_linear_eval)
+set(bundle_vicreg vicreg_train vicreg_linear_eval vicreg_report)
 set(bundle_bench bench_step bench_conv bench_ops bench_augment)
 set(bundle_tests test_tensor test_autograd test_nn test_optim test_data test_apps)
 if(GRADUS_CUDA)
   list(APPEND bundle_tests test_cuda)
+  list(APPEND bundle_bench bench_conv_ladder)
   if(TARGET bench_gpu_step_measured)
     list(APPEND bundle_bench bench_gpu_step_measured)
   else()
@@ -28,7 +29,7 @@ install(RUNTIME_DEPENDENCY_SET gradus_libraries
         PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|rt|pthread|mvec)\\.so" "^libcu(da|dart|blas|blasLt)\\.so"
         LIBRARY DESTINATION lib ${in_bundle})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/tests/reference DESTINATION tests ${in_bundle}
-        FILES_MATCHING PATTERN "*.safetensors" PATTERN "*.json")
+        FILES_MATCHING PATTERN "*.safetensors" PATTERN "*.json" PATTERN "*.pt")
 install(FILES ${PROJECT_SOURCE_DIR}/autograd/ops.h ${PROJECT_SOURCE_DIR}/autograd/ops_fused.h
         DESTINATION autograd ${in_bundle})
 install(PROGRAMS ${PROJECT_SOURCE_DIR}/apps/vicreg/get_cifar10.sh DESTINATION apps/vicreg ${in_bundle})

@@ -3,8 +3,10 @@
 #include <cmath>
 
 #include <gradus/tensor/check.h>
-#include "common/config_file.h"
+#include "common/completion.h"
+#include "common/help.h"
 #include "common/program.h"
+#include "common/version.h"
 
 namespace gradus::apps {
 namespace {
@@ -20,16 +22,28 @@ CLI::Validator number_check(const char* shown, const char* wanted, bool (*accept
       shown);
 }
 
-/// Parses; whether the help was asked for, after all options were set.
-bool parse_and_look_for_help(CLI::App& app, int argc, const char* const* argv) {
+/// A text that any option takes; `shown` stands in the help and tells the shell what to complete.
+CLI::Validator any_text(const char* shown) {
+  return CLI::Validator([](std::string&) { return std::string(); }, shown);
+}
+
+/// What a command line asks for.
+enum class Request : std::uint8_t { run, help, answered };
+
+/// Parses; sets all options, also where the help is asked for. Answers that are the same whatever
+/// the options are printed here.
+Request parse(CLI::App& app, int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    return true;
+    return Request::help;
+  } catch (const CLI::CallForVersion& answer) {
+    print("{}", answer.what());
+    return Request::answered;
   } catch (const CLI::ParseError& error) {
     fail("options", "{} (--help lists the options)", one_line(error.what()));
   }
-  return false;
+  return Request::run;
 }
 
 /// The command line of such a program, with the defaults of a preset.
@@ -38,12 +52,18 @@ struct Configurable {
       : app(program.description, program.name) {
     program.add_options(app, preset);
     app.add_option("--config", file, "Read options from a TOML file; the command line wins")
+        ->check(file_name())
+        ->configurable(false)
+        ->group("Run");
+    app.add_flag("--print-config", print_config,
+                 "Print all options as they are after files and the command line, as TOML, and end")
         ->configurable(false)
         ->group("Run");
   }
 
   CommandLine app;
   std::string file;
+  bool print_config = false;
 };
 
 }  // namespace
@@ -53,7 +73,19 @@ CommandLine::CommandLine(const std::string& description, const std::string& name
   option_defaults()  // of the options added from here on
       ->always_capture_default()
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  get_formatter()->column_width(34);
+  formatter(std::make_shared<HelpFormatter>());
+  const auto answer = [this](const char* option, const char* about,
+                             std::string (*text)(const CLI::App&)) {
+    add_flag_callback(
+        option, [this, text] { throw CLI::CallForVersion(text(*this), 0); }, about)
+        ->trigger_on_parse()
+        ->configurable(false);
+  };
+  answer("--version", "Print the version and what this build can use, and end", version_text);
+  answer(
+      "--completion",
+      "Print what makes bash and zsh complete these options, and end: eval \"$(... --completion)\"",
+      completion_script);
 }
 
 CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& value,
@@ -66,19 +98,37 @@ CLI::Validator finite() {
 }
 
 CLI::Validator positive() {
-  return number_check("POSITIVE", "a finite number above 0",
+  return number_check("> 0", "a finite number above 0",
                       [](double x) { return std::isfinite(x) && x > 0; });
 }
 
 CLI::Validator non_negative() {
-  return number_check("NONNEGATIVE", "a finite number of at least 0",
+  return number_check(">= 0", "a finite number of at least 0",
                       [](double x) { return std::isfinite(x) && x >= 0; });
 }
 
+CLI::Validator file_name() { return any_text("FILE"); }
+CLI::Validator folder_name() { return any_text("FOLDER"); }
+
+CLI::Validator list_check(std::size_t count, const CLI::Validator& each) {
+  return CLI::Validator(
+      [count, each](std::string& text) {
+        std::vector<std::string> parts = CLI::detail::split(text, ',');
+        if (text.ends_with(',')) return fmt::format("'{}' ends with a comma", text);
+        if (count != 0 && parts.size() != count)
+          return fmt::format("needs {} numbers, with a comma between; '{}' has {}",
+                             count == 2 ? "two" : std::to_string(count), text, parts.size());
+        for (std::string& part : parts)
+          if (std::string error = each(part); !error.empty()) return error;
+        return std::string();
+      },
+      "");
+}
+
 bool parse_command_line(CLI::App& app, int argc, const char* const* argv) {
-  if (!parse_and_look_for_help(app, argc, argv)) return true;
-  print("{}", app.help());
-  return false;
+  const Request request = parse(app, argc, argv);
+  if (request == Request::help) print("{}", app.help());
+  return request == Request::run;
 }
 
 bool parse_command_line(const ConfigurableProgram& program, int argc, const char* const* argv,
@@ -86,17 +136,23 @@ bool parse_command_line(const ConfigurableProgram& program, int argc, const char
   // The file and the preset decide what the options start from, so that the command line is read
   // twice, by the same parser: once to find these two, then for good.
   Configurable first(program, "");
-  parse_and_look_for_help(first.app, argc, argv);
-  if (first.file.empty() && program.default_file) first.file = program.default_file();
-  const ConfigFile config = first.file.empty() ? ConfigFile() : ConfigFile::read(first.file);
+  if (parse(first.app, argc, argv) == Request::answered) return false;
+  ConfigFile config;
+  if (!first.file.empty()) {
+    config = ConfigFile::read(first.file);
+  } else if (program.default_config) {
+    config = program.default_config();
+  }
   const CLI::Option* preset = first.app.get_option("--" + program.preset);
 
   Configurable second(
       program, preset->count() > 0 ? preset->as<std::string>() : config.value(program.preset));
   config.apply(second.app);
   if (!parse_command_line(second.app, argc, argv)) return false;
+  if (program.check_options) program.check_options();
+  if (second.print_config) print("{}", to_toml(second.app));
   if (resolved) *resolved = to_toml(second.app);
-  return true;
+  return !second.print_config;
 }
 
 }  // namespace gradus::apps

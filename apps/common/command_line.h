@@ -1,14 +1,22 @@
 // What the programs' command lines share.
 #pragma once
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <functional>
 #include <string>
+#include <vector>
+
+#include "common/config_file.h"
 
 namespace gradus::apps {
 
-/// A command line whose help shows each option's default. Of an option that is given twice the last
-/// one holds.
+/// A command line whose help shows each option's default, and that also answers --version
+/// (version.h) and --completion (completion.h). Of an option that is given twice the last one
+/// holds.
 class CommandLine : public CLI::App {
  public:
   CommandLine(const std::string& description, const std::string& name);
@@ -23,8 +31,56 @@ CLI::Validator finite();
 CLI::Validator positive();
 CLI::Validator non_negative();
 
-/// Parses. Prints the help and returns false when asked to. Throws Error with one line on a bad
-/// option.
+/// Names of files and folders: any text is taken, and the shell completes it.
+CLI::Validator file_name();
+CLI::Validator folder_name();
+
+/// Takes "a,b,c": `count` numbers, or at least one where that is 0, each one that `each` accepts.
+CLI::Validator list_check(std::size_t count, const CLI::Validator& each);
+/// The numbers of such a text.
+template <class Number>
+std::vector<Number> parse_numbers(const std::string& text) {
+  std::vector<Number> numbers;
+  for (const std::string& part : CLI::detail::split(text, ',')) {
+    Number number{};
+    if (!CLI::detail::lexical_cast(part, number))
+      throw CLI::ConversionError("'" + part + "' is not a number");
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+/// An option of numbers, "low,high", whose default is what they are.
+template <class Number, std::size_t count>
+CLI::Option* add_list(CLI::App& app, const std::string& name, std::array<Number, count>& numbers,
+                      const std::string& description, const CLI::Validator& each) {
+  return app
+      .add_option_function<std::string>(
+          name,
+          [&numbers](const std::string& text) {
+            std::copy_n(parse_numbers<Number>(text).begin(), count, numbers.begin());
+          },
+          description)
+      ->check(list_check(count, each))
+      ->type_name(fmt::format("{0},{0}", CLI::detail::type_name<Number>()))
+      ->default_str(fmt::format("{}", fmt::join(numbers, ",")));
+}
+
+/// The same of any number of them.
+template <class Number>
+CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<Number>& numbers,
+                      const std::string& description, const CLI::Validator& each) {
+  return app
+      .add_option_function<std::string>(
+          name, [&numbers](const std::string& text) { numbers = parse_numbers<Number>(text); },
+          description)
+      ->check(list_check(0, each))
+      ->type_name(fmt::format("{},...", CLI::detail::type_name<Number>()))
+      ->default_str(fmt::format("{}", fmt::join(numbers, ",")));
+}
+
+/// Parses. Where an answer is asked for (--help, --version, --completion) it is printed, and false
+/// returned. Throws Error with one line on a bad option.
 bool parse_command_line(CLI::App& app, int argc, const char* const* argv);
 
 /// A program whose options a TOML file may hold, too, and one of whose options, the preset, decides
@@ -35,15 +91,17 @@ struct ConfigurableProgram {
   /// Adds the options to `app`. What they set is first given the defaults of the preset named; ""
   /// where none is, and any text that the option itself will then refuse.
   std::function<void(CLI::App& app, const std::string& preset)> add_options;
-  /// The file to read where --config names none, "" for none; called when the command line was
-  /// read.
-  std::function<std::string()> default_file = nullptr;
+  /// What holds where --config names no file; called when the command line was read.
+  std::function<ConfigFile()> default_config = nullptr;
+  /// Throws Error where options do not go together.
+  std::function<void()> check_options = nullptr;
 };
 
 /// Sets the options: the preset's defaults, then the file (--config), then the command line. The
 /// preset itself is the command line's or else the file's. `resolved`, if given, receives all
-/// options as TOML; a run from that file has the same ones. Prints the help and returns false when
-/// asked to. Throws Error with one line on a bad option, or a bad file: then with its line number.
+/// options as TOML, which --print-config prints; a run from that file has the same ones. Where an
+/// answer is asked for it is printed, and false returned. Throws Error with one line on a bad
+/// option, or a bad file: then with its line number.
 bool parse_command_line(const ConfigurableProgram& program, int argc, const char* const* argv,
                         std::string* resolved = nullptr);
 

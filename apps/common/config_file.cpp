@@ -12,6 +12,7 @@
 #include <optional>
 
 #include <gradus/tensor/check.h>
+#include "common/command_line.h"
 #include "common/program.h"
 
 // toml++ 3.3 asserts that a text is free of some errors ("[=]") which the code after the assertion
@@ -47,7 +48,7 @@ std::optional<std::string> scalar_text(const toml::node& node) {
   return std::nullopt;
 }
 
-/// "[1,2]", as CLI11 reads lists.
+/// "1,2".
 std::string list_text(const std::string& file, const std::string& key, const toml::array& array) {
   std::vector<std::string> texts;
   for (const toml::node& element : array) {
@@ -56,14 +57,16 @@ std::string list_text(const std::string& file, const std::string& key, const tom
     texts.push_back(*text);
   }
   if (texts.empty()) reject(file, line_of(array), "{} is an empty list", key);
-  return fmt::format("[{}]", fmt::join(texts, ","));
+  return fmt::format("{}", fmt::join(texts, ","));
 }
 
 bool is_flag(const CLI::Option& option) { return option.get_items_expected_max() == 0; }
-bool is_list(const CLI::Option& option) { return option.get_items_expected_max() > 1; }
 /// Whether the option is of a type: CLI11's name for it, perhaps with a validator's after it.
 bool is_of(const CLI::Option& option, std::string_view type) {
   return std::string_view(option.get_type_name()).starts_with(type);
+}
+bool is_list(const CLI::Option& option) {  // add_list
+  return is_of(option, "FLOAT,") || is_of(option, "INT,");
 }
 
 /// A TOML string. (toml++ 3.3 writes some that hold line ends and quotes so that it cannot read
@@ -85,10 +88,12 @@ std::string quoted(const std::string& text) {
 /// The option's value, be it given or the default.
 std::string toml_value(const CLI::Option& option) {
   if (is_flag(option)) return option.as<bool>() ? "true" : "false";
-  if (is_list(option))
+  if (is_list(option)) {
+    const auto text = option.as<std::string>();
     return is_of(option, "FLOAT")
-               ? fmt::format("[{}]", fmt::join(option.as<std::vector<double>>(), ", "))
-               : fmt::format("[{}]", fmt::join(option.as<std::vector<std::int64_t>>(), ", "));
+               ? fmt::format("[{}]", fmt::join(parse_numbers<double>(text), ", "))
+               : fmt::format("[{}]", fmt::join(parse_numbers<std::int64_t>(text), ", "));
+  }
   if (is_of(option, "TEXT")) return quoted(option.as<std::string>());
   if (is_of(option, "FLOAT")) return fmt::format("{}", option.as<double>());
   if (is_of(option, "INT")) return fmt::format("{}", option.as<std::int64_t>());
@@ -143,6 +148,12 @@ ConfigFile ConfigFile::parse(std::string_view text, std::string name) {
   return config;
 }
 
+ConfigFile ConfigFile::without(std::string_view key) const {
+  ConfigFile rest = *this;
+  std::erase_if(rest.settings_, [&](const Setting& setting) { return setting.key == key; });
+  return rest;
+}
+
 std::string ConfigFile::value(std::string_view key) const {
   for (const Setting& setting : settings_)
     if (setting.key == key) return setting.value;
@@ -169,13 +180,16 @@ void ConfigFile::apply(const Setting& setting, CLI::Option& option) const {
   const auto need = [&](bool holds, const char* wanted) {
     if (!holds) reject(name_, setting.line, "{} must be {}", setting.key, wanted);
   };
-  need(!is_flag(option) || setting.kind == Kind::boolean, "true or false");
+  const bool is_number = setting.kind == Kind::number;
+  need(!is_flag(option) || setting.kind == Kind::boolean || is_number, "true or false");
   need(is_flag(option) || setting.kind != Kind::boolean, "other than true or false");
   need(!is_of(option, "TEXT") || setting.kind == Kind::text, "a string, in quotes");
   need(is_list(option) || setting.kind != Kind::list, "a single value");
   try {
+    std::string value = setting.value;
+    if (is_flag(option) && is_number) value = std::stod(value) != 0 ? "true" : "false";
     option.run_callback_for_default()->default_val(
-        is_flag(option) ? option.get_flag_value(setting.key, setting.value) : setting.value);
+        is_flag(option) ? option.get_flag_value(setting.key, value) : value);
   } catch (const CLI::Error& error) {
     reject(name_, setting.line, "{}", one_line(error.what()));
   }
@@ -185,8 +199,13 @@ std::string to_toml(const CLI::App& app) {
   std::string text;
   for (const CLI::Option* option : app.get_options()) {
     if (!option->get_configurable()) continue;
-    text += fmt::format("# {}\n{}={}\n", option->get_description(), option->get_single_name(),
-                        toml_value(*option));
+    text += fmt::format("# {}\n", option->get_description());
+    const std::string name = option->get_single_name();
+    try {
+      text += fmt::format("{}={}\n", name, toml_value(*option));
+    } catch (const CLI::Error&) {  // its default is no value but words
+      text += fmt::format("# {}: {}\n", name, option->get_default_str());
+    }
   }
   return text;
 }

@@ -28,12 +28,16 @@ class ConfigFile {
   /// Parses a text; `name` stands for it in errors.
   static ConfigFile parse(std::string_view text, std::string name);
 
+  /// These settings but for that one, if it is there.
+  ConfigFile without(std::string_view key) const;
+
   /// The text of a key's value, "" if the key is not there.
   std::string value(std::string_view key) const;
 
   /// Gives the options their values, as new defaults, so that a command line that is parsed
-  /// afterwards wins. Throws Error on a key without an option, on an option under two of its names,
-  /// and on a value that its option does not take.
+  /// afterwards wins. A switch also takes a number, which is false if it is 0: some were numbers in
+  /// earlier versions. Throws Error on a key without an option, on an option under two of its
+  /// names, and on a value that its option does not take.
   void apply(CLI::App& app) const;
 
  private:
@@ -41,7 +45,7 @@ class ConfigFile {
   struct Setting {
     std::string key;
     Kind kind;
-    std::string value;  ///< as the command line would have it; "[1,2]" for a list
+    std::string value;  ///< as the command line would have it; "1,2" for a list
     std::int64_t line;
   };
 

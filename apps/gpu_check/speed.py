@@ -157,7 +157,7 @@ def layers(part, settings, runner, until):
 
 
 def kernels(part, settings, runner, until):
-    """Each kernel's time by events beside the least that the peak rates allow."""
+    """Each kernel's time by events beside the least and the expected one; the ladder of convolutions."""
     program = next(path for path in map(settings.program, ("apps/bench/gpu_step_measured",
                                                            "apps/bench/gpu_step")) if path.exists())
     for name in ("bf16", "tf32"):
@@ -170,13 +170,20 @@ def kernels(part, settings, runner, until):
             continue
         part.data[name] = record
         groups = sorted(record["kernels"], key=lambda group: -group["measured"])
-        rows = [[g["name"], g["calls"], f"{1e3 * g['least']:.3f}", f"{1e3 * g['measured']:.3f}",
+        rows = [[g["name"], g["calls"], *(f"{1e3 * g[key]:.3f}" for key in ("least", "expected", "measured")),
                  f"{100 * g['least'] / g['measured']:.0f} %" if g["measured"] else "-", g["bound_by"]]
                 for g in groups[:24]]
-        part.table([f"{name}, batch {settings.batch}", "calls", "least ms", "measured ms", "reached", "bound by"],
+        part.table([f"{name}, batch {settings.batch}", "calls", "least ms", "expected ms", "measured ms", "reached",
+                    "bound by"],
                    rows)
-        part.text(f"Sum of all {record['calls']} launches: least {milliseconds(record['least'])} ms, measured "
-                  f"{milliseconds(record['measured'])} ms, each by itself.")
+        part.text(f"Sum of all {record['calls']} launches: least {milliseconds(record['least'])} ms, expected "
+                  f"{milliseconds(record['expected'])} ms, measured {milliseconds(record['measured'])} ms, each by "
+                  "itself.")
+    result = runner.run("conv_ladder", [settings.program("apps/bench/conv_ladder")], until - time.monotonic())
+    if result.ok:
+        part.text(f"```\n{result.output.strip()}\n```")
+    else:
+        part.fail(f"conv_ladder: {result.reason()}")
 
 
 def ncu(part, settings, runner, until):

@@ -4,7 +4,7 @@ import shutil
 import time
 from dataclasses import dataclass
 
-KEPT = ["metrics.jsonl", "curves.svg", "augmentations.png", "config.toml", "evaluation.json"]
+KEPT = ["metrics.jsonl", "report.html", "config.toml", "evaluation.json"]
 EVALUATION_SHARE = 0.2  # of the time; also for what the estimate leaves out
 
 

@@ -16,18 +16,25 @@ constexpr const char* format_version = "1";
 constexpr const char* step_key = "gradus.step";
 constexpr std::string_view optimizer_prefix = "optimizer.";
 constexpr std::string_view generator_prefix = "generator.";
+constexpr std::string_view probe_prefix = "probe.";
 
 /// An error that names the first option in which the run of a checkpoint differs from this one.
 void check_same_options(const std::filesystem::path& path, const nlohmann::json& saved,
                         const nlohmann::json& current) {
   for (const auto& [key, value] : current.items()) {
-    const nlohmann::json before = saved.value(key, nlohmann::json());
+    if (!saved.contains(key)) continue;
+    const nlohmann::json& before = saved.at(key);
     if (before.is_object() && value.is_object()) {
       check_same_options(path, before, value);
       continue;
     }
-    check(before == value, "resume",
-          "{} was made with {} = {}, this run has {}; give the same options, or start afresh with "
+    // A switch may have been a number in earlier versions.
+    const bool same = value.is_boolean() && before.is_number()
+                          ? (before.get<double>() != 0) == value.get<bool>()
+                          : before == value;
+    check(same, "resume",
+          "{} was made with {} = {}, this run has {}; give the same options and images, or start "
+          "afresh with "
           "--out elsewhere",
           path.string(), key, before.dump(), value.dump());
   }
@@ -38,7 +45,7 @@ void check_identity(const std::filesystem::path& path, const std::string& saved_
   const nlohmann::json saved = nlohmann::json::parse(saved_text, nullptr, false);
   check(saved.is_object(), "resume", "{}: its options cannot be read", path.string());
   // An option that the checkpoint does not name is newer than it; the default is what was done
-  // then.
+  // then. What has no default either, it does not know: it was made without the images' facts.
   nlohmann::json complete = identity(TrainOptions());
   complete.merge_patch(saved);
   check_same_options(path, complete, current);
@@ -56,7 +63,7 @@ std::int64_t parse_step(const std::filesystem::path& path, const std::string& te
 
 void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
                      const optim::Optimizer& optimizer, std::int64_t step,
-                     const TrainOptions& options) {
+                     const TrainOptions& options, const OnlineProbe* probe) {
   for (const NamedParameter& parameter : model.parameters())
     check(all_finite(parameter.variable->value()), "checkpoint",
           "after step {} the weight {} is not finite; the checkpoint before it was kept", step,
@@ -65,6 +72,9 @@ void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
   file.tensors = nn::state_dict(model);
   for (const auto& [name, tensor] : optimizer.state())
     file.tensors.emplace(fmt::format("{}{}", optimizer_prefix, name), tensor);
+  if (probe)
+    for (const auto& [name, tensor] : probe->state())
+      file.tensors.emplace(fmt::format("{}{}", probe_prefix, name), tensor);
   for (const nn::NamedGenerator& entry : model.generators())
     file.tensors.emplace(
         fmt::format("{}{}", generator_prefix, entry.name),
@@ -78,7 +88,8 @@ void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
 }
 
 std::int64_t load_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
-                             optim::Optimizer& optimizer, const TrainOptions& options) {
+                             optim::Optimizer& optimizer, const TrainOptions& options,
+                             OnlineProbe* probe) {
   const TensorFile file = read_safetensors(path);
   for (const char* key : {format_key, step_key, options_key})
     check(file.metadata.contains(key), "resume",
@@ -89,17 +100,20 @@ std::int64_t load_checkpoint(const std::filesystem::path& path, nn::VICRegModel&
         file.metadata.at(format_key), format_version);
   check_identity(path, file.metadata.at(options_key), identity(options));
 
-  nn::StateDict weights;
+  nn::StateDict weights, probe_state;
   optim::OptimizerState state;
   for (const auto& [name, tensor] : file.tensors) {
     if (name.starts_with(optimizer_prefix))
       state.emplace(name.substr(optimizer_prefix.size()), tensor);
+    else if (name.starts_with(probe_prefix))
+      probe_state.emplace(name.substr(probe_prefix.size()), tensor);
     else if (!name.starts_with(generator_prefix))
       weights.emplace(name, tensor);
   }
   try {
     nn::load_state_dict(model, weights);
     optimizer.load_state(state);
+    if (probe) probe->load_state(probe_state);
   } catch (const Error& error) {
     fail("resume", "{}: {}", path.string(), error.message());
   }

@@ -1,29 +1,95 @@
 #include "vicreg/datasets.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include <gradus/data/cifar10.h>
+#include <gradus/data/cifar100.h>
+#include <gradus/data/image_folder.h>
+#include <gradus/data/resize.h>
+#include <gradus/data/stl10.h>
 #include <gradus/data/synthetic.h>
 #include "common/command_line.h"
+#include "common/program.h"
 
 namespace gradus::vicreg {
+namespace {
+
+data::Dataset load_folder(const DataOptions& o, data::Split split, std::int64_t limit) {
+  data::ImageFolder loaded = data::load_image_folder(
+      o.folder, split,
+      {.size = o.image_size, .limit = limit, .skip_unreadable = o.skip_unreadable});
+  if (const auto& skipped = loaded.skipped; !skipped.empty())
+    apps::print("files left out: {}, the first {}\n", skipped.size(), skipped.front());
+  return std::move(loaded.dataset);
+}
+
+/// The data set as `load` gives it, with `image_size` and, for training, a normalisation.
+data::Dataset prepare(const DataOptions& o, data::Dataset dataset, bool for_training) {
+  if (o.image_size > 0) dataset.images = data::resize_square(dataset.images, o.image_size);
+  if (for_training && dataset.normalization.mean.empty())
+    dataset.normalization = data::measure_normalization(dataset.images);
+  return dataset;
+}
+
+data::Dataset load(const DataOptions& o, data::Split split, std::int64_t limit) {
+  const std::int64_t full = split == data::Split::train ? 50000 : 10000;
+  const std::int64_t count = limit > 0 ? std::min(limit, full) : full;
+  switch (o.dataset) {
+    case DatasetName::cifar10: return data::load_cifar10(o.folder, split).take(count);
+    case DatasetName::cifar100: return data::load_cifar100(o.folder, split).take(count);
+    case DatasetName::stl10: return data::load_stl10(o.folder, split).take(count);
+    case DatasetName::folder: return load_folder(o, split, limit);
+    case DatasetName::synthetic: break;
+  }
+  return data::synthetic_dataset(count, split);
+}
+
+}  // namespace
 
 void add_data_options(CLI::App& app, DataOptions& o, const std::string& group) {
   apps::add_choice(app, "--dataset", o.dataset, dataset_names)->group(group);
-  app.add_option("--data", o.folder, "Folder with CIFAR-10's binary files")->group(group);
+  app.add_option("--data", o.folder,
+                 "Folder with the data set's binary files (or with cifar-10-batches-bin, "
+                 "cifar-100-binary or stl10_binary); of 'folder': with train and test, in which "
+                 "each class has a folder of images, or images have no class")
+      ->check(apps::folder_name())
+      ->group(group);
   app.add_option("--limit", o.limit, "Use the first N training images; 0: all")
       ->check(apps::non_negative())
+      ->group(group);
+  app.add_option("--image-size", o.image_size,
+                 "Pixels a side to which the centred square of each image is resized when it is "
+                 "read; 0: as the images are")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{4096}))
+      ->group(group);
+  apps::add_switch(app, "--skip-unreadable,!--refuse-unreadable", o.skip_unreadable,
+                   "Leave out image files that cannot be read, or refuse the data set (default)")
       ->group(group);
 }
 
 data::Dataset load_dataset(const DataOptions& options, data::Split split, std::int64_t limit) {
-  const std::int64_t full = split == data::Split::train ? 50000 : 10000;
-  const std::int64_t count = limit > 0 ? std::min(limit, full) : full;
-  switch (options.dataset) {
-    case DatasetName::cifar10: return data::load_cifar10(options.folder, split).take(count);
-    case DatasetName::synthetic: break;
-  }
-  return data::synthetic_dataset(count, split);
+  return prepare(options, load(options, split, limit), split == data::Split::train);
+}
+
+data::Dataset load_pretraining_set(const DataOptions& options) {
+  if (options.dataset != DatasetName::stl10)
+    return load_dataset(options, data::Split::train, options.limit);
+  constexpr std::int64_t all = 100'000;
+  return prepare(
+      options, data::load_stl10_unlabeled(options.folder, options.limit > 0 ? options.limit : all),
+      true);
+}
+
+std::string describe(const DataOptions& options, const data::Dataset& dataset) {
+  const auto& [mean, std] = dataset.normalization;
+  return fmt::format("{} images of {}, {}x{}, {}, mean {:.4f}, std {:.4f}", dataset.size(),
+                     apps::name_of(dataset_names, options.dataset), dataset.width(),
+                     dataset.height(),
+                     dataset.is_labelled() ? fmt::format("{} classes", dataset.class_names.size())
+                                           : "without labels",
+                     fmt::join(mean, " "), fmt::join(std, " "));
 }
 
 }  // namespace gradus::vicreg

@@ -9,21 +9,35 @@
 
 namespace gradus::vicreg {
 
-enum class DatasetName : std::uint8_t { cifar10, synthetic };
-inline constexpr apps::Choices<DatasetName, 2> dataset_names{
-    {{DatasetName::cifar10, "cifar10"}, {DatasetName::synthetic, "synthetic", "built in"}}};
+enum class DatasetName : std::uint8_t { cifar10, cifar100, stl10, folder, synthetic };
+inline constexpr apps::Choices<DatasetName, 5> dataset_names{
+    {{DatasetName::cifar10, "cifar10"},
+     {DatasetName::cifar100, "cifar100"},
+     {DatasetName::stl10, "stl10", "trains on its unlabelled images"},
+     {DatasetName::folder, "folder", "PNG and JPEG files"},
+     {DatasetName::synthetic, "synthetic", "built in"}}};
 
 /// Where the images come from.
 struct DataOptions {
   DatasetName dataset = DatasetName::cifar10;
-  std::string folder = "cifar-10-batches-bin";
-  std::int64_t limit = 0;  ///< the first N training images; 0 means all
+  std::string folder = ".";
+  std::int64_t limit = 0;        ///< the first N training images; 0 means all
+  std::int64_t image_size = 0;   ///< pixels a side, to which images are resized; 0: as they are
+  bool skip_unreadable = false;  ///< of `folder`: leave files out that cannot be read
 };
 
 void add_data_options(CLI::App& app, DataOptions& options, const std::string& group);
 
-/// The training or test images that the options name: CIFAR-10 from its folder, or the built-in set
-/// (50,000 and 10,000 images, or as many as `limit` allows). `limit` 0 is all.
+/// The training or test images that the options name, from the data set's folder, or of the
+/// built-in set (50,000 and 10,000 images, or as many as `limit` allows). `limit` 0 is all. The
+/// training images have a normalisation, the data set's own or measured on them; test images are to
+/// have the same one. Says which files of a folder were left out.
 data::Dataset load_dataset(const DataOptions& options, data::Split split, std::int64_t limit);
+
+/// What is pre-trained on: the first options.limit training images, of STL-10 those without labels.
+data::Dataset load_pretraining_set(const DataOptions& options);
+
+/// What a line says of a data set: "5000 images of stl10, 96x96, 10 classes, mean ..., std ...".
+std::string describe(const DataOptions& options, const data::Dataset& dataset);
 
 }  // namespace gradus::vicreg

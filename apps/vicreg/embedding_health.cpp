@@ -81,30 +81,32 @@ EmbeddingHealth measure(const Tensor& z) {
   return health;
 }
 
+CollapseThresholds collapse_thresholds(std::int64_t images, std::int64_t dimensions) {
+  const std::int64_t spanned = std::min(images - 1, dimensions);  // by points around their mean
+  return {.effective_rank = std::max(1.5, static_cast<double>(spanned) / 200)};
+}
+
 std::optional<std::string> collapse_warning(const EmbeddingHealth& health, std::int64_t images,
                                             std::int64_t dimensions, LossName loss) {
-  constexpr double tiny_std = 0.05;  // a healthy one is near 1
-  constexpr double dead_std = 1e-4;
-  const std::int64_t spanned = std::min(images - 1, dimensions);  // by points around their mean
-  const double tiny_rank = std::max(1.5, static_cast<double>(spanned) / 200);
+  const CollapseThresholds thresholds = collapse_thresholds(images, dimensions);
   const bool vicreg = loss == LossName::vicreg;
   if (!std::isfinite(health.std_mean) || !std::isfinite(health.effective_rank)) {
     return "the embeddings are not finite (NaN or infinity)";
   }
-  if (health.std_mean < tiny_std) {
+  if (health.std_mean < thresholds.std_mean) {
     return fmt::format(
         "the embeddings are collapsing: all images are mapped to nearly the same point (mean std "
         "{:.2g}, healthy is near 1); a {} weight or a smaller learning rate may help",
         health.std_mean, vicreg ? "larger variance" : "smaller similarity");
   }
-  if (spanned > 2 && health.effective_rank < tiny_rank) {
+  if (std::min(images - 1, dimensions) > 2 && health.effective_rank < thresholds.effective_rank) {
     return fmt::format(
         "the embeddings are collapsing: they use about {:.1f} of {} dimensions (effective rank of "
         "{} images); a {} weight or a smaller learning rate may help",
         health.effective_rank, dimensions, images,
         vicreg ? "larger covariance" : "smaller similarity");
   }
-  if (health.std_min < dead_std) {
+  if (health.std_min < thresholds.std_min) {
     return fmt::format(
         "a dimension of the embeddings is constant (std {:.2g}): it carries no information",
         health.std_min);

@@ -24,6 +24,16 @@ struct EmbeddingHealth {
 /// size min(N, D).
 EmbeddingHealth measure(const Tensor& z);
 
+/// Below which values embeddings count as collapsed.
+struct CollapseThresholds {
+  double std_mean = 0.05;  ///< a healthy one is near 1
+  double std_min = 1e-4;   ///< a dimension with less is constant
+  double effective_rank = 0;
+};
+/// For embeddings of `images` images in `dimensions` dimensions; the rank's is a two-hundredth of
+/// the dimensions that so many images can span, at least 1.5.
+CollapseThresholds collapse_thresholds(std::int64_t images, std::int64_t dimensions);
+
 /// A warning in plain words when the embeddings of `images` images in `dimensions` dimensions have
 /// collapsed, or lost most of the dimensions that so many images can span; nothing otherwise.
 /// `loss` decides what it advises.

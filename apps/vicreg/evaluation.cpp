@@ -65,11 +65,15 @@ std::string headline(const Evaluation& e) {
 }
 
 std::string to_text(const Evaluation& e, const std::vector<std::string>& class_names) {
+  constexpr std::size_t most_columns = 20;  // of a line that can be read
+  const bool confusion = class_names.size() <= most_columns;
   std::string text = headline(e);
-  text += "confusion (rows: true class, columns: predicted, in the same order), accuracy:\n";
+  if (confusion)
+    text += "confusion (rows: true class, columns: predicted, in the same order), accuracy:\n";
   for (std::size_t c = 0; c < class_names.size(); ++c) {
     text += fmt::format("  {:<12}", class_names[c]);
-    for (std::int64_t n : e.confusion[c]) text += fmt::format("{:>6}", n);
+    for (std::size_t p = 0; confusion && p < class_names.size(); ++p)
+      text += fmt::format("{:>6}", e.confusion[c][p]);
     text += fmt::format("  {:>6.2f} %\n", 100 * e.class_accuracy[c]);
   }
   return text;

@@ -29,7 +29,8 @@ Evaluation evaluate(const Tensor& scores, const Tensor& labels);
 nlohmann::json to_json(const Evaluation& evaluation, const std::vector<std::string>& class_names);
 /// A line for a person: accuracies and the number of images.
 std::string headline(const Evaluation& evaluation);
-/// The headline, then the confusion matrix with each class's accuracy.
+/// The headline, then each class's accuracy, with the confusion matrix if it has at most 20
+/// columns.
 std::string to_text(const Evaluation& evaluation, const std::vector<std::string>& class_names);
 
 }  // namespace gradus::vicreg

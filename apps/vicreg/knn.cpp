@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <vector>
 
 #include <gradus/tensor/ops.h>
 #include "vicreg/features.h"
@@ -20,6 +19,18 @@ void check_finite(const char* what, const Tensor& features) {
 }
 
 }  // namespace
+
+std::vector<std::int64_t> nearest(const float* similarity, std::int64_t count, std::int64_t k) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  // Ties go to the earlier image, so that the result is one and the same everywhere.
+  const auto nearer = [similarity](std::int64_t a, std::int64_t b) {
+    return similarity[a] > similarity[b] || (similarity[a] == similarity[b] && a < b);
+  };
+  std::partial_sort(order.begin(), order.begin() + k, order.end(), nearer);
+  order.resize(static_cast<std::size_t>(k));
+  return order;
+}
 
 Tensor knn_scores(const Tensor& train_features, const Tensor& train_labels,
                   const Tensor& test_features, std::int64_t classes, const KnnOptions& options) {
@@ -53,13 +64,7 @@ Tensor knn_scores(const Tensor& train_features, const Tensor& train_labels,
 #pragma omp parallel for
     for (std::int64_t i = 0; i < end - begin; ++i) {
       const float* row = values + i * train_count;
-      std::vector<std::int64_t> order(static_cast<std::size_t>(train_count));
-      std::iota(order.begin(), order.end(), std::int64_t{0});
-      // Ties go to the earlier image, so that the result is one and the same everywhere.
-      const auto nearer = [row](std::int64_t a, std::int64_t b) {
-        return row[a] > row[b] || (row[a] == row[b] && a < b);
-      };
-      std::partial_sort(order.begin(), order.begin() + k, order.end(), nearer);
+      const std::vector<std::int64_t> order = nearest(row, train_count, k);
       for (std::int64_t j = 0; j < k; ++j)
         output[i * classes + labels[order[j]]] +=
             static_cast<float>(std::exp((row[order[j]] - row[order[0]]) / options.temperature));

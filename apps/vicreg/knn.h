@@ -1,6 +1,9 @@
 // k-nearest-neighbour classification of features: how good they are, without training anything.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include <gradus/tensor/tensor.h>
 
 namespace gradus::vicreg {
@@ -9,6 +12,10 @@ struct KnnOptions {
   std::int64_t k = 200;
   double temperature = 0.1;
 };
+
+/// The indices of the k largest of `count` similarities, the largest first; equal ones rank by
+/// index. 0 <= k <= count.
+std::vector<std::int64_t> nearest(const float* similarity, std::int64_t count, std::int64_t k);
 
 /// Weighted kNN (Wu et al., "Unsupervised feature learning via non-parametric instance
 /// discrimination", CVPR 2018, as Lightly runs it): a test image's scores are the sums over its k

@@ -5,6 +5,7 @@
 
 #include <gradus/autograd/variable.h>
 #include <gradus/tensor/io/file.h>
+#include <gradus/tensor/io/npy.h>
 #include "common/command_line.h"
 #include "common/compute.h"
 #include "common/program.h"
@@ -15,6 +16,7 @@
 #include "vicreg/knn.h"
 #include "vicreg/linear_probe.h"
 #include "vicreg/recipes.h"
+#include "vicreg/run_report.h"
 #include "vicreg/weights.h"
 #include "vicreg/whitening.h"
 
@@ -42,6 +44,7 @@ struct EvalOptions {
   apps::ComputeOptions compute;
   int workers = 2;
   std::uint64_t seed = 0;
+  std::string features;
   std::string json;
 };
 
@@ -65,19 +68,37 @@ void add_protocol_options(CLI::App& app, Protocol& p) {
       ->group(group);
 }
 
+/// The end of the help.
+constexpr const char* manual =
+    R"(Files: the results as JSON, linear_eval.json beside FILE, or where --json says.
+
+Examples:
+  linear_eval runs/a/checkpoint.safetensors --data cifar10 --knn
+  linear_eval runs/a/checkpoint.safetensors --data cifar10 --cached --crops 0    fast
+  linear_eval --untrained --dataset synthetic --cached --protocol vicreg
+
+Exit codes: 0 done; 1 an error, in one line on stderr.)";
+
 void add_options(CLI::App& app, EvalOptions& o) {
   app.add_option("file", o.file,
-                 "Checkpoint, exported weights, or a PyTorch state_dict (.safetensors)");
+                 "Checkpoint, exported weights, or a PyTorch state_dict (.safetensors, or "
+                 "torch.save's .pt, also within a dict as model_state_dict or state_dict)")
+      ->check(apps::file_name());
   app.add_flag("--untrained", o.untrained, "Evaluate an encoder with its initial weights");
   app.add_flag("--knn", o.knn, "Also classify by the nearest neighbours");
-  app.add_flag("!--no-linear", o.linear, "Leave the linear classifier out");
+  apps::add_switch(app, "--linear,!--no-linear", o.linear, "Train a linear classifier");
   app.add_option(
          "--crops", o.crops,
          "Also evaluate as EMP-SSL: the projector's first hidden layer, its mean over N views "
          "of each image as in training; 0: do not")
       ->check(CLI::Range(0, 1024));
   app.add_flag("--whiten", o.whiten, "Also classify the whitened features");
-  app.add_option("--json", o.json, "Where to write the results (default: beside FILE)");
+  app.add_option("--features", o.features,
+                 "Write the frozen features of the plain images for numpy: NAME.npy gives "
+                 "NAME_train.npy [N, F] and NAME_train_labels.npy [N], and _test likewise")
+      ->check(apps::file_name());
+  app.add_option("--json", o.json, "Where to write the results (default: beside FILE)")
+      ->check(apps::file_name());
   app.add_option("--k", o.knn_options.k, "Neighbours of kNN")->check(positive());
   app.add_option("--temperature", o.knn_options.temperature, "Temperature of kNN")
       ->check(positive());
@@ -94,9 +115,10 @@ void add_options(CLI::App& app, EvalOptions& o) {
   app.add_option("--seed", o.seed, "Of the classifier, the order and the crops")
       ->check(non_negative())
       ->group("Run");
+  app.footer(manual);
 }
 
-/// Sets the options; returns false after printing the help.
+/// Sets the options; returns false after printing an answer (--help).
 bool parse(int argc, const char* const* argv, EvalOptions& options) {
   constexpr std::int64_t not_given = -1;
   const apps::ConfigurableProgram program{
@@ -127,6 +149,19 @@ std::filesystem::path results_file(const EvalOptions& o) {
   return std::filesystem::path(o.file).parent_path() / "linear_eval.json";
 }
 
+/// Writes features and labels of a split of the data: NAME.npy gives NAME_train.npy and
+/// NAME_train_labels.npy.
+void write_features(const std::filesystem::path& file, const std::string& split,
+                    const Tensor& features, const Tensor& labels) {
+  const auto write = [&](const std::string& what, const Tensor& x) {
+    const std::string name = fmt::format("{}_{}.npy", file.stem().string(), what);
+    write_npy(file.parent_path() / name, x);
+    print("{}: {} {}\n", (file.parent_path() / name).string(), gradus::name(x.dtype()), x.shape());
+  };
+  write(split, features);
+  write(split + "_labels", labels);
+}
+
 /// Frozen features, and how they are classified.
 struct Subject {
   std::string name{};      ///< stands before its lines
@@ -142,15 +177,19 @@ class Judge {
         const data::Dataset& test)
       : o_(options), encoder_(encoder), train_(train), test_(test) {}
 
-  /// What the results hold of the subject: "linear" and "knn", as the options say.
-  nlohmann::json operator()(const Subject& subject, bool confusion) const {
+  /// What the results hold of the subject: "linear" and "knn", as the options say. `scores`, if
+  /// given, receives those of the first of them, [M, classes].
+  nlohmann::json operator()(const Subject& subject, bool confusion,
+                            Tensor* scores = nullptr) const {
     nlohmann::json results = nlohmann::json::object();
     const auto text = [&](const Evaluation& e) {
       return confusion ? to_text(e, test_.class_names) : headline(e);
     };
     if (o_.linear) {
       const Protocol& protocol = subject.protocol;
-      const Evaluation linear = run_linear(subject);
+      const Tensor logits = run_linear(subject);
+      if (scores) *scores = logits;
+      const Evaluation linear = evaluate(logits, test_.labels);
       print("{}linear ({} protocol{}): {}", subject.name,
             apps::name_of(protocol_names, protocol.name),
             protocol.cached ? ", cached features" : "", text(linear));
@@ -158,10 +197,11 @@ class Judge {
       results["linear"]["protocol"] = to_json(protocol);
     }
     if (o_.knn) {
-      const Evaluation knn =
-          evaluate(knn_scores(subject.train, train_.labels, subject.test,
-                              static_cast<std::int64_t>(train_.class_names.size()), subject.knn),
-                   test_.labels);
+      const Tensor votes =
+          knn_scores(subject.train, train_.labels, subject.test,
+                     static_cast<std::int64_t>(train_.class_names.size()), subject.knn);
+      if (scores && !o_.linear) *scores = votes;
+      const Evaluation knn = evaluate(votes, test_.labels);
       print("{}kNN (k {}, temperature {}): {}", subject.name, subject.knn.k,
             subject.knn.temperature, text(knn));
       results["knn"] = to_json(knn, test_.class_names);
@@ -182,7 +222,8 @@ class Judge {
   }
 
  private:
-  Evaluation run_linear(const Subject& subject) const {
+  /// The trained classifier's scores of the test images.
+  Tensor run_linear(const Subject& subject) const {
     const Protocol& protocol = subject.protocol;
     print("training a linear classifier on {} images: protocol {}\n", train_.size(),
           to_json(protocol).dump());
@@ -196,7 +237,7 @@ class Judge {
                              return true;
                            });
     const NoGrad no_grad;
-    return evaluate((*head)(Variable(subject.test)).value().to(Device::cpu), test_.labels);
+    return (*head)(Variable(subject.test)).value().to(Device::cpu);
   }
 
   const EvalOptions& o_;
@@ -229,41 +270,86 @@ std::optional<Subject> subject_of_crops(const EvalOptions& o, LoadedEncoder& loa
                  .knn = {.k = 20, .temperature = 0.07}};
 }
 
+struct Images {
+  data::Dataset train, test;
+};
+
+/// The images to evaluate on: of the size that the encoder was trained on unless the options name
+/// one, and normalised as then, or else as the training images say.
+Images load_labelled(const EvalOptions& o, const LoadedEncoder& loaded) {
+  DataOptions options = o.data;
+  if (options.image_size == 0) options.image_size = loaded.image_size;
+  Images images{load_dataset(options, data::Split::train, o.data.limit),
+                load_dataset(options, data::Split::test, o.test_limit)};
+  check(images.train.is_labelled(), "linear_eval",
+        "the images in {} have no labels, and an evaluation needs them: put each into a folder "
+        "named after its class",
+        o.data.folder);
+  if (loaded.images.count > 0) images.train.normalization = loaded.images.normalization;
+  images.test.normalization = images.train.normalization;
+  return images;
+}
+
+/// Where the run folder can only be read, that is said, and all.
+void add_to_report(const std::filesystem::path& folder, nlohmann::json evaluation) {
+  try {
+    nlohmann::json run = describe_run(folder);
+    evaluation["time"] = run["updated"];
+    run["evaluation"] = std::move(evaluation);
+    write_run_report(folder, std::move(run));
+    print("report: {}\n", (folder / report_name).string());
+  } catch (const Error& error) {
+    print("no report: {}\n", error.what());
+  }
+}
+
 int run(const EvalOptions& o) {
   check(o.untrained != !o.file.empty(), "linear_eval",
         "name one file of weights, or give --untrained (--help lists the options)");
-  check(o.linear || o.knn, "linear_eval", "--no-linear without --knn leaves nothing to do");
+  check(o.linear || o.knn || !o.features.empty(), "linear_eval",
+        "--no-linear without --knn or --features leaves nothing to do");
   const Device device = apps::use(o.compute);
   LoadedEncoder loaded =
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
   loaded.encoder->to(device);
   nn::use_winograd(*loaded.encoder, o.compute.winograd);
-  const std::string dataset = apps::name_of(dataset_names, o.data.dataset);
-  const data::Dataset train = load_dataset(o.data, data::Split::train, o.data.limit);
-  const data::Dataset test = load_dataset(o.data, data::Split::test, o.test_limit);
-  print("encoder: {} ({}, {} features), {}; test images are normalised\n",
-        o.untrained ? "untrained" : o.file, architecture_name(loaded.options.encoder),
-        loaded.encoder->feature_count(), dataset);
+  const auto [train, test] = load_labelled(o, loaded);
+  print("encoder: {} ({}, {} features); {}\n", o.untrained ? "untrained" : o.file,
+        architecture_name(loaded.options.encoder), loaded.encoder->feature_count(),
+        describe(o.data, train));
   Subject images{.test = extract_features(*loaded.encoder, test),
                  .protocol = o.protocol,
                  .knn = o.knn_options};
-  if (o.knn || o.whiten || o.protocol.cached)
+  const std::filesystem::path folder = std::filesystem::path(o.file).parent_path();
+  const bool report = !o.untrained && std::filesystem::exists(folder / metrics_name);
+  if (o.knn || o.whiten || o.protocol.cached || !o.features.empty() || report)
     images.train = extract_features(*loaded.encoder, train);
+  if (!o.features.empty()) {
+    write_features(o.features, "train", images.train, train.labels);
+    write_features(o.features, "test", images.test, test.labels);
+  }
 
   nlohmann::json results = {{"encoder", o.untrained ? "untrained" : o.file},
                             {"model", to_json(loaded.options)},
-                            {"dataset", dataset},
+                            {"dataset", apps::name_of(dataset_names, o.data.dataset)},
                             {"train_images", train.size()}};
   const Judge judge(o, *loaded.encoder, train, test);
-  results.update(judge(images, true));
+  Tensor scores;
+  results.update(judge(images, true, &scores));
   if (o.whiten) results["whitened"] = judge.whitened(images);
   if (const auto crops = subject_of_crops(o, loaded, train, test)) {
     results["crops"] = judge(*crops, false);
     results["crops"]["views"] = o.crops;
     if (o.whiten) results["crops"]["whitened"] = judge.whitened(*crops);
   }
-  write_file_atomically(results_file(o), results.dump(2) + "\n");
+  write_file_atomically(
+      results_file(o),
+      results.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   print("results: {}\n", results_file(o).string());
+  if (report) {
+    results["pictures"] = evaluation_pictures(train, test, images.train, images.test, scores);
+    add_to_report(folder, std::move(results));
+  }
   return 0;
 }
 

@@ -17,24 +17,24 @@ struct LossTerms {
   double similarity = 0, coding_rate = 0;
 };
 
-/// One of them: its key in metrics.jsonl, its name in the line of progress, and its panel's title
-/// and colour in curves.svg.
+/// One of them: its key in metrics.jsonl, its name in the line of progress, and its title in the
+/// report.
 struct LossTerm {
   double LossTerms::*value;
-  const char *key, *brief, *title, *color;
+  const char *key, *brief, *title;
 };
 
 inline constexpr LossTerm vicreg_terms[] = {
-    {&LossTerms::total, "loss", "loss", "Loss", "#1f5a96"},
-    {&LossTerms::invariance, "invariance", "inv", "Invariance", "#2a7f62"},
-    {&LossTerms::variance, "variance", "var", "Variance", "#b8552b"},
-    {&LossTerms::covariance, "covariance", "cov", "Covariance", "#74479c"},
+    {&LossTerms::total, "loss", "loss", "Loss"},
+    {&LossTerms::invariance, "invariance", "inv", "Invariance"},
+    {&LossTerms::variance, "variance", "var", "Variance"},
+    {&LossTerms::covariance, "covariance", "cov", "Covariance"},
 };
 
 inline constexpr LossTerm coding_rate_terms[] = {
-    {&LossTerms::total, "loss", "loss", "Loss", "#1f5a96"},
-    {&LossTerms::similarity, "similarity", "sim", "Similarity", "#2a7f62"},
-    {&LossTerms::coding_rate, "coding_rate", "rate", "Coding rate, nats", "#b8552b"},
+    {&LossTerms::total, "loss", "loss", "Loss"},
+    {&LossTerms::similarity, "similarity", "sim", "Similarity"},
+    {&LossTerms::coding_rate, "coding_rate", "rate", "Coding rate, nats"},
 };
 
 /// The numbers of a loss, the total first.

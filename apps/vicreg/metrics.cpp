@@ -6,7 +6,6 @@
 #include <fstream>
 #include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include <gradus/tensor/check.h>
@@ -50,6 +49,7 @@ StepRecord parse_step(const Json& record) {
   step.loss.name = record.contains("coding_rate") ? LossName::coding_rate : LossName::vicreg;
   for (const LossTerm& term : loss_terms(step.loss.name))
     step.loss.*term.value = number(record, term.key);
+  if (record.contains("probe_train")) step.probe_train = number(record, "probe_train");
   return step;
 }
 
@@ -61,6 +61,7 @@ EpochRecord parse_epoch(const Json& record) {
                     .effective_rank = number(record, "effective_rank"),
                     .data_wait_seconds = number(record, "data_wait_seconds")};
   if (record.contains("knn_accuracy")) epoch.knn_accuracy = number(record, "knn_accuracy");
+  if (record.contains("probe_test")) epoch.probe_test = number(record, "probe_test");
   return epoch;
 }
 
@@ -87,6 +88,29 @@ Metrics truncate_after(const fs::path& path, std::int64_t last_step) {
 
 }  // namespace
 
+Json to_json(const StepRecord& record) {
+  Json json{{"step", record.step}, {"epoch", record.epoch}, {"lr", record.learning_rate}};
+  for (const LossTerm& term : loss_terms(record.loss.name))
+    json[term.key] = record.loss.*term.value;
+  json["images_per_second"] = record.images_per_second;
+  json["data_wait_seconds"] = record.data_wait_seconds;
+  json["data_wait_share"] = record.data_wait_share;
+  if (record.probe_train) json["probe_train"] = *record.probe_train;
+  return json;
+}
+
+Json to_json(const EpochRecord& record) {
+  Json json{{"step", record.step},
+            {"epoch", record.epoch},
+            {"std_mean", record.std_mean},
+            {"std_min", record.std_min},
+            {"effective_rank", record.effective_rank},
+            {"data_wait_seconds", record.data_wait_seconds}};
+  if (record.knn_accuracy) json["knn_accuracy"] = *record.knn_accuracy;
+  if (record.probe_test) json["probe_test"] = *record.probe_test;
+  return json;
+}
+
 MetricsWriter::MetricsWriter(const fs::path& path, std::int64_t resumed_step) : path_(path) {
   const bool resumes = resumed_step > 0 && fs::exists(path);
   if (resumes) records_ = truncate_after(path, resumed_step);
@@ -95,25 +119,12 @@ MetricsWriter::MetricsWriter(const fs::path& path, std::int64_t resumed_step) : 
 }
 
 void MetricsWriter::write(const StepRecord& record) {
-  Json json{{"step", record.step}, {"epoch", record.epoch}, {"lr", record.learning_rate}};
-  for (const LossTerm& term : loss_terms(record.loss.name))
-    json[term.key] = record.loss.*term.value;
-  json["images_per_second"] = record.images_per_second;
-  json["data_wait_seconds"] = record.data_wait_seconds;
-  json["data_wait_share"] = record.data_wait_share;
-  write_line(json.dump());
+  write_line(to_json(record).dump());
   records_.steps.push_back(record);
 }
 
 void MetricsWriter::write(const EpochRecord& record) {
-  Json json{{"step", record.step},
-            {"epoch", record.epoch},
-            {"std_mean", record.std_mean},
-            {"std_min", record.std_min},
-            {"effective_rank", record.effective_rank},
-            {"data_wait_seconds", record.data_wait_seconds}};
-  if (record.knn_accuracy) json["knn_accuracy"] = *record.knn_accuracy;
-  write_line(json.dump());
+  write_line(to_json(record).dump());
   records_.epochs.push_back(record);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
@@ -14,7 +15,8 @@ namespace gradus::vicreg {
 
 /// One training step. In the file:
 ///   {"step":1,"epoch":1,"lr":0.0002,"loss":31.6,"invariance":0.4,"variance":0.8,"covariance":1.6,
-///    "images_per_second":512.0,"data_wait_seconds":0.001,"data_wait_share":0.002}
+///    "images_per_second":512.0,"data_wait_seconds":0.001,"data_wait_share":0.002,
+///    "probe_train":0.41}
 /// and, with the loss coding-rate, "similarity":0.9,"coding_rate":150.2 for its terms.
 /// A number that is not finite is null in the file and NaN here.
 struct StepRecord {
@@ -25,11 +27,14 @@ struct StepRecord {
   double images_per_second = 0;  ///< images, not views
   double data_wait_seconds = 0;  ///< time that the step waited for its batch
   double data_wait_share = 0;    ///< of the step's time, in [0, 1]
+  /// The online probe's accuracy on the batch's views, before the step, in [0, 1]; absent without
+  /// one.
+  std::optional<double> probe_train = std::nullopt;
 };
 
 /// The embeddings' health after an epoch (embedding_health.h). In the file:
 ///   {"step":195,"epoch":1,"std_mean":0.98,"std_min":0.7,"effective_rank":312.5,
-///    "data_wait_seconds":0.2,"knn_accuracy":0.61}
+///    "data_wait_seconds":0.2,"knn_accuracy":0.61,"probe_test":0.58}
 struct EpochRecord {
   std::int64_t step = 0;   ///< steps done when it was measured
   std::int64_t epoch = 0;  ///< epochs done
@@ -38,7 +43,12 @@ struct EpochRecord {
   double effective_rank = 0;
   double data_wait_seconds = 0;                       ///< the sum over the epoch's steps
   std::optional<double> knn_accuracy = std::nullopt;  ///< in [0, 1]; absent when not measured
+  std::optional<double> probe_test = std::nullopt;    ///< the online probe's, on the test images
 };
+
+/// A record as the file holds it.
+nlohmann::ordered_json to_json(const StepRecord& record);
+nlohmann::ordered_json to_json(const EpochRecord& record);
 
 /// The records of a file, in its order.
 struct Metrics {

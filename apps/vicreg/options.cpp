@@ -7,6 +7,7 @@
 #include "common/command_line.h"
 #include "vicreg/architecture.h"
 #include "vicreg/recipes.h"
+#include "vicreg/weights.h"
 
 namespace gradus::vicreg {
 namespace {
@@ -17,31 +18,15 @@ using apps::finite;
 using apps::non_negative;
 using apps::positive;
 
-/// An option of two numbers, "low,high".
-CLI::Option* add_range(CLI::App& app, const std::string& name, std::array<double, 2>& range,
-                       const std::string& description) {
-  return app
-      .add_option_function<std::vector<double>>(
-          name,
-          [name, &range](const std::vector<double>& given) {
-            if (given.size() != range.size())
-              throw CLI::ValidationError(name, "needs two numbers, low,high");
-            std::copy_n(given.begin(), range.size(), range.begin());
-          },
-          description)
-      ->expected(2)
-      ->delimiter(',')
-      ->check(finite())
-      ->default_str(fmt::format("[{},{}]", range[0], range[1]));
-}
-
 void add_view_options(CLI::App& app, ViewOptions& o) {
   const std::string group = "Views";
   app.add_option("--views", o.count, "Views of each image")->check(CLI::Range(2, 64))->group(group);
   add_choice(app, "--augment", o.augment, augmentations)->group(group);
-  add_range(app, "--crop-scale", o.crop_scale, "Least and largest area of a crop, of the image's")
+  apps::add_list(app, "--crop-scale", o.crop_scale,
+                 "Least and largest area of a crop, of the image's", finite())
       ->group(group);
-  add_range(app, "--crop-ratio", o.crop_ratio, "Least and largest width / height of a crop")
+  apps::add_list(app, "--crop-ratio", o.crop_ratio, "Least and largest width / height of a crop",
+                 finite())
       ->group(group);
   app.add_option("--view-size", o.size,
                  "Pixels a side to which crops are resized; 0: as many as the images have")
@@ -52,6 +37,9 @@ void add_view_options(CLI::App& app, ViewOptions& o) {
 void add_image_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Data";
   add_data_options(app, o.data, group);
+  app.add_option("--test-limit", o.test_limit, "Use the first N test images; 0: all")
+      ->check(non_negative())
+      ->group(group);
   add_switch(app, "--shuffle,!--no-shuffle", o.shuffle,
              "Shuffle (default), or take the images in the files' order")
       ->group(group);
@@ -70,9 +58,9 @@ void add_image_options(CLI::App& app, TrainOptions& o) {
 void add_model_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Model and loss";
   add_encoder_options(app, o.model.encoder, group);
-  app.add_option("--projector", o.model.projector_widths, "Widths of the projector's linear layers")
-      ->delimiter(',')
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
+  apps::add_list(app, "--projector", o.model.projector_widths,
+                 "Widths of the projector's linear layers",
+                 CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
       ->group(group);
   add_switch(app, "--zero-init-residual,!--no-zero-init-residual",
              o.model.encoder.zero_init_residual, "Start each block's last batch norm at 0")
@@ -113,7 +101,10 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--epochs", o.epochs, "Epochs")
       ->check(CLI::Range(std::int64_t{1}, most_epochs))
       ->group(group);
-  app.add_option("--steps", o.steps, "Stop after N steps; -1: when the epochs are done")
+  app.add_option(
+         "--steps", o.steps,
+         "Stop after N steps, those before an interruption included; -1: when the epochs are done. "
+         "--resume without it goes on to the end")
       ->check(CLI::Range(std::int64_t{-1}, std::int64_t{1} << 40))
       ->group(group);
   app.add_option("--lr", o.lr, "Learning rate")->check(positive())->group(group);
@@ -143,9 +134,9 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--warmup-epochs", o.warmup_epochs, "Epochs of warm-up")
       ->check(CLI::Range(std::int64_t{0}, most_epochs))
       ->group(group);
-  app.add_option("--milestones", o.milestones, "Epochs at which the schedule 'step' divides by 10")
-      ->delimiter(',')
-      ->check(CLI::Range(std::int64_t{0}, most_epochs))
+  apps::add_list(app, "--milestones", o.milestones,
+                 "Epochs at which the schedule 'step' divides by 10",
+                 CLI::Range(std::int64_t{0}, most_epochs))
       ->group(group);
 }
 
@@ -165,9 +156,22 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
       ->check(non_negative())
       ->group(group);
   app.add_option("--out", o.out, "Run folder: checkpoint, metrics, pictures, configuration")
+      ->check(apps::folder_name())
       ->group(group);
-  app.add_option("--init", o.init, "Start from the weights in this file (weights only)")
+  CLI::Option* init =
+      app.add_option("--init", o.init,
+                     "Start from the weights in this file: of train, or a state_dict of PyTorch "
+                     "(.safetensors, or torch.save's .pt)")
+          ->check(apps::file_name())
+          ->group(group)
+          ->configurable(false);
+  app.add_option("--continue-from", o.continue_from,
+                 "Go on from a PyTorch program's checkpoint (torch.save of a dict of epoch, "
+                 "model_state_dict and Adam's optimizer_state_dict): its weights, moments and "
+                 "steps, and, unless told otherwise, its architecture")
+      ->check(apps::file_name())
       ->group(group)
+      ->excludes(init)
       ->configurable(false);
   app.add_flag("--resume", o.resume, "Go on from the run folder's checkpoint, if it has one")
       ->group(group)
@@ -185,14 +189,31 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--knn-images", o.knn_images, "Images of each split used for kNN, at most")
       ->check(positive())
       ->group(group);
+  add_switch(
+      app, "--probe,!--no-probe", o.probe,
+      "Train a linear classifier beside, as solo-learn does: its accuracy on each batch and, "
+      "each epoch, on the test images; the encoder does not notice it")
+      ->group(group);
+  add_switch(app, "--tensorboard,!--no-tensorboard", o.tensorboard,
+             "Also write the metrics and, each epoch, histograms of weights and gradients, and the "
+             "views, for TensorBoard: tensorboard --logdir OUT")
+      ->group(group);
+  app.add_flag(
+         "--dry-run", o.dry_run,
+         "Make a few steps, write nothing, and say what the run will take: memory, time, disk")
+      ->configurable(false)
+      ->group(group);
   app.add_option("--export", o.export_file, "Write the weights alone to this file at the end")
+      ->check(apps::file_name())
       ->group(group);
 }
 
-/// With --resume the run folder's own configuration, if it has one.
-std::string own_config(const TrainOptions& o) {
+/// With --resume the run folder's own configuration, if it has one; but how far the call before was
+/// to go does not hold for this one.
+apps::ConfigFile own_config(const TrainOptions& o) {
   const auto own = std::filesystem::path(o.out) / "config.toml";
-  return o.resume && std::filesystem::exists(own) ? own.string() : "";
+  if (!o.resume || !std::filesystem::exists(own)) return {};
+  return apps::ConfigFile::read(own).without("steps");
 }
 
 void check_consistency(const TrainOptions& o) {
@@ -204,6 +225,31 @@ void check_consistency(const TrainOptions& o) {
         "--warmup-epochs {} must be less than --epochs {}", o.warmup_epochs, o.epochs);
 }
 
+/// The end of the help.
+constexpr const char* manual = R"text(Files, in the run folder:
+  checkpoint.safetensors   weights under PyTorch's names, optimiser, position, options
+  metrics.jsonl            a line a step and one an epoch
+  config.toml              all options: --config starts the same run again
+  report.html              all of it on a page for the browser, renewed each epoch
+
+Examples:
+  train --data cifar10 --out runs/a --bf16 --epochs 100
+  train --out runs/a --resume                      go on after an interruption
+  train --config runs/a/config.toml --out runs/b --seed 1
+  train --recipe solo-learn --print-config         what a recipe stands for
+  eval "$(train --completion)"                     bash and zsh complete options
+
+Environment:
+  GRADUS_SIMD=avx2         use no more of the processor's vector instructions than these
+  GRADUS_CUDA_SYNC=1       wait for each launch on a GPU, and name the kernel that fails
+
+Exit codes:
+  0    done
+  1    an error, in one line on stderr; the last checkpoint is as it was
+  130, 143, 129  Ctrl-C, SIGTERM or SIGHUP (a closed terminal): the step was finished and saved;
+       a second one ends the run at once. --resume goes on.
+Without a reader of its output (train | head) a run goes on.)text";
+
 }  // namespace
 
 bool parse_train_options(int argc, const char* const* argv, TrainOptions& options,
@@ -214,22 +260,20 @@ bool parse_train_options(int argc, const char* const* argv, TrainOptions& option
       .preset = "recipe",
       .add_options =
           [&](CLI::App& app, const std::string& recipe) {
+            const std::string source = options.continue_from;  // known the second time
             options =
                 recipe_defaults(apps::find_choice(recipes, recipe).value_or(Recipe::standard));
+            if (!source.empty()) options.model = read_architecture(source);
             add_run_options(app, options);
             add_image_options(app, options);
             add_view_options(app, options.views);
             add_model_options(app, options);
             add_optimizer_options(app, options);
-            app.footer(
-                "Ctrl-C, SIGTERM and SIGHUP (a closed terminal) finish the step, save and end the "
-                "run, a second one of them at once; --resume goes on. Without a reader of its "
-                "output (train | head) the run goes on.");
+            app.footer(manual);
           },
-      .default_file = [&] { return own_config(options); }};
-  if (!apps::parse_command_line(program, argc, argv, &config)) return false;
-  check_consistency(options);
-  return true;
+      .default_config = [&] { return own_config(options); },
+      .check_options = [&] { check_consistency(options); }};
+  return apps::parse_command_line(program, argc, argv, &config);
 }
 
 nlohmann::json to_json(const ViewOptions& o) {
@@ -252,9 +296,19 @@ ViewOptions view_options_from_json(const nlohmann::json& saved) {
   return o;
 }
 
+ImageFacts image_facts_from_json(const nlohmann::json& saved) {
+  ImageFacts facts;
+  if (!saved.contains("images")) return facts;
+  saved.at("images").get_to(facts.count);
+  saved.at("mean").get_to(facts.normalization.mean);
+  saved.at("std").get_to(facts.normalization.std);
+  return facts;
+}
+
 nlohmann::json identity(const TrainOptions& o) {
   nlohmann::json json{{"dataset", apps::name_of(dataset_names, o.data.dataset)},
                       {"limit", o.data.limit},
+                      {"image-size", o.data.image_size},
                       {"model", to_json(o.model)},
                       {"shuffle", o.shuffle},
                       {"drop-last", o.drop_last},
@@ -283,8 +337,13 @@ nlohmann::json identity(const TrainOptions& o) {
                       {"bf16", o.bf16},
                       {"tf32", o.compute.tf32},
                       {"winograd", o.compute.winograd},
+                      {"probe", o.probe},
                       {"seed", o.seed}};
   json.update(to_json(o.views));
+  if (o.images.count > 0)
+    json.update({{"images", o.images.count},
+                 {"mean", o.images.normalization.mean},
+                 {"std", o.images.normalization.std}});
   return json;
 }
 

@@ -62,10 +62,17 @@ struct ViewOptions {
   std::int64_t size = 0;                            ///< pixels a side; 0: the image's
 };
 
+/// What a checkpoint keeps of the images that were trained on.
+struct ImageFacts {
+  std::int64_t count = 0;  ///< 0: no images were loaded, or the file does not say
+  data::Normalization normalization{};
+};
+
 /// Everything that `train` can be told. The defaults are those of the recipe `standard`.
 struct TrainOptions {
   Recipe recipe = Recipe::standard;
   DataOptions data;
+  ImageFacts images;  ///< no option: known once the data set is loaded
   nn::VICRegModel::Options model{.projector_widths = {1024, 1024, 1024, 1024}};
 
   ViewOptions views;
@@ -100,11 +107,16 @@ struct TrainOptions {
   std::uint64_t seed = 0;
   std::string out = "runs/vicreg";
   std::string init;
+  std::string continue_from;
   bool resume = false;
   bool overwrite = false;
   std::int64_t checkpoint_every = 0;  ///< steps; 0: the end of every epoch
   std::int64_t knn_every = 0;         ///< epochs; 0: never
   std::int64_t knn_images = 5000;     ///< images of each split that kNN looks at, at most
+  std::int64_t test_limit = 0;        ///< the first N test images; 0: all
+  bool probe = false;                 ///< see OnlineProbe
+  bool tensorboard = false;           ///< see TensorBoard
+  bool dry_run = false;               ///< see Trainer::dry_run
   std::string export_file;
 };
 
@@ -123,8 +135,11 @@ bool parse_train_options(int argc, const char* const* argv, TrainOptions& option
 nlohmann::json to_json(const ViewOptions& options);
 ViewOptions view_options_from_json(const nlohmann::json& saved);
 
-/// The options that decide what the weights become, by name. A checkpoint keeps them, and a resumed
-/// run must agree.
+/// Of a checkpoint's options; nothing known where these name none. As view_options_from_json.
+ImageFacts image_facts_from_json(const nlohmann::json& saved);
+
+/// The options that decide what the weights become, by name, and the images' facts where these are
+/// known. A checkpoint keeps them, and a resumed run must agree.
 nlohmann::json identity(const TrainOptions& options);
 
 }  // namespace gradus::vicreg

@@ -1,117 +1,103 @@
-// augmentations.png; curves.svg is in curves.cpp.
 #include "vicreg/pictures.h"
 
 #include <png.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <string>
-#include <vector>
 
 #include <gradus/tensor/check.h>
-#include <gradus/tensor/io/file.h>
 
 namespace gradus::vicreg {
 namespace {
 
-constexpr std::int64_t scale = 3;
-constexpr std::int64_t gap = 6;          // between an image and its views, and between rows
-constexpr std::int64_t column_gap = 30;  // between columns of images, and around all
-constexpr std::int64_t rows_per_column = 8;
-constexpr std::uint8_t background = 255;
-
-/// All images, or one view of each: pixels [K, height, width, 3].
-struct Pictures {
-  std::vector<std::uint8_t> pixels;
-  std::int64_t height, width;
+/// The pixels [first, last) of `size` that pixel i of `side` stands for.
+struct Span {
+  Span(std::int64_t i, std::int64_t size, std::int64_t side)
+      : first(i * size / side), last(std::max(first + 1, (i + 1) * size / side)) {}
+  std::int64_t first, last;
 };
 
-/// An RGB picture, [height, width, 3].
-struct Canvas {
-  Canvas(std::int64_t width_, std::int64_t height_)
-      : width(width_),
-        height(height_),
-        pixels(static_cast<std::size_t>(width_ * height_ * 3), background) {}
+}  // namespace
 
-  /// Draws image [h, w, 3] enlarged, its upper left corner at (left, top).
-  void draw(const std::uint8_t* image, std::int64_t h, std::int64_t w, std::int64_t left,
-            std::int64_t top) {
-    for (std::int64_t y = 0; y < h * scale; ++y) {
-      for (std::int64_t x = 0; x < w * scale; ++x) {
-        const std::uint8_t* from = image + (y / scale * w + x / scale) * 3;
-        std::copy_n(from, 3, pixels.data() + ((top + y) * width + left + x) * 3);
+std::int64_t PictureSheet::add(const Tensor& images) {
+  check(images.rank() == 4 && images.numel() > 0 && (images.size(3) == 1 || images.size(3) == 3),
+        "pictures", "images must be [K, H, W, 1 or 3]; got {}", images.shape());
+  const std::int64_t height = images.size(1), width = images.size(2), channels = images.size(3);
+  const std::vector<std::uint8_t> values = images.to_vector<std::uint8_t>();
+  const std::int64_t first = count_;
+  count_ += images.size(0);
+  pixels_.resize(
+      static_cast<std::size_t>((count_ + columns_ - 1) / columns_ * columns_ * side_ * side_ * 3));
+  for (std::int64_t k = 0; k < images.size(0); ++k) {
+    const std::int64_t top = (first + k) / columns_ * side_, left = (first + k) % columns_ * side_;
+    for (std::int64_t y = 0; y < side_; ++y) {
+      for (std::int64_t x = 0; x < side_; ++x) {
+        const Span rows(y, height, side_), cells(x, width, side_);
+        for (std::int64_t c = 0; c < 3; ++c) {
+          std::int64_t sum = 0;
+          for (std::int64_t row = rows.first; row < rows.last; ++row)
+            for (std::int64_t cell = cells.first; cell < cells.last; ++cell)
+              sum += values[static_cast<std::size_t>(
+                  ((k * height + row) * width + cell) * channels + c % channels)];
+          const std::int64_t area = (rows.last - rows.first) * (cells.last - cells.first);
+          const std::int64_t level = std::min<std::int64_t>(252, (sum / area + 2) / 4 * 4);
+          pixels_[static_cast<std::size_t>(((top + y) * columns_ * side_ + left + x) * 3 + c)] =
+              static_cast<std::uint8_t>(level);
+        }
       }
     }
   }
-
-  std::int64_t width, height;
-  std::vector<std::uint8_t> pixels;
-};
-
-/// A normalised view as 8-bit pixels.
-std::vector<std::uint8_t> denormalize(const Tensor& view,
-                                      const data::Normalization& normalization) {
-  const std::vector<float> values = view.to_vector<float>();
-  std::vector<std::uint8_t> pixels(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const float value = values[i] * normalization.std[i % 3] + normalization.mean[i % 3];
-    const float level = std::isfinite(value) ? std::clamp(value, 0.0f, 1.0f) * 255.0f : 0.0f;
-    pixels[i] = static_cast<std::uint8_t>(std::lround(level));
-  }
-  return pixels;
+  return first;
 }
 
-void write_png(const std::filesystem::path& path, const Canvas& canvas) {
+std::string PictureSheet::png() const {
   png_image image{};
   image.version = PNG_IMAGE_VERSION;
-  image.width = static_cast<png_uint_32>(canvas.width);
-  image.height = static_cast<png_uint_32>(canvas.height);
+  image.width = static_cast<png_uint_32>(columns_ * side_);
+  image.height = static_cast<png_uint_32>((count_ + columns_ - 1) / columns_ * side_);
   image.format = PNG_FORMAT_RGB;
   png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(image);
   std::string file(size, '\0');
   const int written =
-      png_image_write_to_memory(&image, file.data(), &size, 0, canvas.pixels.data(), 0, nullptr);
-  check(written != 0, "pictures", "cannot make {}: {}", path.string(), image.message);
+      png_image_write_to_memory(&image, file.data(), &size, 0, pixels_.data(), 0, nullptr);
+  check(written != 0, "pictures", "cannot make a PNG: {}", image.message);
   file.resize(size);
-  write_file_atomically(path, file);
+  return file;
 }
 
-}  // namespace
+nlohmann::json PictureSheet::to_json() const {
+  return {
+      {"png", "data:image/png;base64," + base64(png())}, {"side", side_}, {"columns", columns_}};
+}
 
-void write_augmentation_grid(const std::filesystem::path& path, const Tensor& images,
-                             const std::vector<Tensor>& views,
-                             const data::Normalization& normalization) {
-  check(images.rank() == 4 && images.size(3) == 3 && images.numel() > 0, "pictures",
-        "images must be [K, H, W, 3]; got {}", images.shape());
-  std::vector<Pictures> pictures{
-      {images.to_vector<std::uint8_t>(), images.size(1), images.size(2)}};
-  for (const Tensor& view : views) {
-    check(view.rank() == 4 && view.size(0) == images.size(0) && view.size(3) == 3, "pictures",
-          "the views must be [{}, h, w, 3]: one of each image; got {}", images.size(0),
-          view.shape());
-    pictures.push_back({denormalize(view, normalization), view.size(1), view.size(2)});
+Tensor denormalize(const Tensor& views, const data::Normalization& normalization) {
+  std::vector<float> values = views.to_vector<float>();
+  std::vector<std::uint8_t> pixels(values.size());
+  const std::size_t channels = static_cast<std::size_t>(views.size(-1));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::size_t c = i % channels;
+    const float x = normalization.mean.empty()
+                        ? values[i]
+                        : values[i] * normalization.std[c] + normalization.mean[c];
+    pixels[i] = static_cast<std::uint8_t>(std::lround(255 * (x > 0 ? std::min(x, 1.0f) : 0.0f)));
   }
-  const std::int64_t count = images.size(0);
-  const std::int64_t rows = std::min(count, rows_per_column);
-  const std::int64_t columns = (count + rows - 1) / rows;
-  std::int64_t row_height = 0, column_width = -gap;
-  for (const Pictures& p : pictures) {
-    row_height = std::max(row_height, p.height * scale);
-    column_width += p.width * scale + gap;
-  }
-  Canvas canvas(columns * (column_width + column_gap) + column_gap,
-                rows * (row_height + gap) - gap + 2 * column_gap);
+  return from_vector(pixels, views.shape());
+}
 
-  for (std::int64_t k = 0; k < count; ++k) {
-    std::int64_t left = column_gap + k / rows * (column_width + column_gap);
-    const std::int64_t top = column_gap + k % rows * (row_height + gap);
-    for (const Pictures& p : pictures) {
-      canvas.draw(p.pixels.data() + k * p.height * p.width * 3, p.height, p.width, left, top);
-      left += p.width * scale + gap;
-    }
+std::string base64(std::string_view bytes) {
+  constexpr std::string_view digits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    std::uint32_t group = 0;
+    for (std::size_t j = 0; j < 3; ++j)
+      group = group << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0u);
+    for (std::size_t j = 0; j < 4; ++j)
+      text += i + j > bytes.size() ? '=' : digits[group >> (18 - 6 * j) & 63];
   }
-  write_png(path, canvas);
+  return text;
 }
 
 }  // namespace gradus::vicreg

@@ -1,24 +1,44 @@
-// The pictures of a run folder: what is trained on, and how training goes.
+// Pictures inside the report's page: sheets of thumbnails.
 #pragma once
 
-#include <filesystem>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <gradus/data/dataset.h>
-#include "vicreg/metrics.h"
 
 namespace gradus::vicreg {
 
-/// Writes a PNG of K images, each beside its augmented views: original, view 1, view 2, ...
-/// images [K, H, W, 3] uint8; views [K, h, w, 3] float32, normalised as given, which is undone
-/// here. Pixels are shown three times their size; more than eight images stand in several columns.
-void write_augmentation_grid(const std::filesystem::path& path, const Tensor& images,
-                             const std::vector<Tensor>& views,
-                             const data::Normalization& normalization);
+/// Pictures of `side` x `side` pixels on one sheet, row by row.
+class PictureSheet {
+ public:
+  explicit PictureSheet(std::int64_t side, std::int64_t columns = 40)
+      : side_(side), columns_(columns) {}
 
-/// Writes an SVG with the loss and its terms over the steps (long runs are averaged over
-/// spans of steps, with the range behind), the learning rate, and the embeddings' health over the
-/// epochs.
-void write_curves(const std::filesystem::path& path, const Metrics& metrics);
+  /// Adds images [K, H, W, C] uint8, C 1 or 3, each resized (larger ones by the mean of the pixels,
+  /// smaller ones by repeating them); returns the number of the first, from 0. Colours keep 6 of
+  /// their 8 bits, so that a PNG even of noise is smaller than its pixels.
+  std::int64_t add(const Tensor& images);
+
+  /// The sheet as a PNG file's bytes.
+  std::string png() const;
+  /// {"png": "data:image/png;base64,...", "side": 32, "columns": 40}; picture i is in row
+  /// i / columns.
+  nlohmann::json to_json() const;
+
+ private:
+  std::int64_t side_, columns_;
+  std::int64_t count_ = 0;
+  std::vector<std::uint8_t> pixels_;  // [rows * side, columns * side, 3]
+};
+
+/// Views float32, normalised as given, as the images uint8 that they show; what is beyond [0, 1] is
+/// clamped, NaN is black.
+Tensor denormalize(const Tensor& views, const data::Normalization& normalization);
+
+/// RFC 4648.
+std::string base64(std::string_view bytes);
 
 }  // namespace gradus::vicreg

@@ -60,6 +60,27 @@ std::string format_duration(double seconds) {
   return fmt::format("{}:{:02}", minutes, total % 60);
 }
 
+std::string duration_in_words(double seconds) {
+  if (!(seconds >= 0) || seconds > 1e10) return "?";
+  struct Unit {
+    std::int64_t seconds;
+    const char* name;
+  };
+  constexpr Unit units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
+  const auto in_words = [](std::int64_t count, const char* name) {
+    return fmt::format("{} {}{}", count, name, count == 1 ? "" : "s");
+  };
+  const std::int64_t total = std::llround(seconds);
+  for (std::size_t i = 0; i < 2; ++i) {  // days and hours, hours and minutes
+    if (total < units[i].seconds) continue;
+    const std::int64_t rest = total % units[i].seconds / units[i + 1].seconds;
+    const std::string most = in_words(total / units[i].seconds, units[i].name);
+    return rest > 0 ? fmt::format("{} {}", most, in_words(rest, units[i + 1].name)) : most;
+  }
+  const Unit& unit = total >= 60 ? units[2] : units[3];
+  return in_words(total / unit.seconds, unit.name);
+}
+
 Progress::Progress(ProgressOptions options) : options_(std::move(options)) {
   is_terminal_ = options_.is_terminal.value_or(redraws(options_.stream));
   if (!options_.clock) options_.clock = steady_seconds;
@@ -111,11 +132,12 @@ void Progress::finish() {
   std::fflush(options_.stream);
 }
 
-std::string Progress::eta() const {
+std::string Progress::time_left() const {
   const auto done = static_cast<double>(record_.step - options_.first_step);
   const auto left = static_cast<double>(options_.total_steps - record_.step);
   const double elapsed = options_.clock() - start_;
-  return done > 0 ? format_duration(elapsed / done * std::max(left, 0.0)) : "?";
+  const double seconds = done > 0 ? elapsed / done * std::max(left, 0.0) : -1;
+  return is_terminal_ ? "ETA " + format_duration(seconds) : duration_in_words(seconds) + " left";
 }
 
 /// The most telling form that fits.
@@ -135,7 +157,7 @@ std::string Progress::bar_line(std::size_t width) const {
   }
   const std::string brief = fmt::format("{} ({})", loss, numbers);
   const std::string speed = fmt::format("{:.0f} images/s", r.images_per_second);
-  const std::string left = "ETA " + eta();
+  const std::string left = time_left();
 
   const std::string full = fmt::format("{}  step {}  {}  {}  {}", epoch, step, named, speed, left);
   if (full.size() + 2 + shortest_bar <= width) {

@@ -25,7 +25,8 @@ struct ProgressOptions {
 };
 
 /// On a terminal one line is redrawn in place, at most ten times a second, and fits the width
-/// whatever it is. Elsewhere a line is printed for the first step, the last, and every ten seconds.
+/// whatever it is. Elsewhere a line is printed for the first step, the last, and every ten seconds,
+/// which says in words how long the run will go on.
 class Progress {
  public:
   explicit Progress(ProgressOptions options);
@@ -43,7 +44,8 @@ class Progress {
  private:
   std::string bar_line(std::size_t width) const;
   std::string plain_line() const;
-  std::string eta() const;
+  /// How long the run will still take: "ETA 3:02:01"; elsewhere "3 hours 2 minutes left".
+  std::string time_left() const;
   void draw();
 
   ProgressOptions options_;
@@ -57,5 +59,7 @@ class Progress {
 
 /// "0:07", "12:34", "3:02:01" or "2 d 05:00".
 std::string format_duration(double seconds);
+/// "7 seconds", "12 minutes", "3 hours 2 minutes" or "2 days 5 hours".
+std::string duration_in_words(double seconds);
 
 }  // namespace gradus::vicreg

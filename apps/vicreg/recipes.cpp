@@ -112,9 +112,13 @@ optim::Schedule make_schedule(const ScheduleOptions& o, std::int64_t steps_per_e
   return optim::cosine(cosine);
 }
 
+double peak_learning_rate(const TrainOptions& o) {
+  return o.scale_lr ? o.lr * static_cast<double>(o.batch_size) / 256 : o.lr;
+}
+
 optim::Schedule make_schedule(const TrainOptions& o, std::int64_t steps_per_epoch) {
   return make_schedule({.name = o.schedule,
-                        .lr = o.scale_lr ? o.lr * static_cast<double>(o.batch_size) / 256 : o.lr,
+                        .lr = peak_learning_rate(o),
                         .epochs = o.epochs,
                         .warmup_epochs = o.warmup_epochs,
                         .milestones = o.milestones},

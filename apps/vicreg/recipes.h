@@ -45,6 +45,8 @@ struct ScheduleOptions {
 };
 optim::Schedule make_schedule(const ScheduleOptions& options, std::int64_t steps_per_epoch);
 optim::Schedule make_schedule(const TrainOptions& options, std::int64_t steps_per_epoch);
+/// The learning rate at its highest.
+double peak_learning_rate(const TrainOptions& options);
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options,
                                                  const std::vector<NamedParameter>& parameters);

@@ -27,7 +27,7 @@ install_packages "${packages_to_build[@]}"
 if [ ! -e "$build/CMakeCache.txt" ] && ! nvidia-smi -L >/dev/null 2>&1; then
   GRADUS_CMAKE_FLAGS="-DGRADUS_CUDA=OFF ${GRADUS_CMAKE_FLAGS:-}"
 fi
-build_gradus vicreg_train vicreg_linear_eval
+build_gradus vicreg_train vicreg_linear_eval vicreg_report
 
 if [ -n "$data" ]; then
   dataset=cifar10
@@ -68,10 +68,11 @@ cat <<SUMMARY
 
 checkpoint  $out/checkpoint.safetensors
 metrics     $out/metrics.jsonl
-pictures    $out/augmentations.png, $out/curves.svg
 evaluation  $out/trained.txt, $out/untrained.txt (and .json)
 
 The full run, 500 epochs (days on a CPU):
   $programs/train ${data_options[*]} --out runs/full --resume
   $programs/linear_eval runs/full/checkpoint.safetensors ${data_options[*]} --knn
+
+All of it on one page, to open in a browser: $out/report.html
 SUMMARY

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
     std::string config;
     if (!vicreg::parse_train_options(argc, argv, options, config)) return 0;
     const Device device = apps::use(options.compute);
-    return vicreg::Trainer(options, config, device).run();
+    vicreg::Trainer trainer(options, config, device);
+    return options.dry_run ? trainer.dry_run() : trainer.run();
   });
 }

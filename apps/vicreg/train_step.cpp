@@ -1,10 +1,9 @@
 #include "vicreg/train_step.h"
 
-#include <vector>
-
 #include <gradus/autograd/ops.h>
 #include <gradus/nn/coding_rate_loss.h>
 #include <gradus/nn/vicreg_loss.h>
+#include "vicreg/recipes.h"
 
 namespace gradus::vicreg {
 namespace {
@@ -26,31 +25,46 @@ std::vector<Variable> compute_loss(const TrainOptions& o, const Variable& z) {
 }  // namespace
 
 TrainStep::TrainStep(const TrainOptions& options, nn::VICRegModel& model,
-                     optim::Optimizer& optimizer, Device device, bool replay)
+                     optim::Optimizer& optimizer, Device device, bool replay, OnlineProbe* probe)
     : options_(options),
       model_(model),
       optimizer_(optimizer),
       device_(device),
       replay_(replay && device != Device::cpu),
+      probe_(probe),
       terms_(zeros({term_count(options)}, {DType::float32, device})),
-      full_batch_(device, [this] { compute(images_); }) {}
+      full_batch_(device, [this] { compute(images_, labels_); }) {}
 
-void TrainStep::run(const Tensor& images, double lr) {
+void TrainStep::run(const Tensor& images, double lr, const Tensor& labels) {
   optimizer_.prepare(lr);
+  Tensor view_labels;  // [V B], view by view
+  if (probe_) {
+    probe_->prepare(lr / peak_learning_rate(options_));
+    view_labels =
+        concat(std::vector<Tensor>(static_cast<std::size_t>(options_.views.count), labels))
+            .to(device_);
+  }
   if (!replay_ || images.size(0) != options_.views.count * options_.batch_size)
-    return compute(images);
+    return compute(images, view_labels);
   if (!images_.defined()) images_ = empty(images.shape(), options_of(images));
   images_.copy_from(images);
+  if (probe_ && !labels_.defined()) labels_ = empty(view_labels.shape(), options_of(view_labels));
+  if (probe_) labels_.copy_from(view_labels);
   const bool replay = full_batch_.replays();
   full_batch_.run();
   if (full_batch_.replays() && !replay) captured_embeddings_ = embeddings_;
   if (replay) embeddings_ = captured_embeddings_;
 }
 
-Variable TrainStep::embed(const Tensor& images) {
+Variable TrainStep::embed(const Tensor& images, std::vector<Variable>* features) {
   const auto forward = [&](const Tensor& x) {
-    return options_.bf16 ? cast(model_(Variable(x.to(DType::bfloat16))), DType::float32)
-                         : model_(Variable(x));
+    const Variable input(options_.bf16 ? x.to(DType::bfloat16) : x);
+    if (!features) return cast(model_(input), DType::float32);
+    return model_.named([&] {
+      const Variable encoded = model_.encoder(input);
+      features->push_back(encoded.detach());
+      return cast(model_.projector(encoded), DType::float32);
+    });
   };
   if (!options_.separate_views) return forward(images);
   const std::int64_t batch = images.size(0) / options_.views.count;
@@ -60,10 +74,11 @@ Variable TrainStep::embed(const Tensor& images) {
   return concat(views);
 }
 
-void TrainStep::compute(const Tensor& images) {
+void TrainStep::compute(const Tensor& images, const Tensor& labels) {
   optimizer_.zero_grad();  // first: the memory of the gradients serves the activations
   const std::size_t before = memory_stats(device_).in_use;
-  const Variable z = embed(images);  // [V B, D]
+  std::vector<Variable> features;
+  const Variable z = embed(images, probe_ ? &features : nullptr);  // [V B, D]
   const std::vector<Variable> terms = compute_loss(options_, z);
   const Variable& loss = terms[0];
   saved_for_backward_ = memory_stats(device_).in_use - before;
@@ -73,6 +88,7 @@ void TrainStep::compute(const Tensor& images) {
   if (options_.clip_norm > 0) optim::clip_grad_norm(model_.parameters(), options_.clip_norm);
   optimizer_.apply(loss.value());
   embeddings_ = z.value();
+  if (probe_) probe_->compute(concat(features).value(), labels, loss.value());
 }
 
 LossTerms TrainStep::to_terms(const Readback& loss) const {

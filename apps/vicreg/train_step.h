@@ -3,11 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include <gradus/nn/vicreg_model.h>
 #include <gradus/optim/optimizer.h>
 #include <gradus/tensor/repeated_work.h>
 #include "vicreg/loss_terms.h"
+#include "vicreg/online_probe.h"
 #include "vicreg/options.h"
 
 namespace gradus::vicreg {
@@ -17,22 +19,23 @@ namespace gradus::vicreg {
 /// is not finite, the weights and the optimiser's state stay what they were.
 class TrainStep {
  public:
-  /// `options`, `model` and `optimizer` must outlive it. `replay` false starts every step kernel by
-  /// kernel.
+  /// `options`, `model`, `optimizer` and `probe`, if there is one, must outlive it. `replay` false
+  /// starts every step kernel by kernel.
   TrainStep(const TrainOptions& options, nn::VICRegModel& model, optim::Optimizer& optimizer,
-            Device device, bool replay = true);
+            Device device, bool replay = true, OnlineProbe* probe = nullptr);
 
   /// Starts one update with images [V B, H, W, C], V = options.views.count, view by view; B =
-  /// options.batch_size is a full batch.
-  void run(const Tensor& images, double lr);
+  /// options.batch_size is a full batch. `labels`, int64 [B], is read where there is a probe, which
+  /// is updated too.
+  void run(const Tensor& images, double lr, const Tensor& labels = {});
   /// The loss of the update that was started last, on its way to the host.
   Readback loss() const { return Readback(terms_); }
   LossTerms to_terms(const Readback& loss) const;
 
   /// Embeddings float32 [V B, D] of the last update's images.
   const Tensor& embeddings() const { return embeddings_; }
-  /// The model's embeddings, with a graph.
-  Variable embed(const Tensor& images);
+  /// The model's embeddings, with a graph. `features`, if given, receives the encoder's outputs.
+  Variable embed(const Tensor& images, std::vector<Variable>* features = nullptr);
 
   /// Whether full batches are replayed by now.
   bool replays() const { return full_batch_.replays(); }
@@ -42,15 +45,17 @@ class TrainStep {
   std::size_t saved_for_backward() const { return saved_for_backward_; }
 
  private:
-  void compute(const Tensor& images);
+  /// An update with images [V B, H, W, C] and, for the probe, labels [V B].
+  void compute(const Tensor& images, const Tensor& labels);
 
   const TrainOptions& options_;
   nn::VICRegModel& model_;
   optim::Optimizer& optimizer_;
   Device device_;
   bool replay_;
-  Tensor images_;  ///< the full batch that the captured step reads
-  Tensor terms_;   ///< in the order of loss_terms(options.loss)
+  OnlineProbe* probe_;
+  Tensor images_, labels_;  ///< the full batch that the captured step reads
+  Tensor terms_;            ///< in the order of loss_terms(options.loss)
   Tensor embeddings_, captured_embeddings_;
   std::size_t saved_for_backward_ = 0;
   RepeatedWork full_batch_;

@@ -19,23 +19,35 @@
 #include "vicreg/embedding_health.h"
 #include "vicreg/features.h"
 #include "vicreg/knn.h"
-#include "vicreg/pictures.h"
+#include "vicreg/pytorch_checkpoint.h"
 #include "vicreg/recipes.h"
+#include "vicreg/run_report.h"
 #include "vicreg/weights.h"
 
 namespace gradus::vicreg {
 namespace {
 
 constexpr const char* checkpoint_name = "checkpoint.safetensors";
-constexpr const char* metrics_name = "metrics.jsonl";
-constexpr int most_views_drawn = 8;
+constexpr std::int64_t most_images_shown = 8;
+constexpr int most_views_shown = 8;
+
+}  // namespace
 
 double seconds_now() {
   using Clock = std::chrono::steady_clock;
   return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
 }
 
-}  // namespace
+data::Loader::Options loader_options(const TrainOptions& options, Device device) {
+  return {.batch_size = options.batch_size,
+          .views = options.views.count,
+          .shuffle = options.shuffle,
+          .drop_last = options.drop_last,
+          .workers = options.workers,
+          .seed = options.seed,
+          .device = device,
+          .augment = augment_options(options.views)};
+}
 
 Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
     : options_(options),
@@ -48,6 +60,10 @@ Trainer::Trainer(const TrainOptions& options, std::string config, Device device)
   model_.to(device);
   nn::use_winograd(model_, options.compute.winograd);
   model_.encoder.checkpoint_activations(options.checkpoint_activations);
+}
+
+std::int64_t Trainer::shown_epoch() const {
+  return std::min(step_ / steps_per_epoch_, options_.epochs - 1);
 }
 
 std::int64_t Trainer::total_steps() const {
@@ -66,47 +82,69 @@ void Trainer::open_run_folder() {
       "{} already has a checkpoint; go on with --resume, start elsewhere with --out, or discard it "
       "with --overwrite",
       folder_.string());
+}
+
+void Trainer::restore() {
   if (!options_.init.empty()) load_weights(options_.init, model_);
-  if (options_.resume && has_checkpoint) {
-    step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_);
+  if (options_.resume && std::filesystem::exists(file(checkpoint_name))) {
+    step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_, probe_.get());
     saved_step_ = step_;
     apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
+  } else if (!options_.continue_from.empty()) {
+    const auto epochs = load_pytorch_checkpoint(options_.continue_from, model_, *optimizer_);
+    if (loader_) step_ = epochs * steps_per_epoch_;
+    apps::print("continued {} after epoch {}\n", options_.continue_from, epochs);
   }
-  write_file_atomically(file("config.toml"), config_);
+  write_file_atomically(file(config_name), config_);
 }
 
 void Trainer::load_data() {
-  dataset_ = load_dataset(options_.data, data::Split::train, options_.data.limit);
+  dataset_ = load_pretraining_set(options_.data);
+  options_.images = {.count = dataset_.size(), .normalization = dataset_.normalization};
   const std::int64_t rest = dataset_.size() % options_.batch_size;
   check(
       options_.drop_last || rest != 1, "train",
       "the last batch of an epoch would have one image, and statistics over a batch need two; use "
       "--drop-last or another --batch-size");
-  loader_ = std::make_unique<data::Loader>(
-      dataset_, data::Loader::Options{.batch_size = options_.batch_size,
-                                      .views = options_.views.count,
-                                      .shuffle = options_.shuffle,
-                                      .drop_last = options_.drop_last,
-                                      .workers = options_.workers,
-                                      .seed = options_.seed,
-                                      .device = device_,
-                                      .augment = augment_options(options_.views)});
+  loader_ = std::make_unique<data::Loader>(dataset_, loader_options(options_, device_));
   steps_per_epoch_ = loader_->batches_per_epoch();
+  load_test_set();
+  if (!options_.probe) return;
+  check(dataset_.is_labelled(), "train", "--probe needs images with labels");
+  probe_ = std::make_unique<OnlineProbe>(
+      model_.encoder.feature_count(), static_cast<std::int64_t>(dataset_.class_names.size()),
+      options_.views.count * options_.batch_size, options_.seed, device_);
+}
+
+void Trainer::load_test_set() {
+  if (options_.knn_every == 0 && !options_.probe) return;
+  if (!dataset_.is_labelled()) {
+    apps::print("kNN is off: the images to train on have no labels\n");
+    return;
+  }
+  std::int64_t limit = options_.test_limit;
+  if (!options_.probe)
+    limit = limit > 0 ? std::min(limit, options_.knn_images) : options_.knn_images;
+  test_set_ = load_dataset(options_.data, data::Split::test, limit);
+  test_set_->normalization = dataset_.normalization;
 }
 
 int Trainer::run() {
   open_run_folder();
   std::optional<InterruptGuard> interrupts;
-  if (options_.steps != 0) {  // without steps only the initial weights are wanted
-    load_data();
+  // Without steps only the initial weights are wanted.
+  if (options_.steps != 0 || options_.probe) load_data();
+  restore();
+  if (options_.steps != 0) {
     schedule_ = make_schedule(options_, steps_per_epoch_);
-    train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_);
+    train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_,
+                                              /*replay=*/true, probe_.get());
     metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
-    apps::print("{} images of {}, {} steps an epoch, {} steps in all; {} parameters; {}\n",
-                dataset_.size(), apps::name_of(dataset_names, options_.data.dataset),
-                steps_per_epoch_, total_steps(), model_.parameter_count(),
-                apps::device_text(device_));
-    draw_augmentations();
+    if (options_.tensorboard) tensorboard_ = std::make_unique<TensorBoard>(folder_, step_);
+    apps::print("{}\n", describe(options_.data, dataset_));
+    apps::print("{} steps an epoch, {} steps in all; {} parameters; {}\n", steps_per_epoch_,
+                total_steps(), model_.parameter_count(), apps::device_text(device_));
+    write_report();
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
     interrupts.emplace();
@@ -114,7 +152,7 @@ int Trainer::run() {
     progress.finish();
     if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
       apps::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
-    write_curves(file("curves.svg"), metrics_->records());
+    write_report();
   }
   save();
   if (const int signal = interrupts ? interrupts->signal() : 0;
@@ -153,13 +191,15 @@ void Trainer::start_step() {
     batch = loader_->next();
   }
   const double lr = schedule_(step_);
-  train_step_->run(batch->images, lr);
+  train_step_->run(batch->images, lr, batch->labels);
   pending_.push_back({.record = {.step = step_ + 1,
                                  .epoch = step_ / steps_per_epoch_ + 1,
                                  .learning_rate = lr,
                                  .data_wait_seconds = loader_->seconds_waited() - waited_before},
                       .loss = train_step_->loss(),
+                      .predicted = probe_ ? Readback(probe_->predicted()) : Readback(),
                       .images = batch->size(),
+                      .labels = batch->labels,
                       .begin = begin});
   ++step_;
 }
@@ -173,7 +213,10 @@ void Trainer::finish_step(Progress& progress) {
   const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
   record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
   record.data_wait_share = record.data_wait_seconds / (end - pending.begin);
-  metrics_->write(record);
+  if (probe_)
+    record.probe_train =
+        share_correct(pending.predicted.get(), pending.labels, options_.views.count);
+  write(record);
   progress.update(record);
 }
 
@@ -215,7 +258,7 @@ void Trainer::fail_not_finite(const StepRecord& record) {
 
 void Trainer::end_epoch(Progress& progress) {
   const std::int64_t epoch = step_ / steps_per_epoch_;
-  const Tensor z = compared_embeddings().to(Device::cpu);
+  const Tensor z = compared_embeddings(train_step_->embeddings()).to(Device::cpu);
   const EmbeddingHealth health = measure(z);
   const Metrics& metrics = metrics_->records();  // with the steps before an interruption
   EpochRecord record{.step = step_,
@@ -225,60 +268,96 @@ void Trainer::end_epoch(Progress& progress) {
                      .effective_rank = health.effective_rank};
   for (const StepRecord& step : metrics.steps)
     if (step.epoch == epoch) record.data_wait_seconds += step.data_wait_seconds;
-  if (options_.knn_every > 0 && epoch % options_.knn_every == 0)
+  if (test_set_ && options_.knn_every > 0 && epoch % options_.knn_every == 0)
     record.knn_accuracy = knn_accuracy();
-  metrics_->write(record);
+  if (probe_)
+    record.probe_test =
+        probe_->accuracy(extract_features(model_.encoder, *test_set_), test_set_->labels);
+  write(record);
   progress.message(fmt::format(
-      "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}", epoch,
+      "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}{}", epoch,
       health.std_mean, health.std_min, health.effective_rank,
-      record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : ""));
+      record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : "",
+      record.probe_test ? fmt::format(", probe {:.2f} %", 100 * *record.probe_test) : ""));
   if (const auto warning = collapse_warning(health, z.size(0), z.size(1), options_.loss))
     progress.message("warning: " + *warning);
-  write_curves(file("curves.svg"), metrics);
-  draw_augmentations();
+  if (tensorboard_) {
+    tensorboard_->write(model_.parameters(), step_);
+    tensorboard_->write_image("views", view_sheet().png(), step_);
+  }
+  write_report();
 }
 
-Tensor Trainer::compared_embeddings() const {
-  const Tensor& all = train_step_->embeddings();
+template <class Record>
+void Trainer::write(const Record& record) {
+  metrics_->write(record);
+  if (tensorboard_) tensorboard_->write(to_json(record));
+}
+
+Tensor Trainer::compared_embeddings(const Tensor& all) const {
   const Tensor two = all.slice(0, 2 * all.size(0) / options_.views.count);
   if (options_.loss == LossName::vicreg) return two;
   return affine(unit_rows(two), std::sqrt(static_cast<double>(two.size(1))), 0);
 }
 
-std::optional<double> Trainer::knn_accuracy() {
-  if (!test_set_) test_set_ = load_dataset(options_.data, data::Split::test, options_.knn_images);
+double Trainer::knn_accuracy() {
+  const data::Dataset test = test_set_->take(options_.knn_images);
   const data::Dataset train = dataset_.take(options_.knn_images);
   const Tensor scores = knn_scores(extract_features(model_.encoder, train), train.labels,
-                                   extract_features(model_.encoder, *test_set_),
+                                   extract_features(model_.encoder, test),
                                    static_cast<std::int64_t>(train.class_names.size()));
-  return static_cast<double>(nn::count_top_k(scores, test_set_->labels)) /
-         static_cast<double>(test_set_->size());
+  return static_cast<double>(nn::count_top_k(scores, test.labels)) /
+         static_cast<double>(test.size());
 }
 
-void Trainer::draw_augmentations() {
+PictureSheet Trainer::view_sheet() const {
   const data::AugmentOptions augment = augment_options(options_.views);
-  const Tensor images = dataset_.take(8).images;
-  const Size2 size = augment.view_size({dataset_.height(), dataset_.width()});
-  std::vector<Tensor> views;
-  for (int view = 0; view < std::min(options_.views.count, most_views_drawn); ++view) {
+  const data::Dataset shown = dataset_.take(most_images_shown);
+  const std::int64_t height = shown.height(), width = shown.width();
+  const Size2 size = augment.view_size({height, width});
+  PictureSheet sheet(std::min<std::int64_t>(64, std::max({height, width, size.height, size.width})),
+                     shown.size());
+  sheet.add(shown.images);
+  for (int view = 0; view < std::min(options_.views.count, most_views_shown); ++view) {
     std::vector<data::AugmentedView> drawn;
-    for (std::int64_t i = 0; i < images.size(0); ++i) {
-      drawn.push_back({i, data::draw_parameters(augment, static_cast<int>(dataset_.height()),
-                                                static_cast<int>(dataset_.width()),
-                                                {.seed = options_.seed,
-                                                 .epoch = step_ / steps_per_epoch_,
-                                                 .sample = i,
-                                                 .view = view})});
+    for (std::int64_t i = 0; i < shown.size(); ++i) {
+      drawn.push_back(
+          {i, data::draw_parameters(
+                  augment, static_cast<int>(height), static_cast<int>(width),
+                  {.seed = options_.seed, .epoch = shown_epoch(), .sample = i, .view = view})});
     }
-    views.push_back(empty({images.size(0), size.height, size.width, images.size(3)}));
-    data::augment(augment, dataset_.normalization, drawn, images, views.back());
+    Tensor made = empty({shown.size(), size.height, size.width, shown.channels()});
+    data::augment(augment, shown.normalization, drawn, shown.images, made);
+    sheet.add(denormalize(made, shown.normalization));
   }
-  write_augmentation_grid(file("augmentations.png"), images, views, dataset_.normalization);
+  return sheet;
+}
+
+void Trainer::write_report() const {
+  const data::Dataset shown = dataset_.take(most_images_shown);
+  const Size2 size(shown.height(), shown.width());
+  const Size2 view_size = augment_options(options_.views).view_size(size);
+  nlohmann::json labels = nlohmann::json::array();
+  if (shown.is_labelled())
+    for (const std::int64_t label : shown.labels.to_vector<std::int64_t>())
+      labels.push_back(shown.class_names.at(static_cast<std::size_t>(label)));
+  nlohmann::json run = describe_run(folder_, config_, options_, metrics_->records());
+  run["training"] = {{"machine", describe_machine(device_)},
+                     {"classes", dataset_.class_names.size()},
+                     {"pictures",
+                      {{"sheet", view_sheet().to_json()},
+                       {"images", shown.size()},
+                       {"views", std::min(options_.views.count, most_views_shown)},
+                       {"image_size", {size.height, size.width}},
+                       {"view_size", {view_size.height, view_size.width}},
+                       {"epoch", shown_epoch() + 1},
+                       {"labels", labels}}}};
+  write_run_report(folder_, std::move(run));
 }
 
 void Trainer::save() {
   if (saved_step_ == step_) return;
-  save_checkpoint(file(checkpoint_name), model_, *optimizer_, step_, options_);
+  save_checkpoint(file(checkpoint_name), model_, *optimizer_, step_, options_, probe_.get());
   saved_step_ = step_;
 }
 

@@ -1,4 +1,4 @@
-// The training run: steps, checkpoints, metrics and pictures.
+// The training run: steps, checkpoints, metrics and the report.
 #pragma once
 
 #include <deque>
@@ -10,11 +10,15 @@
 #include <gradus/nn/vicreg_model.h>
 #include <gradus/optim/optimizer.h>
 #include <gradus/optim/schedule.h>
+#include "vicreg/dry_run.h"
 #include "vicreg/interrupt.h"
 #include "vicreg/metrics.h"
+#include "vicreg/online_probe.h"
 #include "vicreg/options.h"
+#include "vicreg/pictures.h"
 #include "vicreg/progress.h"
 #include "vicreg/run_lock.h"
+#include "vicreg/tensorboard.h"
 #include "vicreg/train_step.h"
 
 namespace gradus::vicreg {
@@ -23,7 +27,7 @@ namespace gradus::vicreg {
 ///   checkpoint.safetensors  weights, optimiser, position (checkpoint.h)
 ///   metrics.jsonl           a line a step, and one an epoch (metrics.h)
 ///   config.toml             the resolved configuration
-///   augmentations.png, curves.svg
+///   report.html             all of it on a page, with images and their views (run_report.h)
 /// Another process cannot train in the folder meanwhile (run_lock.h).
 ///
 /// The step with number s (from 0) sees batch s mod steps_per_epoch of epoch s / steps_per_epoch,
@@ -35,9 +39,15 @@ class Trainer {
   /// Trains to the end, or until an interrupt; returns the exit code: 0, or 128 + signal.
   int run();
 
+  /// Makes a few steps, of batches as large as time and memory allow, and prints what the run will
+  /// take. Writes nothing. Throws Error if memory or disk do not suffice; otherwise returns 0.
+  int dry_run();
+
  private:
   void open_run_folder();
   void load_data();
+  /// Takes the weights that the options name: of --init, or of the run folder's checkpoint.
+  void restore();
   /// Starts steps until that one, or until the user interrupts.
   void train_to(std::int64_t last_step, const InterruptGuard& interrupts, Progress& progress);
   /// Fetches the next batch and starts the update with it; its loss is read by finish_step.
@@ -47,13 +57,26 @@ class Trainer {
   void finish_step(Progress& progress);
   [[noreturn]] void fail_not_finite(const StepRecord& record);
   void end_epoch(Progress& progress);
+  template <class Record>
+  void write(const Record& record);
   /// The embeddings [2 B, D] of two views of the last batch, whose health is measured: as the loss
   /// sees them. Those that only their direction counts of have length sqrt(D), so that a std near 1
   /// is healthy with either loss.
-  Tensor compared_embeddings() const;
-  std::optional<double> knn_accuracy();
-  void draw_augmentations();
+  Tensor compared_embeddings(const Tensor& all) const;
+  /// The test images, where kNN or the probe asks for them.
+  void load_test_set();
+  double knn_accuracy();
+  /// The epoch, from 0, whose views are shown: the one that is trained, or the last.
+  std::int64_t shown_epoch() const;
+  /// Images, one a column, over their views in that epoch.
+  PictureSheet view_sheet() const;
+  void write_report() const;
   void save();
+
+  // Of dry_run (dry_run.cpp):
+  Rehearsal rehearse(std::int64_t batch_size);
+  double seconds_of_features(std::int64_t images);
+  std::uint64_t disk_needed() const;
 
   std::int64_t total_steps() const;
   std::filesystem::path file(const char* name) const { return folder_ / name; }
@@ -62,7 +85,9 @@ class Trainer {
   struct PendingStep {
     StepRecord record;
     Readback loss;
+    Readback predicted;  ///< by the probe, if there is one
     std::int64_t images;
+    Tensor labels;
     double begin;  ///< when its batch was asked for, in seconds
   };
 
@@ -75,15 +100,24 @@ class Trainer {
   nn::VICRegModel model_;
   std::unique_ptr<optim::Optimizer> optimizer_;
   data::Dataset dataset_;
-  std::optional<data::Dataset> test_set_;  ///< read when kNN first asks for it
+  std::optional<data::Dataset> test_set_;  ///< for kNN and the probe, where they are asked for
   std::unique_ptr<data::Loader> loader_;
+  std::unique_ptr<OnlineProbe> probe_;  ///< with --probe
   std::unique_ptr<MetricsWriter> metrics_;
+  std::unique_ptr<TensorBoard> tensorboard_;  ///< with --tensorboard
   std::int64_t steps_per_epoch_ = 1;
   optim::Schedule schedule_;
   std::unique_ptr<TrainStep> train_step_;
   std::deque<PendingStep> pending_;
   std::int64_t step_ = 0;  ///< steps started
   std::int64_t saved_step_ = -1;
+  double epoch_seconds_ = 0;  ///< that dry_run measured, beside the steps
 };
+
+/// How batches are made.
+data::Loader::Options loader_options(const TrainOptions& options, Device device);
+
+/// Of a clock that only goes on.
+double seconds_now();
 
 }  // namespace gradus::vicreg

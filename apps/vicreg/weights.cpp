@@ -1,10 +1,23 @@
 #include "vicreg/weights.h"
 
 #include <gradus/tensor/check.h>
+#include <gradus/tensor/io/pytorch.h>
 #include "vicreg/architecture.h"
 
 namespace gradus::vicreg {
 namespace {
+
+/// The file with the names of the state_dict that it is or has.
+TensorFile read_weights(const std::filesystem::path& path) {
+  TensorFile file = read_tensors(path);
+  for (const std::string_view prefix : {"model_state_dict.", "state_dict."}) {
+    TensorFile weights{.metadata = file.metadata};
+    for (const auto& [name, tensor] : file.tensors)
+      if (name.starts_with(prefix)) weights.tensors.emplace(name.substr(prefix.size()), tensor);
+    if (!weights.tensors.empty()) return weights;
+  }
+  return file;
+}
 
 /// Tensors of a file that belong to the model, whatever else the file holds.
 nn::StateDict model_tensors(const TensorFile& file) {
@@ -47,10 +60,24 @@ nn::ResNet::Options infer_architecture(const nn::StateDict& state) {
   return options;
 }
 
+/// The widths of the projector that a file's tensors show; none without a projector.
+std::vector<std::int64_t> infer_projector(const TensorFile& file) {
+  constexpr int modules_a_layer = 3;  // Linear, BatchNorm, ReLU
+  std::vector<std::int64_t> widths;
+  for (int module = 0;; module += modules_a_layer) {
+    const auto weight = file.tensors.find(fmt::format("projector.network.{}.weight", module));
+    if (weight == file.tensors.end()) return widths;
+    check(weight->second.rank() == 2, "load", "{} has shape {}, not that of a linear layer",
+          weight->first, weight->second.shape());
+    widths.push_back(weight->second.size(0));
+  }
+}
+
 /// The architecture that a file names, or else shows.
 nn::VICRegModel::Options architecture(const TensorFile& file, const nn::StateDict& state) {
   const auto named = file.metadata.find(model_key);
-  if (named == file.metadata.end()) return {.encoder = infer_architecture(state)};
+  if (named == file.metadata.end())
+    return {.encoder = infer_architecture(state), .projector_widths = infer_projector(file)};
   nn::VICRegModel::Options options;
   try {
     options = model_options_from_json(nlohmann::json::parse(named->second));
@@ -81,18 +108,27 @@ std::unique_ptr<nn::Projector> load_projector(const TensorFile& file,
   return projector;
 }
 
-/// The views that a file says it was trained on, or the default.
-ViewOptions views_of(const TensorFile& file) {
+/// What a file says that it was trained on, if it does.
+void read_training_data(const TensorFile& file, LoadedEncoder& loaded) {
   const auto named = file.metadata.find(options_key);
-  if (named == file.metadata.end()) return {};
+  if (named == file.metadata.end()) return;
   try {
-    return view_options_from_json(nlohmann::json::parse(named->second));
+    const nlohmann::json options = nlohmann::json::parse(named->second);
+    loaded.views = view_options_from_json(options);
+    loaded.image_size = options.value("image-size", std::int64_t{0});
+    loaded.images = image_facts_from_json(options);
+    data::validate(loaded.images.normalization, 3);
   } catch (const nlohmann::json::exception& error) {
     fail("load", "the options in its metadata cannot be read: {}", error.what());
   }
 }
 
 }  // namespace
+
+nn::VICRegModel::Options read_architecture(const std::filesystem::path& path) {
+  const TensorFile file = read_weights(path);
+  return architecture(file, encoder_tensors(path, file));
+}
 
 void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
                     const TrainOptions& options) {
@@ -104,7 +140,7 @@ void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
 
 void load_weights(const std::filesystem::path& path, nn::VICRegModel& model) {
   try {
-    nn::load_state_dict(model, model_tensors(read_safetensors(path)));
+    nn::load_state_dict(model, model_tensors(read_weights(path)));
   } catch (const Error& error) {
     fail("load", "{} does not fit the model: {}", path.string(), error.message());
   }
@@ -112,7 +148,7 @@ void load_weights(const std::filesystem::path& path, nn::VICRegModel& model) {
 
 LoadedEncoder load_encoder(const std::filesystem::path& path,
                            std::optional<std::int64_t> stem_padding) {
-  const TensorFile file = read_safetensors(path);
+  const TensorFile file = read_weights(path);
   const nn::StateDict state = encoder_tensors(path, file);
   LoadedEncoder loaded;
   try {
@@ -122,7 +158,7 @@ LoadedEncoder load_encoder(const std::filesystem::path& path,
     loaded.encoder = std::make_unique<nn::ResNet>(loaded.options.encoder, generator);
     nn::load_state_dict(*loaded.encoder, state);
     loaded.projector = load_projector(file, loaded.options, *loaded.encoder);
-    loaded.views = views_of(file);
+    read_training_data(file, loaded);
   } catch (const Error& error) {
     fail("load", "{} holds no encoder that can be used: {}", path.string(), error.message());
   }

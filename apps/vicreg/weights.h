@@ -22,6 +22,9 @@ inline constexpr const char* options_key = "gradus.options";
 void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
                     const TrainOptions& options);
 
+// Files of weights are checkpoints, exported files, and state_dicts of PyTorch, as safetensors or
+// by torch.save: there by themselves, or as `model_state_dict` or `state_dict` in a dict.
+
 /// Loads all weights of a file that holds the same architecture; what else the file holds (an
 /// optimiser's state) is passed over.
 void load_weights(const std::filesystem::path& path, nn::VICRegModel& model);
@@ -29,18 +32,22 @@ void load_weights(const std::filesystem::path& path, nn::VICRegModel& model);
 /// An encoder with its projector, and what is known of them.
 struct LoadedEncoder {
   std::unique_ptr<nn::ResNet> encoder{};
-  std::unique_ptr<nn::Projector> projector{};  ///< null where the file names none
-  nn::VICRegModel::Options options{};          ///< without a projector where the file names none
-  ViewOptions views{};  ///< what it was trained on; the default where the file does not say
+  std::unique_ptr<nn::Projector> projector{};  ///< null where the file has none
+  nn::VICRegModel::Options options{};          ///< without a projector where the file has none
+  ViewOptions views{};          ///< what it was trained on; the default where the file does not say
+  std::int64_t image_size = 0;  ///< of DataOptions; 0 where the file does not say
+  ImageFacts images{};          ///< what the file says of the images
 };
 
-/// Reads the encoder, and the projector if the file describes it, of a checkpoint, an exported
-/// file, or a PyTorch state_dict saved as safetensors, with names `encoder.*` or bare. The
-/// architecture is the one that the file names; where it names none it is read off the tensors, but
-/// for the stem's padding, which is 0 with a biased stem and 1 otherwise unless `stem_padding`
-/// says.
+/// Reads the encoder, and the projector if there is one, of a file with names
+/// `encoder.*`, `projector.*`, or an encoder's bare ones. The architecture is the one that the file
+/// names; where it names none it is read off the tensors, but for the stem's padding, which is 0
+/// with a biased stem and 1 otherwise unless `stem_padding` says.
 LoadedEncoder load_encoder(const std::filesystem::path& path,
                            std::optional<std::int64_t> stem_padding = {});
+
+/// The architecture that load_encoder finds.
+nn::VICRegModel::Options read_architecture(const std::filesystem::path& path);
 
 /// The encoder and the projector with their initial weights.
 LoadedEncoder untrained_encoder(const nn::VICRegModel::Options& options, std::uint64_t seed);

@@ -4,6 +4,7 @@
 #include <gradus/tensor/check.h>
 #include <gradus/tensor/device.h>
 #include <gradus/tensor/dtype.h>
+#include <gradus/tensor/trace.h>
 #include "tensor/backend/kernels.h"
 #include "tensor/backend/runtime.h"
 
@@ -43,12 +44,21 @@ void dispatch_any(DType dtype, Function&& function) {
   }
 }
 
+/// "fill" of the call "fill<T>(pointer, 0, n)".
+consteval std::string_view called_name(std::string_view call) {
+  return call.substr(0, call.find_first_of("<("));
+}
+
 }  // namespace gradus
 
 /// Calls the kernel of a device's back end: GRADUS_KERNEL(x.device(), fill<T>(pointer, 0, n)).
 /// In a build without CUDA no tensor lies on a GPU, and no kernel of its back end is named.
 #if defined(GRADUS_CUDA)
-#define GRADUS_KERNEL(device_, ...) GRADUS_BACKEND(device_, __VA_ARGS__)
+#define GRADUS_KERNEL(device_, ...)                                                           \
+  (static_cast<void>(::gradus::TraceInterval("kernel", ::gradus::called_name(#__VA_ARGS__))), \
+   GRADUS_BACKEND(device_, __VA_ARGS__))
 #else
-#define GRADUS_KERNEL(device_, ...) (static_cast<void>(device_), ::gradus::cpu::__VA_ARGS__)
+#define GRADUS_KERNEL(device_, ...)                                                           \
+  (static_cast<void>(::gradus::TraceInterval("kernel", ::gradus::called_name(#__VA_ARGS__))), \
+   static_cast<void>(device_), ::gradus::cpu::__VA_ARGS__)
 #endif

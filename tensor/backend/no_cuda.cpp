@@ -16,6 +16,7 @@ const std::string& unavailable_reason() {
 }
 
 std::string device_description() { refuse(); }
+std::size_t free_memory() { refuse(); }
 
 void* allocate(std::size_t) { refuse(); }
 void deallocate(void*, std::size_t) noexcept {}

@@ -19,6 +19,8 @@ namespace gradus::cuda {
 /// Why the GPU cannot be used; empty if it can. Looked up once.
 const std::string& unavailable_reason();
 std::string device_description();
+/// Bytes that the driver could still give.
+std::size_t free_memory();
 /// Returns once `from` may be reused; can't be recorded.
 void copy_to_device(void* to, const void* from, std::size_t bytes);
 /// Returns once the bytes are there; can't be recorded.

@@ -51,7 +51,10 @@ __global__ void softmax_cross_entropy_kernel(const T* logits, const std::int64_t
     if (threadIdx.x == 0) {
       const C log_sum = std::log(sum_exp);  // of the shifted logits
       log_sum_exp[i] = largest + log_sum;
-      losses[i] = weighted(own, log_sum - (x[labels[i]] - largest)) +
+      const std::int64_t label = labels[i];
+      const bool in_range = label >= 0 && label < classes;
+      const C own_logit = in_range ? static_cast<C>(x[label]) : static_cast<C>(std::nan(""));
+      losses[i] = weighted(own, log_sum - (own_logit - largest)) +
                   weighted(share, static_cast<C>(classes) * log_sum - sum);
     }
   }

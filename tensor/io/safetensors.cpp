@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstdint>
-#include <cstring>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -17,11 +15,15 @@
 
 #include <gradus/tensor/check.h>
 #include <gradus/tensor/io/file.h>
+#include "tensor/io/internal/reading.h"
 
 namespace gradus {
 namespace {
 
 namespace fs = std::filesystem;
+using io::quote;
+using io::readable_size;
+using io::reject;
 using nlohmann::json;
 
 static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian");
@@ -49,19 +51,6 @@ struct Entry {
   std::uint64_t begin;
   std::uint64_t end;
 };
-
-template <class... Args>
-[[noreturn]] void reject(const fs::path& path, fmt::format_string<Args...> reason, Args&&... args) {
-  fail("load", "cannot read {}: {}", path.string(),
-       fmt::format(reason, std::forward<Args>(args)...));
-}
-
-/// A name from a file as one short line, whatever it holds.
-std::string quote(const std::string& name) {
-  constexpr std::size_t longest = 120;
-  const std::string text = json(name).dump(-1, ' ', true, json::error_handler_t::replace);
-  return text.size() <= longest ? text : text.substr(0, longest) + "...\"";
-}
 
 /// Cyclic redundancy check of the header without its checksum, then of the elements.
 class Checksum {
@@ -264,15 +253,8 @@ json make_header(const std::vector<Entry>& entries, const TensorFile& file) {
 }  // namespace
 
 TensorFile read_safetensors(const fs::path& path) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status)) reject(path, "no such file");
-  if (!fs::is_regular_file(status)) reject(path, "not a regular file");
+  const std::uint64_t file_bytes = readable_size(path);
   std::ifstream stream(path, std::ios::binary);
-  if (!stream) reject(path, "{}", std::strerror(errno));
-  const std::uint64_t file_bytes = fs::file_size(path, error);
-  if (error) reject(path, "{}", error.message());
-
   const std::string text = read_header_text(path, stream, file_bytes);
   json header = parse_header(path, text);
   TensorFile file;

@@ -1,9 +1,11 @@
 // The benchmarks run and report what compare.py reads; how fast they are is not tested.
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "tests/apps/programs.h"
+#include "tests/support/device.h"
 
 namespace {
 
@@ -22,6 +24,12 @@ json figures_of(const std::string& name, const Arguments& arguments) {
 }
 
 bool is_positive(const json& figure) { return figure.get<double>() > 0; }
+
+/// conv_ladder for the device under test.
+CommandResult run_ladder(const Arguments& arguments) {
+  const char* suffix = std::getenv("GRADUS_TEST_PROGRAMS");
+  return run_benchmark(std::string("conv_ladder") + (suffix ? suffix : ""), arguments);
+}
 
 }  // namespace
 
@@ -54,6 +62,18 @@ TEST_CASE("bench: conv times each layer's passes") {
   }
 }
 
+TEST_CASE("bench: ladder's steps give the library's result") {  // which the program checks
+  const CommandResult ladder = run_benchmark("ladder", {"--batch", "1", "--repeats", "1"});
+  CAPTURE(ladder.output);
+  CHECK(ladder.exit_code == 0);
+  for (const char* step :
+       {"the definition: seven loops", "columns, and a product of three loops",
+        "columns, and the library's blocked product", "windows in place, generic",
+        "Winograd, generic", "with batch norm and ReLU"})
+    CHECK(contains(ladder.output, step));
+  CHECK(!contains(ladder.output, "is wrong"));
+}
+
 TEST_CASE("bench: ops measures peaks, and operations against them") {
   const json ops = figures_of("ops", {"--batch", "2", "--repeats", "1", "--threads", "1"});
   for (const char* peak : {"fp32_core", "bf16", "read", "triad"}) {
@@ -61,6 +81,27 @@ TEST_CASE("bench: ops measures peaks, and operations against them") {
   }
   CHECK(ops.at("operations").size() > 10);
   for (const json& operation : ops.at("operations")) CHECK(is_positive(operation.at("of_peak")));
+}
+
+TEST_SUITE("device") {
+  TEST_CASE("bench: each step of conv_ladder gives the reference's result" *
+            doctest::skip(test_device() == gradus::Device::cpu)) {
+    // Tiles that end beyond the last pixel; more inputs than outputs, and the other way round.
+    for (const Arguments& sizes :
+         {Arguments{"--images", "1", "--size", "1", "--channels", "64", "--outputs", "64"},
+          Arguments{"--images", "3", "--size", "7", "--channels", "128", "--outputs", "64"},
+          Arguments{"--images", "2", "--size", "9", "--channels", "64", "--outputs", "192"}}) {
+      const CommandResult result = run_ladder(sizes + Arguments{"--repeats", "1"});
+      INFO("output: ", result.output);
+      CHECK(result.exit_code == 0);
+      for (const char* step : {"1 naive", "2 tiled", "3 vectorised", "4 tensor cores",
+                               "5 pipelined", "6 fused", "the library"}) {
+        CHECK(contains(result.output, step));
+      }
+    }
+    check_refused(run_ladder({"--channels", "65"}), {"multiples of 64, not 65"});
+    check_refused(run_ladder({"--images", "70000", "--size", "4"}), {"too many"});
+  }
 }
 
 TEST_CASE("bench: impossible options are refused") {

@@ -1,6 +1,8 @@
 // The example programs (apps/examples), as a user runs them.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include <gradus/tensor/io/safetensors.h>
@@ -41,6 +43,48 @@ TEST_CASE("the examples of autograd, an MLP and a new op do what they show") {
                          "f(x) = 2.4815"));
   CHECK(number_behind("accuracy ", output_of("mlp")) > 0.98);
   CHECK(contains(output_of("new_op"), "gradient check: passed"));
+}
+
+TEST_CASE("the example of a graph and a trace writes both") {
+  const TempFolder folder;
+  output_of("graph_and_trace", {.folder = folder.path()});
+  CHECK(contains(read_text(folder / "graph.dot"), "0.weight\\n[16, 3, 3, 3]"));
+  const auto trace = nlohmann::json::parse(read_text(folder / "trace.json"));
+  const auto count = [&](const std::string& name) {
+    const auto& events = trace.at("traceEvents");
+    return std::count_if(events.begin(), events.end(),
+                         [&](const auto& event) { return event.at("name") == name; });
+  };
+  for (const char* name : {"a training step", "0 (Conv2d)", "conv2d", "backward", "optimizer"}) {
+    CAPTURE(name);
+    CHECK(count(name) >= 4);  // batches
+  }
+  CHECK(count("batch") == 4);
+}
+
+TEST_CASE("the example of one image shows each layer twice, and the loss's terms") {
+  const std::string output = output_of("one_image");
+  CAPTURE(output);
+  const std::size_t back = output.find("--- backward");
+  REQUIRE(back != std::string::npos);
+  const std::string forward = output.substr(0, back), backward = output.substr(back);
+  for (const char* line :
+       {"image (a view of it)     [32, 32, 3] ", "conv1                    [32, 32, 64] ",
+        "layer2.0                 [16, 16, 128] ", "layer4.1                 [4, 4, 512] ",
+        "projector: embedding     [256] "}) {
+    CAPTURE(line);
+    CHECK(contains(forward, line));
+    CHECK(contains(backward, line));
+  }
+  CHECK(backward.find("layer4.1") < backward.find("conv1"));
+  const double total = number_behind("total", output);
+  CHECK(total == doctest::Approx(25 * number_behind("invariance     25 x", output) +
+                                 25 * number_behind("variance       25 x",
+                                                    output.substr(output.find("\nvariance"))) +
+                                 number_behind("covariance      1 x", output))
+                     .epsilon(1e-4));
+  CHECK(!contains(output, "\x1b"));  // colours are for terminals
+  CHECK(!contains(output, "nan"));
 }
 
 TEST_CASE("the example of a convolutional network learns, and writes its weights") {

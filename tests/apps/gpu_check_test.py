@@ -18,7 +18,7 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[2] / "apps/gpu_check/gpu_check.py"
 PROGRAMS = ["apps/vicreg/train", "apps/vicreg/linear_eval", "apps/bench/step", "apps/bench/conv",
-            "apps/bench/gpu_step",
+            "apps/bench/gpu_step", "apps/bench/conv_ladder",
             *(f"tests/test_{suite}" for suite in ("tensor", "autograd", "nn", "optim", "data", "cuda", "apps"))]
 TOOLS = ["nvidia-smi", "ldd", "compute-sanitizer", "ncu", "python3"]
 
@@ -45,7 +45,8 @@ case $name in
       echo '{"seconds":0.01,"least_seconds":0.009,"peak_tensors":1000000,"reserved":2000000,"replayed":true}'
     else echo "batch 4: median step 0.01 s, replayed as a graph"; fi ;;
   conv) echo "$layers" ;;
-  gpu_step) echo '{"kernels":[{"name":"k","calls":2,"least":1e-3,"measured":2e-3,"bound_by":"memory"}],"calls":2,"least":1e-3,"measured":2e-3}' ;;
+  gpu_step) echo '{"kernels":[{"name":"k","calls":2,"least":1e-3,"expected":1.5e-3,"measured":2e-3,"bound_by":"memory"}],"calls":2,"least":1e-3,"expected":1.5e-3,"measured":2e-3}' ;;
+  conv_ladder) echo "1 naive 42.0" ;;
   test_*) echo "[doctest] test cases: 3 | 3 passed | 0 failed | 0 skipped" ;;
   compute-sanitizer) echo "========= ERROR SUMMARY: 0 errors" ;;
   ncu) printf '%s\n' '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"' \
@@ -103,7 +104,7 @@ class Outcome:
 ALL = ["start", "suites", "speed", "layers", "exact", "kernels", "sanitizer", "ncu", "training"]
 # What is made to fail or hang, and the part that must say so.
 FAULTS = {"nvidia-smi": "start", "step@4 2 ": "start", "test_nn": "suites", "step@l2-bytes": "speed",
-          "conv": "layers", "train@blocking": "exact", "gpu_step": "kernels", "ncu": "ncu",
+          "conv": "layers", "train@blocking": "exact", "gpu_step": "kernels", "conv_ladder": "kernels", "ncu": "ncu",
           "compute-sanitizer": "sanitizer", "train@/training": "training", "linear_eval": "training"}
 
 
@@ -113,6 +114,7 @@ class GpuCheckTest(unittest.TestCase):
         self.assertEqual(run.code, 0, run.output)
         self.assertEqual(run.statuses(), {name: "ok" for name in ALL})
         self.assertIn("bf16, batch 4", run.markdown)
+        self.assertIn("1 naive 42.0", run.markdown)
         self.assertIn("| bf16 | 4 | 10.00 | 20.00 | eager | 0.50 |", run.markdown)
         self.assertIn("fill_kernel<float> | 1 | 0.002", run.markdown)
         self.assertIn("top-1 50.00 %", run.markdown)

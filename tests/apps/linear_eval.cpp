@@ -5,6 +5,7 @@
 
 #include "tests/apps/programs.h"
 #include "tests/support/near.h"
+#include "vicreg/run_report.h"
 
 namespace {
 
@@ -75,6 +76,31 @@ TEST_CASE("a checkpoint, and the file exported from it, evaluate alike") {
   CHECK(second.at("linear") == first.at("linear"));
   CHECK(second.at("knn") == first.at("knn"));
   CHECK(second.at("crops") == first.at("crops"));
+}
+
+TEST_CASE("an evaluation of a run's checkpoint goes into the run's report, and training keeps it") {
+  const Trained trained;
+  const Arguments settings{"--cached", "--epochs", "2", "--crops", "0"};
+  const json results =
+      evaluate(trained.out / "linear_eval.json", settings + Arguments{trained.checkpoint.string()});
+  REQUIRE(train_tiny(trained.out, {"--steps", "3", "--resume"}).exit_code == 0);
+  const json page = gradus::vicreg::read_page_run(trained.out);
+  CHECK(page.at("steps").at("step").size() == 3);
+  CHECK(page.at("training").contains("machine"));
+  CHECK(page.at("evaluation").at("linear") == results.at("linear"));
+  CHECK(page.at("evaluation").at("pictures").at("map").at("x").size() == 23);
+  CHECK(page.at("evaluation").contains("time"));
+  CHECK_FALSE(results.contains("pictures"));
+
+  // Elsewhere there is no report, and one that cannot be written is no error.
+  evaluate(trained.folder / "linear_eval.json", settings + Arguments{trained.exported.string()});
+  CHECK_FALSE(fs::exists(trained.folder / "report.html"));
+  fs::remove(trained.out / "report.html");
+  fs::create_directory(trained.out / "report.html");
+  const CommandResult result =
+      run_linear_eval(tiny_data + settings + Arguments{trained.checkpoint.string()});
+  CHECK(result.exit_code == 0);
+  CHECK(contains(lines_of(result.output).back(), "no report: "));
 }
 
 TEST_CASE("crops are evaluated beside the single images, and whitened features beside both") {

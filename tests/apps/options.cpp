@@ -36,6 +36,7 @@ nlohmann::json all_of(const TrainOptions& o) {
   json["epochs"] = o.epochs;
   json["recipe"] = o.recipe;
   json["data"] = o.data.folder;
+  json["skip-unreadable"] = o.data.skip_unreadable;
   json["steps"] = o.steps;
   json["device"] = o.compute.device;
   json["threads"] = o.compute.threads;
@@ -134,8 +135,11 @@ TEST_CASE("the recipe fast is EMP-SSL's on small crops") {
   CHECK(o.model.projector_widths == std::vector<std::int64_t>{2048, 2048, 1024});
   // All else is EMP-SSL's.
   nlohmann::json fast = all_of(o), emp_ssl = all_of(parse({"--recipe", "emp-ssl"}).options);
-  for (const char* choice : {"recipe", "epochs", "projector", "views", "view-size"})
-    for (nlohmann::json* options : {&fast, &emp_ssl}) CHECK(options->erase(choice) == 1);
+  for (nlohmann::json* options : {&fast, &emp_ssl}) {
+    for (const char* choice : {"recipe", "epochs", "views", "view-size"})
+      CHECK(options->erase(choice) == 1);
+    CHECK(options->at("model").erase("projector") == 1);
+  }
   CHECK(fast == emp_ssl);
   CHECK(o.views.augment == Augmentation::emp_ssl);
   CHECK(o.views.crop_scale == std::array{0.25, 0.25});
@@ -183,6 +187,11 @@ TEST_CASE("the last of an option given twice holds") {
   CHECK(o.lr == 2);
   CHECK(o.optimizer == OptimizerName::lars);
   CHECK_FALSE(o.drop_last);
+  const TrainOptions lists = parse({"--crop-scale", "0.1,0.2", "--projector", "8,4", "--crop-scale",
+                                    "0.3,0.4", "--projector", "16"})
+                                 .options;
+  CHECK(lists.views.crop_scale == std::array{0.3, 0.4});
+  CHECK(lists.model.projector_widths == std::vector<std::int64_t>{16});
 }
 
 TEST_CASE("the resolved configuration reads back to the same options") {
@@ -220,7 +229,10 @@ TEST_CASE("the resolved configuration reads back to the same options") {
        "--device",
        "cpu",
        "--dataset",
-       "synthetic",
+       "folder",
+       "--image-size",
+       "48",
+       "--skip-unreadable",
        "--limit",
        "9",
        "--augment",
@@ -261,6 +273,16 @@ TEST_CASE("--resume takes the options of the run folder's own configuration") {
   CHECK(o.lr == 0.5);
   CHECK(o.optimizer == OptimizerName::lars);
   CHECK(o.out == folder.path().string());
+  CHECK(o.steps == -1);
+  // How far the call before went is not how far this one goes.
+  write_text(folder / "config.toml", parse({"--steps", "7"}).config);
+  CHECK(parse({"--resume", "--out", folder.path().string()}).options.steps == -1);
+  CHECK(parse({"--resume", "--out", folder.path().string(), "--steps", "9"}).options.steps == 9);
+  CHECK(parse({"--config", folder / "config.toml"}).options.steps == 7);
+  // Switches that were numbers in earlier versions.
+  write_text(folder / "config.toml", "winograd = 0\nbf16 = 4\n");
+  CHECK_FALSE(parse({"--resume", "--out", folder.path().string()}).options.compute.winograd);
+  CHECK(parse({"--resume", "--out", folder.path().string()}).options.bf16);
   const TrainOptions elsewhere = parse({"--resume", "--out", folder / "none"}).options;
   CHECK(elsewhere.lr == 2e-4);
 }
@@ -313,6 +335,9 @@ TEST_CASE("bad options are refused in one line that names them") {
   refused({"--views", "65"}, {"--views", "65"});
   refused({"--view-size", "-1"}, {"--view-size", "-1"});
   refused({"--crop-scale", "0.5"}, {"--crop-scale", "two numbers"});
+  refused({"--crop-scale", "0.1,0.5,1"}, {"--crop-scale", "two numbers", "0.1,0.5,1"});
+  refused({"--crop-ratio", "1,2,"}, {"--crop-ratio", "comma"});
+  refused({"--crop-scale", "0.1,x"}, {"--crop-scale", "x"});
   refused({"--crop-scale", "0.1,nan"}, {"--crop-scale", "nan"});
   refused({"--crop-scale", "0.5,0.25"}, {"crop_scale", "0.5, 0.25"});
   refused({"--crop-scale", "0.5,1.5"}, {"crop_scale", "1.5"});
@@ -350,6 +375,11 @@ TEST_CASE("a bad configuration file is refused in one line that names it") {
   refused("knn-images=[1, x]\n", {file + ":1: "});
   refused("[section]\nlr=1\n", {file + ":1: ", "section"});
   refused("no equals sign here\n", {file + ":1: "});
+  refused("seed = 1\nlr = = 2\n", {file + ":2: "});
+  refused("crop-scale = [0.1, 0.5, 1.0]\n", {file + ":1: ", "two numbers"});
+  refused("crop-scale = 0.5\n", {file + ":1: ", "two numbers"});
+  refused("projector = [8, 2.5]\n", {file + ":1: ", "2.5"});
+  refused("winograd = \"4\"\n", {file + ":1: ", "winograd must be true or false"});
   refused("\nrecipe=\"nobody's\"\n", {file + ":2: ", "recipe", "nobody's"});
   refused("resume=true\n", {file + ":1: ", "resume", "command line"});
   refused(std::string("\x00\xff\x7f"

@@ -7,11 +7,10 @@
 #include <cmath>
 #include <limits>
 #include <string>
-#include <tuple>
 #include <vector>
 
+#include <gradus/tensor/ops.h>
 #include "tests/support/errors.h"
-#include "tests/support/temp_folder.h"
 
 using namespace gradus;
 using namespace gradus::vicreg;
@@ -19,236 +18,132 @@ using namespace gradus::test;
 
 namespace {
 
-const data::Normalization normalization{{0.5f, 0.25f, 0.0f}, {0.25f, 0.5f, 1.0f}};
+std::string decode_base64(const std::string& text) {
+  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bytes;
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text.substr(0, text.find('='))) {
+    bits = bits << 6 | static_cast<std::uint32_t>(digits.find(c));
+    count += 6;
+    if (count >= 8) bytes += static_cast<char>(bits >> (count -= 8) & 255);
+  }
+  return bytes;
+}
 
+/// The picture in a sheet's data URI.
 struct Picture {
-  std::int64_t width, height;
-  std::vector<std::uint8_t> pixels;
+  explicit Picture(const PictureSheet& sheet) {
+    const std::string uri = sheet.to_json().at("png"), prefix = "data:image/png;base64,";
+    REQUIRE(uri.starts_with(prefix));
+    const std::string file = decode_base64(uri.substr(prefix.size()));
+    png_image image{};
+    image.version = PNG_IMAGE_VERSION;
+    REQUIRE(png_image_begin_read_from_memory(&image, file.data(), file.size()) != 0);
+    image.format = PNG_FORMAT_RGB;
+    pixels.resize(PNG_IMAGE_SIZE(image));
+    REQUIRE(png_image_finish_read(&image, nullptr, pixels.data(), 0, nullptr) != 0);
+    width = image.width;
+    height = image.height;
+  }
   std::array<int, 3> at(std::int64_t x, std::int64_t y) const {
     const std::uint8_t* pixel = pixels.data() + (y * width + x) * 3;
     return {pixel[0], pixel[1], pixel[2]};
   }
+  std::int64_t width, height;
+  std::vector<std::uint8_t> pixels;
 };
 
-Picture read_png(const std::filesystem::path& path) {
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  REQUIRE(png_image_begin_read_from_file(&image, path.c_str()) != 0);
-  image.format = PNG_FORMAT_RGB;
-  Picture picture{image.width, image.height, std::vector<std::uint8_t>(PNG_IMAGE_SIZE(image))};
-  REQUIRE(png_image_finish_read(&image, nullptr, picture.pixels.data(), 0, nullptr) != 0);
-  return picture;
-}
-
-/// Images of one colour each.
-template <class T>
-Tensor flat(std::vector<std::array<T, 3>> colors, std::int64_t size) {
-  std::vector<T> values;
-  for (const auto& color : colors) {
-    for (std::int64_t i = 0; i < size * size; ++i) {
-      values.insert(values.end(), color.begin(), color.end());
-    }
-  }
-  return from_vector(values, {static_cast<std::int64_t>(colors.size()), size, size, 3});
-}
-
-Metrics example_metrics(std::int64_t steps, std::int64_t epochs, bool knn) {
-  Metrics metrics;
-  for (std::int64_t s = 1; s <= steps; ++s) {
-    const double decay = std::exp(-3.0 * static_cast<double>(s) / static_cast<double>(steps));
-    metrics.steps.push_back({.step = s,
-                             .epoch = 1,
-                             .learning_rate = 1e-3,
-                             .loss = {.total = 20 + 10 * decay,
-                                      .invariance = 0.3 + 0.2 * decay,
-                                      .variance = 0.5,
-                                      .covariance = 1.5}});
-  }
-  for (std::int64_t e = 1; e <= epochs; ++e) {
-    EpochRecord record{
-        .epoch = e, .std_mean = 0.9, .std_min = 0.5, .effective_rank = 100.0 + 5.0 * double(e)};
-    if (knn) record.knn_accuracy = 0.5;
-    metrics.epochs.push_back(record);
-  }
-  return metrics;
-}
-
-std::string curves(const Metrics& metrics) {
-  const TempFolder folder;
-  write_curves(folder / "curves.svg", metrics);
-  return read_text(folder / "curves.svg");
-}
-
-std::size_t occurrences(const std::string& text, const std::string& what) {
-  std::size_t count = 0;
-  for (std::size_t at = text.find(what); at != text.npos; at = text.find(what, at + 1)) ++count;
-  return count;
-}
-
-/// Whether every tag is closed in the right order (no attribute here holds '<' or '>').
-bool well_formed(const std::string& svg) {
-  std::vector<std::string> open;
-  for (std::size_t at = svg.find('<'); at != svg.npos; at = svg.find('<', at + 1)) {
-    const std::size_t end = svg.find('>', at);
-    if (end == svg.npos) return false;
-    const std::string tag = svg.substr(at + 1, end - at - 1);
-    const std::string name = tag.substr(0, tag.find(' '));
-    if (name[0] == '/') {
-      if (open.empty() || open.back() != name.substr(1)) return false;
-      open.pop_back();
-    } else if (tag.back() != '/') {
-      open.push_back(name);
-    }
-  }
-  return open.empty();
-}
+using Color = std::array<int, 3>;
 
 }  // namespace
 
-TEST_CASE("augmentation grid: original and denormalised views side by side") {
-  const TempFolder folder;
-  const Tensor images = flat<std::uint8_t>({{10, 20, 30}, {40, 50, 60}}, 4);
-  // 0.5 + 0.25 * 2 = 1, 0.25 + 0.5 * 1 = 0.75, 0 + 1 * 0.2 = 0.2; and values beyond [0, 1].
-  const Tensor view1 = flat<float>({{2, 1, 0.2f}, {9, -9, NAN}}, 4);
-  const Tensor view2 = flat<float>({{-2, -0.5f, 0}, {0, 0.5f, 1}}, 4);
-  write_augmentation_grid(folder / "a.png", images, {view1, view2}, normalization);
-  const Picture picture = read_png(folder / "a.png");
-  const std::int64_t side = 12, gap = 6, margin = 30;
-  CHECK(picture.width == 3 * side + 2 * gap + 2 * margin);
-  CHECK(picture.height == 2 * side + gap + 2 * margin);
-  using Color = std::array<int, 3>;
-  const auto cell = [&](int column, int row, std::int64_t offset) {
-    return picture.at(margin + column * (side + gap) + offset,
-                      margin + row * (side + gap) + offset);
+TEST_CASE("base64: the examples of RFC 4648, and bytes above 127") {
+  CHECK(base64("") == "");
+  CHECK(base64("f") == "Zg==");
+  CHECK(base64("fo") == "Zm8=");
+  CHECK(base64("foo") == "Zm9v");
+  CHECK(base64("foob") == "Zm9vYg==");
+  CHECK(base64("fooba") == "Zm9vYmE=");
+  CHECK(base64("foobar") == "Zm9vYmFy");
+  CHECK(base64("\xff\xfe\xfd") == "//79");
+}
+
+TEST_CASE("a sheet of pictures: row by row, in the order of adding") {
+  std::vector<std::uint8_t> values;
+  for (int k = 0; k < 45; ++k)
+    values.insert(values.end(), 2 * 2 * 3, static_cast<std::uint8_t>(4 * k));
+  const Tensor images = from_vector(values, {45, 2, 2, 3});
+  PictureSheet sheet(2);
+  CHECK(sheet.add(images.slice(0, 1)) == 0);
+  CHECK(sheet.add(images.slice(1, 45)) == 1);
+  CHECK(sheet.to_json().at("side") == 2);
+  CHECK(sheet.to_json().at("columns") == 40);
+  const Picture picture(sheet);
+  CHECK(picture.width == 80);
+  CHECK(picture.height == 4);
+  for (int k = 0; k < 45; ++k)
+    for (int corner = 0; corner < 4; ++corner)
+      CHECK(picture.at(k % 40 * 2 + corner % 2, k / 40 * 2 + corner / 2) ==
+            Color{4 * k, 4 * k, 4 * k});
+}
+
+TEST_CASE("a sheet with as many columns as asked for") {
+  PictureSheet sheet(2, 3);
+  sheet.add(empty({7, 2, 2, 3}, {.dtype = DType::uint8}));
+  CHECK(sheet.to_json().at("columns") == 3);
+  CHECK(Picture(sheet).width == 6);
+  CHECK(Picture(sheet).height == 6);
+}
+
+TEST_CASE("pictures are resized: the mean of pixels, or each repeated") {
+  const Tensor image =
+      from_vector<std::uint8_t>({0, 4, 8, 40, 44, 48, 80, 84, 88, 120, 124, 128}, {1, 2, 2, 3});
+  PictureSheet same(2), smaller(1), larger(4);
+  same.add(image), smaller.add(image), larger.add(image);
+  CHECK(Picture(same).at(1, 0) == Color{40, 44, 48});
+  CHECK(Picture(same).at(0, 1) == Color{80, 84, 88});
+  CHECK(Picture(smaller).at(0, 0) == Color{60, 64, 68});
+  for (int y = 0; y < 4; ++y)
+    for (int x = 0; x < 4; ++x) CHECK(Picture(larger).at(x, y)[0] == 40 * (x / 2) + 80 * (y / 2));
+}
+
+TEST_CASE("pictures of one channel are grey; colours keep six bits") {
+  PictureSheet sheet(1);
+  sheet.add(from_vector<std::uint8_t>({0, 1, 2, 129, 130, 253, 255}, {7, 1, 1, 1}));
+  const Picture picture(sheet);
+  const int wanted[] = {0, 0, 4, 128, 132, 252, 252};
+  for (int i = 0; i < 7; ++i) CHECK(picture.at(i, 0) == Color{wanted[i], wanted[i], wanted[i]});
+}
+
+TEST_CASE("a sheet of noise is smaller than its pixels, before base64") {
+  std::vector<std::uint8_t> values(40 * 32 * 32 * 3);
+  std::uint32_t state = 1;
+  for (auto& value : values)
+    value = static_cast<std::uint8_t>((state = state * 1664525 + 1013904223) >> 24);
+  PictureSheet sheet(32);
+  sheet.add(from_vector(values, {40, 32, 32, 3}));
+  CHECK(sheet.to_json().at("png").get<std::string>().size() <
+        0.82 * 4.0 / 3 * double(values.size()));
+}
+
+TEST_CASE("a sheet refuses what is no picture") {
+  PictureSheet sheet(4);
+  const auto error = [&](const Shape& shape) {
+    return error_of([&] { sheet.add(empty(shape, {.dtype = DType::uint8})); });
   };
-  for (const std::int64_t offset : {std::int64_t{0}, side - 1}) {  // both corners of each image
-    CHECK(cell(0, 0, offset) == Color{10, 20, 30});
-    CHECK(cell(1, 0, offset) == Color{255, 191, 51});
-    CHECK(cell(2, 0, offset) == Color{0, 0, 0});
-    CHECK(cell(0, 1, offset) == Color{40, 50, 60});
-    CHECK(cell(1, 1, offset) == Color{255, 0, 0});
-    CHECK(cell(2, 1, offset) == Color{128, 128, 255});
-  }
-  CHECK(cell(0, 0, side) == Color{255, 255, 255});
-  CHECK(picture.at(0, 0) == Color{255, 255, 255});
+  CHECK(error({0, 4, 4, 3}) == "[pictures] images must be [K, H, W, 1 or 3]; got [0, 4, 4, 3]");
+  CHECK(error({1, 4, 4, 2}) == "[pictures] images must be [K, H, W, 1 or 3]; got [1, 4, 4, 2]");
+  CHECK(error({4, 4, 3}) == "[pictures] images must be [K, H, W, 1 or 3]; got [4, 4, 3]");
 }
 
-TEST_CASE("augmentation grid: pixels keep their places") {
-  const TempFolder folder;
-  const Tensor image = from_vector<std::uint8_t>(
-      {1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6}, {1, 2, 3, 3});
-  write_augmentation_grid(folder / "a.png", image, {zeros({1, 2, 3, 3}), zeros({1, 2, 3, 3})},
-                          normalization);
-  const Picture picture = read_png(folder / "a.png");
-  for (int y = 0; y < 6; ++y) {
-    for (int x = 0; x < 9; ++x) CHECK(picture.at(30 + x, 30 + y)[0] == y / 3 * 3 + x / 3 + 1);
-  }
-}
-
-TEST_CASE("augmentation grid: views of another size than the images") {
-  const TempFolder folder;
-  const Tensor images = flat<std::uint8_t>({{10, 20, 30}, {40, 50, 60}}, 4);
-  const Tensor small = flat<float>({{2, 1, 0.2f}, {-2, -0.5f, 0}}, 2);
-  const Tensor large = flat<float>({{-2, -0.5f, 0}, {2, 1, 0.2f}}, 5);
-  write_augmentation_grid(folder / "a.png", images, {small, large}, normalization);
-  const Picture picture = read_png(folder / "a.png");
-  const std::int64_t gap = 6, margin = 30, second = margin + 15 + gap;  // rows as high as `large`
-  CHECK(picture.width == 12 + gap + 6 + gap + 15 + 2 * margin);
-  CHECK(picture.height == 2 * 15 + gap + 2 * margin);
-  using Color = std::array<int, 3>;
-  const Color white{255, 255, 255}, black{0, 0, 0}, light{255, 191, 51};
-  for (const auto& [x, y, color] : {std::tuple{margin + 11, second + 11, Color{40, 50, 60}},
-                                    {margin + 18, margin, light},
-                                    {margin + 23, margin + 5, light},
-                                    {margin + 23, margin + 6, white},
-                                    {margin + 18, second, black},
-                                    {margin + 30, margin, black},
-                                    {margin + 44, second + 14, light}}) {
-    CAPTURE(x);
-    CAPTURE(y);
-    CHECK(picture.at(x, y) == color);
-  }
-}
-
-TEST_CASE("augmentation grid: any number of images and views") {
-  const TempFolder folder;
-  for (const std::int64_t count : {1, 8, 9, 16, 17}) {
-    const Tensor images = empty({count, 2, 2, 3}, {.dtype = DType::uint8});
-    for (const std::int64_t views : {0, 1, 2, 5}) {
-      const std::vector<Tensor> list(static_cast<std::size_t>(views), zeros({count, 2, 2, 3}));
-      write_augmentation_grid(folder / "a.png", images, list, normalization);
-      CHECK(read_png(folder / "a.png").width ==
-            (count + 7) / 8 * ((1 + views) * 6 + views * 6 + 30) + 30);
-    }
-  }
-}
-
-TEST_CASE("augmentation grid: shapes that do not fit") {
-  const TempFolder folder;
-  const Tensor images = empty({2, 4, 4, 3}, {.dtype = DType::uint8});
-  const auto error = [&](const Tensor& shown, const Tensor& view) {
-    return error_of([&] { write_augmentation_grid(folder / "a", shown, {view}, normalization); });
-  };
-  CHECK(error(images, zeros({3, 4, 4, 3})) ==
-        "[pictures] the views must be [2, h, w, 3]: one of each image; got [3, 4, 4, 3]");
-  CHECK(error(images, zeros({2, 4, 4, 1})) ==
-        "[pictures] the views must be [2, h, w, 3]: one of each image; got [2, 4, 4, 1]");
-  CHECK(error(empty({0, 4, 4, 3}, {.dtype = DType::uint8}), zeros({0, 4, 4, 3})) ==
-        "[pictures] images must be [K, H, W, 3]; got [0, 4, 4, 3]");
-}
-
-TEST_CASE("curves: a panel for each quantity") {
-  const std::string svg = curves(example_metrics(50, 5, true));
-  CHECK(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""));
-  CHECK(well_formed(svg));
-  for (const char* title : {"Loss", "Invariance", "Variance", "Covariance", "Embedding std",
-                            "Effective rank", "kNN accuracy, %", "Learning rate"}) {
-    CHECK(occurrences(svg, std::string(">") + title + "</text>") == 1);
-  }
-  CHECK(occurrences(svg, "<polyline") == 9);  // two in the panel of the std
-  CHECK(occurrences(svg, "<polygon") == 0);   // nothing was averaged
-  CHECK(svg.find("last 125<") != std::string::npos);
-}
-
-TEST_CASE("curves: the panels of the loss that is trained") {
-  Metrics metrics = example_metrics(50, 5, true);
-  for (StepRecord& record : metrics.steps)
-    record.loss = {.name = LossName::coding_rate, .total = -9, .similarity = 0.9, .coding_rate = 9};
-  const std::string svg = curves(metrics);
-  CHECK(well_formed(svg));
-  for (const char* title : {"Loss", "Similarity", "Coding rate, nats", "Embedding std"})
-    CHECK(occurrences(svg, std::string(">") + title + "</text>") == 1);
-  for (const char* title : {"Invariance", "Variance", "Covariance"})
-    CHECK(occurrences(svg, std::string(">") + title + "</text>") == 0);
-}
-
-TEST_CASE("curves: a long run is averaged and the file stays small") {
-  const std::string svg = curves(example_metrics(100'000, 500, true));
-  CHECK(well_formed(svg));
-  CHECK(svg.size() < 200'000);
-  CHECK(occurrences(svg, "<polygon") == 3);  // loss, invariance, effective rank
-}
-
-TEST_CASE("curves: nothing, one record, and what was not measured") {
-  const std::string nothing = curves({});
-  CHECK(well_formed(nothing));
-  CHECK(occurrences(nothing, "no data yet") == 7);
-  CHECK(occurrences(nothing, "not measured") == 1);
-  const std::string one = curves(example_metrics(1, 1, false));
-  CHECK(well_formed(one));
-  CHECK(occurrences(one, "<circle") == 8);
-  CHECK(occurrences(one, "not measured") == 1);
-}
-
-TEST_CASE("curves: values that are not finite are left out") {
-  Metrics metrics = example_metrics(20, 1, false);
-  metrics.steps[7].loss.total = std::numeric_limits<double>::quiet_NaN();
-  metrics.steps[8].loss.covariance = std::numeric_limits<double>::infinity();
-  for (StepRecord& record : metrics.steps)
-    record.loss.variance = std::numeric_limits<double>::quiet_NaN();
-  const std::string svg = curves(metrics);
-  CHECK(well_formed(svg));
-  CHECK(occurrences(svg, "nan") == 0);
-  CHECK(occurrences(svg, "inf,") == 0);
-  CHECK(occurrences(svg, "no data yet") == 1);
+TEST_CASE("views are shown without their normalisation, within what pixels can be") {
+  const data::Normalization normalization{{0.5f, 0.25f, 0.0f}, {0.25f, 0.5f, 1.0f}};
+  const float inf = std::numeric_limits<float>::infinity();
+  const Tensor views = from_vector<float>({2, 1, 0.2f, 9, -9, NAN, 0, -inf, inf}, {3, 1, 1, 3});
+  const Tensor shown = denormalize(views, normalization);
+  CHECK(shown.shape() == views.shape());
+  CHECK(shown.to_vector<std::uint8_t>() ==
+        std::vector<std::uint8_t>{255, 191, 51, 255, 0, 0, 128, 0, 255});
+  CHECK(denormalize(views, {}).to_vector<std::uint8_t>()[2] == 51);
 }

@@ -212,7 +212,7 @@ TEST_CASE("progress: the ETA of a resumed run counts its own steps only") {
   Progress progress(options);
   f.now += 20;
   progress.update(report(910));
-  CHECK(f.stream.text().find("ETA 3:00") != std::string::npos);
+  CHECK(f.stream.text().find("  3 minutes left\n") != std::string::npos);
 }
 
 TEST_CASE("progress: numbers that are not finite, and no steps at all") {
@@ -223,6 +223,19 @@ TEST_CASE("progress: numbers that are not finite, and no steps at all") {
   Progress progress(options);
   progress.update({.loss = {.total = std::numeric_limits<double>::quiet_NaN()}});
   CHECK(screen(f.stream.text()).back().find("loss nan") != std::string::npos);
+}
+
+TEST_CASE("progress: the time that is left in words") {
+  CHECK(duration_in_words(0) == "0 seconds");
+  CHECK(duration_in_words(1.2) == "1 second");
+  CHECK(duration_in_words(59.4) == "59 seconds");
+  CHECK(duration_in_words(59.6) == "1 minute");
+  CHECK(duration_in_words(3599) == "59 minutes");
+  CHECK(duration_in_words(3600) == "1 hour");
+  CHECK(duration_in_words(10921) == "3 hours 2 minutes");
+  CHECK(duration_in_words(2 * 86400 + 5 * 3600 + 59) == "2 days 5 hours");
+  CHECK(duration_in_words(-1) == "?");
+  CHECK(duration_in_words(std::numeric_limits<double>::quiet_NaN()) == "?");
 }
 
 TEST_CASE("format_duration") {

@@ -102,6 +102,12 @@ TEST_CASE("a resumed run takes its options from the run folder") {
   CHECK(checkpoint_bytes(out) ==
         train_whole(folder / "whole", {"--steps", "4", "--lr", "0.01", "--no-shuffle"}));
 
+  // Without --steps it goes on to the end of the epochs.
+  const fs::path to_the_end = folder / "to the end";
+  REQUIRE(train_tiny(to_the_end, {"--steps", "2", "--epochs", "2"}).exit_code == 0);
+  REQUIRE(run_train({"--resume", "--out", to_the_end.string()}).exit_code == 0);
+  check_steps(to_the_end, 6);
+
   const std::string before = checkpoint_bytes(out);
   check_refused(run_train({"--resume", "--out", out.string(), "--lr", "0.02"}),
                 {"lr = 0.01", "0.02", "checkpoint.safetensors"});

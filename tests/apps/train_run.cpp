@@ -8,6 +8,7 @@
 #include "tests/apps/programs.h"
 #include "tests/support/near.h"
 #include "vicreg/metrics.h"
+#include "vicreg/run_report.h"
 
 namespace {
 
@@ -38,9 +39,12 @@ TEST_CASE("the run folder holds the checkpoint, the metrics, the pictures and th
   const CommandResult result =
       train_well(out, {"--epochs", "2", "--knn-every", "1", "--knn-images", "20"});
   CHECK(contains(result.output, "kNN"));
-  CHECK(count_files(out) == 5);
-  CHECK(read_text(out / "augmentations.png").starts_with("\x89PNG"));
-  CHECK(contains(read_text(out / "curves.svg"), "</svg>"));
+  CHECK(count_files(out) == 4);
+  const json page = gradus::vicreg::read_page_run(out);
+  CHECK(page.at("steps").at("loss").at("mean").size() == 6);
+  CHECK(page.at("epoch_values").at("knn_accuracy").size() == 2);
+  CHECK(page.at("training").at("machine").at("Threads") == 1);
+  CHECK(page.at("config") == read_text(out / "config.toml"));
   CHECK(contains(read_text(out / "config.toml"), "batch-size=8"));
   CHECK(read_safetensors(out / "checkpoint.safetensors").metadata.at("gradus.step") == "6");
 
@@ -107,15 +111,15 @@ TEST_CASE("a run from the saved configuration is the same run") {
   CHECK(checkpoint_bytes(second) == checkpoint_bytes(first));
 }
 
-TEST_CASE("each epoch redraws the pictures") {
+TEST_CASE("each epoch renews the report, and draws its views") {
   const TempFolder folder;
   const fs::path out = folder / "run";
   train_well(out, {"--epochs", "1"});
-  const std::string picture = read_text(out / "augmentations.png");
-  const std::string curves = read_text(out / "curves.svg");
+  const json first = gradus::vicreg::read_page_run(out);
   train_well(out, {"--epochs", "2", "--resume"});
-  CHECK(read_text(out / "augmentations.png") != picture);
-  CHECK(read_text(out / "curves.svg") != curves);
+  const json second = gradus::vicreg::read_page_run(out);
+  CHECK(second.at("steps").at("loss").at("mean").size() == 6);
+  CHECK(second.at("training").at("pictures") != first.at("training").at("pictures"));
 }
 
 TEST_CASE("a run folder's checkpoint is not overwritten unasked") {
@@ -167,14 +171,15 @@ TEST_CASE("many small views of each image") {
   train_well(folder / "two", crops + Arguments{"--steps", "3"});
   train_well(folder / "nine", crops + Arguments{"--steps", "3", "--views", "9"});
   CHECK(losses(folder / "nine") != losses(folder / "two"));
-  // Views are functions of their number: the first two of nine are those of a run with two, so that
-  // the pictures begin alike; of nine, eight are shown.
-  const auto width = [&](const char* run) {
-    const std::string png = read_text(folder / run / "augmentations.png");
-    return static_cast<unsigned char>(png.at(18)) * 256 + static_cast<unsigned char>(png.at(19));
+  // Of nine views eight are shown.
+  const auto pictures = [&](const char* run) {
+    return gradus::vicreg::read_page_run(folder / run).at("training").at("pictures");
   };
-  CHECK(width("two") == 30 + 96 + 2 * (6 + 48) + 30);
-  CHECK(width("nine") == 30 + 96 + 8 * (6 + 48) + 30);
+  CHECK(pictures("two").at("views") == 2);
+  CHECK(pictures("nine").at("views") == 8);
+  CHECK(pictures("nine").at("view_size") == json{16, 16});
+  CHECK(pictures("nine").at("image_size") == json{32, 32});
+  CHECK(pictures("nine").at("labels").size() == 8);
 }
 
 TEST_CASE("the coding rate of many views: its terms are recorded, and it learns") {

@@ -337,13 +337,13 @@ TEST_CASE("emulator faults: launches beyond the device's limits") {
   const auto raise = [](int bytes) {
     return cudaFuncSetAttribute(set_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   };
-  CHECK(raise(163 * 1024 + 1) == cudaErrorInvalidValue);
+  CHECK(raise(227 * 1024 + 1) == cudaErrorInvalidValue);
   CHECK(cudaGetLastError() == cudaErrorInvalidValue);
   CHECK(raise(100 * 1024) == cudaSuccess);
   CHECK(refused(1, 1, 100 * 1024) == cudaSuccess);
   CHECK(refused(1, 1, 100 * 1024 + 1) == cudaErrorInvalidValue);
-  CHECK(raise(163 * 1024) == cudaSuccess);
-  CHECK(refused(1, 1, 163 * 1024) == cudaSuccess);
+  CHECK(raise(227 * 1024) == cudaSuccess);
+  CHECK(refused(1, 1, 227 * 1024) == cudaSuccess);
 }
 
 TEST_CASE("emulator faults: device memory ends") {

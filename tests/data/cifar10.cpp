@@ -121,8 +121,8 @@ TEST_CASE("a truncated or over-long file is told with its size") {
   for (const std::int64_t bytes : {std::int64_t{0}, file_bytes - 1}) {
     write_zeros(file, bytes);
     CHECK(error_of(folder.path(), Split::test) ==
-          fmt::format("[cifar10] {} is truncated: it has {} bytes, not 30730000 (10,000 records of "
-                      "3,073); fetch it again",
+          fmt::format("[cifar10] {} is truncated: it has {} bytes, not 30730000 (10000 records of "
+                      "3073); fetch it again",
                       file.string(), bytes));
   }
   write_zeros(file, file_bytes + 1);

@@ -194,6 +194,20 @@ TEST_CASE("views are slices of one tensor and hold each sample's own augmentatio
   CHECK(equal<float>(first.images, batch.views[0]));
 }
 
+TEST_CASE("without labels the batches have none, and are otherwise the same") {
+  Dataset dataset = random_dataset(7);
+  const std::vector<Batch> labelled = whole_epoch(dataset, small, 1);
+  dataset.labels = {};
+  const std::vector<Batch> plain = whole_epoch(dataset, small, 1);
+  REQUIRE(plain.size() == labelled.size());
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    CHECK_FALSE(plain[i].labels.defined());
+    CHECK(plain[i].size() == labelled[i].size());
+    CHECK(equal<std::int64_t>(plain[i].samples, labelled[i].samples));
+    CHECK(equal<float>(plain[i].images, labelled[i].images));
+  }
+}
+
 TEST_CASE("many views: crops at their own size are the image's pixels, each view has its own") {
   Dataset dataset = random_dataset(4);
   dataset.normalization = {};

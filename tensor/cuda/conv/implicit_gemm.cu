@@ -244,14 +244,17 @@ double input_pixels(const Conv2dGeometry& g) {
   return g.kernel == Size2(1) ? output_pixels(g) : static_cast<double>(g.N * g.H * g.W);
 }
 
-/// The work of a convolution that reads, or of its gradient that writes, so many pixels of the
-/// input.
-template <class E>
+/// The work, by the tile T, of a convolution that reads, or of its gradient that writes, so many
+/// pixels of the input. Blocks copy from the second-level cache.
+template <class T>
 Work work_of(const Conv2dGeometry& g, double pixels) {
+  using E = typename T::Element;
+  const double flops = 2 * output_pixels(g) * weights_of(g);
   return {.bytes = (pixels * static_cast<double>(g.C) + weights_of(g) +
                     output_pixels(g) * static_cast<double>(g.O)) *
                    sizeof(E),
-          .flops = 2 * output_pixels(g) * weights_of(g),
+          .cached_bytes = copied_bytes<T>(flops),
+          .flops = flops,
           .unit = unit_of<E>};
 }
 
@@ -281,7 +284,7 @@ void conv2d(const E* input, const float* weight, const float* bias, E* output,
     const Scratch<Moments<float>> partial(wanted ? tiles * g.O : 0);
     allow_shared_bytes<convolution_kernel<T>>(T::shared_bytes);
     launch("conv implicit gemm", convolution_kernel<T>, shape_of<T>(p, 1),
-           work_of<E>(g, input_pixels(g)), input, operand.data(), bias, output,
+           work_of<T>(g, input_pixels(g)), input, operand.data(), bias, output,
            wanted ? partial.data() : nullptr, p);
     if (wanted) merge_moments(partial.data(), statistics.mean, statistics.variance, tiles, g.O);
   });
@@ -300,9 +303,9 @@ void conv2d_backward_input(const E* doutput, const float* weight, E* dinput,
   reverse.stride = 1;
   if (phases) reverse.padding = 0;
   const Problem p = problem_of(reverse);
-  const Work work = work_of<E>(g, static_cast<double>(g.N * g.H * g.W));
   const char* const name = "conv backward input implicit gemm";
   with_tile<E>(p.O, [&]<class T>() {
+    const Work work = work_of<T>(g, static_cast<double>(g.N * g.H * g.W));
     if (phases) {
       allow_shared_bytes<phases_kernel<T>>(T::shared_bytes);
       launch(name, phases_kernel<T>, shape_of<T>(p, 4), work, doutput, turned.data(), dinput, p,

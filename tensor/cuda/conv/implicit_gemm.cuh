@@ -71,6 +71,12 @@ struct WarpgroupTile : Tile<E, m, n, 16, n, stages, blocks> {
 template <class E>
 inline constexpr Unit unit_of = std::is_same_v<E, float> ? Unit::tf32 : Unit::bf16;
 
+/// Bytes that blocks copy to shared memory for so many operations, by the tile T.
+template <class T>
+constexpr double copied_bytes(double flops) {
+  return flops / (2.0 * T::m * T::n * T::step_k) * T::stage_bytes;
+}
+
 /// A warp's sums: those of 16 rows and 8 columns each, as multiply_add has them.
 template <class T>
 using Sums = float[T::fragments_m][2 * T::fragments_n][4];
@@ -148,6 +154,7 @@ struct CopyPlace {
 /// The launch's shared memory.
 template <class T>
 __device__ SharedAddress stages_of_block() {
+  static_assert(T::warpgroups || T::shared_bytes <= 99 * 1024, "8.6 gives a block no more");
   const auto memory = dynamic_shared<Vector<std::uint32_t, 4>>(T::shared_bytes / chunk_bytes);
   const SharedAddress stages(&memory[0]);
   // Warpgroups take the swizzle from the address. Without static shared memory this is met.

@@ -374,6 +374,7 @@ void conv2d_backward_weight(const E* input, const E* doutput, float* dweight,
     const auto part_bytes = static_cast<double>(parts * weights) * sizeof(float);
     Work work{
         .bytes = (read * static_cast<double>(g.C) + pixels * static_cast<double>(g.O)) * sizeof(E),
+        .cached_bytes = copied_bytes<T>(flops),
         .flops = flops,
         .unit = unit_of<E>};
     (parts > 1 ? work.cached_bytes : work.bytes) += part_bytes;

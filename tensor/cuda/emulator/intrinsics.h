@@ -14,6 +14,8 @@
 #include <source_location>
 #include <type_traits>
 
+#include "tensor/cuda/emulator/counters.h"
+
 #define __global__
 #define __device__
 #define __host__
@@ -191,6 +193,7 @@ using std::max;
 using std::min;
 template <class T>
 T __ldg(const T* address) {
+  gradus::cuda::emulator::count_global_access(address, sizeof(T));
   return *address;
 }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }

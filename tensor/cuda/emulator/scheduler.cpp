@@ -151,6 +151,7 @@ void Scheduler::run_block(std::uint64_t block) {
 
   process_stack_.switch_to(next_fibre());
   current_ = -1;
+  if (counts_accesses) end_requests();
   if (!error_ && finished_ == count_) return;
   // Give up: what waits is never resumed. Kernels own nothing, so nothing is lost but the stacks'
   // contents.
@@ -235,6 +236,7 @@ int Scheduler::wait_for_block(BarrierKind kind, bool predicate, std::source_loca
 }
 
 void Scheduler::release_block() {
+  if (counts_accesses) end_requests();
   const Thread& first = threads_[0];
   for (int i = 0; i < count_; ++i) {
     Thread& thread = threads_[i];

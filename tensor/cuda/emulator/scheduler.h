@@ -12,7 +12,7 @@ enum class Order { forward, reverse, random };
 
 inline constexpr int max_threads = 1024;                        // of a block
 inline constexpr std::size_t default_shared_bytes = 48 * 1024;  // of a block
-inline constexpr std::size_t most_shared_bytes = 163 * 1024;    // with cudaFuncSetAttribute, as 8.0
+inline constexpr std::size_t most_shared_bytes = 227 * 1024;    // with cudaFuncSetAttribute, as 9.0
 
 /// While one is alive, faults are this launch's.
 class RunningLaunch {

@@ -10,6 +10,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "tensor/cuda/emulator/counters.h"
+
 namespace gradus::cuda {
 namespace emulator {
 
@@ -80,16 +82,21 @@ class SharedElement {
     for (const ByteState state : {first(), last()}) {
       if (state != ByteState::written) fault_shared_access(index_, state, false);
     }
+    count();
     return *value_;
   }
   T write(const T& x) {
     for (const ByteState state : {first(), last()}) {
       if (state == ByteState::under_way) fault_shared_access(index_, state, true);
     }
+    count();
     mark();
     return *value_ = x;
   }
   void mark() { std::fill_n(states_, sizeof(T), ByteState::written); }
+  void count() const {
+    count_shared_access(static_cast<std::uint64_t>(index_) * sizeof(T), sizeof(T));
+  }
   ByteState first() const { return states_[0]; }
   ByteState last() const { return states_[sizeof(T) - 1]; }
 
@@ -149,12 +156,13 @@ DynamicSharedArray<T> dynamic_shared(std::int64_t count) {
 
 namespace detail {
 
-/// Faults unless p is aligned for V, as a GPU's wide loads and stores need it.
+/// Faults unless p is aligned for V, as a GPU's wide loads and stores need it; counts the access.
 template <class V>
 void require_aligned(const void* p) {
   if (reinterpret_cast<std::uintptr_t>(p) % alignof(V) != 0) {
     emulator::fault_misaligned(p, alignof(V));
   }
+  emulator::count_global_access(p, sizeof(V));
 }
 
 }  // namespace detail

@@ -144,6 +144,7 @@ void load_rows(WarpKind kind, std::uint32_t (&r)[4], SharedAddress address,
                           ? "while a copy_async to it is under way"
                           : "before this block wrote it"));
   }
+  count_shared_access(address.value, row_bytes);
   LoadOperands operands{{}, r};
   std::memcpy(operands.row.data(), row.data, row_bytes);
   wait_for_warp(kind, ~0u, reinterpret_cast<std::uintptr_t>(&operands), 0, place);
@@ -176,6 +177,8 @@ void finish_copies(int pending) {
 }
 
 void run_matrix_operation(WarpKind kind, const Lanes& operands) {
+  const bool loads = kind == WarpKind::load_matrices || kind == WarpKind::load_matrices_transposed;
+  if (counts_accesses && !loads) note_tensor_product();
   if (kind == WarpKind::multiply_add) {
     multiply<2>(operands, half_of);
   } else if (kind == WarpKind::multiply_add_tf32) {
@@ -197,6 +200,8 @@ void copy_async(SharedAddress to, const void* from, bool valid) {
   ThreadCopies& copies = copies_of_this_thread();
   Copy copy{to.value, copies.ended, {}};
   if (valid) std::memcpy(copy.bytes.data(), from, row_bytes);
+  if (valid) count_global_access(from, row_bytes);
+  count_shared_access(to.value, row_bytes);
   if (std::count(row.states, row.states + row_bytes, ByteState::under_way) != 0) {
     fault(fmt::format("copy_async to byte {} of shared memory while another one is under way",
                       to.value));

@@ -129,6 +129,12 @@ void deallocate(void* memory, std::size_t bytes) noexcept {
   }
 }
 
+std::size_t free_memory() {
+  std::size_t free = 0, total = 0;
+  GRADUS_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+  return free;
+}
+
 MemoryStats memory_stats() {
   const std::lock_guard lock(mutex);
   MemoryStats result = counts;

@@ -160,6 +160,7 @@ void refuse_while_capturing(std::string_view what) {
 thread_local Profile* active_profile = nullptr;
 bool tf32 = false;
 std::size_t assumed_l2_bytes = 0;  // 0: the device's own
+int assumed_multiprocessors = 0;
 
 }  // namespace
 
@@ -218,7 +219,11 @@ std::size_t l2_bytes() {
                               : static_cast<std::size_t>(context().properties().l2CacheSize);
 }
 void assume_l2_bytes(std::size_t bytes) { assumed_l2_bytes = bytes; }
-int multiprocessor_count() { return context().properties().multiProcessorCount; }
+int multiprocessor_count() {
+  return assumed_multiprocessors > 0 ? assumed_multiprocessors
+                                     : context().properties().multiProcessorCount;
+}
+void assume_multiprocessors(int count) { assumed_multiprocessors = count; }
 
 void synchronize() {
   refuse_while_capturing("waiting for the device");

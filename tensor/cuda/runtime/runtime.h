@@ -39,6 +39,8 @@ cublasHandle_t blas();
 /// The second-level cache's size in bytes: what chunked algorithms cut their scratch to.
 std::size_t l2_bytes();
 int multiprocessor_count();
+/// Cuts work for a GPU with so many, whose step is to be modelled.
+void assume_multiprocessors(int count);
 bool tf32_allowed();
 
 /// Temporary memory of a launcher: `Scratch<float> tiles(count); kernel<<<...>>>(tiles.data())`.
@@ -62,8 +64,9 @@ class Scratch {
 /// Which unit computes: it sets the peak rate.
 enum class Unit : std::uint8_t { fp32, fp64, tf32, bf16 };
 
-/// The least that a launch must do: bytes to and from memory, bytes of scratch that was sized to
-/// stay in the second-level cache, and floating-point operations (a multiply-add is two).
+/// What a launch must do: bytes to and from memory at least, bytes between the second-level cache
+/// and the multiprocessors beside them (scratch that was sized to stay there, what blocks read
+/// again), and floating-point operations (a multiply-add is two).
 struct Work {
   double bytes = 0;
   double cached_bytes = 0;

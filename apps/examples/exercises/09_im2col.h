@@ -1,0 +1,20 @@
+// Exercise 09: a convolution as a matrix product.
+//
+// A convolution slides a kernel over an image. Write down what the kernel sees at each place as a
+// row, and the convolution is a product of that matrix with the weights: the fastest code that any
+// machine has. For an image x [height, width, channels] and a kernel of size 3 with padding 1, row
+// (y, x) of the columns has 3 * 3 * channels elements: for each ky, kx in 0..2, the channels of the
+// pixel (y + ky - 1, x + kx - 1), or zeros where that lies outside of the image.
+//
+// Task: the columns, [height * width, 9 * channels], row-major.
+//
+// In the library: tensor/cpu/conv.
+#pragma once
+
+#include <vector>
+
+inline std::vector<float> im2col(const std::vector<float>& image, int height, int width,
+                                 int channels) {
+  // TODO: five loops; image[(y * width + x) * channels + c].
+  return {};
+}

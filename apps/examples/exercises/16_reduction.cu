@@ -1,0 +1,22 @@
+// Exercise 16: a sum that all threads of a block work on.
+//
+// Threads of a block talk through shared memory, and __syncthreads() makes them wait for each
+// other: what was written before it can be read behind it. To add up 256 numbers, let each thread
+// put one into shared memory. Then halve: threads 0..127 add the number 128 places on to their own,
+// threads 0..63 that 64 places on, and so on; after eight turns element 0 is the sum. Between two
+// turns all must wait.
+//
+// Task: y[b] = the sum of x[256 b] .. x[256 b + 255] for block b of 256 threads. All threads of the
+// block must reach each __syncthreads(), also those that have nothing to add.
+//
+// In the library: tensor/cuda/warp.h (row_combine), tensor/cuda/reduce.cu.
+#pragma once
+
+#include "tensor/cuda/shared_array.h"
+
+using gradus::cuda::SharedArray;
+
+__global__ void block_sums(const float* x, float* y) {
+  __shared__ SharedArray<float, 256> partial;  // the emulated GPU checks each access
+  // TODO: write partial[t], wait, halve eight times; thread 0 writes y[blockIdx.x].
+}

@@ -1,0 +1,22 @@
+// Exercise 18: a softmax by one warp.
+//
+// The 32 threads (lanes) of a warp run together and can read each other's registers:
+// __shfl_xor_sync(0xFFFFFFFF, value, distance) gives the value of lane (own number xor distance).
+// After exchanges at distances 16, 8, 4, 2 and 1 each lane has combined the values of all 32,
+// without shared memory or barriers. All lanes that the mask names must take part, also those with
+// no element.
+//
+// Task: row blockIdx.x of y = softmax of that row of x [rows, columns], by a block of one warp.
+// Lane l takes elements l, l + 32, l + 64, ...: their largest, combined over the warp; their sum of
+// exp(x - largest), combined; then the elements.
+//
+// In the library: tensor/cuda/softmax.cu, tensor/cuda/warp.h.
+#pragma once
+
+#include <cmath>
+
+#include "tensor/cuda/shared_array.h"
+
+__global__ void softmax(const float* x, float* y, int columns) {
+  // TODO: start the largest at -INFINITY, for a lane may have no element.
+}

@@ -1,0 +1,23 @@
+// Exercise 19: a matrix product by tiles.
+//
+// C = A B, A [m, k], B [k, n]. With a thread for each element of C that reads a row of A and a
+// column of B, each number is fetched from memory again and again. A block of 16 x 16 threads
+// computes a tile of C and needs 16 rows of A and 16 columns of B, so let it walk along k in steps
+// of 16: all threads together bring a tile of A and one of B into shared memory, wait, add 16
+// products each, wait (a faster thread must not overwrite what a slower one still reads), and go
+// on. Each number is fetched once a block: 16 times less traffic.
+//
+// Task: C by such tiles. Sizes need not be multiples of 16: what lies outside counts as zero.
+//
+// In the library: tensor/cuda/gemm.
+#pragma once
+
+#include "tensor/cuda/shared_array.h"
+
+using gradus::cuda::SharedArray;
+
+__global__ void matmul(const float* a, const float* b, float* c, int m, int k, int n) {
+  __shared__ SharedArray<float, 256> tile_a;
+  __shared__ SharedArray<float, 256> tile_b;
+  // TODO: row and column of C from blockIdx and threadIdx (y: row, x: column); walk along k.
+}

@@ -1,0 +1,17 @@
+#include "cuda_check.h"
+
+GRADUS_EXERCISE {
+  for (const int n : {256, 1000}) {
+    const auto size = static_cast<std::size_t>(n);
+    // a and b go on behind n, so that what a thread without a bound writes behind y is a number.
+    const std::vector<float> a = numbers(1024, 1), b = numbers(1024, 2);
+    std::vector<float> expected;
+    for (std::size_t i = 0; i < size; ++i) expected.push_back(a[i] + b[i]);
+    const Tensor ga = on_gpu(a), gb = on_gpu(b);
+    Tensor y = fresh_on_gpu(size);
+    launch(vector_add, (n + 255) / 256, 256, 0, ga.data<float>(), gb.data<float>(), y.data<float>(),
+           n);
+    expect_near("y", y.to_vector<float>(), expected, 0,
+                "each i must be some thread's, and y[i] = a[i] + b[i]");
+  }
+}

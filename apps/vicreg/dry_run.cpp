@@ -1,0 +1,243 @@
+#include "vicreg/dry_run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include <gradus/autograd/variable.h>
+#include <gradus/nn/conv2d.h>
+#include <gradus/nn/fused.h>
+#include <gradus/nn/linear.h>
+#include <gradus/tensor/io/file.h>
+#include <gradus/tensor/ops.h>
+#include <gradus/tensor/system.h>
+#include "common/program.h"
+#include "vicreg/embedding_health.h"
+#include "vicreg/features.h"
+#include "vicreg/recipes.h"
+#include "vicreg/trainer.h"
+
+namespace gradus::vicreg {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double seconds_for_steps = 7;  // of the 10 that a dry run may take
+constexpr std::uint64_t mib = 1 << 20;
+
+/// "2,310 MiB".
+std::string mebibytes(std::uint64_t bytes) {
+  std::string text = fmt::format("{}", (bytes + mib / 2) / mib);
+  for (auto at = static_cast<std::ptrdiff_t>(text.size()) - 3; at > 0; at -= 3)
+    text.insert(static_cast<std::size_t>(at), 1, ',');
+  return text + " MiB";
+}
+
+/// Bytes that the disk of a folder, which may not be there yet, has free.
+std::uint64_t free_disk(fs::path folder) {
+  folder = fs::absolute(folder);
+  while (!fs::exists(folder) && folder.has_parent_path() && folder != folder.parent_path())
+    folder = folder.parent_path();
+  std::error_code error;
+  const fs::space_info space = fs::space(folder, error);
+  check(!error, "dry-run", "cannot look at the disk of {}: {}", folder.string(), error.message());
+  return space.available;
+}
+
+std::string image_files(const DataOptions& data, bool test_images) {
+  if (data.dataset == DatasetName::synthetic) return "built in, no files are read";
+  if (data.dataset == DatasetName::cifar10)
+    return fmt::format("data_batch_1.bin to data_batch_5.bin{} in {}",
+                       test_images ? " and test_batch.bin" : "", data.folder);
+  return fmt::format("in {}", data.folder);
+}
+
+/// Sizes of batches to be tried: two small ones, then up to the run's by fours.
+std::vector<std::int64_t> sizes(std::int64_t batch_size) {
+  std::vector<std::int64_t> result{2};
+  for (const std::int64_t size :
+       {std::int64_t{4}, batch_size / 64, batch_size / 16, batch_size / 4, batch_size})
+    if (size > result.back() && size <= batch_size) result.push_back(size);
+  return result;
+}
+
+}  // namespace
+
+std::uint64_t multiply_adds(nn::VICRegModel& model, const Shape& image, Device device) {
+  std::map<std::string, std::int64_t> factors;  // multiply-adds of an element of the output
+  std::as_const(model).visit([&](const std::string& path, const nn::Module& module) {
+    if (const auto* conv = dynamic_cast<const nn::Conv2d*>(&module))
+      factors[path] = conv->weight.numel() / conv->options().out_channels;
+    if (const auto* linear = dynamic_cast<const nn::Linear*>(&module))
+      factors[path] = linear->options().in_features;
+  });
+  std::uint64_t count = 0;
+  const NoGrad no_grad;
+  const nn::NoFusion layer_by_layer;
+  const EvalMode eval_mode(model);
+  const nn::ForwardObserver observer([&](const std::string& path, const Tensor& output) {
+    if (const auto found = factors.find(path); found != factors.end())
+      count += static_cast<std::uint64_t>(output.numel() * found->second);
+  });
+  model(zeros(image, {DType::float32, device}));
+  return count;
+}
+
+Rehearsal predict(const std::vector<Rehearsal>& done, std::int64_t batch_size) {
+  const Rehearsal& last = done.back();
+  if (last.batch_size == batch_size) return last;
+  const Rehearsal before = done.size() > 1 ? done[done.size() - 2] : Rehearsal{0, 0, 0};
+  const double along = static_cast<double>(batch_size - last.batch_size) /
+                       static_cast<double>(last.batch_size - before.batch_size);
+  const auto extended = [&](double from, double to) {
+    return std::max(to + along * (to - from), 0.0);
+  };
+  return {batch_size, extended(before.seconds, last.seconds),
+          static_cast<std::uint64_t>(
+              extended(static_cast<double>(before.tensors), static_cast<double>(last.tensors)))};
+}
+
+std::optional<std::string> objection(const TrainOptions& o, const Supply& memory,
+                                     const Supply& disk, std::int64_t fitting_batch) {
+  if (!memory.suffices()) {
+    std::string help = fitting_batch >= 2 ? fmt::format("--batch-size {} fits", fitting_batch)
+                                          : "a smaller --batch-size alone does not help";
+    if (!o.bf16) help += "; --bf16 needs about half of it for activations";
+    if (!o.checkpoint_activations) help += "; --checkpoint-activations needs less for more time";
+    return fmt::format("the run does not fit: it needs {} of memory, and {} are there; {}",
+                       mebibytes(memory.needed), mebibytes(memory.available), help);
+  }
+  if (!disk.suffices())
+    return fmt::format(
+        "the run does not fit: it needs {} of disk, and {} are free; name another disk with --out, "
+        "or make space",
+        format_bytes(disk.needed), format_bytes(disk.available));
+  return std::nullopt;
+}
+
+Rehearsal Trainer::rehearse(std::int64_t batch_size) {
+  // A GPU's third step records the graph that later ones replay.
+  const int steps = device_ == Device::cpu ? 2 : 6;
+  TrainOptions options = options_;
+  options.batch_size = batch_size;
+  data::Loader loader(dataset_, loader_options(options, device_));
+  TrainStep step(options, model_, *optimizer_, device_, /*replay=*/true, probe_.get());
+  reset_peak_memory(device_);
+  double seconds = 0;
+  loader.start_epoch(0);
+  for (std::int64_t i = 0, epoch = 0; i < steps; ++i) {
+    const double begin = seconds_now();
+    auto batch = loader.next();
+    if (!batch) {
+      loader.start_epoch(++epoch);
+      batch = loader.next();
+    }
+    step.run(batch->images, schedule_(0), batch->labels);
+    step.loss().get();
+    seconds = seconds_now() - begin;
+  }
+  const Tensor embeddings = compared_embeddings(step.embeddings()).to(Device::cpu);
+  const double begin = seconds_now();
+  measure(embeddings);
+  epoch_seconds_ = seconds_now() - begin;
+  return {batch_size, seconds, memory_stats(device_).peak_in_use};
+}
+
+double Trainer::seconds_of_features(std::int64_t images) {
+  if (images == 0) return 0;
+  const data::Dataset some = dataset_.take(256);
+  const double begin = seconds_now();
+  extract_features(model_.encoder, some);
+  return (seconds_now() - begin) * static_cast<double>(images) / static_cast<double>(some.size());
+}
+
+std::uint64_t Trainer::disk_needed() const {
+  std::uint64_t weights = 0, checkpoint = 0;
+  for (const nn::NamedTensor& entry : model_.state()) weights += entry.tensor->bytes();
+  checkpoint = weights;
+  for (const auto& [name, tensor] : optimizer_->state()) checkpoint += tensor.bytes();
+  const auto steps = static_cast<std::uint64_t>(total_steps());
+  const std::uint64_t epochs = steps / static_cast<std::uint64_t>(steps_per_epoch_);
+  constexpr std::uint64_t record = 300, event_record = 600, pictures = 2 << 20, histogram = 1200;
+  std::uint64_t bytes = 2 * checkpoint + steps * record + pictures;  // a new one beside the old one
+  if (options_.tensorboard)
+    bytes +=
+        steps * event_record + epochs * (2 * model_.parameters().size() * histogram + pictures);
+  return options_.export_file.empty() ? bytes : bytes + weights;
+}
+
+int Trainer::dry_run() {
+  const double begin = seconds_now();
+  load_data();
+  schedule_ = make_schedule(options_, steps_per_epoch_);
+  const std::int64_t test_count = test_set_ ? test_set_->size() : 0;
+  const Size2 view =
+      augment_options(options_.views).view_size({dataset_.height(), dataset_.width()});
+  const std::uint64_t forward =
+      multiply_adds(model_, {1, view.height, view.width, dataset_.channels()}, device_);
+  const auto images_a_step = static_cast<double>(options_.views.count * options_.batch_size);
+
+  // Ever larger batches, as long as memory and time suffice for the next.
+  const std::uint64_t available = available_memory(device_);
+  std::vector<Rehearsal> done;
+  std::uint64_t rest = 0;  // memory beside the tensors'
+  const auto memory_of = [&](const Rehearsal& r) { return r.tensors + rest; };
+  for (const std::int64_t size : sizes(options_.batch_size)) {
+    if (done.size() >= 2) {  // else nothing is known of what grows
+      const Rehearsal next = predict(done, size);
+      const double steps = device_ == Device::cpu ? 2 : 6;
+      const double seconds = steps * std::max(next.seconds, done.back().seconds);
+      if (memory_of(next) > available || seconds_now() - begin + seconds > seconds_for_steps)
+        continue;
+    }
+    done.push_back(rehearse(size));
+    const std::uint64_t taken =
+        device_ == Device::cpu ? peak_resident_memory() : memory_stats(device_).reserved;
+    rest = taken - std::min(taken, done.back().tensors);
+  }
+  const Rehearsal step = predict(done, options_.batch_size);
+  const bool measured = step.batch_size == done.back().batch_size;
+  const Supply memory{memory_of(step), available};
+  const Supply disk{disk_needed(), free_disk(options_.out)};
+  const auto steps = static_cast<double>(total_steps());
+  const double epochs = steps / static_cast<double>(steps_per_epoch_);
+  double epoch_seconds = epoch_seconds_ + (options_.probe ? seconds_of_features(test_count) : 0);
+  if (options_.knn_every > 0)
+    epoch_seconds += seconds_of_features(std::min(options_.knn_images, dataset_.size()) +
+                                         std::min(options_.knn_images, test_count)) /
+                     static_cast<double>(options_.knn_every);
+
+  apps::print("images        {} of {}: {}\n", dataset_.size(),
+              apps::name_of(dataset_names, options_.data.dataset),
+              image_files(options_.data, test_set_.has_value()));
+  apps::print("device        {}\n", apps::device_text(device_));
+  apps::print("parameters    {}\n", model_.parameter_count());
+  apps::print("multiply-adds {:.4g} G a view forward, {:.4g} G a step (forward and backward)\n",
+              static_cast<double>(forward) * 1e-9,
+              3 * static_cast<double>(forward) * images_a_step * 1e-9);
+  apps::print("tensors       {} at most\n", mebibytes(step.tensors));
+  apps::print("{}  {} at most, of {} that are there\n",
+              device_ == Device::cpu ? "resident    " : "GPU memory  ", mebibytes(memory.needed),
+              mebibytes(memory.available));
+  apps::print("a step        {:.3g} s{}\n", step.seconds,
+              measured ? "" : fmt::format(" (by steps of {} images)", done.back().batch_size));
+  apps::print("the run       {} ({} steps, {} an epoch)\n",
+              duration_in_words(steps * step.seconds + epochs * epoch_seconds), total_steps(),
+              steps_per_epoch_);
+  apps::print("disk          {}, of {} that are free for {}\n", format_bytes(disk.needed),
+              format_bytes(disk.available), folder_.string());
+
+  const double slope = step.batch_size > done.front().batch_size
+                           ? static_cast<double>(step.tensors - done.front().tensors) /
+                                 static_cast<double>(step.batch_size - done.front().batch_size)
+                           : 0;
+  const double room = static_cast<double>(available) - static_cast<double>(memory_of(done.front()));
+  const std::int64_t fitting =
+      slope > 0 ? done.front().batch_size + static_cast<std::int64_t>(std::floor(room / slope)) : 0;
+  if (const auto problem = objection(options_, memory, disk, fitting))
+    fail("dry-run", "{}", *problem);
+  apps::print("It fits. Nothing was written.\n");
+  return 0;
+}
+
+}  // namespace gradus::vicreg

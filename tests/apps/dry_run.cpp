@@ -1,0 +1,92 @@
+// What --dry-run says, and that it writes nothing.
+#include "vicreg/dry_run.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/apps/programs.h"
+#include "vicreg/recipes.h"
+
+namespace {
+
+using namespace gradus;
+using namespace gradus::test;
+using vicreg::objection;
+using vicreg::predict;
+using vicreg::Rehearsal;
+
+CommandResult dry_run(const std::filesystem::path& out, const Arguments& arguments) {
+  return train_tiny(out, Arguments{"--dry-run"} + arguments);
+}
+
+constexpr std::uint64_t mib = 1 << 20;
+
+}  // namespace
+
+TEST_CASE("dry-run: multiply-adds are those of the layers") {
+  Generator rng(0);
+  nn::VICRegModel model({.projector_widths = {1024, 1024, 1024, 1024}}, rng);
+  // ResNet-18 for 32x32 has 555.4 million in convolutions (He et al. count 1.8 G at 224x224 with
+  // the other stem); the projector 512 1024 + 3 1024^2.
+  CHECK(vicreg::multiply_adds(model, {1, 32, 32, 3}, Device::cpu) ==
+        555'417'600 + 512 * 1024 + 3 * 1024 * 1024);
+}
+
+TEST_CASE("dry-run: larger steps are on the line through the last two") {
+  CHECK(predict({{8, 1, 100}}, 16).seconds == 2);
+  CHECK(predict({{8, 1, 100}}, 16).tensors == 200);
+  const std::vector<Rehearsal> done{{1, 9, 9}, {8, 1, 100}, {16, 1.5, 140}};
+  CHECK(predict(done, 32).seconds == 2.5);
+  CHECK(predict(done, 32).tensors == 220);
+  CHECK(predict(done, 16).seconds == 1.5);
+  CHECK(predict({{8, 2, 100}, {16, 1, 100}}, 64).seconds == 0);  // noise, never negative
+}
+
+TEST_CASE("dry-run: what does not fit, and what to change") {
+  vicreg::TrainOptions options = vicreg::recipe_defaults(vicreg::Recipe::standard);
+  const vicreg::Supply enough{10 * mib, 20 * mib}, little{5000 * mib, 2000 * mib};
+  CHECK_FALSE(objection(options, enough, enough, 0).has_value());
+  const std::string memory = objection(options, little, little, 96).value();
+  for (const char* part : {"5,000 MiB of memory", "2,000 MiB are there", "--batch-size 96 fits",
+                           "--bf16", "--checkpoint-activations"})
+    CHECK_MESSAGE(contains(memory, part), memory);
+  options.bf16 = options.checkpoint_activations = true;
+  const std::string nothing = objection(options, little, enough, 1).value();
+  CHECK(contains(nothing, "a smaller --batch-size alone does not help"));
+  CHECK_FALSE(contains(nothing, "--bf16"));
+  CHECK_FALSE(contains(nothing, "--checkpoint-activations"));
+  const std::string disk = objection(options, enough, little, 0).value();
+  CHECK_MESSAGE(contains(disk, "of disk"), disk);
+  CHECK(contains(disk, "--out"));
+}
+
+TEST_CASE("--dry-run says what a run takes within ten seconds, and writes nothing") {
+  const TempFolder folder;
+  for (const Arguments& setting :
+       {Arguments{},
+        {"--bf16", "--checkpoint-activations"},
+        {"--views", "5", "--view-size", "16"},
+        {"--loss", "coding-rate", "--knn-every", "1", "--knn-images", "20"},
+        {"--probe", "--tensorboard", "--test-limit", "20", "--export", folder / "x"}}) {
+    CAPTURE(setting);
+    const CommandResult result = dry_run(folder / "run", setting + Arguments{"--epochs", "4"});
+    INFO("output: ", result.output);
+    CHECK(result.exit_code == 0);
+    CHECK(result.seconds < 20);  // beside other tests
+    for (const char* part :
+         {"images        24 of synthetic: built in", "parameters    ", "multiply-adds ", "tensors ",
+          "resident ", "a step ", "the run ", "(12 steps, 3 an epoch)", "disk ", "It fits."})
+      CHECK_MESSAGE(contains(result.output, part), part);
+    CHECK(std::filesystem::is_empty(folder.path()));
+  }
+}
+
+TEST_CASE("--dry-run refuses what does not fit before it takes the memory") {
+  const TempFolder folder;
+  const CommandResult result = run_train({"--dry-run", "--dataset", "synthetic", "--limit", "50000",
+                                          "--batch-size", "50000", "--views", "64", "--width", "16",
+                                          "--projector", "16,16", "--out", folder / "run"});
+  check_refused(result, {"the run does not fit", "of memory", "--batch-size ", "fits"});
+  CHECK(std::filesystem::is_empty(folder.path()));
+  check_refused(dry_run(folder / "run", {"--dataset", "cifar10", "--data", folder / "none"}),
+                {(folder / "none").string()});
+}

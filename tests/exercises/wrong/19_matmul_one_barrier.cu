@@ -1,0 +1,24 @@
+// Wrong: the tiles are overwritten while others read them.
+// The checker says: depends on the order of threads
+#pragma once
+
+#include "tensor/cuda/shared_array.h"
+
+using gradus::cuda::SharedArray;
+
+__global__ void matmul(const float* a, const float* b, float* c, int m, int k, int n) {
+  __shared__ SharedArray<float, 256> tile_a;
+  __shared__ SharedArray<float, 256> tile_b;
+  const int tx = static_cast<int>(threadIdx.x), ty = static_cast<int>(threadIdx.y);
+  const int row = static_cast<int>(blockIdx.y) * 16 + ty;
+  const int column = static_cast<int>(blockIdx.x) * 16 + tx;
+  float sum = 0;
+  for (int first = 0; first < k; first += 16) {
+    const bool in_a = row < m && first + tx < k, in_b = first + ty < k && column < n;
+    tile_a[ty * 16 + tx] = in_a ? a[row * k + first + tx] : 0.0f;
+    tile_b[ty * 16 + tx] = in_b ? b[(first + ty) * n + column] : 0.0f;
+    __syncthreads();
+    for (int p = 0; p < 16; ++p) sum += tile_a[ty * 16 + p] * tile_b[p * 16 + tx];
+  }
+  if (row < m && column < n) c[row * n + column] = sum;
+}

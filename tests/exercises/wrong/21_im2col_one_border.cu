@@ -1,0 +1,17 @@
+// Wrong: the right border is not zero but the next row.
+// The checker says: columns\[[0-9]+\] is nan
+#pragma once
+
+#include "tensor/cuda/shared_array.h"
+
+__global__ void im2col(const float* image, float* columns, int height, int width, int channels) {
+  const int count = height * width * 9 * channels;
+  const int stride = static_cast<int>(gridDim.x * blockDim.x);
+  for (int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); i < count; i += stride) {
+    const int channel = i % channels, kx = i / channels % 3, ky = i / channels / 3 % 3;
+    const int pixel = i / channels / 9;
+    const int row = pixel / width + ky - 1, column = pixel % width + kx - 1;
+    const bool inside = row >= 0 && row < height && column >= 0;
+    columns[i] = inside ? image[(row * width + column) * channels + channel] : 0.0f;
+  }
+}
