@@ -79,6 +79,7 @@ void check_same(Communicator& communicator, const nlohmann::json& description) {
 nlohmann::json describe_run(const TrainOptions& options, Device device,
                             const data::Dataset& dataset, std::int64_t step) {
   nlohmann::json description = identity(options);
+  for (const char* fact : {"images", "mean", "std"}) description.erase(fact);  // hashes tell these
   // Not of the run's identity, but of what the members do in turn.
   description["steps"] = options.steps;
   description["all epochs"] = options.epochs;
@@ -88,7 +89,7 @@ nlohmann::json describe_run(const TrainOptions& options, Device device,
   description["device"] = name(device);
   description["instructions"] = cpu_instructions();
   description["training images (hash)"] = hash(dataset.images);
-  description["training labels (hash)"] = hash(dataset.labels);
+  if (dataset.is_labelled()) description["training labels (hash)"] = hash(dataset.labels);
   description["step"] = step;
   return description;
 }
