@@ -11,6 +11,7 @@
 #include "vicreg/knn.h"
 #include "vicreg/metrics.h"
 #include "vicreg/options.h"
+#include "vicreg/pictures.h"
 
 namespace gradus::vicreg {
 
@@ -44,6 +45,13 @@ std::string make_page(const nlohmann::json& data);
 
 /// The computer, versions and the time, as the page shows them: "CPU", "GPU", "threads", ...
 nlohmann::json describe_machine(Device device);
+
+/// The first training images, one a column, over their views in that epoch, from 0.
+PictureSheet view_sheet(const data::Dataset& train, const TrainOptions& options,
+                        std::int64_t epoch);
+/// The training images of a report: that sheet and what its rows and columns are.
+nlohmann::json training_pictures(const data::Dataset& train, const TrainOptions& options,
+                                 std::int64_t epoch);
 
 /// The test images of a report: a map of the features, the nearest training images of some, and the
 /// mistakes of which the classifier was surest. `scores` [M, classes] are its; features [M, F]

@@ -76,7 +76,7 @@ void check_same(Communicator& communicator, const nlohmann::json& description) {
   }
 }
 
-nlohmann::json describe_run(const TrainOptions& options, Device device,
+nlohmann::json run_identity(const TrainOptions& options, Device device,
                             const data::Dataset& dataset, std::int64_t step) {
   nlohmann::json description = identity(options);
   for (const char* fact : {"images", "mean", "std"}) description.erase(fact);  // hashes tell these

@@ -16,8 +16,9 @@ std::int64_t largest_of_members(Communicator& communicator, std::int64_t own);
 /// run has something else, unless all are the same.
 void check_same(Communicator& communicator, const nlohmann::json& description);
 
-/// What members must agree on to compute the same: options, program, instructions, data, position.
-nlohmann::json describe_run(const TrainOptions& options, Device device,
+/// What decides every bit that members compute, and so must be the same for all of them: the
+/// options' identity (options.h), program, instructions, hashes of the data, position.
+nlohmann::json run_identity(const TrainOptions& options, Device device,
                             const data::Dataset& dataset, std::int64_t step);
 
 }  // namespace gradus::vicreg

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include <gradus/autograd/variable.h>
-#include <gradus/data/cifar10.h>
 #include <gradus/nn/conv2d.h>
 #include <gradus/nn/fused.h>
 #include <gradus/nn/losses.h>
@@ -29,8 +29,6 @@ namespace gradus::vicreg {
 namespace {
 
 constexpr const char* checkpoint_name = "checkpoint.safetensors";
-constexpr std::int64_t most_images_shown = 8;
-constexpr int most_views_shown = 8;
 
 }  // namespace
 
@@ -155,27 +153,27 @@ int Trainer::run() {
   restore();
   if (options_.steps != 0) {
     if (shards_ != nullptr)
-      check_same(communicator_, describe_run(options_, device_, dataset_, step_));
+      check_same(communicator_, run_identity(options_, device_, dataset_, step_));
     schedule_ = make_schedule(options_, steps_per_epoch_);
     train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_,
                                               /*replay=*/true, probe_.get(), shards_);
+    Progress progress(
+        {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
     if (is_first()) {
       metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
       if (options_.tensorboard) tensorboard_ = std::make_unique<TensorBoard>(folder_, step_);
       apps::print("{}\n", describe(options_.data, dataset_));
       apps::print("{} steps an epoch, {} steps in all; {} parameters; {}\n", steps_per_epoch_,
                   total_steps(), model_.parameter_count(), apps::device_text(device_));
-      write_report();
+      write_report(progress);
     }
-    Progress progress(
-        {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
     if (communicator_.leads_process()) interrupts_.emplace();
     train_to(total_steps(), progress);
     progress.finish();
     if (is_first()) {
       if (const std::string& reason = train_step_->capture_failure(); !reason.empty())
         apps::print("steps were started kernel by kernel, not as a graph: {}\n", reason);
-      write_report();
+      write_report(progress);
     }
   }
   save();
@@ -315,9 +313,10 @@ void Trainer::end_epoch(Progress& progress) {
     progress.message("warning: " + *warning);
   if (tensorboard_) {
     tensorboard_->write(model_.parameters(), step_);
-    tensorboard_->write_image("views", view_sheet().png(), step_);
+    const PictureSheet views = view_sheet(dataset_, options_, shown_epoch());
+    tensorboard_->write_image("views", views.png(), step_);
   }
-  write_report();
+  write_report(progress);
 }
 
 template <class Record>
@@ -347,49 +346,17 @@ double Trainer::knn_accuracy() {
          static_cast<double>(test.size());
 }
 
-PictureSheet Trainer::view_sheet() const {
-  const data::AugmentOptions augment = augment_options(options_.views);
-  const data::Dataset shown = dataset_.take(most_images_shown);
-  const std::int64_t height = shown.height(), width = shown.width();
-  const Size2 size = augment.view_size({height, width});
-  PictureSheet sheet(std::min<std::int64_t>(64, std::max({height, width, size.height, size.width})),
-                     shown.size());
-  sheet.add(shown.images);
-  for (int view = 0; view < std::min(options_.views.count, most_views_shown); ++view) {
-    std::vector<data::AugmentedView> drawn;
-    for (std::int64_t i = 0; i < shown.size(); ++i) {
-      drawn.push_back(
-          {i, data::draw_parameters(
-                  augment, static_cast<int>(height), static_cast<int>(width),
-                  {.seed = options_.seed, .epoch = shown_epoch(), .sample = i, .view = view})});
-    }
-    Tensor made = empty({shown.size(), size.height, size.width, shown.channels()});
-    data::augment(augment, shown.normalization, drawn, shown.images, made);
-    sheet.add(denormalize(made, shown.normalization));
+void Trainer::write_report(Progress& progress) {
+  try {
+    nlohmann::json run = describe_run(folder_, config_, options_, metrics_->records());
+    run["training"] = {{"machine", describe_machine(device_)},
+                       {"classes", dataset_.class_names.size()},
+                       {"pictures", training_pictures(dataset_, options_, shown_epoch())}};
+    write_run_report(folder_, std::move(run));
+  } catch (const Error& error) {
+    if (std::exchange(report_failed_, true)) return;
+    progress.message(fmt::format("warning: no report: {}; training goes on", error.what()));
   }
-  return sheet;
-}
-
-void Trainer::write_report() const {
-  const data::Dataset shown = dataset_.take(most_images_shown);
-  const Size2 size(shown.height(), shown.width());
-  const Size2 view_size = augment_options(options_.views).view_size(size);
-  nlohmann::json labels = nlohmann::json::array();
-  if (shown.is_labelled())
-    for (const std::int64_t label : shown.labels.to_vector<std::int64_t>())
-      labels.push_back(shown.class_names.at(static_cast<std::size_t>(label)));
-  nlohmann::json run = describe_run(folder_, config_, options_, metrics_->records());
-  run["training"] = {{"machine", describe_machine(device_)},
-                     {"classes", dataset_.class_names.size()},
-                     {"pictures",
-                      {{"sheet", view_sheet().to_json()},
-                       {"images", shown.size()},
-                       {"views", std::min(options_.views.count, most_views_shown)},
-                       {"image_size", {size.height, size.width}},
-                       {"view_size", {view_size.height, view_size.width}},
-                       {"epoch", shown_epoch() + 1},
-                       {"labels", labels}}}};
-  write_run_report(folder_, std::move(run));
 }
 
 void Trainer::save() {

@@ -16,7 +16,6 @@
 #include "vicreg/metrics.h"
 #include "vicreg/online_probe.h"
 #include "vicreg/options.h"
-#include "vicreg/pictures.h"
 #include "vicreg/progress.h"
 #include "vicreg/run_lock.h"
 #include "vicreg/tensorboard.h"
@@ -80,9 +79,8 @@ class Trainer {
   double knn_accuracy();
   /// The epoch, from 0, whose views are shown: the one that is trained, or the last.
   std::int64_t shown_epoch() const;
-  /// Images, one a column, over their views in that epoch.
-  PictureSheet view_sheet() const;
-  void write_report() const;
+  /// Renews report.html. Where it cannot be written, that is said once, and training goes on.
+  void write_report(Progress& progress);
   void save();
 
   // Of dry_run (dry_run.cpp):
@@ -126,7 +124,8 @@ class Trainer {
   std::deque<PendingStep> pending_;
   std::int64_t step_ = 0;  ///< steps started
   std::int64_t saved_step_ = -1;
-  double epoch_seconds_ = 0;  ///< that dry_run measured, beside the steps
+  bool report_failed_ = false;  ///< which has been said
+  double epoch_seconds_ = 0;    ///< that dry_run measured, beside the steps
   int signal_ = 0;
 };
 

@@ -187,3 +187,28 @@ TEST_CASE("a full disk: the previous checkpoint stays") {
   CHECK(read_safetensors(out / "checkpoint.safetensors").metadata.at("gradus.step") == "1");
   check_no_temporary(out);
 }
+
+TEST_CASE("a report that cannot be written is one warning, and changes nothing of the run") {
+  const TempFolder folder;
+  const Arguments run{"--epochs", "2"};
+  REQUIRE(train_tiny(folder / "with", run).exit_code == 0);
+  const fs::path out = folder / "without";
+  fs::create_directories(out / "report.html");
+  const CommandResult result = train_tiny(out, run);
+  INFO("output: ", result.output);
+  CHECK(result.exit_code == 0);
+  std::vector<std::string> warnings;
+  for (const std::string& line : lines_of(result.output))
+    if (contains(line, "no report")) warnings.push_back(line);
+  REQUIRE(warnings.size() == 1);
+  for (const char* part : {"warning: ", "report.html", "not a regular file", "training goes on"}) {
+    CAPTURE(part);
+    CHECK(contains(warnings[0], part));
+  }
+  CHECK(checkpoint_bytes(out) == checkpoint_bytes(folder / "with"));
+  CHECK(lines_of(read_text(out / "metrics.jsonl")).size() == 8);  // two epochs of three steps
+  // As soon as it can be written, it is.
+  fs::remove(out / "report.html");
+  CHECK_FALSE(contains(train_tiny(out, {"--epochs", "3", "--resume"}).output, "no report"));
+  CHECK(fs::is_regular_file(out / "report.html"));
+}
