@@ -97,11 +97,18 @@ Rehearsal predict(const std::vector<Rehearsal>& done, std::int64_t batch_size) {
               extended(static_cast<double>(before.tensors), static_cast<double>(last.tensors)))};
 }
 
+std::int64_t fitting_batch(const Rehearsal& least, const Rehearsal& larger, double room) {
+  if (larger.batch_size <= least.batch_size) return 0;
+  const double slope = (static_cast<double>(larger.tensors) - static_cast<double>(least.tensors)) /
+                       static_cast<double>(larger.batch_size - least.batch_size);
+  return slope > 0 ? least.batch_size + static_cast<std::int64_t>(std::floor(room / slope)) : 0;
+}
+
 std::optional<std::string> objection(const TrainOptions& o, const Supply& memory,
-                                     const Supply& disk, std::int64_t fitting_batch) {
+                                     const Supply& disk, std::int64_t fitting) {
   if (!memory.suffices()) {
-    std::string help = fitting_batch >= 2 ? fmt::format("--batch-size {} fits", fitting_batch)
-                                          : "a smaller --batch-size alone does not help";
+    std::string help = fitting >= 2 ? fmt::format("--batch-size {} fits", fitting)
+                                    : "a smaller --batch-size alone does not help";
     if (!o.bf16) help += "; --bf16 needs about half of it for activations";
     if (!o.checkpoint_activations) help += "; --checkpoint-activations needs less for more time";
     return fmt::format("the run does not fit: it needs {} of memory, and {} are there; {}",
@@ -115,9 +122,12 @@ std::optional<std::string> objection(const TrainOptions& o, const Supply& memory
   return std::nullopt;
 }
 
-Rehearsal Trainer::rehearse(std::int64_t batch_size) {
+int Trainer::steps_of_rehearsal() const {
   // A GPU's third step records the graph that later ones replay.
-  const int steps = device_ == Device::cpu ? 2 : 6;
+  return device_ == Device::cpu ? 2 : 6;
+}
+
+Rehearsal Trainer::rehearse(std::int64_t batch_size) {
   TrainOptions options = options_;
   options.batch_size = batch_size;
   data::Loader loader(dataset_, loader_options(options, device_));
@@ -125,7 +135,7 @@ Rehearsal Trainer::rehearse(std::int64_t batch_size) {
   reset_peak_memory(device_);
   double seconds = 0;
   loader.start_epoch(0);
-  for (std::int64_t i = 0, epoch = 0; i < steps; ++i) {
+  for (std::int64_t i = 0, epoch = 0; i < steps_of_rehearsal(); ++i) {
     const double begin = seconds_now();
     auto batch = loader.next();
     if (!batch) {
@@ -151,6 +161,16 @@ double Trainer::seconds_of_features(std::int64_t images) {
   return (seconds_now() - begin) * static_cast<double>(images) / static_cast<double>(some.size());
 }
 
+double Trainer::seconds_of_epoch_end() {
+  const std::int64_t test_count = test_set_ ? test_set_->size() : 0;
+  const double probe = options_.probe ? seconds_of_features(test_count) : 0;
+  if (options_.knn_every == 0) return epoch_seconds_ + probe;
+  const std::int64_t compared =
+      std::min(options_.knn_images, dataset_.size()) + std::min(options_.knn_images, test_count);
+  return epoch_seconds_ + probe +
+         seconds_of_features(compared) / static_cast<double>(options_.knn_every);
+}
+
 std::uint64_t Trainer::disk_needed() const {
   std::uint64_t weights = 0, checkpoint = 0;
   for (const nn::NamedTensor& entry : model_.state()) weights += entry.tensor->bytes();
@@ -170,7 +190,6 @@ int Trainer::dry_run() {
   const double begin = seconds_now();
   load_data();
   schedule_ = make_schedule(options_, steps_per_epoch_);
-  const std::int64_t test_count = test_set_ ? test_set_->size() : 0;
   const Size2 view =
       augment_options(options_.views).view_size({dataset_.height(), dataset_.width()});
   const std::uint64_t forward =
@@ -185,8 +204,7 @@ int Trainer::dry_run() {
   for (const std::int64_t size : sizes(options_.batch_size)) {
     if (done.size() >= 2) {  // else nothing is known of what grows
       const Rehearsal next = predict(done, size);
-      const double steps = device_ == Device::cpu ? 2 : 6;
-      const double seconds = steps * std::max(next.seconds, done.back().seconds);
+      const double seconds = steps_of_rehearsal() * std::max(next.seconds, done.back().seconds);
       if (memory_of(next) > available || seconds_now() - begin + seconds > seconds_for_steps)
         continue;
     }
@@ -201,11 +219,7 @@ int Trainer::dry_run() {
   const Supply disk{disk_needed(), free_disk(options_.out)};
   const auto steps = static_cast<double>(total_steps());
   const double epochs = steps / static_cast<double>(steps_per_epoch_);
-  double epoch_seconds = epoch_seconds_ + (options_.probe ? seconds_of_features(test_count) : 0);
-  if (options_.knn_every > 0)
-    epoch_seconds += seconds_of_features(std::min(options_.knn_images, dataset_.size()) +
-                                         std::min(options_.knn_images, test_count)) /
-                     static_cast<double>(options_.knn_every);
+  const double seconds = steps * step.seconds + epochs * seconds_of_epoch_end();
 
   apps::print("images        {} of {}: {}\n", dataset_.size(),
               apps::name_of(dataset_names, options_.data.dataset),
@@ -221,19 +235,13 @@ int Trainer::dry_run() {
               mebibytes(memory.available));
   apps::print("a step        {:.3g} s{}\n", step.seconds,
               measured ? "" : fmt::format(" (by steps of {} images)", done.back().batch_size));
-  apps::print("the run       {} ({} steps, {} an epoch)\n",
-              duration_in_words(steps * step.seconds + epochs * epoch_seconds), total_steps(),
-              steps_per_epoch_);
+  apps::print("the run       {} ({} steps, {} an epoch)\n", duration_in_words(seconds),
+              total_steps(), steps_per_epoch_);
   apps::print("disk          {}, of {} that are free for {}\n", format_bytes(disk.needed),
               format_bytes(disk.available), folder_.string());
 
-  const double slope = step.batch_size > done.front().batch_size
-                           ? static_cast<double>(step.tensors - done.front().tensors) /
-                                 static_cast<double>(step.batch_size - done.front().batch_size)
-                           : 0;
   const double room = static_cast<double>(available) - static_cast<double>(memory_of(done.front()));
-  const std::int64_t fitting =
-      slope > 0 ? done.front().batch_size + static_cast<std::int64_t>(std::floor(room / slope)) : 0;
+  const std::int64_t fitting = fitting_batch(done.front(), step, room);
   if (const auto problem = objection(options_, memory, disk, fitting))
     fail("dry-run", "{}", *problem);
   apps::print("It fits. Nothing was written.\n");

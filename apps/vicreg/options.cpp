@@ -141,84 +141,90 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
       ->group(group);
 }
 
+constexpr const char* run_group = "Run";
+
+/// How a run computes.
 void add_run_options(CLI::App& app, TrainOptions& o) {
-  const std::string group = "Run";
-  add_choice(app, "--recipe", o.recipe, recipes, "Whole set of defaults: ")->group(group);
-  apps::add_compute_options(app, o.compute, group);
+  add_choice(app, "--recipe", o.recipe, recipes, "Whole set of defaults: ")->group(run_group);
+  apps::add_compute_options(app, o.compute, run_group);
   add_switch(app, "--bf16,!--no-bf16", o.bf16,
              "Mixed precision: activations and products of bfloat16; weights, sums, statistics and "
              "loss of float32")
-      ->group(group);
+      ->group(run_group);
   add_switch(app, "--checkpoint-activations,!--no-checkpoint-activations", o.checkpoint_activations,
              "Less memory for more time: residual blocks keep their input only and compute their "
              "inside again in backward")
-      ->group(group);
+      ->group(run_group);
   app.add_option("--shards", o.shards,
                  "Cut each batch into that many parts, 1, 2, 4, ..., computed side by side and "
                  "joined in a fixed order. The result depends on their number, never on that of "
                  "the processes that share them: mpirun -n 4 train --shards 4")
       ->check(CLI::Range(1, 1024))
-      ->group(group);
+      ->group(run_group);
   app.add_option("--seed", o.seed, "Of the initial weights, the order and the augmentation")
       ->check(non_negative())
-      ->group(group);
+      ->group(run_group);
+}
+
+/// The run folder: what a run starts from, and what it leaves.
+void add_folder_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--out", o.out, "Run folder: checkpoint, metrics, pictures, configuration")
       ->check(apps::folder_name())
-      ->group(group);
+      ->group(run_group);
   CLI::Option* init =
       app.add_option("--init", o.init,
                      "Start from the weights in this file: of train, or a state_dict of PyTorch "
                      "(.safetensors, or torch.save's .pt)")
           ->check(apps::file_name())
-          ->group(group)
+          ->group(run_group)
           ->configurable(false);
   app.add_option("--continue-from", o.continue_from,
                  "Go on from a PyTorch program's checkpoint (torch.save of a dict of epoch, "
                  "model_state_dict and Adam's optimizer_state_dict): its weights, moments and "
                  "steps, and, unless told otherwise, its architecture")
       ->check(apps::file_name())
-      ->group(group)
+      ->group(run_group)
       ->excludes(init)
       ->configurable(false);
   app.add_flag("--resume", o.resume, "Go on from the run folder's checkpoint, if it has one")
-      ->group(group)
+      ->group(run_group)
       ->configurable(false);
   app.add_flag("--overwrite", o.overwrite, "Discard the run folder's checkpoint and start afresh")
-      ->group(group)
+      ->group(run_group)
       ->configurable(false);
   app.add_option("--checkpoint-every", o.checkpoint_every,
                  "Steps between checkpoints; 0: the end of every epoch")
       ->check(non_negative())
-      ->group(group);
+      ->group(run_group);
   app.add_option("--knn-every", o.knn_every, "Epochs between kNN evaluations; 0: none")
       ->check(CLI::Range(std::int64_t{0}, most_epochs))
-      ->group(group);
+      ->group(run_group);
   app.add_option("--knn-images", o.knn_images, "Images of each split used for kNN, at most")
       ->check(positive())
-      ->group(group);
+      ->group(run_group);
   add_switch(
       app, "--probe,!--no-probe", o.probe,
       "Train a linear classifier beside, as solo-learn does: its accuracy on each batch and, "
       "each epoch, on the test images; the encoder does not notice it")
-      ->group(group);
+      ->group(run_group);
   add_switch(app, "--tensorboard,!--no-tensorboard", o.tensorboard,
              "Also write the metrics and, each epoch, histograms of weights and gradients, and the "
              "views, for TensorBoard: tensorboard --logdir OUT")
-      ->group(group);
+      ->group(run_group);
   app.add_flag(
          "--dry-run", o.dry_run,
          "Make a few steps, write nothing, and say what the run will take: memory, time, disk")
       ->configurable(false)
-      ->group(group);
+      ->group(run_group);
   app.add_option("--export", o.export_file, "Write the weights alone to this file at the end")
       ->check(apps::file_name())
-      ->group(group);
+      ->group(run_group);
 }
 
 /// With --resume the run folder's own configuration, if it has one; but how far the call before was
 /// to go does not hold for this one.
 apps::ConfigFile own_config(const TrainOptions& o) {
-  const auto own = std::filesystem::path(o.out) / "config.toml";
+  const auto own = std::filesystem::path(o.out) / config_name;
   if (!o.resume || !std::filesystem::exists(own)) return {};
   return apps::ConfigFile::read(own).without("steps");
 }
@@ -278,6 +284,7 @@ bool parse_train_options(int argc, const char* const* argv, TrainOptions& option
                 recipe_defaults(apps::find_choice(recipes, recipe).value_or(Recipe::standard));
             if (!source.empty()) options.model = read_architecture(source);
             add_run_options(app, options);
+            add_folder_options(app, options);
             add_image_options(app, options);
             add_view_options(app, options.views);
             add_model_options(app, options);

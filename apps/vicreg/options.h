@@ -124,6 +124,9 @@ struct TrainOptions {
 /// So many epochs at most: their steps fit 64 bits.
 inline constexpr std::int64_t most_epochs = std::int64_t{1} << 30;
 
+/// The configuration's file in a run folder.
+inline constexpr const char* config_name = "config.toml";
+
 /// Reads the command line: defaults of the recipe, then the configuration file (--config; with
 /// --resume the run's own config.toml unless another is named), then the command line.
 /// `config` receives the resolved configuration as TOML. Returns false after printing the help.

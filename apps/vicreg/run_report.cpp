@@ -143,7 +143,7 @@ std::string quoted(const std::string& word) {
 
 json commands(const fs::path& folder, const TrainOptions& o) {
   const std::string programs = "build/apps/vicreg/", run = quoted(folder.string());
-  const std::string checkpoint = quoted((folder / "checkpoint.safetensors").string());
+  const std::string checkpoint = quoted((folder / checkpoint_name).string());
   std::string data = "--dataset " + apps::name_of(dataset_names, o.data.dataset);
   if (o.data.dataset != DatasetName::synthetic) data += " --data " + quoted(o.data.folder);
   return {

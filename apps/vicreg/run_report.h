@@ -15,9 +15,10 @@
 
 namespace gradus::vicreg {
 
+// The files of a run folder, beside the configuration (options.h).
+inline constexpr const char* checkpoint_name = "checkpoint.safetensors";
 inline constexpr const char* report_name = "report.html";
 inline constexpr const char* metrics_name = "metrics.jsonl";
-inline constexpr const char* config_name = "config.toml";
 
 /// What the page says of a run apart from pictures: its configuration, its curves (long ones
 /// averaged over spans of steps, with the range), the health of its embeddings, and the commands

@@ -26,11 +26,6 @@
 #include "vicreg/weights.h"
 
 namespace gradus::vicreg {
-namespace {
-
-constexpr const char* checkpoint_name = "checkpoint.safetensors";
-
-}  // namespace
 
 double seconds_now() {
   using Clock = std::chrono::steady_clock;

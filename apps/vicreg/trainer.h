@@ -85,7 +85,10 @@ class Trainer {
 
   // Of dry_run (dry_run.cpp):
   Rehearsal rehearse(std::int64_t batch_size);
+  int steps_of_rehearsal() const;
   double seconds_of_features(std::int64_t images);
+  /// On the average over epochs.
+  double seconds_of_epoch_end();
   std::uint64_t disk_needed() const;
 
   std::int64_t total_steps() const;

@@ -10,6 +10,7 @@ namespace {
 
 using namespace gradus;
 using namespace gradus::test;
+using vicreg::fitting_batch;
 using vicreg::objection;
 using vicreg::predict;
 using vicreg::Rehearsal;
@@ -39,6 +40,13 @@ TEST_CASE("dry-run: larger steps are on the line through the last two") {
   CHECK(predict(done, 32).tensors == 220);
   CHECK(predict(done, 16).seconds == 1.5);
   CHECK(predict({{8, 2, 100}, {16, 1, 100}}, 64).seconds == 0);  // noise, never negative
+}
+
+TEST_CASE("dry-run: the largest batch that fits") {
+  CHECK(fitting_batch({8, 1, 100}, {16, 1, 180}, 95) == 8 + 9);  // ten bytes an image
+  CHECK(fitting_batch({8, 1, 100}, {16, 1, 180}, -25) == 8 - 3);
+  CHECK(fitting_batch({8, 1, 100}, {8, 1, 100}, 95) == 0);
+  CHECK(fitting_batch({8, 1, 100}, {16, 1, 100}, 95) == 0);
 }
 
 TEST_CASE("dry-run: what does not fit, and what to change") {
