@@ -19,5 +19,5 @@ ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_sta
 configure thread "$root/build-thread"
 cmake --build "$root/build-thread" --target test_data test_tensor
 # GCC's OpenMP is not built for ThreadSanitizer, so only tests without OpenMP regions can run.
-"$root/build-thread/tests/test_data" -sf='*loader.cpp'
+"$root/build-thread/tests/test_data" -sf='*loader.cpp,*prefetcher.cpp'
 "$root/build-thread/tests/test_tensor" -ts=communicator

@@ -1,19 +1,15 @@
-// The loader and its queue. Free of OpenMP, so that ThreadSanitizer sees every synchronisation.
+// The loader. Free of OpenMP, so that ThreadSanitizer sees every synchronisation.
 #include <gradus/data/loader.h>
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <numeric>
 #include <set>
-#include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -384,47 +380,6 @@ TEST_CASE("a batch size near the end of int64 is one batch") {
   CHECK(batch_count(10, most - 6, true) == 0);
   options.batch_size = most - 6;
   CHECK(contains(error_of([&] { Loader(dataset, options); }), "more than can be counted"));
-}
-
-TEST_CASE("the queue keeps the order however long each item takes") {
-  const auto slow_first = [](std::int64_t i) {
-    std::this_thread::sleep_for(std::chrono::microseconds((i * 7919) % 5 * 200));
-    return i;
-  };
-  Prefetcher<std::int64_t> queue(slow_first, 5, 60, 4, 6);
-  for (std::int64_t i = 5; i < 60; ++i) REQUIRE(queue.next() == i);
-  CHECK_FALSE(queue.next().has_value());
-  Prefetcher<std::int64_t> nothing(slow_first, 3, 3, 2, 2);
-  CHECK_FALSE(nothing.next().has_value());
-}
-
-TEST_CASE("the queue never runs further ahead than its capacity") {
-  std::atomic<std::int64_t> started = 0;
-  const auto make = [&](std::int64_t i) {
-    ++started;
-    return i;
-  };
-  Prefetcher<std::int64_t> queue(make, 0, 100, 3, 4);
-  for (int i = 0; i < 20; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    CHECK(started <= i + 4);
-    queue.next();
-  }
-}
-
-TEST_CASE("what a worker throws reaches the consumer, in its turn and again") {
-  for (const int workers : {0, 1, 3}) {
-    CAPTURE(workers);
-    const auto make = [](std::int64_t i) {
-      if (i == 4) throw std::runtime_error("item 4 failed");
-      return i;
-    };
-    Prefetcher<std::int64_t> queue(make, 0, 20, workers, 8);
-    for (std::int64_t i = 0; i < 4; ++i) REQUIRE(queue.next() == i);
-    for (int again = 0; again < 2; ++again) {
-      CHECK(error_of([&] { queue.next(); }) == "item 4 failed");
-    }
-  }
 }
 
 }  // namespace
