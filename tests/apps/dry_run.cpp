@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/apps/programs.h"
+#include "tests/support/near.h"
 #include "vicreg/recipes.h"
 
 namespace {
@@ -86,6 +87,18 @@ TEST_CASE("--dry-run says what a run takes within ten seconds, and writes nothin
       CHECK_MESSAGE(contains(result.output, part), part);
     CHECK(std::filesystem::is_empty(folder.path()));
   }
+}
+
+TEST_CASE("--dry-run: the disk is that of two checkpoints, with the optimiser's state") {
+  const TempFolder folder;
+  const Arguments run{"--width", "32", "--steps", "1"};
+  const CommandResult told = dry_run(folder / "run", run);
+  INFO("output: ", told.output);
+  REQUIRE(told.exit_code == 0);
+  REQUIRE(train_tiny(folder / "run", run).exit_code == 0);
+  const auto checkpoint = static_cast<double>(checkpoint_bytes(folder / "run").size());
+  REQUIRE(checkpoint > 30e6);  // beside it, the rest is little
+  CHECK(number_behind("disk ", told.output) * 1e6 == near(2 * checkpoint, 0.05));
 }
 
 TEST_CASE("--dry-run refuses what does not fit before it takes the memory") {

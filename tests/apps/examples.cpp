@@ -25,14 +25,6 @@ std::string output_of(const std::string& name, const CommandOptions& options = {
   return result.output;
 }
 
-/// The number behind `label` in an example's output.
-double number_behind(const std::string& label, const std::string& output) {
-  CAPTURE(output);
-  const std::size_t place = output.find(label);
-  REQUIRE(place != std::string::npos);
-  return std::stod(output.substr(place + label.size()));
-}
-
 }  // namespace
 
 TEST_CASE("the examples of autograd, an MLP and a new op do what they show") {

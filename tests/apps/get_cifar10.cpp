@@ -10,12 +10,14 @@
 #include <fstream>
 #include <string>
 
+#include "tests/support/command.h"
 #include "tests/support/files.h"
 #include "tests/support/temp_folder.h"
 
 namespace {
 
 namespace fs = std::filesystem;
+using gradus::test::contains;
 using gradus::test::TempFolder;
 
 const std::string script = gradus::test::file_path("apps/vicreg/get_cifar10.sh");
@@ -35,10 +37,6 @@ Outcome shell(const std::string& command) {
   const int status = ::pclose(pipe);
   outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   return outcome;
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 /// A folder with an archive.tar.gz of six small batch files (but `without`), and its checksum.

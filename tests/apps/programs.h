@@ -55,6 +55,19 @@ inline std::string checkpoint_bytes(const std::filesystem::path& out) {
   return bytes;
 }
 
+/// Trains with the tiny settings without a break, and returns the checkpoint's bytes.
+inline std::string train_whole(const std::filesystem::path& out, const Arguments& arguments) {
+  const CommandResult result = train_tiny(out, arguments);
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  return checkpoint_bytes(out);
+}
+
+/// Whether a step was recorded in the run folder.
+inline bool has_steps(const std::filesystem::path& out) {
+  return contains(read_text(out / "metrics.jsonl"), "\"step\"");
+}
+
 /// The program failed as it should: a code of its own, and one line on the error that holds each of
 /// `parts`.
 inline void check_refused(const CommandResult& result, const std::vector<std::string>& parts) {

@@ -3,6 +3,7 @@
 
 #include <gradus/autograd/ops.h>
 #include <gradus/nn/state_dict.h>
+#include "tests/support/compare.h"
 #include "vicreg/recipes.h"
 
 namespace gradus::test {
@@ -35,18 +36,12 @@ struct SmallRun {
   std::unique_ptr<optim::Optimizer> optimizer;
 };
 
-inline bool same_bytes(const Tensor& a, const Tensor& b) {
-  if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
-  if (a.dtype() == DType::int64) return a.to_vector<std::int64_t>() == b.to_vector<std::int64_t>();
-  return a.to_vector<float>() == b.to_vector<float>();
-}
-
-/// Same names, and the same values under each.
+/// Same names, and the same bits under each.
 inline bool same_tensors(const std::map<std::string, Tensor>& a,
                          const std::map<std::string, Tensor>& b) {
   if (a.size() != b.size()) return false;
   for (const auto& [name, tensor] : a)
-    if (!b.contains(name) || !same_bytes(tensor, b.at(name))) return false;
+    if (!b.contains(name) || !same_bits(tensor, b.at(name))) return false;
   return true;
 }
 

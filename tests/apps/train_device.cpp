@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "tests/apps/programs.h"
 #include "tests/support/device.h"
@@ -13,6 +15,7 @@ namespace {
 
 using namespace gradus::test;
 using gradus::vicreg::StepRecord;
+using nlohmann::json;
 namespace fs = std::filesystem;
 
 /// The emulated GPU without the comparison of thread orders, which other tests make.
@@ -33,6 +36,16 @@ double mean_loss(const std::vector<StepRecord>& steps, std::size_t begin, std::s
   double sum = 0;
   for (std::size_t i = begin; i < end; ++i) sum += steps[i].loss.total;
   return sum / static_cast<double>(end - begin);
+}
+
+/// How many images, at least, two classifiers put into different classes, by their confusions.
+int differing(const json& a, const json& b) {
+  int moved = 0;
+  for (std::size_t label = 0; label < a.size(); ++label)
+    for (std::size_t predicted = 0; predicted < a.size(); ++predicted)
+      moved +=
+          std::abs(a.at(label).at(predicted).get<int>() - b.at(label).at(predicted).get<int>());
+  return moved / 2;
 }
 
 }  // namespace
@@ -107,7 +120,7 @@ TEST_SUITE("device") {
   TEST_CASE("linear evaluation and kNN on the device") {
     const TempFolder folder;
     train(folder / "run", on_test_device() + Arguments{"--steps", "1"});
-    std::vector<std::string> results;
+    std::vector<json> results;
     for (const std::string& device : Arguments{"cpu", std::string(gradus::name(test_device()))}) {
       const CommandResult result =
           run_linear_eval({(folder / "run" / "checkpoint.safetensors").string(),
@@ -135,11 +148,16 @@ TEST_SUITE("device") {
                           quick);
       INFO("output: ", result.output);
       REQUIRE(result.exit_code == 0);
-      const std::size_t accuracy = result.output.find("top-1");
-      REQUIRE(accuracy != std::string::npos);
-      results.push_back(result.output.substr(accuracy, 12));
+      results.push_back(json::parse(read_text(folder / device)));
     }
-    CHECK(results[0] == results[1]);
+    for (const std::string features : {"", "/whitened", "/crops", "/crops/whitened"}) {
+      for (const std::string classifier : {"/linear", "/knn"}) {
+        CAPTURE(features + classifier);
+        const json::json_pointer confusion(features + classifier + "/confusion");
+        REQUIRE(results[0].at(confusion).size() == 10);
+        CHECK(differing(results[0].at(confusion), results[1].at(confusion)) <= 1);  // of 30
+      }
+    }
   }
 
   TEST_CASE("a loss that is not finite stops the run and leaves the last good weights") {
@@ -155,8 +173,9 @@ TEST_SUITE("device") {
                    on_test_device() + Arguments{"--optimizer", "sgd", "--lr", "1e30", "--steps",
                                                 "8", "--checkpoint-every", "1"},
                    quick);
-    check_refused(result,
-                  {"the loss is", "first output that is not finite", "images of the batch"});
+    check_refused(result, {"the loss is", "first output that is not finite", "images of the batch",
+                           "the last good checkpoint is "});
+    checkpoint_bytes(folder / "wild");
   }
 }
 

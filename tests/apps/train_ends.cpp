@@ -27,10 +27,6 @@ constexpr bool is_sanitized = true;  // sanitizers reserve terabytes of addresse
 constexpr bool is_sanitized = false;
 #endif
 
-bool has_steps(const fs::path& out) {
-  return contains(read_text(out / "metrics.jsonl"), "\"step\"");
-}
-
 /// Whether the first step was recorded a fifth of a second ago: the second one is under way.
 class InSecondStep {
  public:

@@ -7,19 +7,8 @@
 #include "tests/apps/programs.h"
 #include "vicreg/metrics.h"
 
-namespace {
-
 using namespace gradus::test;
 namespace fs = std::filesystem;
-
-std::string train_whole(const fs::path& out, const Arguments& arguments) {
-  const CommandResult result = train_tiny(out, arguments);
-  INFO("output: ", result.output);
-  REQUIRE(result.exit_code == 0);
-  return checkpoint_bytes(out);
-}
-
-}  // namespace
 
 TEST_CASE("shards see the whole batch: the loss is the one of a single shard") {
   const TempFolder folder;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/command.h"
 #include "tests/support/errors.h"
 #include "tests/support/temp_folder.h"
 
@@ -16,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace gradus;
 using namespace gradus::data;
+using gradus::test::contains;
 using gradus::test::TempFolder;
 
 constexpr std::int64_t file_bytes = 30'730'000;
@@ -38,10 +40,6 @@ void overwrite(const fs::path& file, std::int64_t offset, const std::vector<std:
 
 std::string error_of(const fs::path& folder, Split split) {
   return gradus::test::error_of([&] { load_cifar10(folder, split); });
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 TEST_CASE("planes become interleaved pixels, and records keep the files' order") {

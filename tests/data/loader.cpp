@@ -15,14 +15,15 @@
 
 #include <gradus/data/sampler.h>
 #include "tests/support/augmentation.h"
+#include "tests/support/command.h"
 #include "tests/support/errors.h"
-#include "tests/support/temp_folder.h"
 #include "tests/support/view_format.h"
 
 namespace {
 
 using namespace gradus;
 using namespace gradus::data;
+using gradus::test::contains;
 using gradus::test::error_of;
 
 /// `count` random images of `height` x `width`; label i mod 10.
@@ -63,10 +64,6 @@ bool equal(const Batch& a, const Batch& b) {
 bool equal(const std::vector<Batch>& a, const std::vector<Batch>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](const Batch& x, const Batch& y) { return equal(x, y); });
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 /// Every step, to images of 32 x 32.

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <sstream>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "tests/support/temp_folder.h"
@@ -95,6 +96,12 @@ CommandResult run_command(const std::filesystem::path& program,
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   result.output = read_text(output);
   return result;
+}
+
+double number_behind(const std::string& label, const std::string& text) {
+  const std::size_t place = text.find(label);
+  if (place == std::string::npos) throw std::runtime_error("no '" + label + "' in: " + text);
+  return std::stod(text.substr(place + label.size()));
 }
 
 std::vector<std::string> lines_of(const std::string& text) {

@@ -37,6 +37,9 @@ inline bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
+/// The number behind `label` in a text. Throws std::runtime_error if there is none.
+double number_behind(const std::string& label, const std::string& text);
+
 /// The text's lines, without their ends.
 std::vector<std::string> lines_of(const std::string& text);
 
