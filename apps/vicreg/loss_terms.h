@@ -39,8 +39,11 @@ inline constexpr LossTerm coding_rate_terms[] = {
 
 /// The numbers of a loss, the total first.
 constexpr std::span<const LossTerm> loss_terms(LossName name) {
-  if (name == LossName::coding_rate) return coding_rate_terms;
-  return vicreg_terms;
+  switch (name) {
+    case LossName::vicreg: return vicreg_terms;
+    case LossName::coding_rate: return coding_rate_terms;
+  }
+  return {};
 }
 
 }  // namespace gradus::vicreg

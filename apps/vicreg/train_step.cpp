@@ -14,12 +14,17 @@ std::int64_t term_count(const TrainOptions& o) {
 
 /// The loss of embeddings z [V B, D] and its terms, in the order of loss_terms.
 std::vector<Variable> compute_loss(const TrainOptions& o, const Variable& z, Communicator* shards) {
-  if (o.loss == LossName::coding_rate) {
-    const nn::CodingRateLoss loss = nn::coding_rate_loss(z, o.views.count, o.coding_rate, shards);
-    return {loss.total, loss.similarity, loss.coding_rate};
+  switch (o.loss) {
+    case LossName::vicreg: {
+      const nn::VICRegLoss loss = nn::vicreg_loss(z, o.views.count, o.vicreg, shards);
+      return {loss.total, loss.invariance, loss.variance, loss.covariance};
+    }
+    case LossName::coding_rate: {
+      const nn::CodingRateLoss loss = nn::coding_rate_loss(z, o.views.count, o.coding_rate, shards);
+      return {loss.total, loss.similarity, loss.coding_rate};
+    }
   }
-  const nn::VICRegLoss loss = nn::vicreg_loss(z, o.views.count, o.vicreg, shards);
-  return {loss.total, loss.invariance, loss.variance, loss.covariance};
+  return {};
 }
 
 }  // namespace
