@@ -97,7 +97,7 @@ Rehearsal predict(const std::vector<Rehearsal>& done, std::int64_t batch_size) {
               extended(static_cast<double>(before.tensors), static_cast<double>(last.tensors)))};
 }
 
-std::int64_t fitting_batch(const Rehearsal& least, const Rehearsal& larger, double room) {
+std::int64_t largest_fitting_batch(const Rehearsal& least, const Rehearsal& larger, double room) {
   if (larger.batch_size <= least.batch_size) return 0;
   const double slope = (static_cast<double>(larger.tensors) - static_cast<double>(least.tensors)) /
                        static_cast<double>(larger.batch_size - least.batch_size);
@@ -105,10 +105,10 @@ std::int64_t fitting_batch(const Rehearsal& least, const Rehearsal& larger, doub
 }
 
 std::optional<std::string> objection(const TrainOptions& o, const Supply& memory,
-                                     const Supply& disk, std::int64_t fitting) {
+                                     const Supply& disk, std::int64_t fitting_batch) {
   if (!memory.suffices()) {
-    std::string help = fitting >= 2 ? fmt::format("--batch-size {} fits", fitting)
-                                    : "a smaller --batch-size alone does not help";
+    std::string help = fitting_batch >= 2 ? fmt::format("--batch-size {} fits", fitting_batch)
+                                          : "a smaller --batch-size alone does not help";
     if (!o.bf16) help += "; --bf16 needs about half of it for activations";
     if (!o.checkpoint_activations) help += "; --checkpoint-activations needs less for more time";
     return fmt::format("the run does not fit: it needs {} of memory, and {} are there; {}",
@@ -241,7 +241,7 @@ int Trainer::dry_run() {
               format_bytes(disk.available), folder_.string());
 
   const double room = static_cast<double>(available) - static_cast<double>(memory_of(done.front()));
-  const std::int64_t fitting = fitting_batch(done.front(), step, room);
+  const std::int64_t fitting = largest_fitting_batch(done.front(), step, room);
   if (const auto problem = objection(options_, memory, disk, fitting))
     fail("dry-run", "{}", *problem);
   apps::print("It fits. Nothing was written.\n");

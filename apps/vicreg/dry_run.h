@@ -27,7 +27,7 @@ Rehearsal predict(const std::vector<Rehearsal>& done, std::int64_t batch_size);
 
 /// The largest batch for which `room` more bytes suffice than `least` needs, by the line through
 /// two rehearsals; 0 where they do not differ.
-std::int64_t fitting_batch(const Rehearsal& least, const Rehearsal& larger, double room);
+std::int64_t largest_fitting_batch(const Rehearsal& least, const Rehearsal& larger, double room);
 
 /// What a run needs of something and what there is of it, in bytes.
 struct Supply {
@@ -35,9 +35,9 @@ struct Supply {
   bool suffices() const { return needed <= available; }
 };
 
-/// Why the run does not fit and what to change; nothing if it does. `fitting`: the largest batch
-/// whose memory suffices, 0 if there is none.
+/// Why the run does not fit and what to change; nothing if it does. `fitting_batch`: the largest
+/// batch whose memory suffices, 0 if there is none.
 std::optional<std::string> objection(const TrainOptions& options, const Supply& memory,
-                                     const Supply& disk, std::int64_t fitting);
+                                     const Supply& disk, std::int64_t fitting_batch);
 
 }  // namespace gradus::vicreg

@@ -141,84 +141,83 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
       ->group(group);
 }
 
-constexpr const char* run_group = "Run";
-
-/// How a run computes.
 void add_run_options(CLI::App& app, TrainOptions& o) {
-  add_choice(app, "--recipe", o.recipe, recipes, "Whole set of defaults: ")->group(run_group);
-  apps::add_compute_options(app, o.compute, run_group);
+  const std::string group = "Run";
+  add_choice(app, "--recipe", o.recipe, recipes, "Whole set of defaults: ")->group(group);
+  apps::add_compute_options(app, o.compute, group);
   add_switch(app, "--bf16,!--no-bf16", o.bf16,
              "Mixed precision: activations and products of bfloat16; weights, sums, statistics and "
              "loss of float32")
-      ->group(run_group);
+      ->group(group);
   add_switch(app, "--checkpoint-activations,!--no-checkpoint-activations", o.checkpoint_activations,
              "Less memory for more time: residual blocks keep their input only and compute their "
              "inside again in backward")
-      ->group(run_group);
+      ->group(group);
   app.add_option("--shards", o.shards,
                  "Cut each batch into that many parts, 1, 2, 4, ..., computed side by side and "
                  "joined in a fixed order. The result depends on their number, never on that of "
                  "the processes that share them: mpirun -n 4 train --shards 4")
       ->check(CLI::Range(1, 1024))
-      ->group(run_group);
+      ->group(group);
   app.add_option("--seed", o.seed, "Of the initial weights, the order and the augmentation")
       ->check(non_negative())
-      ->group(run_group);
+      ->group(group);
 }
 
-/// The run folder: what a run starts from, and what it leaves.
+/// What a run starts from, and what it leaves.
 void add_folder_options(CLI::App& app, TrainOptions& o) {
+  const std::string group = "Run";
   app.add_option("--out", o.out, "Run folder: checkpoint, metrics, pictures, configuration")
       ->check(apps::folder_name())
-      ->group(run_group);
+      ->group(group);
   CLI::Option* init =
       app.add_option("--init", o.init,
                      "Start from the weights in this file: of train, or a state_dict of PyTorch "
                      "(.safetensors, or torch.save's .pt)")
           ->check(apps::file_name())
-          ->group(run_group)
+          ->group(group)
           ->configurable(false);
   app.add_option("--continue-from", o.continue_from,
                  "Go on from a PyTorch program's checkpoint (torch.save of a dict of epoch, "
                  "model_state_dict and Adam's optimizer_state_dict): its weights, moments and "
                  "steps, and, unless told otherwise, its architecture")
       ->check(apps::file_name())
-      ->group(run_group)
+      ->group(group)
       ->excludes(init)
       ->configurable(false);
   app.add_flag("--resume", o.resume, "Go on from the run folder's checkpoint, if it has one")
-      ->group(run_group)
+      ->group(group)
       ->configurable(false);
   app.add_flag("--overwrite", o.overwrite, "Discard the run folder's checkpoint and start afresh")
-      ->group(run_group)
+      ->group(group)
       ->configurable(false);
   app.add_option("--checkpoint-every", o.checkpoint_every,
                  "Steps between checkpoints; 0: the end of every epoch")
       ->check(non_negative())
-      ->group(run_group);
+      ->group(group);
   app.add_option("--knn-every", o.knn_every, "Epochs between kNN evaluations; 0: none")
       ->check(CLI::Range(std::int64_t{0}, most_epochs))
-      ->group(run_group);
+      ->group(group);
   app.add_option("--knn-images", o.knn_images, "Images of each split used for kNN, at most")
       ->check(positive())
-      ->group(run_group);
+      ->group(group);
   add_switch(
       app, "--probe,!--no-probe", o.probe,
       "Train a linear classifier beside, as solo-learn does: its accuracy on each batch and, "
       "each epoch, on the test images; the encoder does not notice it")
-      ->group(run_group);
+      ->group(group);
   add_switch(app, "--tensorboard,!--no-tensorboard", o.tensorboard,
              "Also write the metrics and, each epoch, histograms of weights and gradients, and the "
              "views, for TensorBoard: tensorboard --logdir OUT")
-      ->group(run_group);
+      ->group(group);
   app.add_flag(
          "--dry-run", o.dry_run,
          "Make a few steps, write nothing, and say what the run will take: memory, time, disk")
       ->configurable(false)
-      ->group(run_group);
+      ->group(group);
   app.add_option("--export", o.export_file, "Write the weights alone to this file at the end")
       ->check(apps::file_name())
-      ->group(run_group);
+      ->group(group);
 }
 
 /// With --resume the run folder's own configuration, if it has one; but how far the call before was

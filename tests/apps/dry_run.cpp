@@ -11,7 +11,7 @@ namespace {
 
 using namespace gradus;
 using namespace gradus::test;
-using vicreg::fitting_batch;
+using vicreg::largest_fitting_batch;
 using vicreg::objection;
 using vicreg::predict;
 using vicreg::Rehearsal;
@@ -44,10 +44,10 @@ TEST_CASE("dry-run: larger steps are on the line through the last two") {
 }
 
 TEST_CASE("dry-run: the largest batch that fits") {
-  CHECK(fitting_batch({8, 1, 100}, {16, 1, 180}, 95) == 8 + 9);  // ten bytes an image
-  CHECK(fitting_batch({8, 1, 100}, {16, 1, 180}, -25) == 8 - 3);
-  CHECK(fitting_batch({8, 1, 100}, {8, 1, 100}, 95) == 0);
-  CHECK(fitting_batch({8, 1, 100}, {16, 1, 100}, 95) == 0);
+  CHECK(largest_fitting_batch({8, 1, 100}, {16, 1, 180}, 95) == 8 + 9);  // ten bytes an image
+  CHECK(largest_fitting_batch({8, 1, 100}, {16, 1, 180}, -25) == 8 - 3);
+  CHECK(largest_fitting_batch({8, 1, 100}, {8, 1, 100}, 95) == 0);
+  CHECK(largest_fitting_batch({8, 1, 100}, {16, 1, 100}, 95) == 0);
 }
 
 TEST_CASE("dry-run: what does not fit, and what to change") {
