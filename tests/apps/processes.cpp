@@ -1,0 +1,80 @@
+// Which GPU, and how many threads, each of several processes on a machine takes.
+#include "common/processes.h"
+
+#include <doctest/doctest.h>
+#include <omp.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace {
+
+using namespace gradus;
+
+/// One of several processes on the same machine.
+class OneOf : public Processes {
+ public:
+  OneOf(int rank, int size) : Processes(rank, size) {}
+  int local_rank() const override { return rank(); }
+  int local_size() const override { return size(); }
+  void exchange(int, std::span<const std::byte>, std::span<std::byte>) override {}
+  void abort(int) override {}
+};
+
+const std::string unset = "(unset)";
+
+std::string visible_gpus() {
+  const char* listed = ::getenv("CUDA_VISIBLE_DEVICES");
+  return listed == nullptr ? unset : listed;
+}
+
+void set_visible_gpus(const std::string& listed) {
+  if (listed == unset)
+    ::unsetenv("CUDA_VISIBLE_DEVICES");
+  else
+    ::setenv("CUDA_VISIBLE_DEVICES", listed.c_str(), 1);
+}
+
+/// The GPU that a process chooses of those listed; the environment stays as it was.
+std::string chosen(int rank, int size, const std::string& listed) {
+  const std::string before = visible_gpus();
+  set_visible_gpus(listed);
+  const OneOf process(rank, size);
+  apps::choose_gpu(&process);
+  const std::string result = visible_gpus();
+  set_visible_gpus(before);
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("processes on one machine take a GPU each, of those that are listed") {
+  for (int rank = 0; rank < 4; ++rank) CHECK(chosen(rank, 4, unset) == std::to_string(rank));
+  CHECK(chosen(0, 4, "7,3,10,GPU-5a") == "7");
+  CHECK(chosen(1, 4, "7,3,10,GPU-5a") == "3");
+  CHECK(chosen(2, 4, "7,3,10,GPU-5a") == "10");
+  CHECK(chosen(3, 4, "7,3,10,GPU-5a") == "GPU-5a");
+  CHECK(chosen(2, 4, "7,10") == "");    // there is none for it, and no other process's is taken
+  CHECK(chosen(3, 4, "5") == "5");      // the launcher has chosen
+  CHECK(chosen(0, 1, "5,6") == "5,6");  // alone on its machine
+  CHECK(chosen(0, 1, unset) == unset);
+  const std::string before = visible_gpus();
+  apps::choose_gpu(nullptr);
+  CHECK(visible_gpus() == before);
+}
+
+TEST_CASE("processes on one machine share its processors, unless they are bound to some") {
+  CHECK(apps::threads_of_each(nullptr) == 0);
+  const OneOf alone(0, 1), half(0, 2), many(5, 4096);
+  CHECK(apps::threads_of_each(&alone) == 0);
+  const int of_half = apps::threads_of_each(&half), of_many = apps::threads_of_each(&many);
+  if (of_many == 0) {  // this test is bound itself
+    CHECK(of_half == 0);
+  } else {
+    CHECK(of_half == std::max(1, omp_get_num_procs() / 2));
+    CHECK(of_many == 1);
+  }
+}
