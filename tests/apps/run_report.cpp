@@ -204,6 +204,25 @@ TEST_CASE("a report that cannot be written is one error, and the old one stays")
                  "report.html"));
 }
 
+TEST_CASE("the pictures of training: images over their views, as that epoch draws them") {
+  const data::Dataset train = data::synthetic_dataset(10, data::Split::train);
+  TrainOptions options;
+  const json pictures = training_pictures(train, options, 3);
+  CHECK(pictures.at("images") == 8);
+  CHECK(pictures.at("views") == 2);
+  CHECK(pictures.at("epoch") == 4);
+  CHECK(pictures.at("image_size") == json{32, 32});
+  CHECK(pictures.at("labels").size() == 8);
+  CHECK(pictures.at("labels").at(7) == train.class_names.at(7));
+  CHECK(training_pictures(train, options, 3) == pictures);
+  CHECK(training_pictures(train, options, 4).at("sheet") != pictures.at("sheet"));
+
+  options.views = {.count = 3, .augment = Augmentation::none};  // each view is the image
+  PictureSheet expected(32, 8);
+  for (int row = 0; row < 1 + 3; ++row) expected.add(train.images.slice(0, 8));
+  CHECK(view_sheet(train, options, 0).to_json() == expected.to_json());
+}
+
 TEST_CASE("the pictures of an evaluation: a map, neighbours and mistakes") {
   const data::Dataset train = data::synthetic_dataset(50, data::Split::train);
   const data::Dataset test = data::synthetic_dataset(30, data::Split::test);
