@@ -6,7 +6,8 @@ usage: chapters.py SOURCE_DIR BUILD_DIR [FILE...]
 - Every link to a file, and every path in backquotes that names one, leads somewhere.
 - A code block under <!-- quote FILE --> stands in FILE line by line, but for its indentation; a line
   "// ..." leaves out any number of lines.
-- Each command of a block under <!-- run --> (build/... is BUILD_DIR/...) succeeds.
+- Each command of a block under <!-- run --> succeeds, in an empty folder: build, alone or in
+  build/..., is BUILD_DIR.
 - The lines of a block under <!-- output --> follow each other in what the last of them printed.
 """
 
@@ -15,6 +16,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 BLOCK = re.compile(r"<!-- (quote|run|output)(?: (\S+))? -->\n(?:\n)?```\w*\n(.*?)```", re.S)
@@ -64,16 +66,17 @@ class Chapter:
     def run(self, block):
         """What the commands of a block print; None if one fails."""
         output = ""
-        for line in block.splitlines():
-            words = [re.sub("^build/", f"{self.build}/", word) for word in shlex.split(line, comments=True)]
-            if not words:
-                continue
-            result = subprocess.run(words, cwd=self.source, text=True, stdout=subprocess.PIPE,
-                                    stderr=subprocess.STDOUT, check=False)
-            if result.returncode != 0:
-                self.fault(f"`{line}` fails with {result.returncode}:\n{textwrap.indent(result.stdout, '    ')}")
-                return None
-            output += result.stdout
+        with tempfile.TemporaryDirectory() as folder:
+            for line in block.splitlines():
+                words = [re.sub("^build(?=/|$)", str(self.build), word) for word in shlex.split(line, comments=True)]
+                if not words:
+                    continue
+                result = subprocess.run(words, cwd=folder, text=True, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, check=False)
+                if result.returncode != 0:
+                    self.fault(f"`{line}` fails with {result.returncode}:\n{textwrap.indent(result.stdout, '    ')}")
+                    return None
+                output += result.stdout
         return output
 
     def check_blocks(self):

@@ -1,12 +1,13 @@
 // Exercise 01: strides and broadcasting.
 //
 // A tensor is a block of numbers and a shape. In a [rows, columns] tensor element (i, j) is number
-// i * columns + j * 1 of the block: each axis has a stride, the distance of neighbours along it.
-// Broadcasting is only a matter of strides. An axis of size 1 that must act as if it were longer
-// gets stride 0: each step along it meets the same number again.
+// i * columns + j * 1 of the block: each axis has a stride, the distance of neighbours along it,
+// here `columns` along axis 0 and 1 along axis 1. Broadcasting is only a matter of strides. An axis
+// of size 1 that must act as if it were longer gets stride 0: each step along it meets the same
+// number again.
 //
-// Task: add a and b, of shapes [rows, columns] each. Where their sizes along an axis differ, one of
-// them is 1. The result has the larger size along each axis.
+// Task: y = a + b. Each has a shape of its own, [rows, columns]; where their sizes along an axis
+// differ, one of the two is 1. y has the larger size along each axis.
 //
 // In the library: tensor/shape.h, tensor/backend/geometry.h.
 #pragma once

@@ -10,7 +10,8 @@
 // m and v start at 0, which pulls them towards 0 at first; the divisions make up for that. t counts
 // steps from 1.
 //
-// Task: one step, in place, for all elements of p, with beta1 = 0.9, beta2 = 0.999, eps = 1e-8.
+// Task: one step for all elements, with beta1 = 0.9, beta2 = 0.999, eps = 1e-8. Change p, m and v
+// in place; the caller keeps m and v for the next step.
 //
 // In the library: optim/adam_update.h.
 #pragma once

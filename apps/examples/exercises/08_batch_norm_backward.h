@@ -1,8 +1,9 @@
 // Exercise 08: the backward of batch norm, by hand.
 //
 // For one channel with n values: y_i = gamma xhat_i + beta, xhat_i = (x_i - mean) / s, where s is
-// sqrt(variance + eps) and the variance divides by n. x_i moves the loss in three ways: directly,
-// through the mean, and through s. autograd/README.md derives what is left of the three:
+// sqrt(variance + eps) and the variance divides by n. dy_i is the gradient of y_i, and so on. x_i
+// moves the loss in three ways: directly, through the mean, and through s. autograd/README.md
+// derives what is left of the three:
 //
 //   dbeta  = sum dy_i
 //   dgamma = sum dy_i xhat_i

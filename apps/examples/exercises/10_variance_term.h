@@ -9,7 +9,7 @@
 //
 // A step against the gradient moves each z_ij away from the mean.
 //
-// Task: the loss and its gradient, with eps = 1e-4.
+// Task: the loss and its gradient, with eps = 1e-4. z_ij is z[i * d + j].
 //
 // In the library: nn/vicreg_loss.cpp, where autograd derives the gradient.
 #pragma once

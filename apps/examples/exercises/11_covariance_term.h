@@ -9,7 +9,7 @@
 // (the 4: a 2 from the square, a 2 because C_jk and C_kj are the same; the mean needs no care,
 // because the columns of c add up to 0).
 //
-// Task: the loss and its gradient for z [n, d].
+// Task: the loss and its gradient for z [n, d]; z_ij is z[i * d + j].
 //
 // In the library: nn/vicreg_loss.cpp.
 #pragma once

@@ -10,7 +10,8 @@
 //   w = round(sqrt(area * ratio)),  h = round(sqrt(area / ratio))
 //   top  = floor(u[2] * (height - h + 1)),  left = floor(u[3] * (width - w + 1))
 //
-// Task: the crop; one with w or h of 0 where the rectangle does not fit (the caller draws again).
+// Task: the crop; Crop{} where the rectangle does not fit, w > width or h > height (the caller
+// draws again).
 //
 // In the library: data/augment.cpp.
 #pragma once

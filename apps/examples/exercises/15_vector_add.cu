@@ -1,9 +1,10 @@
 // Exercise 15: a first kernel.
 //
-// A kernel is a function that a GPU runs in many threads at once. They form blocks of blockDim.x
-// threads, and gridDim.x blocks; a thread knows its place by threadIdx.x within its block and
-// blockIdx.x, so each has a number of its own: blockIdx.x * blockDim.x + threadIdx.x. The checker
-// starts at least n threads. Blocks are all of one size, so mostly there are some threads too many.
+// A kernel, marked __global__, is a function that a GPU runs in many threads at once. They form
+// gridDim.x blocks of blockDim.x threads each. A thread knows its place, threadIdx.x in its block
+// and blockIdx.x of its block, so each has a number of its own: blockIdx.x * blockDim.x +
+// threadIdx.x. The checker starts at least n threads. Blocks are all of one size, so mostly there
+// are some threads too many. a, b and y lie in global memory, which all threads see.
 //
 // Task: y[i] = a[i] + b[i] for i = 0 .. n - 1.
 //

@@ -1,13 +1,14 @@
 // Exercise 17: a transpose without bank conflicts.
 //
-// Global memory is fast if neighbouring threads touch neighbouring addresses. A transpose reads
-// rows and writes columns: one of the two is slow. So a block of 32 x 32 threads reads a tile row
-// by row into shared memory and writes it column by column from there, with threadIdx.x along the
-// output's rows.
+// Threads run in warps: 32 of them, here those with the same threadIdx.y, execute an instruction
+// together. Global memory is fast if they touch neighbouring addresses. A transpose reads rows and
+// writes columns: one of the two is slow. So a block of 32 x 32 threads (threadIdx.x, threadIdx.y)
+// reads a tile row by row into shared memory and writes it column by column from there, with
+// threadIdx.x along the output's rows.
 //
-// Shared memory has 32 banks: word w lies in bank w % 32, and a warp's 32 accesses go at once only
-// if they meet different banks. Down a column of a tile of 32 x 32 all 32 words are in one bank.
-// With one unused word behind each row of the tile they are not.
+// Shared memory has 32 banks: word w, of 4 bytes, lies in bank w % 32, and a warp's 32 accesses go
+// at once only if they meet different banks. Down a column of a tile of 32 x 32 all 32 words are in
+// one bank. With one unused word behind each row of the tile they are not.
 //
 // Task: y [columns, rows] = the transpose of x [rows, columns]. Block (bx, by) takes the tile of
 // rows 32 by .. and columns 32 bx .. of x; rows and columns may end within a tile.
@@ -19,5 +20,5 @@ using gradus::cuda::SharedArray;
 
 __global__ void transpose(const float* x, float* y, int rows, int columns) {
   __shared__ SharedArray<float, 32 * 32> tile;  // TODO: is this the size that you want?
-  // TODO: read x into the tile; wait; write y, where threadIdx.x runs along a row of y.
+  // TODO: read x into the tile; a barrier; write y, where threadIdx.x runs along a row of y.
 }

@@ -1,10 +1,10 @@
 // Exercise 18: a softmax by one warp.
 //
-// The 32 threads (lanes) of a warp run together and can read each other's registers:
-// __shfl_xor_sync(0xFFFFFFFF, value, distance) gives the value of lane (own number xor distance).
-// After exchanges at distances 16, 8, 4, 2 and 1 each lane has combined the values of all 32,
-// without shared memory or barriers. All lanes that the mask names must take part, also those with
-// no element.
+// The 32 threads (lanes) of a warp run together and can read each other's registers, where their
+// variables are: __shfl_xor_sync(0xFFFFFFFF, value, distance) gives the `value` of the lane whose
+// number is (own number xor distance). If each lane combines it with its own, at distances 16, 8,
+// 4, 2 and 1, then each has combined the values of all 32, without shared memory or barriers. The
+// mask 0xFFFFFFFF has a bit for each lane that takes part: all must, also those with no element.
 //
 // Task: row blockIdx.x of y = softmax of that row of x [rows, columns], by a block of one warp.
 // Lane l takes elements l, l + 32, l + 64, ...: their largest, combined over the warp; their sum of

@@ -3,9 +3,9 @@
 // C = A B, A [m, k], B [k, n]. With a thread for each element of C that reads a row of A and a
 // column of B, each number is fetched from memory again and again. A block of 16 x 16 threads
 // computes a tile of C and needs 16 rows of A and 16 columns of B, so let it walk along k in steps
-// of 16: all threads together bring a tile of A and one of B into shared memory, wait, add 16
-// products each, wait (a faster thread must not overwrite what a slower one still reads), and go
-// on. Each number is fetched once a block: 16 times less traffic.
+// of 16: all threads together bring a tile of A and one of B into shared memory; after a barrier
+// each adds 16 products to its sum; after another one (a faster thread must not overwrite what a
+// slower one still reads) they go on. Each number is fetched once a block: 16 times less traffic.
 //
 // Task: C by such tiles. Sizes need not be multiples of 16: what lies outside counts as zero.
 //

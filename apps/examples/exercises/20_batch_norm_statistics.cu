@@ -5,9 +5,10 @@
 // difference of two nearly equal numbers, and all digits are lost. So take two passes: the mean,
 // then the mean of (x - mean)^2.
 //
-// Task: both, for channel blockIdx.x, by a block of 128 threads. Thread t takes rows t, t + 128,
-// ... sum_of_block (complete it first) adds up the values of all threads and gives each of them the
-// sum; it is used twice, so nobody may write `partial` again while another still reads it.
+// Task: both, for channel blockIdx.x, by a block of 128 threads; thread 0 writes them. Thread t
+// takes rows t, t + 128, t + 256 and so on. Complete sum_of_block first (__device__ marks a
+// function that kernels call): it adds up the values of all threads and gives each of them the sum.
+// It is used twice, so nobody may write `partial` again while another still reads it.
 //
 // In the library: tensor/cuda/norm.
 #pragma once

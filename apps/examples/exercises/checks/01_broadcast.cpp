@@ -10,11 +10,14 @@ GRADUS_EXERCISE {
                                  gradus::from_vector(b, {b_shape[0], b_shape[1]}));
     expect_near("y", broadcast_add(a, a_shape, b, b_shape), sum.to_vector<float>(), 1e-6, hint);
   };
-  check({3, 4}, {3, 4},
-        "equal shapes: y[i * columns + j] = a[i * columns + j] + b[i * columns + j]");
-  check({3, 4}, {1, 4}, "a row for all rows: its stride along axis 0 is 0");
+  check(
+      {3, 4}, {3, 4},
+      "[3, 4] + [3, 4] is [3, 4]: 12 elements, (i, j) of a plus (i, j) of b; nothing to broadcast");
+  check({3, 4}, {1, 4},
+        "[3, 4] + [1, 4]: one row of b for all rows, so its stride along axis 0 is 0");
   check({3, 1}, {3, 4},
-        "a column for all columns: its stride along axis 1 is 0, along axis 0 it is 1");
-  check({1, 4}, {3, 1}, "both are stretched: the result is [3, 4]");
-  check({1, 1}, {2, 2}, "one number for all: both strides are 0");
+        "[3, 1] + [3, 4]: one column of a for all columns, so its stride along axis 1 is 0; along "
+        "axis 0 it is 1, the length of a's own rows");
+  check({1, 4}, {3, 1}, "[1, 4] + [3, 1]: both are stretched, the result is [3, 4]");
+  check({1, 1}, {2, 2}, "[1, 1] + [2, 2]: one number for all, so both strides of a are 0");
 }
