@@ -35,7 +35,7 @@ struct Options {
   std::int64_t batch = 128;
   int repeats = 5;
   apps::ComputeOptions compute{.device = apps::DeviceName::cpu};
-  bool bf16 = false, json = false;
+  bool json = false;
 };
 
 struct Times {
@@ -64,10 +64,9 @@ double seconds_of_pass(Device device, int repeats, const Pass& pass) {
 Times measure(const Layer& layer, const Options& options, Device device) {
   const Conv2dOptions conv{
       .stride = layer.stride, .padding = layer.kernel / 2, .winograd = options.compute.winograd};
-  const DType dtype = options.bf16 ? DType::bfloat16 : DType::float32;
   Generator generator(1);
   const Tensor x = uniform({options.batch, layer.size, layer.size, layer.in}, -1, 1, generator)
-                       .to(dtype)
+                       .to(options.compute.activation_dtype())
                        .to(device);
   const Tensor w =
       uniform({layer.out, layer.kernel, layer.kernel, layer.in}, -1, 1, generator).to(device);
@@ -132,7 +131,6 @@ int main(int argc, char** argv) {
                  "Calls timed at least, after a first one; the median counts")
       ->check(CLI::Range(1, 100000));
   apps::add_compute_options(app, options.compute, "Options");
-  app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
   app.add_flag("--json", options.json, "Seconds of each layer as JSON, not a table");
   return apps::run_program("conv", argv, [&] {
     if (apps::parse_command_line(app, argc, argv)) run(options);

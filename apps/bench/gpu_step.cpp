@@ -196,10 +196,7 @@ void print_table(const Groups& groups, const Gpu& gpu, const Options& options) {
       "step of batch {} on {}, {}: at least {:.2f} ms at the peak rates; expected {:.2f} ms: "
       "{:.0f} "
       "% of memory's, {:.0f} % of the arithmetic's, and {:.2f} ms between {} kernels\n",
-      options.train.batch_size, gpu.name,
-      options.train.bf16           ? "bf16"
-      : options.train.compute.tf32 ? "TF32"
-                                   : "fp32",
+      options.train.batch_size, gpu.name, apps::precision_text(options.train.compute, Device::cuda),
       1e3 * total.least, 1e3 * total.expected, 100 * memory_share, 100 * math_share,
       1e3 * gap_seconds * static_cast<double>(total.launches), total.launches);
   if (options.measure)
@@ -238,7 +235,7 @@ int main(int argc, char** argv) {
   for (const Gpu& gpu : gpus) names.push_back(gpu.name);
   app.add_option("--gpu", options.gpu, "The GPU whose peak rates are taken")
       ->check(CLI::IsMember(names));
-  app.add_flag("--bf16", options.train.bf16, "Mixed precision with bfloat16");
+  app.add_flag("--bf16", options.train.compute.bf16, "Mixed precision with bfloat16");
   app.add_flag("--tf32", options.train.compute.tf32, "TF32 products");
   app.add_flag("--measure", options.measure, "Also run the step and time each kernel");
   app.add_flag("--json", options.json, "The figures as JSON, not a table");

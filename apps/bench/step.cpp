@@ -64,7 +64,7 @@ class Work {
     model_.train(!forward_only_);
     const std::int64_t views = forward_only_ ? 1 : options.train.views.count;
     images_ = normal({views * options.train.batch_size, 32, 32, 3}, 0, 1, generator_).to(device);
-    if (forward_only_ && options.train.bf16) images_ = images_.to(DType::bfloat16);
+    if (forward_only_) images_ = images_.to(options.train.compute.activation_dtype());
   }
 
   void run() { forward_only_ ? evaluation_.run() : step_.run(images_, lr_); }
@@ -137,15 +137,12 @@ void print_figures(const Options& options, Device device, const Times& times,
                    const MemoryStats& memory, const Work& work) {
   const auto mebibytes = [](auto bytes) { return static_cast<double>(bytes) / 0x1p20; };
   fmt::print(
-      "batch {}, {}{}: median {} {:.4f} s (least {:.4f}), peak of tensors {:.0f} MiB (saved for "
+      "batch {}, {}, {}: median {} {:.4f} s (least {:.4f}), peak of tensors {:.0f} MiB (saved for "
       "backward {:.0f}), peak resident {:.0f} MiB",
       options.train.batch_size, apps::device_text(device),
-      options.train.bf16           ? ", bf16"
-      : options.train.compute.tf32 ? ", TF32"
-                                   : ", fp32",
-      options.forward ? "evaluation" : "step", bench::median(times.seconds), times.least(),
-      mebibytes(memory.peak_in_use), mebibytes(work.saved_for_backward()),
-      mebibytes(peak_resident_memory()));
+      apps::precision_text(options.train.compute, device), options.forward ? "evaluation" : "step",
+      bench::median(times.seconds), times.least(), mebibytes(memory.peak_in_use),
+      mebibytes(work.saved_for_backward()), mebibytes(peak_resident_memory()));
   if (!options.forward) fmt::print(", loss {:.4f}", work.loss());
   if (device == Device::cpu) {
     if (const auto share = times.serial_share())
@@ -187,7 +184,6 @@ int main(int argc, char** argv) {
                  "On a GPU, size the scratch of convolutions for a second-level cache of N bytes "
                  "(0: the GPU's own)")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
-  app.add_flag("--bf16", train.bf16, "Mixed precision with bfloat16");
   app.add_flag("--forward", options.forward,
                "The encoder in evaluation mode, without a graph, on one view of each image");
   app.add_flag("--json", options.json, "The figures as JSON");

@@ -9,6 +9,10 @@ namespace gradus::apps {
 
 void add_compute_options(CLI::App& app, ComputeOptions& o, const std::string& group) {
   add_choice(app, "--device", o.device, device_names)->group(group);
+  add_switch(app, "--bf16,!--no-bf16", o.bf16,
+             "Mixed precision: activations and products of bfloat16; weights, sums, statistics and "
+             "loss of float32")
+      ->group(group);
   add_switch(app, "--tf32,!--no-tf32", o.tf32,
              "On a GPU, round the inputs of float32 products to TF32")
       ->group(group);
@@ -37,6 +41,11 @@ Device use(const ComputeOptions& o) {
 std::string device_text(Device device) {
   return device == Device::cuda ? cuda_device_description()
                                 : fmt::format("{} threads", omp_get_max_threads());
+}
+
+std::string precision_text(const ComputeOptions& o, Device device) {
+  if (o.bf16) return "bf16";
+  return o.tf32 && device == Device::cuda ? "TF32" : "fp32";
 }
 
 }  // namespace gradus::apps

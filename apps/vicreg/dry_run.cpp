@@ -109,7 +109,7 @@ std::optional<std::string> objection(const TrainOptions& o, const Supply& memory
   if (!memory.suffices()) {
     std::string help = fitting_batch >= 2 ? fmt::format("--batch-size {} fits", fitting_batch)
                                           : "a smaller --batch-size alone does not help";
-    if (!o.bf16) help += "; --bf16 needs about half of it for activations";
+    if (!o.compute.bf16) help += "; --bf16 needs about half of it for activations";
     if (!o.checkpoint_activations) help += "; --checkpoint-activations needs less for more time";
     return fmt::format("the run does not fit: it needs {} of memory, and {} are there; {}",
                        mebibytes(memory.needed), mebibytes(memory.available), help);

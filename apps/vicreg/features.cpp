@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include <gradus/autograd/ops.h>
@@ -13,11 +14,11 @@
 namespace gradus::vicreg {
 namespace {
 
-/// What `network` makes of the batches of images, as rows of `width` features.
+/// What `network` makes of the batches of images, which it is given as `activations`: float32 rows
+/// of `width` features.
 Tensor extract(nn::ResNet& encoder, const data::Dataset& dataset, std::int64_t width,
-               data::Loader::Options options,
-               const std::function<Variable(const Variable&)>& network,
-               const std::function<void(std::int64_t)>& progress) {
+               data::Loader::Options options, DType activations,
+               const std::function<Variable(const Variable&)>& network) {
   const NoGrad no_grad;
   const EvalMode eval_mode(encoder);
   options.shuffle = false;
@@ -27,30 +28,28 @@ Tensor extract(nn::ResNet& encoder, const data::Dataset& dataset, std::int64_t w
   std::int64_t done = 0;
   loader.start_epoch(0);
   while (const auto next = loader.next()) {
-    const Variable output = network(Variable(next->images));
+    const Variable output = network(Variable(next->images.to(activations)));
     check(
         all_finite(output.value()), "features",
         "the encoder gives features that are not finite (NaN or infinity) for an image of {} to {}",
         done, done + next->size() - 1);
     features.slice(done, done + next->size()).copy_from(output.value());
     done += next->size();
-    if (progress) progress(done);
   }
   return features;
 }
 
 }  // namespace
 
-Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
-                        const std::function<void(std::int64_t)>& progress) {
-  return extract(
-      encoder, dataset, encoder.feature_count(), {.batch_size = 128, .workers = 1},
-      [&](const Variable& images) { return encoder(images); }, progress);
+Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset, DType activations) {
+  return extract(encoder, dataset, encoder.feature_count(), {.batch_size = 128, .workers = 1},
+                 activations,
+                 [&](const Variable& images) { return cast(encoder(images), DType::float32); });
 }
 
 Tensor extract_view_features(nn::ResNet& encoder, nn::Projector& projector,
                              const data::Dataset& dataset, const ViewOptions& views,
-                             std::uint64_t seed) {
+                             std::uint64_t seed, DType activations) {
   const auto& [linear, norm] = projector.hidden.at(0);
   const EvalMode projector_mode(projector);
   const std::int64_t count = views.count;
@@ -60,11 +59,10 @@ Tensor extract_view_features(nn::ResNet& encoder, nn::Projector& projector,
        .views = views.count,
        .seed = seed,
        .augment = augment_options(views)},
-      [&](const Variable& images) {
-        const Variable hidden = relu(norm(linear(encoder(images))));
+      activations, [&](const Variable& images) {
+        const Variable hidden = cast(relu(norm(linear(encoder(images)))), DType::float32);
         return mean(reshape(hidden, {count, hidden.size(0) / count, hidden.size(1)}), {0});
-      },
-      nullptr);
+      });
 }
 
 Tensor unit_rows(const Tensor& x) {

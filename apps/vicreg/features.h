@@ -1,8 +1,6 @@
 // Features of images from a frozen encoder.
 #pragma once
 
-#include <functional>
-
 #include <gradus/data/augment.h>
 #include <gradus/data/dataset.h>
 #include <gradus/nn/projector.h>
@@ -12,17 +10,17 @@
 namespace gradus::vicreg {
 
 /// Features [N, F] float32 of all images under normalisation alone, in evaluation mode and without
-/// a graph, on the encoder's device; its mode is restored. `progress` (may be null) is told the
-/// images done. Throws Error if a feature is not finite.
+/// a graph, on the encoder's device; its mode is restored. The encoder computes in `activations`:
+/// bfloat16 is training's mixed precision. Throws Error if a feature is not finite.
 Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
-                        const std::function<void(std::int64_t)>& progress = nullptr);
+                        DType activations = DType::float32);
 
 /// The features that EMP-SSL's program evaluates, [N, F] float32: what the projector's first hidden
-/// layer, of F units, gives for `views.count` views of each image, and of that the mean. Otherwise
-/// as extract_features. `seed` decides the views.
+/// layer, of F units, gives for `views.count` views of each image, and of that the mean, a sum in
+/// float32. Otherwise as extract_features. `seed` decides the views.
 Tensor extract_view_features(nn::ResNet& encoder, nn::Projector& projector,
                              const data::Dataset& dataset, const ViewOptions& views,
-                             std::uint64_t seed);
+                             std::uint64_t seed, DType activations = DType::float32);
 
 /// Rows of x [N, F] float32 scaled to length 1, whatever their size; rows of zeros stay zeros.
 Tensor unit_rows(const Tensor& x);

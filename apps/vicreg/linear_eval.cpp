@@ -228,14 +228,14 @@ class Judge {
     print("training a linear classifier on {} images: protocol {}\n", train_.size(),
           to_json(protocol).dump());
     const std::int64_t every = std::max<std::int64_t>(1, protocol.epochs / 5);
-    const auto head =
-        train_linear_probe(encoder_, train_, subject.train, protocol, o_.workers, o_.seed,
-                           [&](std::int64_t epoch, double loss) {
-                             if (epoch % every == 0 || !protocol.cached)
-                               print("epoch {}/{}: loss {:.4f}\n", epoch, protocol.epochs, loss);
-                             std::fflush(stdout);
-                             return true;
-                           });
+    const auto say = [&](std::int64_t epoch, double loss) {
+      if (epoch % every == 0 || !protocol.cached)
+        print("epoch {}/{}: loss {:.4f}\n", epoch, protocol.epochs, loss);
+      std::fflush(stdout);
+      return true;
+    };
+    const auto head = train_linear_probe(encoder_, train_, subject.train, protocol, o_.workers,
+                                         o_.seed, say, o_.compute.activation_dtype());
     const NoGrad no_grad;
     return (*head)(Variable(subject.test)).value().to(Device::cpu);
   }
@@ -261,7 +261,8 @@ std::optional<Subject> subject_of_crops(const EvalOptions& o, LoadedEncoder& loa
         to_json(views).dump());
   std::fflush(stdout);
   const auto features = [&](const data::Dataset& dataset) {
-    return extract_view_features(*loaded.encoder, *loaded.projector, dataset, views, o.seed);
+    return extract_view_features(*loaded.encoder, *loaded.projector, dataset, views, o.seed,
+                                 o.compute.activation_dtype());
   };
   return Subject{.name = fmt::format("{} crops: ", o.crops),
                  .train = features(train),
@@ -313,26 +314,30 @@ int run(const EvalOptions& o) {
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
   loaded.encoder->to(device);
   nn::use_winograd(*loaded.encoder, o.compute.winograd);
+  const std::string precision = apps::precision_text(o.compute, device);
   const auto [train, test] = load_labelled(o, loaded);
-  print("encoder: {} ({}, {} features); {}\n", o.untrained ? "untrained" : o.file,
-        architecture_name(loaded.options.encoder), loaded.encoder->feature_count(),
+  print("encoder: {} ({}, {} features, {}); {}\n", o.untrained ? "untrained" : o.file,
+        architecture_name(loaded.options.encoder), loaded.encoder->feature_count(), precision,
         describe(o.data, train));
-  Subject images{.test = extract_features(*loaded.encoder, test),
-                 .protocol = o.protocol,
-                 .knn = o.knn_options};
+  const auto features = [&](const data::Dataset& dataset) {
+    return extract_features(*loaded.encoder, dataset, o.compute.activation_dtype());
+  };
+  Subject images{.test = features(test), .protocol = o.protocol, .knn = o.knn_options};
   const std::filesystem::path folder = std::filesystem::path(o.file).parent_path();
   const bool report = !o.untrained && std::filesystem::exists(folder / metrics_name);
   if (o.knn || o.whiten || o.protocol.cached || !o.features.empty() || report)
-    images.train = extract_features(*loaded.encoder, train);
+    images.train = features(train);
   if (!o.features.empty()) {
     write_features(o.features, "train", images.train, train.labels);
     write_features(o.features, "test", images.test, test.labels);
   }
+  if (!o.linear && !o.knn) return 0;  // the features alone are wanted
 
   nlohmann::json results = {{"encoder", o.untrained ? "untrained" : o.file},
                             {"model", to_json(loaded.options)},
                             {"dataset", apps::name_of(dataset_names, o.data.dataset)},
-                            {"train_images", train.size()}};
+                            {"train_images", train.size()},
+                            {"precision", precision}};
   const Judge judge(o, *loaded.encoder, train, test);
   Tensor scores;
   results.update(judge(images, true, &scores));

@@ -24,12 +24,13 @@ struct FeatureBatch {
 class FeatureSource {
  public:
   FeatureSource(nn::ResNet& encoder, const data::Dataset& dataset, const Tensor& features,
-                const Protocol& protocol, int workers, std::uint64_t seed)
+                const Protocol& protocol, int workers, std::uint64_t seed, DType activations)
       : encoder_(encoder),
         dataset_(dataset),
         features_(features),
         protocol_(protocol),
-        seed_(seed) {
+        seed_(seed),
+        activations_(activations) {
     if (!protocol.cached) {
       loader_.emplace(dataset, data::Loader::Options{
                                    .batch_size = protocol.batch_size,
@@ -51,7 +52,8 @@ class FeatureSource {
     if (loader_) {
       const auto batch = loader_->next();
       if (!batch) return std::nullopt;
-      return FeatureBatch{encoder_(Variable(batch->images)).value(), batch->labels};
+      const Variable features = encoder_(Variable(batch->images.to(activations_)));
+      return FeatureBatch{features.value().to(DType::float32), batch->labels};
     }
     if (position_ == dataset_.size()) return std::nullopt;
     const std::int64_t end =
@@ -67,6 +69,7 @@ class FeatureSource {
   Tensor features_;  // [N, F] when cached
   const Protocol& protocol_;
   std::uint64_t seed_;
+  DType activations_;
   std::optional<data::Loader> loader_;  // otherwise
   Tensor order_;
   std::int64_t position_ = 0;
@@ -119,7 +122,8 @@ nlohmann::json to_json(const Protocol& p) {
 std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::Dataset& train,
                                                const Tensor& train_features,
                                                const Protocol& protocol, int workers,
-                                               std::uint64_t seed, const EpochCallback& on_epoch) {
+                                               std::uint64_t seed, const EpochCallback& on_epoch,
+                                               DType activations) {
   check(!protocol.cached || (train_features.defined() && train_features.rank() == 2 &&
                              train_features.size(0) == train.size()),
         "linear_probe", "a cached protocol needs the features of all {} images", train.size());
@@ -145,7 +149,7 @@ std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::
   head->to(encoder.device());
 
   const EvalMode eval_mode(encoder);
-  FeatureSource source(encoder, train, train_features, protocol, workers, seed);
+  FeatureSource source(encoder, train, train_features, protocol, workers, seed, activations);
   for (std::int64_t epoch = 0; epoch < protocol.epochs; ++epoch) {
     source.start_epoch(epoch);
     // Summed on the device and read once, so that no batch waits for the one before.

@@ -49,11 +49,12 @@ using EpochCallback = std::function<bool(std::int64_t epoch, double loss)>;
 
 /// Trains a classifier [features -> classes] on the frozen encoder. With protocol.cached it is
 /// trained on `train_features` [N, F], one row for each image of `train`, which may be of any kind;
-/// otherwise these may be undefined. `seed`
-/// decides the initial weights, the order of the images, and the crops.
+/// otherwise these may be undefined, and the encoder computes in `activations` (as
+/// extract_features). `seed` decides the initial weights, the order of the images, and the crops.
 std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::Dataset& train,
                                                const Tensor& train_features,
                                                const Protocol& protocol, int workers,
-                                               std::uint64_t seed, const EpochCallback& on_epoch);
+                                               std::uint64_t seed, const EpochCallback& on_epoch,
+                                               DType activations = DType::float32);
 
 }  // namespace gradus::vicreg

@@ -145,10 +145,6 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Run";
   add_choice(app, "--recipe", o.recipe, recipes, "Whole set of defaults: ")->group(group);
   apps::add_compute_options(app, o.compute, group);
-  add_switch(app, "--bf16,!--no-bf16", o.bf16,
-             "Mixed precision: activations and products of bfloat16; weights, sums, statistics and "
-             "loss of float32")
-      ->group(group);
   add_switch(app, "--checkpoint-activations,!--no-checkpoint-activations", o.checkpoint_activations,
              "Less memory for more time: residual blocks keep their input only and compute their "
              "inside again in backward")
@@ -354,7 +350,7 @@ nlohmann::json identity(const TrainOptions& o) {
                       {"warmup-epochs", o.warmup_epochs},
                       {"milestones", o.milestones},
                       {"shards", o.shards},
-                      {"bf16", o.bf16},
+                      {"bf16", o.compute.bf16},
                       {"tf32", o.compute.tf32},
                       {"winograd", o.compute.winograd},
                       {"probe", o.probe},

@@ -101,7 +101,6 @@ struct TrainOptions {
   std::vector<std::int64_t> milestones{60, 80};  ///< epochs of the schedule `step`
 
   apps::ComputeOptions compute;
-  bool bf16 = false;
   bool checkpoint_activations = false;
   int workers = 2;
   int shards = 1;  ///< equal parts of each batch, each computed by a thread of its own

@@ -67,7 +67,7 @@ void TrainStep::run(const Tensor& images, double lr, const Tensor& labels) {
 
 Variable TrainStep::embed(const Tensor& images, std::vector<Variable>* features) {
   const auto forward = [&](const Tensor& x) {
-    const Variable input(options_.bf16 ? x.to(DType::bfloat16) : x);
+    const Variable input(x.to(options_.compute.activation_dtype()));
     if (!features) return cast(model_(input), DType::float32);
     return model_.named([&] {
       const Variable encoded = model_.encoder(input);

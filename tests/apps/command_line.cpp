@@ -62,9 +62,10 @@ TEST_CASE("--print-config prints a file that --config reads to the same, and run
                 {"--warmup-epochs"});
 
   const CommandResult eval =
-      run_linear_eval({"--print-config", "--protocol", "vicreg", "--no-linear"});
+      run_linear_eval({"--print-config", "--protocol", "vicreg", "--no-linear", "--bf16"});
   REQUIRE(eval.exit_code == 0);
   CHECK(contains(eval.output, "\nlinear=false\n"));
+  CHECK(contains(eval.output, "\nbf16=true\n"));
   write_text(file, eval.output);
   CHECK(run_linear_eval({"--config", file, "--print-config"}).output == eval.output);
 }

@@ -58,7 +58,7 @@ TEST_CASE("dry-run: what does not fit, and what to change") {
   for (const char* part : {"5,000 MiB of memory", "2,000 MiB are there", "--batch-size 96 fits",
                            "--bf16", "--checkpoint-activations"})
     CHECK_MESSAGE(contains(memory, part), memory);
-  options.bf16 = options.checkpoint_activations = true;
+  options.compute.bf16 = options.checkpoint_activations = true;
   const std::string nothing = objection(options, little, enough, 1).value();
   CHECK(contains(nothing, "a smaller --batch-size alone does not help"));
   CHECK_FALSE(contains(nothing, "--bf16"));

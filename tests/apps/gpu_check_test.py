@@ -128,7 +128,7 @@ class GpuCheckTest(unittest.TestCase):
         self.assertIn("bf16, the recipe emp-ssl over 2 epochs", run.markdown)
         self.assertIn("top-1 50.00 %", run.markdown)
         self.assertEqual(run.left, ["logs", "report.json", "report.md", "views"])
-        for program in ("train@emp-ssl", "linear_eval@/views/"):
+        for program in ("train@emp-ssl", "linear_eval@--bf16"):
             run = Outcome(f"{program}:fail", arguments=arguments)
             self.assertEqual(run.statuses(), {"start": "ok", "views": "failed"}, run.output)
             self.assertIn("made to fail", run.problems("views")[0])

@@ -211,6 +211,40 @@ TEST_CASE("kNN alone") {
   check_results(results.at("knn"));
 }
 
+TEST_CASE("features alone are written, and nothing else is computed") {
+  const Trained trained;
+  const CommandResult result =
+      run_linear_eval(tiny_data + Arguments{trained.checkpoint.string(), "--no-linear", "--whiten",
+                                            "--features", trained.folder / "f.npy"});
+  INFO("output: ", result.output);
+  CHECK(result.exit_code == 0);
+  for (const char* part : {"f_train.npy", "f_train_labels.npy", "f_test.npy", "f_test_labels.npy"})
+    CHECK(fs::exists(trained.folder / part));
+  CHECK_FALSE(contains(result.output, "crops"));
+  CHECK_FALSE(fs::exists(trained.out / "linear_eval.json"));
+}
+
+TEST_CASE("--bf16 computes the features in mixed precision, and the results say so") {
+  const Trained trained;
+  const auto features = [&](const Arguments& options, const std::string& precision) {
+    const json results =
+        evaluate(trained.folder / "linear_eval.json",
+                 Arguments{trained.exported.string(), "--cached", "--epochs", "1", "--crops", "2",
+                           "--features", trained.folder / "f.npy"} +
+                     options);
+    CHECK(results.at("precision") == precision);
+    check_results(results.at("crops").at("linear"));
+    return read_text(trained.folder / "f_test.npy");
+  };
+  const std::string full = features({}, "fp32");
+  CHECK(features({"--bf16", "--no-bf16"}, "fp32") == full);
+  CHECK(features({"--bf16"}, "bf16") != full);
+  CHECK(contains(run_linear_eval(tiny_data + Arguments{trained.exported.string(), "--cached",
+                                                       "--epochs", "1", "--crops", "0", "--bf16"})
+                     .output,
+                 " features, bf16); "));
+}
+
 TEST_CASE("linear_eval refuses what it cannot evaluate, in one line") {
   const Trained trained;
   const auto refused = [&](const Arguments& arguments, const std::vector<std::string>& parts) {

@@ -10,6 +10,8 @@
 #include <gradus/nn/losses.h>
 #include <gradus/tensor/random.h>
 #include "tests/apps/small_model.h"
+#include "tests/support/compare.h"
+#include "tests/support/device.h"
 #include "tests/support/errors.h"
 #include "tests/support/near.h"
 #include "vicreg/features.h"
@@ -196,10 +198,7 @@ TEST_CASE("features are the encoder's in evaluation mode, image by image") {
   const data::Dataset dataset = colours(130);  // more than one batch
   nn::ResNet encoder = make_encoder();
   encoder.bn1.running_mean.fill(0.1);
-  std::int64_t last = 0;
-  const Tensor features =
-      extract_features(encoder, dataset, [&](std::int64_t done) { last = done; });
-  CHECK(last == 130);
+  const Tensor features = extract_features(encoder, dataset);
   CHECK(features.shape() == Shape{130, 32});
   CHECK(encoder.training());
   const data::Dataset one{.images = dataset.images.slice(129, 130),
@@ -208,4 +207,43 @@ TEST_CASE("features are the encoder's in evaluation mode, image by image") {
   const auto alone = extract_features(encoder, one).to_vector<float>();
   for (std::size_t i = 0; i < alone.size(); ++i)
     CHECK(features.data<float>()[129 * 32 + i] == near(alone[i]));
+}
+
+TEST_SUITE("device") {
+  TEST_CASE("in bfloat16 features, and what is learnt of them, differ from float32's by rounding") {
+    const OneOrder quick;
+    const data::Dataset dataset = colours(6);
+    Generator generator(1);
+    nn::VICRegModel model({.encoder = {.width = 4}, .projector_widths = {6, 5, 3}}, generator);
+    model.to(test_device());
+
+    const auto check_close = [](const auto& features) {
+      const Tensor mixed = features(DType::bfloat16), full = features(DType::float32);
+      CHECK(mixed.dtype() == DType::float32);
+      const double error = relative_error(mixed, full);
+      CHECK(error > 1e-4);  // a rounding to bfloat16 changes a number by up to 4e-3 of it
+      CHECK(error < 0.04);
+    };
+    check_close(
+        [&](DType activations) { return extract_features(model.encoder, dataset, activations); });
+    check_close([&](DType activations) {
+      return vicreg::extract_view_features(model.encoder, model.projector, dataset, {.count = 2}, 7,
+                                           activations);
+    });
+
+    const auto loss_of = [&](DType activations) {
+      double last = 0;
+      train_linear_probe(
+          model.encoder, dataset, Tensor(), {.epochs = 1, .batch_size = 4, .lr = 1e-3}, 0, 5,
+          [&](std::int64_t, double loss) {
+            last = loss;
+            return true;
+          },
+          activations);
+      return last;
+    };
+    const double mixed = loss_of(DType::bfloat16), full = loss_of(DType::float32);
+    CHECK(mixed != full);
+    CHECK(mixed == near(full, 0.04));
+  }
 }

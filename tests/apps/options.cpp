@@ -282,7 +282,7 @@ TEST_CASE("--resume takes the options of the run folder's own configuration") {
   // Switches that were numbers in earlier versions.
   write_text(folder / "config.toml", "winograd = 0\nbf16 = 4\n");
   CHECK_FALSE(parse({"--resume", "--out", folder.path().string()}).options.compute.winograd);
-  CHECK(parse({"--resume", "--out", folder.path().string()}).options.bf16);
+  CHECK(parse({"--resume", "--out", folder.path().string()}).options.compute.bf16);
   const TrainOptions elsewhere = parse({"--resume", "--out", folder / "none"}).options;
   CHECK(elsewhere.lr == 2e-4);
 }
