@@ -1,4 +1,5 @@
 #include <cmath>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -12,28 +13,29 @@ namespace {
 using optim::GradientPointers;
 using optim::UpdatePointers;
 
+/// term(begin) + ... + term(end - 1) in double: 16 sums side by side, so that an addition need not
+/// wait for the one before it.
+template <class Term>
+double sum_of(std::int64_t begin, std::int64_t end, const Term& term) {
+  constexpr std::int64_t lanes = 16;
+  double sums[lanes] = {};
+  for (; end - begin >= lanes; begin += lanes)
+    for (std::int64_t lane = 0; lane < lanes; ++lane) sums[lane] += term(begin + lane);
+  for (; begin < end; ++begin) sums[0] += term(begin);
+  return std::accumulate(sums, sums + lanes, 0.0);
+}
+
 /// sum (x + scale y)^2 in double; y may be null where scale is 0.
 template <class T>
 double sum_of_squares(const T* x, const T* y, double scale, std::int64_t n) {
-  const std::int64_t blocks = divide_up(n, elementwise_grain);
-  std::vector<double> partial(static_cast<std::size_t>(blocks), 0.0);
+  std::vector<double> partial(static_cast<std::size_t>(divide_up(n, elementwise_grain)));
   parallel_blocks(n, elementwise_grain, [&](auto begin, auto end) {
-    double sum = 0;
-    if (scale != 0) {
-#pragma omp simd reduction(+ : sum)
-      for (std::int64_t i = begin; i < end; ++i) {
-        const double value = x[i] + scale * y[i];
-        sum += value * value;
-      }
-    } else {
-#pragma omp simd reduction(+ : sum)
-      for (std::int64_t i = begin; i < end; ++i) sum += static_cast<double>(x[i]) * x[i];
-    }
-    partial[begin / elementwise_grain] = sum;
+    const auto square = [](double value) { return value * value; };
+    partial[begin / elementwise_grain] =
+        scale == 0 ? sum_of(begin, end, [=](auto i) { return square(x[i]); })
+                   : sum_of(begin, end, [=](auto i) { return square(x[i] + scale * y[i]); });
   });
-  double total = 0;
-  for (const double sum : partial) total += sum;
-  return total;
+  return std::accumulate(partial.begin(), partial.end(), 0.0);
 }
 
 /// Elements [begin, end) of a tensor and of the states k.
