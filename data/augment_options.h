@@ -21,9 +21,10 @@ struct JitterOptions {
 };
 
 /// The whole augmentation. The steps come in this order: random resized crop, flip, colour jitter,
-/// grayscale, blur, solarize, normalise. (A flip commutes with all steps after the crop, so recipes
-/// that flip last are covered too.) The defaults do nothing but normalise. Jitter and grayscale are
-/// for images of red, green and blue; the other steps take any number of channels.
+/// grayscale, blur, solarize, normalise. Each is done to a view with its probability. (A flip
+/// commutes with all steps after the crop, so recipes that flip last are covered too.) The defaults
+/// do nothing but normalise. Jitter and grayscale are for images of red, green and blue; the other
+/// steps take any number of channels.
 struct AugmentOptions {
   Size2 size = 0;            ///< of the views, in pixels; 0: that of the images
   bool random_crop = false;  ///< otherwise the whole image is resized to `size` (a copy if equal)

@@ -62,7 +62,7 @@ class Team;
 /// takes care of.
 class Communicator {
  public:
-  /// Of a member of run_members, which makes them.
+  /// For the member of that number in this process; run_members makes them.
   Communicator(Team& team, int member) : team_(team), member_(member) {}
 
   /// The number of this member, in [0, size): those of the first process come first.

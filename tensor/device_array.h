@@ -16,7 +16,7 @@ class DeviceArray {
   static_assert(std::is_trivially_copyable_v<T>);
 
  public:
-  /// Has no memory before assign(): of the members below, only size() may be called.
+  /// Empty, and without memory before assign(): data() and to_vector() throw Error.
   DeviceArray() = default;
   DeviceArray(const std::vector<T>& values, Device device) { assign(values, device); }
 

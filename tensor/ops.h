@@ -81,7 +81,7 @@ Tensor greater_equal(const Tensor& a, const Tensor& b);
 /// condition ? a : b, elementwise; condition is uint8, all three broadcast together.
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 
-/// The ops above as operators; a number beside a tensor counts as a tensor full of it.
+/// The ops above as operators; a number is taken with every element.
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
 inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
@@ -139,7 +139,7 @@ Tensor mean(const Tensor& x, Axes axes = {}, bool keep_axes = false);
 /// sum (x - mean)^2 / (n - correction) over the axes' n elements, in two passes; NaN where
 /// n <= correction.
 Tensor variance(const Tensor& x, Axes axes = {}, double correction = 1, bool keep_axes = false);
-/// Largest elements, and the int64 index at which each first occurs; the function says of what. NaN
+/// Largest elements, and where each first occurs: an int64 index that the function explains. NaN
 /// counts as the largest.
 struct MaxResult {
   Tensor values, indices;
@@ -181,7 +181,7 @@ struct Conv2dOptions {
   Size2 stride = 1;         ///< pixels from one output to the next, at least 1
   Size2 padding = 0;        ///< rows or columns of zeros on each side
   Size2 dilation = 1;       ///< pixels from one tap of the kernel to the next, at least 1
-  std::int64_t groups = 1;  ///< equal parts of the channels, each of which sees only its own
+  std::int64_t groups = 1;  ///< equal parts of the channels, each convolved by itself
   /// Whether 3x3 kernels may be Winograd's, where that is faster (float32; bfloat16 on the CPU,
   /// float64 on a GPU): with tiles of 4x4 outputs, which take a quarter of the multiplications, or
   /// on the CPU with stride 2 a like scheme with 81 of 144.
