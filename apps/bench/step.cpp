@@ -16,6 +16,7 @@
 #include "bench/parallel_time.h"
 #include "bench/timing.h"
 #include "common/command_line.h"
+#include "common/compute.h"
 #include "common/program.h"
 #include "tensor/backend/runtime.h"
 #include "vicreg/recipes.h"
