@@ -140,7 +140,7 @@ void print_figures(const Options& options, Device device, const Times& times,
                    const MemoryStats& memory, const Work& work) {
   const auto mebibytes = [](auto bytes) { return static_cast<double>(bytes) / 0x1p20; };
   fmt::print(
-      "batch {}, {}, {}: median {} {:.4f} s (least {:.4f}), {:.0f} views/s, peak of tensors {:.0f} "
+      "batch {}, {}, {}: median {} {:.4f} s (least {:.4f}: {:.0f} views/s), peak of tensors {:.0f} "
       "MiB (saved for backward {:.0f}), peak resident {:.0f} MiB",
       options.train.batch_size, apps::device_text(device),
       apps::precision_text(options.train.compute, device), options.forward ? "evaluation" : "step",
