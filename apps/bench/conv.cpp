@@ -18,8 +18,8 @@ namespace {
 
 struct Layer {
   const char* name;
-  std::int64_t size, in, out, kernel, stride;
-  int count;  ///< in the network
+  std::int64_t size, in, out, kernel, stride;  ///< size for images of 32x32
+  int count;                                   ///< in the network
 };
 
 constexpr Layer layers[] = {
@@ -33,6 +33,7 @@ constexpr Layer layers[] = {
 
 struct Options {
   std::int64_t batch = 128;
+  std::int64_t size = 32;  ///< of the network's images
   int repeats = 5;
   apps::ComputeOptions compute{.device = apps::DeviceName::cpu};
   bool json = false;
@@ -65,7 +66,8 @@ Times measure(const Layer& layer, const Options& options, Device device) {
   const Conv2dOptions conv{
       .stride = layer.stride, .padding = layer.kernel / 2, .winograd = options.compute.winograd};
   Generator generator(1);
-  const Tensor x = uniform({options.batch, layer.size, layer.size, layer.in}, -1, 1, generator)
+  const std::int64_t size = layer.size * options.size / 32;
+  const Tensor x = uniform({options.batch, size, size, layer.in}, -1, 1, generator)
                        .to(options.compute.activation_dtype())
                        .to(device);
   const Tensor w =
@@ -91,14 +93,13 @@ nlohmann::ordered_json to_json(const Layer& layer, const Times& times) {
   return json;
 }
 
-void print(const Layer& layer, const Times& times) {
+void print(const Layer& layer, std::int64_t size, const Times& times) {
   const auto rate = [&](double seconds) {
     return fmt::format("{:.1f}", times.operations / seconds * 1e-9);
   };
   fmt::print("{:16} {:>4} -> {:<4} {:>2}x{:<2}  {:8.2f} GFLOP {:>9} {:>9} {:>9}\n", layer.name,
-             layer.in, layer.out, layer.size, layer.size, times.operations * 1e-9,
-             rate(times.forward), times.backward_input ? rate(*times.backward_input) : "-",
-             rate(times.backward_weight));
+             layer.in, layer.out, size, size, times.operations * 1e-9, rate(times.forward),
+             times.backward_input ? rate(*times.backward_input) : "-", rate(times.backward_weight));
 }
 
 void run(const Options& options) {
@@ -117,7 +118,8 @@ void run(const Options& options) {
              2 * 2048.0 * 2048 * 2048 / seconds * 1e-9);
   fmt::print("{:16} {:30}  {:>9} {:>9} {:>9}  GFLOP/s\n", "layer", "", "forward", "dinput",
              "dweight");
-  for (const Layer& layer : layers) print(layer, measure(layer, options, device));
+  for (const Layer& layer : layers)
+    print(layer, layer.size * options.size / 32, measure(layer, options, device));
 }
 
 }  // namespace
@@ -127,6 +129,8 @@ int main(int argc, char** argv) {
   apps::CommandLine app("Speed of conv2d on the layers of a CIFAR ResNet-18", "conv");
   app.add_option("--batch", options.batch, "Images")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 16));
+  app.add_option("--size", options.size, "Pixels a side of the network's images")
+      ->check(CLI::Range(std::int64_t{8}, std::int64_t{4096}));
   app.add_option("--repeats", options.repeats,
                  "Calls timed at least, after a first one; the median counts")
       ->check(CLI::Range(1, 100000));
