@@ -46,7 +46,7 @@ class Processes {
 
 /// The processes that a launcher (mpirun, srun) has started as one MPI job, connected; null where
 /// this one was started alone. To be called once. Throws Error if their number is not a power of
-/// two, or if the program was built without MPI. In the target gradus_mpi.
+/// two, or if the program was built without MPI. In the library gradus::mpi.
 std::unique_ptr<Processes> launched_processes();
 
 class Team;
