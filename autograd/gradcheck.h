@@ -11,19 +11,22 @@
 
 namespace gradus {
 
+/// An element passes where |analytic - numeric| <= absolute_tolerance + relative_tolerance times
+/// the larger of the two + what rounding can change of the numeric one.
 struct GradcheckOptions {
-  double step = 1e-6;                ///< of the central difference
-  double relative_tolerance = 1e-6;  ///< of the larger of the two values
+  double step = 1e-6;  ///< h of the central difference
+  double relative_tolerance = 1e-6;
   double absolute_tolerance = 1e-8;
   std::uint64_t seed = 0;  ///< of the random weights of the outputs
   /// How many elements of each input are tried, evenly spread.
   std::int64_t most_elements = std::numeric_limits<std::int64_t>::max();
 };
 
+/// What gradcheck found.
 struct GradcheckResult {
   bool passed = true;
   double largest_error = 0;  ///< largest |analytic - numeric|
-  std::string message;       ///< where it failed: input, element, both values
+  std::string message;       ///< where it first failed: input, element, both values
   explicit operator bool() const { return passed; }
 };
 

@@ -1,5 +1,6 @@
 // The operations of tensor/ops.h on Variables: the same names, arguments and errors, with
-// gradients.
+// gradients. That header says what each computes; here stands what is particular to gradients, and
+// what is not there.
 #pragma once
 
 #include <span>
@@ -32,6 +33,7 @@ Variable div(const Variable& x, double divisor);
 /// Where a == b the gradient goes to a.
 Variable maximum(const Variable& a, const Variable& b);
 Variable minimum(const Variable& a, const Variable& b);
+/// The gradient goes to a where the condition holds, elsewhere to b.
 Variable where(const Tensor& condition, const Variable& a, const Variable& b);
 
 inline Variable operator+(const Variable& a, const Variable& b) { return add(a, b); }
@@ -47,10 +49,11 @@ inline Variable operator-(double a, const Variable& b) { return affine(b, -1, a)
 inline Variable operator*(double a, const Variable& b) { return b * a; }
 inline Variable operator-(const Variable& a) { return neg(a); }
 
-/// Converted to another floating type; the gradient is converted back.
+/// Converted to another floating type; the gradient is converted back. An Error for other types.
 Variable cast(const Variable& x, DType dtype);
 
 // --- Shape ------------------------------------------------------------------------------------
+/// As Tensor::reshape.
 Variable reshape(const Variable& x, const Shape& shape);
 Variable reshape(const Variable& x, std::initializer_list<std::int64_t> sizes);
 /// Axes from `first` on become one: [N, H, W, C] -> [N, H W C] with first = 1.
@@ -67,7 +70,7 @@ Variable gather_rows(const Variable& x, const Tensor& index);
 Variable sum(const Variable& x, Axes axes = {}, bool keep_axes = false);
 Variable mean(const Variable& x, Axes axes = {}, bool keep_axes = false);
 Variable variance(const Variable& x, Axes axes = {}, double correction = 1, bool keep_axes = false);
-/// The gradient goes to the first of equal maxima.
+/// The values alone. The gradient goes to the first of equal maxima.
 Variable max(const Variable& x, Axes axes = {}, bool keep_axes = false);
 
 // --- Matrices, convolution, pooling, normalisation ---------------------------------------------
@@ -92,7 +95,7 @@ Variable softmax(const Variable& x);
 Variable log_softmax(const Variable& x);
 /// Each row's loss: [N, classes] and labels [N] -> [N].
 Variable softmax_cross_entropy(const Variable& logits, const Tensor& labels, double smoothing = 0);
-/// Zeroes elements with probability p and scales the others by 1 / (1 - p).
+/// Zeroes elements with probability p, in [0, 1), and scales the others by 1 / (1 - p).
 Variable dropout(const Variable& x, double p, Generator& generator);
 
 }  // namespace gradus

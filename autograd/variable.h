@@ -50,22 +50,26 @@ class Variable {
   explicit operator bool() const { return defined(); }
 
   const Tensor& value() const { return value_; }
+  /// To change it in place, as an optimiser does. No graph records that; a backward that would
+  /// still read the old value throws Error.
   Tensor& value() { return value_; }
   const Shape& shape() const { return value_.shape(); }
   std::int64_t size(int axis) const { return value_.size(axis); }
   std::int64_t numel() const { return value_.numel(); }
   DType dtype() const { return value_.dtype(); }
   Device device() const { return value_.device(); }
-  /// The single element of a one-element value, as T, its type.
+  /// The element of a value that has but one (Tensor::item).
   template <class T>
   T item() const {
     return value_.item<T>();
   }
 
+  /// Whether gradients flow to this value: a leaf, or computed from one.
   bool requires_grad() const { return node_ != nullptr; }
-  /// The gradient accumulated in a leaf; undefined before the first backward.
+  /// The gradient accumulated in a leaf; undefined before the first backward. An Error, as in
+  /// set_grad, for what is no leaf.
   const Tensor& grad() const;
-  /// Replaces the gradient of a leaf (for clipping and tests).
+  /// Replaces the gradient of a leaf by one of its shape and type, or by none (undefined).
   void set_grad(Tensor gradient);
   /// Forgets the gradient of a leaf.
   void zero_grad();
@@ -73,15 +77,17 @@ class Variable {
   /// The same value as a constant: gradients stop here.
   Variable detach() const { return Variable(value_); }
 
-  /// Adds d(this)/d(leaf) to every leaf's gradient. Without `doutput` this must have one element.
-  /// The graph is freed as it is walked, unless `retain_graph`. If it throws, the leaves' gradients
-  /// are what they were before. It throws Error if a tensor that it reads was changed in place
-  /// after the forward pass that used it.
+  /// Adds sum(doutput d(this)/d(leaf)) to every leaf's gradient; `doutput`, of this value's shape
+  /// and type, is 1 where it is not given, and then this must have one element. The graph is freed
+  /// as it is walked, unless `retain_graph`. If it throws, the leaves' gradients are what they were
+  /// before. It throws Error if a tensor that it reads was changed in place after the forward pass
+  /// that used it.
   /// `when_complete` is called with each leaf as soon as nothing more will be added to its
   /// gradient, while others are still to come: in an order that depends on nothing but the graph.
   void backward(Tensor doutput = {}, bool retain_graph = false,
                 const LeafFunction& when_complete = {}) const;
 
+  /// How the value was computed; null for a constant.
   const std::shared_ptr<Node>& node() const { return node_; }
 
  private:

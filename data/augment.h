@@ -29,8 +29,8 @@ struct ViewId {
 AugmentParameters draw_parameters(const AugmentOptions& options, int height, int width,
                                   const ViewId& id);
 
-/// Throws Error unless the pixels of images [height, width, channels], and of views of them, can be
-/// counted.
+/// Throws Error unless images [height, width, channels] have at most 2^14 pixels a side, and the
+/// values of one of them, or of one view, can be counted in an int.
 void check_image_size(const AugmentOptions& options, std::int64_t height, std::int64_t width,
                       std::int64_t channels);
 

@@ -29,6 +29,7 @@ struct ResizeTaps {
   float weight[4];
 };
 
+/// `index`, or the nearest of 0 and size - 1 where it lies outside.
 GRADUS_HOST_DEVICE inline int clamp_index(int index, int size) {
   return index < 0 ? 0 : (index < size ? index : size - 1);
 }
@@ -93,8 +94,8 @@ struct CropBox {
 /// What the images are like, and the views that are made of them.
 struct ViewFormat {
   int height, width, channels;  ///< of the images
-  int view_height, view_width;
-  const float *mean, *std;  ///< [channels], on the device of the images
+  int view_height, view_width;  ///< of the views
+  const float *mean, *std;      ///< [channels], on the device of the images
 
   GRADUS_HOST_DEVICE constexpr int view_pixels() const { return view_height * view_width; }
   GRADUS_HOST_DEVICE constexpr int view_values() const { return view_pixels() * channels; }

@@ -10,8 +10,9 @@
 
 namespace gradus::data {
 
-/// Colour jitter: factors are uniform on [max(0, 1 - v), 1 + v], the hue shift on [-hue, hue] of a
-/// full turn; the four come in random order. A strength of 0 leaves that one out.
+/// Strengths of the colour jitter. The factors of brightness, contrast and saturation are uniform
+/// on [max(0, 1 - v), 1 + v], v in [0, 100], the hue's shift on [-hue, hue] of a full turn, hue in
+/// [0, 0.5]; the four come in random order. A strength of 0 leaves that one out.
 struct JitterOptions {
   float brightness = 0.4f;
   float contrast = 0.4f;
@@ -20,23 +21,24 @@ struct JitterOptions {
 };
 
 /// The whole augmentation. The steps come in this order: random resized crop, flip, colour jitter,
-/// grayscale, blur, solarize, normalise. (A flip commutes with all steps after the crop, so recipes
-/// that flip last are covered too.) The defaults do nothing but normalise. Jitter and grayscale are
-/// for images of red, green and blue; the other steps take any number of channels.
+/// grayscale, blur, solarize, normalise. Each is done to a view with its probability. (A flip
+/// commutes with all steps after the crop, so recipes that flip last are covered too.) The defaults
+/// do nothing but normalise. Jitter and grayscale are for images of red, green and blue; the other
+/// steps take any number of channels.
 struct AugmentOptions {
   Size2 size = 0;            ///< of the views, in pixels; 0: that of the images
   bool random_crop = false;  ///< otherwise the whole image is resized to `size` (a copy if equal)
-  std::array<float, 2> crop_scale = {0.2f, 1.0f};          ///< area of the crop, of the image's
-  std::array<float, 2> crop_ratio = {0.75f, 4.0f / 3.0f};  ///< width / height of the crop
+  std::array<float, 2> crop_scale = {0.2f, 1.0f};  ///< range of the crop's area, of the image's
+  std::array<float, 2> crop_ratio = {0.75f, 4.0f / 3.0f};  ///< range of its width / height
   Interpolation interpolation = Interpolation::bilinear;
   float flip_probability = 0.0f;
   float jitter_probability = 0.0f;
   JitterOptions jitter = {};
   float grayscale_probability = 0.0f;
   float blur_probability = 0.0f;
-  std::array<float, 2> blur_sigma = {0.1f, 2.0f};
+  std::array<float, 2> blur_sigma = {0.1f, 2.0f};  ///< range of the standard deviation, in pixels
   float solarize_probability = 0.0f;
-  float solarize_threshold = 0.5f;
+  float solarize_threshold = 0.5f;  ///< values from here on, of [0, 1], are inverted
 
   /// Size of the views of images of this size.
   constexpr Size2 view_size(Size2 image) const { return size == Size2(0) ? image : size; }
@@ -53,14 +55,14 @@ struct AugmentParameters {
   CropBox crop;
   bool flip;
   bool jitter;
-  JitterStep jitter_order[4];
-  float brightness;
+  JitterStep jitter_order[4];  ///< from the first to the last
+  float brightness;            ///< a factor, as the next two
   float contrast;
   float saturation;
-  float hue;
+  float hue;  ///< the shift, of a full turn
   bool grayscale;
   bool blur;
-  float blur_sigma;
+  float blur_sigma;  ///< pixels
   bool solarize;
 };
 

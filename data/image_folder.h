@@ -10,6 +10,7 @@
 
 namespace gradus::data {
 
+/// Which files load_image_folder reads, and to what size.
 struct ImageFolderOptions {
   std::int64_t size = 0;         ///< pixels a side, as by resize_square; 0: all have the same size
   std::int64_t limit = 0;        ///< the first so many files; 0: all

@@ -24,6 +24,7 @@ struct Batch {
   std::int64_t epoch = 0;
   std::int64_t index = 0;  ///< position in the epoch
 
+  /// B.
   std::int64_t size() const { return samples.size(0); }
 
   /// What `auto& [images, labels] = batch` names.
@@ -57,14 +58,15 @@ struct Batch {
 /// a batch cannot be cut into parts.
 class Loader {
  public:
+  /// How many images a batch has, and how they are made.
   struct Options {
-    std::int64_t batch_size = 256;
-    int views = 1;           ///< of each image, each with an augmentation of its own
-    bool shuffle = true;     ///< a new order each epoch; otherwise the files' order
-    bool drop_last = false;  ///< leave out a partial batch at the end of an epoch
-    int workers = 2;         ///< threads; 0: batches are made on the calling thread
-    int prefetch = 4;        ///< batches in the making or waiting, at most
-    std::uint64_t seed = 0;
+    std::int64_t batch_size = 256;  ///< images, each in all its views
+    int views = 1;                  ///< of each image, each with an augmentation of its own
+    bool shuffle = true;            ///< a new order each epoch; otherwise the files' order
+    bool drop_last = false;         ///< leave out a partial batch at the end of an epoch
+    int workers = 2;                ///< threads; 0: batches are made on the calling thread
+    int prefetch = 4;               ///< batches in the making or waiting, at most
+    std::uint64_t seed = 0;         ///< of the order and the augmentation
     /// Each batch is cut into so many equal parts, in its order, of which this loader yields one.
     int parts = 1;
     int part = 0;
@@ -78,6 +80,7 @@ class Loader {
 
   const Dataset& dataset() const { return dataset_; }
   const Options& options() const { return options_; }
+  /// Batches in an epoch, a partial one at its end included unless it is dropped.
   std::int64_t batches_per_epoch() const;
 
   /// The batches of epoch `epoch` from `first_batch` on, for one range-based for. Each lives until
@@ -113,6 +116,8 @@ class Loader {
   std::unique_ptr<Prefetcher<Prepared>> prefetcher_;  // last: its threads use the members above
 };
 
+/// The rest of an epoch as a range: its iterator asks the loader for one batch after the other, so
+/// it is gone through once.
 class Loader::Epoch {
  public:
   explicit Epoch(Loader& loader) : loader_(loader) {}

@@ -18,7 +18,7 @@ inline Tensor epoch_order(std::int64_t count, bool shuffle, std::uint64_t seed,
   return permutation(count, generator);
 }
 
-/// Batches in an epoch; with `drop_last` a partial batch at the end is left out.
+/// Batches of `batch_size` >= 1 in an epoch; with `drop_last` a partial one at the end is left out.
 constexpr std::int64_t batch_count(std::int64_t samples, std::int64_t batch_size, bool drop_last) {
   const bool partial = !drop_last && samples % batch_size != 0;
   return samples / batch_size + (partial ? 1 : 0);

@@ -17,7 +17,8 @@ namespace gradus::data {
 /// label lies outside.
 Dataset load_stl10(const std::filesystem::path& folder, Split split);
 
-/// The first `count` of the 100,000 images without labels (unlabeled_X.bin); as load_stl10.
+/// The first `count` >= 1 of the 100,000 images without labels (unlabeled_X.bin), all if there are
+/// fewer; as load_stl10.
 Dataset load_stl10_unlabeled(const std::filesystem::path& folder, std::int64_t count = 100'000);
 
 }  // namespace gradus::data

@@ -14,6 +14,7 @@ namespace gradus::nn {
 /// are the running ones. Ioffe and Szegedy, "Batch normalization", ICML 2015.
 class BatchNorm : public Module {
  public:
+  /// channels must be positive.
   struct Options {
     std::int64_t channels = 0;
     double eps = 1e-5;      ///< finite, not negative
@@ -33,7 +34,7 @@ class BatchNorm : public Module {
   /// Mean and variance by which x is normalised: in training the batch's, towards which this moves
   /// the running ones; otherwise the running ones. `taken` are the batch's, where they are known.
   BatchStatistics statistics(const Variable& x, const BatchStatistics& taken = {});
-  /// weight and bias, or 1 and 0.
+  /// weight and bias, or 1 and 0: [channels].
   Variable gamma() const;
   Variable beta() const;
   /// From now on a batch is what all members of the group have together, each an equal part, whose

@@ -9,15 +9,17 @@
 
 namespace gradus::nn {
 
+/// The weight and the scale of the loss below; the defaults are EMP-SSL's program's.
 struct CodingRateOptions {
   double invariance = 200;  ///< weight of the similarity
   double eps = 0.2;         ///< squared distortion up to which embeddings are coded; positive
 };
 
+/// What coding_rate_loss computes, scalars of shape [].
 struct CodingRateLoss {
   Variable total;        ///< -invariance similarity - coding_rate
-  Variable similarity;   ///< 1 where all views of each image agree, at least -1
-  Variable coding_rate;  ///< 0 where all embeddings are one point, larger the more they spread
+  Variable similarity;   ///< from 0 to 1; 1 where all views of each image agree
+  Variable coding_rate;  ///< in nats, smallest where all embeddings are one point
 };
 
 /// For embeddings z [V N, D] of V views of the same N images, N >= 2, V >= 2; view v of image n is
@@ -28,8 +30,8 @@ struct CodingRateLoss {
 ///   coding_rate = 1/V sum_v 1/2 log det (I + D / (N eps) z_v^T z_v)
 ///
 /// which is the same with z_v z_v^T in the place of z_v^T z_v: the smaller one of the two is taken.
-/// Embeddings that collapse to a point have similarity 1 and rate 1/2 log(1 + D / eps); to a line,
-/// and so on: the rate counts the dimensions in use. All results are scalars of shape [].
+/// Embeddings that are all one point have similarity 1 and the rate 1/2 log(1 + D / eps); those
+/// that fill d <= min(N, D) dimensions evenly have d/2 log(1 + D / (d eps)).
 ///
 /// With a communicator z is this member's part of the batch, as many images as each other member
 /// has, and the loss is that of the whole batch: they exchange the embeddings.

@@ -16,6 +16,8 @@ enum class ConvInit : std::uint8_t {
 /// [N, H, W, in_channels] -> [N, H', W', out_channels]. Draws weight, then bias.
 class Conv2d : public Module {
  public:
+  /// Both channel counts and the kernel must be positive, and groups divide both counts; the rest
+  /// is as in Conv2dOptions.
   struct Options {
     std::int64_t in_channels = 0;
     std::int64_t out_channels = 0;
@@ -25,7 +27,7 @@ class Conv2d : public Module {
     Size2 dilation = 1;
     std::int64_t groups = 1;
     bool bias = true;
-    bool winograd = true;  ///< see Conv2dOptions
+    bool winograd = true;
     ConvInit init = ConvInit::uniform_fan_in;
   };
 
@@ -36,7 +38,7 @@ class Conv2d : public Module {
   Conv2dOptions op_options() const;
   /// Changes the option: from the next call on.
   void use_winograd(bool on) { options_.winograd = on; }
-  Variable weight, bias;
+  Variable weight, bias;  ///< bias is undefined without one
 
  protected:
   Variable forward(const Variable& x) override;

@@ -11,6 +11,7 @@ namespace gradus::nn {
 /// its own, which is split off the one given and which generators() shows.
 class Dropout : public Module {
  public:
+  /// p is checked when it is first used.
   struct Options {
     double p = 0.5;  ///< probability that an element becomes 0, in [0, 1)
   };

@@ -6,7 +6,8 @@
 namespace gradus::nn {
 
 /// y = x weight^T + bias; x [..., in_features], weight [out_features, in_features],
-/// bias [out_features] -> [..., out_features]. PyTorch's initialisation; draws weight, then bias.
+/// bias [out_features] or undefined -> [..., out_features]. Both sizes must be positive. PyTorch's
+/// initialisation; draws weight, then bias.
 class Linear : public Module {
  public:
   struct Options {

@@ -95,10 +95,14 @@ class Module {
   void visit(const Visitor& visitor) { visit_from(*this, "", visitor); }
   void visit(const ConstVisitor& visitor) const { visit_from(*this, "", visitor); }
 
+  /// The parameters of this module and all below, frozen ones too.
   std::vector<NamedParameter> parameters() const;
+  /// The tensors of this module and all below that are part of the state but not trained, as
+  /// running statistics are.
   std::vector<NamedTensor> buffers() const;
   /// Values of parameters and buffers, module by module: what a state_dict holds.
   std::vector<NamedTensor> state() const;
+  /// The random number generators of this module and all below.
   std::vector<NamedGenerator> generators() const;
   /// Number of elements of all parameters.
   std::int64_t parameter_count() const;
@@ -106,24 +110,28 @@ class Module {
   /// Training or evaluation mode of this module and all below (batch norm, dropout). It never
   /// touches requires_grad.
   void train(bool on = true);
+  /// Evaluation mode.
   void eval() { train(false); }
+  /// Whether this module is in training mode, as it is at first.
   bool training() const { return training_; }
 
   /// Whether parameters are trained: off freezes them, and no graph is recorded for them.
   /// Forgets their gradients.
   void set_requires_grad(bool on);
+  /// set_requires_grad(false).
   void freeze() { set_requires_grad(false); }
-  /// Forgets all gradients.
+  /// Forgets the gradients of all parameters.
   void zero_grad();
 
   /// The device of the first parameter or buffer; the CPU for a module without any.
   Device device() const;
-  /// Converts floating-point parameters and buffers; forgets gradients.
+  /// Converts parameters and floating buffers to a floating type; forgets gradients.
   void to(DType dtype);
   /// Moves parameters and buffers, counters too, to a device; forgets gradients.
   void to(Device device);
 
  protected:
+  /// What the module computes.
   virtual Variable forward(const Variable& x) = 0;
 
   /// Takes `child` over under `name`, which must be new and without dots.
@@ -147,6 +155,7 @@ class Module {
   void register_parameter(std::string name, Variable& variable, Layout layout = Layout::same);
   /// `tensor`, a member of the subclass, becomes part of the state without being trained.
   void register_buffer(std::string name, Tensor& tensor, Presence presence = Presence::required);
+  /// `generator`, a member of the subclass, becomes one of generators().
   void register_generator(std::string name, Generator& generator);
 
  private:

@@ -6,7 +6,7 @@
 
 namespace gradus::nn {
 
-/// Largest element of each window; padding never wins.
+/// Largest element of each window of Pool2dOptions; padding never wins.
 class MaxPool2d : public Module {
  public:
   using Options = Pool2dOptions;
@@ -19,7 +19,7 @@ class MaxPool2d : public Module {
   Options options_;
 };
 
-/// Mean of each window.
+/// Mean of each window, in which padding counts as Pool2dOptions says.
 class AvgPool2d : public Module {
  public:
   using Options = Pool2dOptions;

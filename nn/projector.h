@@ -13,6 +13,7 @@ namespace gradus::nn {
 /// width]. Names: network.0 (Linear), network.1 (BatchNorm), network.2 (ReLU), network.3, ...
 class Projector : public Module {
  public:
+  /// All sizes must be positive.
   struct Options {
     std::int64_t in_features = 512;
     std::vector<std::int64_t> widths{};  ///< outputs of each linear layer; at least one
@@ -22,13 +23,13 @@ class Projector : public Module {
 
   const Options& options() const { return options_; }
   Sequential& network;
-  /// The layers of `network`: those before each ReLU, and the last one.
+  /// The layers of `network` before each ReLU.
   struct Hidden {
     Linear& linear;
     BatchNorm1d& norm;
   };
   std::vector<Hidden> hidden;
-  Linear* last = nullptr;
+  Linear* last = nullptr;  ///< the linear layer after the last ReLU
 
  protected:
   Variable forward(const Variable& x) override;

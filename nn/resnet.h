@@ -11,13 +11,15 @@
 
 namespace gradus::nn {
 
+/// The layers before the first stage, but for batch norm and ReLU.
 enum class Stem : std::uint8_t {
   cifar,     ///< 3x3 convolution of stride 1, for small images
   imagenet,  ///< 7x7 convolution of stride 2, then 3x3 max-pooling of stride 2
 };
 
 /// relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)), the shortcut a strided 1x1 convolution with
-/// batch norm (`downsample`) where the shape changes.
+/// batch norm (`downsample`) where the shape changes: [N, H, W, in_channels] -> [N, H / stride,
+/// W / stride, out_channels], rounded up. conv1 and conv2 are 3x3, and conv1 has the stride.
 class BasicBlock : public Module {
  public:
   BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std::int64_t stride,
@@ -47,6 +49,7 @@ class BasicBlock : public Module {
 /// initialised. Weights are drawn in the order of the names.
 class ResNet : public Module {
  public:
+  /// Numbers of blocks and channels must be positive, the others not negative.
   struct Options {
     std::array<std::int64_t, 4> layers{2, 2, 2, 2};  ///< blocks in each of the four stages
     std::int64_t width = 64;  ///< channels of the first stage; each later stage doubles them
@@ -84,7 +87,9 @@ class ResNet : public Module {
   Options options_;
 };
 
+/// The defaults, 2 blocks in each stage: ResNet-18 for small images.
 inline ResNet::Options resnet18() { return {}; }
+/// The same with the 3, 4, 6 and 3 blocks of ResNet-34.
 inline ResNet::Options resnet34() { return {.layers = {3, 4, 6, 3}}; }
 
 }  // namespace gradus::nn

@@ -33,6 +33,7 @@ class Sequential : public Module {
     return add(std::make_unique<M>());
   }
 
+  /// Number of modules.
   std::size_t size() const { return modules_.size(); }
   /// The module at `index`; throws Error unless it is less than size().
   Module& operator[](std::size_t index) { return *at(index); }

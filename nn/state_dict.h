@@ -11,16 +11,19 @@
 
 namespace gradus::nn {
 
+/// The tensors of a state by name, in PyTorch's layouts.
 using StateDict = std::map<std::string, Tensor>;
 
 /// A snapshot (copies) of the module's state. Names start with `prefix` and a dot, if it is not
 /// empty. Convolution weights are [O, I, kH, kW], as in PyTorch; everything else has one layout.
 StateDict state_dict(const Module& module, std::string_view prefix = "");
 
+/// What load_state_dict lets pass.
 struct LoadOptions {
   bool strict = true;  ///< missing and unexpected names are errors
 };
 
+/// The names in which a state and a module differ.
 struct LoadReport {
   std::vector<std::string> missing;     ///< required by the module, not in the state
   std::vector<std::string> unexpected;  ///< in the state, not in the module
@@ -41,7 +44,7 @@ Tensor from_pytorch(const Tensor& theirs, Layout layout);
 /// Writes the state to a safetensors file; PyTorch reads it with safetensors.torch.load_file.
 void save(const Module& module, const std::filesystem::path& path);
 /// Loads the state that such a file holds, or one that PyTorch saved as safetensors or by
-/// torch.save (tensor/io/pytorch.h): all or nothing.
+/// torch.save (tensor/io/pytorch.h): all or nothing, as a strict load_state_dict.
 void load(Module& module, const std::filesystem::path& path);
 
 }  // namespace gradus::nn

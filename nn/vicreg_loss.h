@@ -17,6 +17,7 @@ struct VICRegOptions {
                       ///< dimension has an infinite gradient
 };
 
+/// What vicreg_loss computes, scalars of shape [].
 struct VICRegLoss {
   Variable total;                             ///< the weighted sum
   Variable invariance, variance, covariance;  ///< unweighted
@@ -30,7 +31,7 @@ struct VICRegLoss {
 ///   variance   = 2 / V sum_v v(z_v),  v(z) = 1/D sum_j max(0, 1 - sqrt(Var_j(z) + eps))
 ///   covariance = 2 / V sum_v c(z_v),  c(z) = 1/D sum_{j != k} C_jk^2
 ///   C          = (z - mean)^T (z - mean) / (N - 1), Var_j = C_jj
-///   total      = weights . terms; all scalars of shape []
+///   total      = the sum of the terms, each times its weight
 ///
 /// With two views that is the paper's loss; with more, each term keeps its size.
 ///

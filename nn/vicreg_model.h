@@ -13,6 +13,7 @@ namespace gradus::nn {
 /// features. Weights are drawn for the encoder, then for the projector.
 class VICRegModel : public Module {
  public:
+  /// Those of its two parts; the projector's input has the size of the encoder's output.
   struct Options {
     ResNet::Options encoder = {};
     std::vector<std::int64_t> projector_widths{};  ///< at least one

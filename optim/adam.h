@@ -7,7 +7,8 @@
 
 namespace gradus::optim {
 
-/// Adam (adam_update.h). State: "exp_avg" m and "exp_avg_sq" v.
+/// Adam (adam_update.h). State: "exp_avg" m and "exp_avg_sq" v. Throws Error, as the other
+/// optimisers do, for an option out of range.
 class Adam : public Optimizer {
  public:
   using Options = AdamOptions;
@@ -25,7 +26,7 @@ class Adam : public Optimizer {
   DeviceArray<AdamUpdate> updates_;
 };
 
-/// Adam with decoupled weight decay.
+/// Adam with decoupled weight decay, whatever options.decoupled says.
 class AdamW : public Adam {
  public:
   AdamW(std::vector<ParameterGroup> groups, const Options& options);

@@ -8,11 +8,12 @@
 
 namespace gradus::optim {
 
+/// The constants of the rule below, with PyTorch's defaults.
 struct AdamOptions {
-  double lr = 1e-3;  ///< of a step() that is given none
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double eps = 1e-8;
+  double lr = 1e-3;        ///< of a step() that is given none
+  double beta1 = 0.9;      ///< in [0, 1)
+  double beta2 = 0.999;    ///< in [0, 1)
+  double eps = 1e-8;       ///< finite, not negative
   bool decoupled = false;  ///< AdamW: weight decay apart from the gradient
 };
 

@@ -17,14 +17,15 @@ enum class LarsForm : std::uint8_t {
   separate_norms,
 };
 
+/// The constants of LARS. It updates as sgd_update.h says, with this momentum and the q above.
 struct LarsOptions {
   double lr = 0.1;  ///< of a step() that is given none
   LarsForm form = LarsForm::decayed_gradient;
-  double momentum = 0.9;
+  double momentum = 0.9;  ///< finite, not negative
   bool nesterov = false;  ///< needs momentum
-  double trust = 0.001;   ///< trust coefficient
-  double eps = 1e-8;      ///< of separate_norms
-  bool clip = true;       ///< of separate_norms: p moves by at most lr d
+  double trust = 0.001;   ///< trust coefficient, positive
+  double eps = 1e-8;      ///< of separate_norms; not negative
+  bool clip = true;       ///< of separate_norms: see there
 };
 
 /// The w in |g + w p|, the second norm that set_trust wants.

@@ -14,12 +14,13 @@ namespace gradus::optim {
 /// Parameters that are treated alike.
 struct ParameterGroup {
   std::vector<NamedParameter> parameters{};
-  double lr_scale = 1;  ///< times the step's learning rate
-  double weight_decay = 0;
-  bool adapt = true;  ///< LARS: whether the trust ratio applies
+  double lr_scale = 1;      ///< of the step's learning rate; finite, not negative
+  double weight_decay = 0;  ///< finite, not negative
+  bool adapt = true;        ///< LARS: whether the trust ratio applies
 };
 
-/// One group of all parameters: what parameters alone mean to an optimiser.
+/// One group of all parameters, with this weight decay and LARS's adaptation: what parameters alone
+/// mean to an optimiser.
 std::vector<ParameterGroup> one_group(std::vector<NamedParameter> parameters,
                                       double weight_decay = 0);
 
@@ -50,10 +51,10 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// One update with learning rate lr times each group's lr_scale. A parameter without a gradient
-  /// is left alone, and its state with it. Where `guard` (the loss, say: one element of the
-  /// parameters' type and device) is not finite, no parameter and no state changes: they are still
-  /// there when the host, which does not wait for the loss, learns of it.
+  /// One update with learning rate lr, finite and not negative, times each group's lr_scale. A
+  /// parameter without a gradient is left alone, and its state with it. Where `guard` (the loss,
+  /// say: one element of the parameters' type and device) is not finite, no parameter and no state
+  /// changes: they are still there when the host, which does not wait for the loss, learns of it.
   void step(double lr, const Tensor& guard = {});
   /// The same with the options' learning rate.
   void step() { step(lr_); }
@@ -70,6 +71,7 @@ class Optimizer {
 
   /// Number of steps made.
   std::int64_t step_count() const { return step_count_; }
+  /// The groups that it was made with.
   const std::vector<ParameterGroup>& groups() const { return groups_; }
 
   /// Everything that the next step depends on, besides parameters and options. Tensors are handles
@@ -120,8 +122,10 @@ class Optimizer {
 };
 
 /// Scales all gradients by max_norm / (norm + 1e-6) if that is below 1, where norm is the Euclidean
-/// norm of all of them together. Gradients stay as they are if it is not finite. Returns norm, a
-/// float64 scalar on the parameters' device, and waits for nothing.
+/// norm of all of them together and max_norm > 0. Gradients stay as they are if norm is not finite.
+/// Returns norm, a float64 scalar on the parameters' device (0 on the CPU without gradients), and
+/// waits for nothing. Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
+/// networks", ICML 2013.
 Tensor clip_grad_norm(const std::vector<NamedParameter>& parameters, double max_norm);
 
 }  // namespace gradus::optim

@@ -5,9 +5,10 @@
 
 namespace gradus::optim {
 
+/// The constants of the rule below.
 struct SgdOptions {
-  double lr = 0.1;  ///< of a step() that is given none
-  double momentum = 0;
+  double lr = 0.1;        ///< of a step() that is given none
+  double momentum = 0;    ///< finite, not negative
   bool nesterov = false;  ///< needs momentum
 };
 

@@ -9,7 +9,7 @@
 
 namespace gradus {
 
-/// A float32 cut to 8 bits of significand: the same range, a relative rounding error of up to 2^-9.
+/// A float32 cut to 8 bits of significand: the same range, a relative rounding error of up to 2^-8.
 /// It only stores: arithmetic converts to float.
 struct BFloat16 {
   std::uint16_t bits;
@@ -21,10 +21,12 @@ struct BFloat16 {
     const std::uint32_t rounded = (word + 0x7FFFu + ((word >> 16) & 1u)) >> 16;
     bits = static_cast<std::uint16_t>(x != x ? 0x7FC0u : rounded);
   }
+  /// From any other number, which is rounded to float first.
   template <class T>
   requires std::is_arithmetic_v<T> GRADUS_HOST_DEVICE explicit BFloat16(T x)
       : BFloat16(static_cast<float>(x)) {}
 
+  /// Exact.
   GRADUS_HOST_DEVICE operator float() const {
     return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
   }

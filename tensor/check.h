@@ -17,8 +17,10 @@ namespace gradus {
 ///   encoder.layer2.0.conv1 (Conv2d): [conv2d] ...
 class Error : public std::exception {
  public:
+  /// `message` is the line without a module's path: "[where] what; what to do".
   explicit Error(std::string message) : message_(std::move(message)), what_(message_) {}
 
+  /// The whole line.
   const char* what() const noexcept override { return what_.c_str(); }
   /// The message without a module path.
   const std::string& message() const { return message_; }

@@ -24,14 +24,16 @@ class Processes {
   Processes(const Processes&) = delete;
   Processes& operator=(const Processes&) = delete;
 
-  /// Of this process, in [0, size).
+  /// The number of this process, in [0, size).
   int rank() const { return rank_; }
+  /// How many processes there are.
   int size() const { return size_; }
-  /// Which of the processes on the same machine this one is, counted from 0, and how many they are.
+  /// The number of this process among those on the same machine, in [0, local_size).
   virtual int local_rank() const = 0;
+  /// How many of the processes are on this machine.
   virtual int local_size() const = 0;
-  /// Sends bytes to `partner`, which must do the same with this one in that channel, and waits for
-  /// its own.
+  /// Sends bytes to the process `partner`, which must do the same with this one in that channel,
+  /// and fills `received`, of as many bytes as that one sends; returns when both are done.
   virtual void exchange(Channel channel, int partner, std::span<const std::byte> sent,
                         std::span<std::byte> received) = 0;
   /// Ends the whole job, now, with that exit code.
@@ -55,6 +57,8 @@ class Team;
 /// with equally many in each. Each function must be called by all members, in the same order, with
 /// tensors of one dtype and shape; it returns when this member's result is there.
 ///
+/// Members of one process that disagree on a tensor's size all get an Error.
+///
 /// Sums are taken in the fixed binary tree ((x0 + x1) + (x2 + x3)) + ..., by members' ranks, so
 /// that their bits depend on the number of members alone, never on how processes share them, and
 /// are the same for all. Tensors of a GPU are taken to the host and back.
@@ -63,11 +67,14 @@ class Team;
 /// takes care of.
 class Communicator {
  public:
+  /// For the member of that number in this process, which `team` and `background` both have;
+  /// run_members makes them.
   Communicator(Team& team, Team& background, int member)
       : team_(team), background_(background), member_(member) {}
 
-  /// Of this member, in [0, size): those of the first process come first.
+  /// The number of this member, in [0, size): those of the first process come first.
   int rank() const;
+  /// How many members the group has, in all processes.
   int size() const;
   /// Whether this is the first member in its process.
   bool leads_process() const { return member_ == 0; }

@@ -17,12 +17,13 @@ constexpr std::string_view name(Device device) { return device == Device::cpu ? 
 /// Why Device::cuda cannot be used: the build has no CUDA, there is no driver or it is too old,
 /// there is no GPU or it is too old; empty if it works. Looked up once.
 const std::string& cuda_unavailable_reason();
+/// Whether Device::cuda can be used.
 inline bool cuda_available() { return cuda_unavailable_reason().empty(); }
 /// The GPU in words, as "NVIDIA H100 80GB HBM3 (79.1 GiB)"; cuda_available() must hold.
 std::string cuda_device_description();
 
-/// The instructions that the CPU's kernels were picked for, as "avx512": other ones give other last
-/// digits.
+/// The vector instructions that the CPU's kernels were picked for: "generic", "avx2", "avx512",
+/// "avx512_bf16" or "amx". Results with different ones differ in their last digits.
 std::string_view cpu_instructions();
 
 /// Waits until the device has done all work that it was given; at once for the CPU.
@@ -34,7 +35,7 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
                 std::size_t bytes);
 
 /// Whether float32 matrix products and convolutions on the GPU may round their inputs to TF32 (10
-/// bits of significand) to use its tensor cores. Off at first; the CPU never does.
+/// bits of significand) to use its tensor cores. Off at first; without a GPU it means nothing.
 void allow_tf32(bool on);
 
 }  // namespace gradus

@@ -16,6 +16,7 @@ class DeviceArray {
   static_assert(std::is_trivially_copyable_v<T>);
 
  public:
+  /// Empty, and without memory before assign(): data() and to_vector() throw Error.
   DeviceArray() = default;
   DeviceArray(const std::vector<T>& values, Device device) { assign(values, device); }
 
@@ -30,11 +31,12 @@ class DeviceArray {
     bytes_.copy_from(from_span(bytes, shape));
   }
 
+  /// Number of structs.
   std::int64_t size() const {
     return bytes_ ? bytes_.numel() / static_cast<std::int64_t>(sizeof(T)) : 0;
   }
   Device device() const { return bytes_.device(); }
-  /// On the device.
+  /// Address of the first one, on the device.
   T* data() { return reinterpret_cast<T*>(bytes_.data<std::uint8_t>()); }
   const T* data() const { return reinterpret_cast<const T*>(bytes_.data<std::uint8_t>()); }
   /// A copy on the host; waits for the device.

@@ -9,7 +9,8 @@ namespace gradus {
 
 class Generator;
 
-/// What one draw took from a generator.
+/// What one draw took from a generator: `blocks` blocks of its seed and stream from `position` on
+/// (tensor/random.h).
 struct Draw {
   std::uint64_t seed, stream, position, blocks;
   bool operator==(const Draw&) const = default;
@@ -32,6 +33,7 @@ class DrawScope {
   std::uint64_t take_outside(Generator& generator, std::uint64_t blocks) const;
 
  private:
+  /// What take() does while this scope is the innermost.
   virtual std::uint64_t take_inside(Generator& generator, std::uint64_t blocks) = 0;
   static std::uint64_t take_from(DrawScope* scope, Generator& generator, std::uint64_t blocks);
   DrawScope* outer_;
@@ -40,6 +42,7 @@ class DrawScope {
 /// Notes the draws in order.
 class RecordDraws : public DrawScope {
  public:
+  /// Those made so far.
   const std::vector<Draw>& draws() const { return draws_; }
 
  private:
@@ -51,6 +54,7 @@ class RecordDraws : public DrawScope {
 /// was not recorded is an Error.
 class ReplayDraws : public DrawScope {
  public:
+  /// `draws` must outlive it.
   explicit ReplayDraws(const std::vector<Draw>& draws) : draws_(draws) {}
   /// Throws Error unless all draws were made.
   void check_complete() const;

@@ -37,6 +37,7 @@ constexpr std::string_view name(DType dtype) {
   return "unknown";
 }
 
+/// Whether elements are numbers with a fraction: float32, float64 or bfloat16.
 constexpr bool is_floating(DType dtype) {
   return dtype == DType::float32 || dtype == DType::float64 || dtype == DType::bfloat16;
 }

@@ -44,6 +44,7 @@ struct DivideBy {
   }
 };
 
+/// y = e^x
 struct Exp {
   static constexpr Saves saves = Saves::output;
   template <class T>
@@ -56,6 +57,7 @@ struct Exp {
   }
 };
 
+/// y = ln x
 struct Log {
   static constexpr Saves saves = Saves::input;
   template <class T>
@@ -68,6 +70,7 @@ struct Log {
   }
 };
 
+/// y = sqrt(x); the derivative at 0 is infinite.
 struct Sqrt {
   static constexpr Saves saves = Saves::output;
   template <class T>
@@ -80,6 +83,7 @@ struct Sqrt {
   }
 };
 
+/// y = x^2
 struct Square {
   static constexpr Saves saves = Saves::input;
   template <class T>
@@ -107,7 +111,7 @@ struct Pow {
   }
 };
 
-/// The derivative at 0 is taken as 0.
+/// y = |x|; the derivative at 0 is taken as 0.
 struct Abs {
   static constexpr Saves saves = Saves::input;
   template <class T>
@@ -179,6 +183,7 @@ struct Sigmoid {
   }
 };
 
+/// y = (e^x - e^-x) / (e^x + e^-x)
 struct Tanh {
   static constexpr Saves saves = Saves::output;
   template <class T>
@@ -209,6 +214,7 @@ struct Gelu {
   }
 };
 
+/// X(Function) for each of the unary functions above.
 // clang-format off
 #define GRADUS_UNARY_FUNCTIONS(X) \
   X(Affine) X(DivideBy) X(Exp) X(Log) X(Sqrt) X(Square) X(Pow) X(Abs) X(Clamp) X(Relu) \
@@ -238,6 +244,7 @@ GRADUS_DEFINE_BINARY(Greater, static_cast<std::uint8_t>(a > b))
 GRADUS_DEFINE_BINARY(GreaterEqual, static_cast<std::uint8_t>(a >= b))
 #undef GRADUS_DEFINE_BINARY
 
+/// The same for the binary functions, by what they give: elements of their inputs' type, or a mask.
 #define GRADUS_ARITHMETIC_FUNCTIONS(X) X(Add) X(Sub) X(Mul) X(Div) X(Maximum) X(Minimum)
 #define GRADUS_COMPARISON_FUNCTIONS(X) \
   X(Equal) X(NotEqual) X(Less) X(LessEqual) X(Greater) X(GreaterEqual)

@@ -15,6 +15,7 @@ namespace gradus {
 Tensor batch_norm_relu(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
                        const Tensor& beta, const BatchNormOptions& options = {},
                        const Tensor& residual = {});
+/// dL/d each input of batch_norm_relu for dy = dL/dy.
 struct BatchNormReluGradients {
   Tensor dx, dgamma, dbeta, dresidual;
 };

@@ -20,6 +20,7 @@ namespace gradus {
 /// a layer does, takes a generator that was split off.
 class Generator {
  public:
+  /// Starts at position 0.
   explicit Generator(std::uint64_t seed, std::uint64_t stream = 0) : seed_(seed), stream_(stream) {}
   Generator(const Generator&) = delete;
   Generator& operator=(const Generator&) = delete;
@@ -31,6 +32,7 @@ class Generator {
   std::uint64_t seed() const { return seed_; }
   std::uint64_t stream() const { return stream_; }
   std::uint64_t position() const { return position_; }
+  /// Goes to a position that position() gave: for a checkpoint.
   void set_position(std::uint64_t position) { position_ = position; }
 
   /// Reserves the blocks of `count` elements and returns the first one's position.
@@ -38,7 +40,7 @@ class Generator {
     return DrawScope::take(*this, (static_cast<std::uint64_t>(count) + 1) / 2);
   }
 
-  /// An integer in [0, bound), by the multiply-high method on one 64-bit draw.
+  /// An integer in [0, bound), bound >= 1, by the multiply-high method on one 64-bit draw.
   std::uint64_t below(std::uint64_t bound);
 
  private:
@@ -57,11 +59,13 @@ class Generator {
   std::uint64_t position_ = 0;
 };
 
-/// Uniform on [low, high); a float32 may round up to high.
+/// Uniform on [low, high), low <= high, both finite; a float32 may round up to high. Like normal's,
+/// the type is floating.
 Tensor uniform(const Shape& shape, double low, double high, Generator& generator,
                TensorOptions options = {});
-/// Normal, by Box-Muller on the pair (element 2k, element 2k + 1):
-/// r = sqrt(-2 ln(1 - u0)), values r cos(2 pi u1) and r sin(2 pi u1).
+/// mean + standard_deviation z, z normal by Box-Muller on the pair (element 2k, element 2k + 1):
+/// r = sqrt(-2 ln(1 - u0)), values r cos(2 pi u1) and r sin(2 pi u1). Both are finite, the
+/// deviation is not negative.
 Tensor normal(const Shape& shape, double mean, double standard_deviation, Generator& generator,
               TensorOptions options = {});
 /// A random order of 0 .. count-1 (Fisher-Yates), int64 on the CPU.

@@ -19,10 +19,12 @@ namespace gradus {
 /// function goes on being called.
 class RepeatedWork {
  public:
+  /// `work` runs on `device`; nothing happens before run().
   RepeatedWork(Device device, std::function<void()> work);
   RepeatedWork(const RepeatedWork&) = delete;
   RepeatedWork& operator=(const RepeatedWork&) = delete;
 
+  /// Calls the function or replays it; throws what it throws.
   void run();
   /// Whether runs are replays by now.
   bool replays() const { return static_cast<bool>(replay_); }
@@ -44,8 +46,10 @@ bool recording();
 class Readback {
  public:
   Readback() = default;
+  /// Starts copying the elements as the work that was started so far leaves them.
   explicit Readback(const Tensor& source);
 
+  /// Whether there is a copy; otherwise get() throws Error.
   bool defined() const { return shared_ != nullptr; }
   /// The copy, on the CPU; waits until it is there.
   Tensor get() const;

@@ -18,7 +18,9 @@ class Shape {
  public:
   static constexpr int max_rank = 8;
 
+  /// That of a scalar.
   Shape() = default;
+  /// Throws Error, as push_back does, if a size is negative or there are more than max_rank.
   Shape(std::initializer_list<std::int64_t> sizes)
       : Shape(std::span(sizes.begin(), sizes.size())) {}
   explicit Shape(std::span<const std::int64_t> sizes);
@@ -33,7 +35,9 @@ class Shape {
   /// Axis in [0, rank); throws if it is out of range.
   int normalize(int axis) const;
 
+  /// Adds an axis after the last.
   void push_back(std::int64_t size);
+  /// The sizes, from the outermost axis on.
   const std::int64_t* begin() const { return sizes_.data(); }
   const std::int64_t* end() const { return sizes_.data() + rank_; }
 
@@ -50,13 +54,14 @@ class Shape {
 std::string to_string(const Shape& shape);
 
 /// The shape that `a` and `b` broadcast to (sizes equal or 1, aligned at the last axis).
-/// `where` names the caller in the error.
+/// Throws Error, in the name of the op `where`, if they do not.
 Shape broadcast_shapes(std::string_view where, const Shape& a, const Shape& b);
 
 /// A set of axes, for reductions. Negative axes count from the end; {} means all axes.
 class Axes {
  public:
   Axes() = default;
+  /// Throws Error if there are more than Shape::max_rank.
   Axes(std::initializer_list<int> axes);
 
   /// Whether each axis of `shape` is in the set; throws on axes out of range or given twice.

@@ -21,22 +21,27 @@ namespace gradus {
 class Tensor {
  public:
   Tensor() = default;
-  /// Uninitialised memory; use the factories below.
+  /// Uninitialised memory: what empty() gives. Throws Error if there is not that much.
   Tensor(const Shape& shape, DType dtype, Device device);
 
+  /// Whether it has been given a value.
   bool defined() const { return storage_ != nullptr; }
   explicit operator bool() const { return defined(); }
 
   const Shape& shape() const { return shape_; }
+  /// Number of axes.
   int rank() const { return shape_.rank(); }
+  /// Size of an axis; negative axes count from the end.
   std::int64_t size(int axis) const { return shape_[axis]; }
+  /// Number of elements.
   std::int64_t numel() const { return numel_; }
+  /// Bytes of all elements.
   std::size_t bytes() const { return static_cast<std::size_t>(numel_) * item_size(dtype_); }
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
 
-  /// Pointer to the first element; throws unless T is the tensor's element type. One that elements
-  /// can be changed through counts as a change of them (version): read through a const tensor.
+  /// Address of the first element, on the device; throws Error unless T is the element type. Taking
+  /// one to write through counts as a change (version): to read, take it from a const tensor.
   template <class T>
   T* data() {
     require_dtype(dtype_of<T>);
@@ -47,18 +52,19 @@ class Tensor {
     require_dtype(dtype_of<T>);
     return static_cast<const T*>(raw());
   }
+  /// The same without a type; null for an undefined tensor.
   void* raw();
   const void* raw() const;
 
-  /// A view with another shape of equal size; one size may be -1 and is inferred.
+  /// A view with another shape of as many elements; one size may be -1 and is inferred.
   Tensor reshape(std::initializer_list<std::int64_t> sizes) const;
   Tensor reshape(const Shape& shape) const;
-  /// A view of rows [begin, end) of the leading axis.
+  /// A view of rows [begin, end) of the leading axis, which must have them.
   Tensor slice(std::int64_t begin, std::int64_t end) const;
 
   /// A copy in fresh storage.
   Tensor clone() const;
-  /// The elements converted to another type (a copy), or this tensor if it already has it.
+  /// The elements converted to another type as by static_cast, or this tensor if it already has it.
   Tensor to(DType dtype) const;
   /// A copy on another device, or this tensor if it already lies there.
   Tensor to(Device device) const;
@@ -67,7 +73,7 @@ class Tensor {
   /// Sets every element to `value`, converted to the tensor's type.
   void fill(double value);
 
-  /// The single element of a one-element tensor, as T.
+  /// The element of a tensor that has but one, copied to the host; T must be the element type.
   template <class T>
   T item() const;
   /// All elements, row-major, copied to the host; T must be the element type.
@@ -104,14 +110,19 @@ struct TensorOptions {
 /// The options of an existing tensor, to make another like it.
 inline TensorOptions options_of(const Tensor& x) { return {x.dtype(), x.device()}; }
 
+/// A tensor whose elements have no values yet.
 Tensor empty(const Shape& shape, TensorOptions options = {});
+/// A tensor whose elements are all 0.
 Tensor zeros(const Shape& shape, TensorOptions options = {});
+/// A tensor whose elements are all 1.
 Tensor ones(const Shape& shape, TensorOptions options = {});
+/// A tensor whose elements are all `value`, converted to its type.
 Tensor full(const Shape& shape, double value, TensorOptions options = {});
-/// [begin, begin + 1, ..., end - 1] of shape [end - begin].
+/// [begin, begin + 1, ..., end - 1] of shape [end - begin]; begin <= end.
 Tensor arange(std::int64_t begin, std::int64_t end, TensorOptions options = {DType::int64});
 
-/// A tensor on the CPU with the given elements; their count must fit the shape.
+/// A tensor on the CPU with copies of the given elements, row-major; their count must fit the
+/// shape. T is one of the five element types (DType).
 template <class T>
 Tensor from_span(std::span<const T> values, const Shape& shape);
 template <class T>

@@ -20,6 +20,7 @@
 #include <gradus/data/loader.h>
 #include <gradus/tensor/check.h>
 #include "common/command_line.h"
+#include "common/compute.h"
 #include "common/program.h"
 #include "tensor/cuda/conv/implicit_gemm.h"
 #include "tensor/cuda/runtime/runtime.h"

@@ -16,6 +16,7 @@
 #include "bench/parallel_time.h"
 #include "bench/timing.h"
 #include "common/command_line.h"
+#include "common/compute.h"
 #include "common/program.h"
 #include "tensor/backend/runtime.h"
 #include "vicreg/recipes.h"
@@ -30,6 +31,8 @@ struct Options {
   int steps = 6;
   std::int64_t l2_bytes = 0;
   bool eager = false, forward = false, json = false;
+
+  std::int64_t views_a_step() const { return (forward ? 1 : train.views.count) * train.batch_size; }
 };
 
 /// Of the steps timed.
@@ -62,8 +65,8 @@ class Work {
     nn::use_winograd(model_, options.train.compute.winograd);
     model_.encoder.checkpoint_activations(options.train.checkpoint_activations);
     model_.train(!forward_only_);
-    const std::int64_t views = forward_only_ ? 1 : options.train.views.count;
-    images_ = normal({views * options.train.batch_size, 32, 32, 3}, 0, 1, generator_).to(device);
+    const auto side = options.train.views.size;
+    images_ = normal({options.views_a_step(), side, side, 3}, 0, 1, generator_).to(device);
     if (forward_only_) images_ = images_.to(options.train.compute.activation_dtype());
   }
 
@@ -137,11 +140,12 @@ void print_figures(const Options& options, Device device, const Times& times,
                    const MemoryStats& memory, const Work& work) {
   const auto mebibytes = [](auto bytes) { return static_cast<double>(bytes) / 0x1p20; };
   fmt::print(
-      "batch {}, {}, {}: median {} {:.4f} s (least {:.4f}), peak of tensors {:.0f} MiB (saved for "
-      "backward {:.0f}), peak resident {:.0f} MiB",
+      "batch {}, {}, {}: median {} {:.4f} s (least {:.4f}: {:.0f} views/s), peak of tensors {:.0f} "
+      "MiB (saved for backward {:.0f}), peak resident {:.0f} MiB",
       options.train.batch_size, apps::device_text(device),
       apps::precision_text(options.train.compute, device), options.forward ? "evaluation" : "step",
-      bench::median(times.seconds), times.least(), mebibytes(memory.peak_in_use),
+      bench::median(times.seconds), times.least(),
+      static_cast<double>(options.views_a_step()) / times.least(), mebibytes(memory.peak_in_use),
       mebibytes(work.saved_for_backward()), mebibytes(peak_resident_memory()));
   if (!options.forward) fmt::print(", loss {:.4f}", work.loss());
   if (device == Device::cpu) {
@@ -174,11 +178,15 @@ int main(int argc, char** argv) {
   apps::CommandLine app("Times training steps on random images.", "step");
   vicreg::TrainOptions& train = options.train;
   train.batch_size = 64;
+  train.views.size = 32;
   train.compute.device = apps::DeviceName::cpu;
-  app.add_option("batch", train.batch_size, "Images a step (each in two views)")
+  app.add_option("batch", train.batch_size, "Images a step, each in all its views")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16));
   app.add_option("steps", options.steps, "Steps timed, after the first ones")
       ->check(CLI::Range(1, 100000));
+  app.add_option("--views", train.views.count, "Views of each image")->check(CLI::Range(2, 64));
+  app.add_option("--view-size", train.views.size, "Pixels a side of a view")
+      ->check(CLI::Range(1, 4096));
   apps::add_compute_options(app, train.compute, "Options");
   app.add_option("--l2-bytes", options.l2_bytes,
                  "On a GPU, size the scratch of convolutions for a second-level cache of N bytes "

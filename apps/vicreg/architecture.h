@@ -9,10 +9,11 @@
 
 namespace gradus::vicreg {
 
-/// Adds the options that decide the encoder's shape.
+/// Adds the options that decide the encoder's shape, under `group` in the help; their defaults are
+/// what `options` holds, which receives what is given.
 void add_encoder_options(CLI::App& app, nn::ResNet::Options& options, const std::string& group);
 
-/// "resnet18" or "resnet34".
+/// "resnet18" or "resnet34", by the blocks of the stages; throws Error for others.
 std::string architecture_name(const nn::ResNet::Options& options);
 
 /// As checkpoints and exported files hold it, and back; throws nlohmann::json::exception or Error

@@ -15,7 +15,8 @@ namespace gradus::vicreg {
 /// state (`optimizer.*`), random positions (`generator.*`), `probe.*` if there is one, and in the
 /// metadata the step, the architecture and the options that decide the outcome. The schedule, the
 /// order of the images and the augmentation are functions of these. Atomic: the previous checkpoint
-/// stays until the new one is on the disk. Refuses weights that are not finite.
+/// stays until the new one is on the disk. Throws Error if that fails, or if a weight is not
+/// finite.
 void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
                      const optim::Optimizer& optimizer, std::int64_t step,
                      const TrainOptions& options, const OnlineProbe* probe = nullptr);

@@ -9,6 +9,7 @@
 
 namespace gradus::vicreg {
 
+/// The data sets of data/, under their names on the command line.
 enum class DatasetName : std::uint8_t { cifar10, cifar100, stl10, folder, synthetic };
 inline constexpr apps::Choices<DatasetName, 5> dataset_names{
     {{DatasetName::cifar10, "cifar10"},
@@ -20,18 +21,21 @@ inline constexpr apps::Choices<DatasetName, 5> dataset_names{
 /// Where the images come from.
 struct DataOptions {
   DatasetName dataset = DatasetName::cifar10;
-  std::string folder = ".";
+  std::string folder = ".";      ///< of the data set's files; not read for `synthetic`
   std::int64_t limit = 0;        ///< the first N training images; 0 means all
   std::int64_t image_size = 0;   ///< pixels a side, to which images are resized; 0: as they are
   bool skip_unreadable = false;  ///< of `folder`: leave files out that cannot be read
 };
 
+/// Adds the options that say where the images come from, under `group` in the help; their defaults
+/// are what `options` holds, which receives what is given.
 void add_data_options(CLI::App& app, DataOptions& options, const std::string& group);
 
 /// The training or test images that the options name, from the data set's folder, or of the
-/// built-in set (50,000 and 10,000 images, or as many as `limit` allows). `limit` 0 is all. The
-/// training images have a normalisation, the data set's own or measured on them; test images are to
-/// have the same one. Says which files of a folder were left out.
+/// built-in set (50,000 and 10,000 images): the first `limit` of them, or all with 0; options.limit
+/// is not looked at. Throws Error as the loaders in data/ do. The training images have a
+/// normalisation, the data set's own or measured on them; test images are to have the same one.
+/// Says which files of a folder were left out.
 data::Dataset load_dataset(const DataOptions& options, data::Split split, std::int64_t limit);
 
 /// What is pre-trained on: the first options.limit training images, of STL-10 those without labels.

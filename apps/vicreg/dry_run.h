@@ -10,14 +10,15 @@
 
 namespace gradus::vicreg {
 
-/// Multiply-adds of the convolutions and linear layers for one image of [1, H, W, C], forward.
+/// Multiply-adds of the convolutions and linear layers for one image of shape [1, H, W, C],
+/// forward, counted by running the model on `device`, where it lies.
 std::uint64_t multiply_adds(nn::VICRegModel& model, const Shape& image, Device device);
 
 /// Steps that were made with so many images each.
 struct Rehearsal {
-  std::int64_t batch_size;
-  double seconds;         ///< of a step
-  std::uint64_t tensors;  ///< most bytes of tensors at a time
+  std::int64_t batch_size;  ///< images, each in all its views
+  double seconds;           ///< of a step
+  std::uint64_t tensors;    ///< most bytes of tensors at a time
 };
 
 /// What steps of another size will take, by the line through the last two of `done`, of rising

@@ -14,6 +14,7 @@
 
 namespace gradus::vicreg {
 
+/// The protocols that named_protocol knows.
 enum class ProtocolName : std::uint8_t { standard, vicreg, solo_learn, emp_ssl };
 inline constexpr apps::Choices<ProtocolName, 4> protocol_names{
     {{ProtocolName::standard, "default"},
@@ -26,7 +27,7 @@ struct Protocol {
   ProtocolName name = ProtocolName::standard;
   std::int64_t epochs = 50;
   std::int64_t batch_size = 256;
-  double lr = 0.02;
+  double lr = 0.02;  ///< at its highest
   double momentum = 0;
   double weight_decay = 1e-6;
   ScheduleName schedule = ScheduleName::cosine;
@@ -42,6 +43,7 @@ struct Protocol {
 /// of 8 to 100 %.
 /// emp_ssl: lr 0.03, momentum 0.9, decay 5e-5, batch 100, 100 epochs, on cached features.
 Protocol named_protocol(ProtocolName name);
+/// As linear_eval.json holds it.
 nlohmann::json to_json(const Protocol& protocol);
 
 /// Told the epoch (from 1) and its mean training loss; false stops the training.

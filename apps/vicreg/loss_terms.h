@@ -24,6 +24,7 @@ struct LossTerm {
   const char *key, *brief, *title;
 };
 
+/// Those of nn::VICRegLoss.
 inline constexpr LossTerm vicreg_terms[] = {
     {&LossTerms::total, "loss", "loss", "Loss"},
     {&LossTerms::invariance, "invariance", "inv", "Invariance"},
@@ -31,6 +32,7 @@ inline constexpr LossTerm vicreg_terms[] = {
     {&LossTerms::covariance, "covariance", "cov", "Covariance"},
 };
 
+/// Those of nn::CodingRateLoss.
 inline constexpr LossTerm coding_rate_terms[] = {
     {&LossTerms::total, "loss", "loss", "Loss"},
     {&LossTerms::similarity, "similarity", "sim", "Similarity"},

@@ -63,9 +63,10 @@ class MetricsWriter {
   /// later steps, and a last line that a killed process left half-written, are taken out first.
   explicit MetricsWriter(const std::filesystem::path& path, std::int64_t resumed_step = 0);
 
+  /// Appends a line; throws Error if the disk does not take it.
   void write(const StepRecord& record);
   void write(const EpochRecord& record);
-  /// What the file holds.
+  /// The records of the file, those from before it was opened included.
   const Metrics& records() const { return records_; }
 
  private:
@@ -79,7 +80,7 @@ class MetricsWriter {
   std::unique_ptr<std::FILE, Close> file_;
 };
 
-/// Reads a file; lines that are not records (a half-written one) are passed over.
+/// Reads a file, or throws Error; lines that are not records (a half-written one) are passed over.
 Metrics read_metrics(const std::filesystem::path& path);
 
 }  // namespace gradus::vicreg

@@ -18,8 +18,9 @@
 
 namespace gradus::vicreg {
 
-// What these stand for is in recipes.h.
+// The choices by name; what they stand for is in recipes.h.
 
+/// Sets of defaults.
 enum class Recipe : std::uint8_t { standard, solo_learn, emp_ssl, fast };
 inline constexpr apps::Choices<Recipe, 4> recipes{
     {{Recipe::standard, "default", "Adam"},
@@ -27,6 +28,7 @@ inline constexpr apps::Choices<Recipe, 4> recipes{
      {Recipe::emp_ssl, "emp-ssl", "20 views, LARS, 93 % after 30 epochs as published"},
      {Recipe::fast, "fast", "emp-ssl on crops of 16x16 pixels, for CPUs"}}};
 
+/// What is done to crops.
 enum class Augmentation : std::uint8_t { vicreg, solo_learn, emp_ssl, none };
 inline constexpr apps::Choices<Augmentation, 4> augmentations{
     {{Augmentation::vicreg, "vicreg"},
@@ -34,9 +36,11 @@ inline constexpr apps::Choices<Augmentation, 4> augmentations{
      {Augmentation::emp_ssl, "emp-ssl"},
      {Augmentation::none, "none", "every view is the image"}}};
 
+/// The names of the losses (loss_terms.h).
 inline constexpr apps::Choices<LossName, 2> loss_names{
     {{LossName::vicreg, "vicreg"}, {LossName::coding_rate, "coding-rate", "EMP-SSL's"}}};
 
+/// The optimisers of optim/, LARS in both of its forms.
 enum class OptimizerName : std::uint8_t { sgd, adam, adamw, lars, lars_vicreg };
 inline constexpr apps::Choices<OptimizerName, 5> optimizer_names{
     {{OptimizerName::sgd, "sgd"},
@@ -45,6 +49,7 @@ inline constexpr apps::Choices<OptimizerName, 5> optimizer_names{
      {OptimizerName::lars, "lars", "solo-learn's form"},
      {OptimizerName::lars_vicreg, "lars-vicreg", "the paper's"}}};
 
+/// Learning rates over a run.
 enum class ScheduleName : std::uint8_t { constant, step, cosine, warmup_cosine, vicreg };
 inline constexpr apps::Choices<ScheduleName, 5> schedule_names{
     {{ScheduleName::constant, "constant"},
@@ -76,16 +81,16 @@ struct TrainOptions {
   nn::VICRegModel::Options model{.projector_widths = {1024, 1024, 1024, 1024}};
 
   ViewOptions views;
-  bool shuffle = true;
-  bool drop_last = true;
-  std::int64_t batch_size = 256;
+  bool shuffle = true;            ///< the images, anew each epoch
+  bool drop_last = true;          ///< leave out a partial batch at the end of an epoch
+  std::int64_t batch_size = 256;  ///< images a step, each in all its views
   std::int64_t epochs = 500;
   std::int64_t steps = -1;  ///< stop after so many steps; -1: when the epochs are done
 
   LossName loss = LossName::vicreg;
   nn::VICRegOptions vicreg;
   nn::CodingRateOptions coding_rate;
-  bool separate_views = false;
+  bool separate_views = false;  ///< each view has its own batch statistics
 
   OptimizerName optimizer = OptimizerName::adam;
   double lr = 2e-4;
@@ -101,15 +106,15 @@ struct TrainOptions {
   std::vector<std::int64_t> milestones{60, 80};  ///< epochs of the schedule `step`
 
   apps::ComputeOptions compute;
-  bool checkpoint_activations = false;
-  int workers = 2;
-  int shards = 1;  ///< equal parts of each batch, each computed by a thread of its own
-  std::uint64_t seed = 0;
-  std::string out = "runs/vicreg";
-  std::string init;
-  std::string continue_from;
-  bool resume = false;
-  bool overwrite = false;
+  bool checkpoint_activations = false;  ///< see nn::ResNet
+  int workers = 2;                      ///< threads that make batches
+  int shards = 1;          ///< equal parts of each batch, each computed by a thread of its own
+  std::uint64_t seed = 0;  ///< of the weights, the order and the augmentation
+  std::string out = "runs/vicreg";    ///< the run folder
+  std::string init;                   ///< a file of weights to start from; empty: none
+  std::string continue_from;          ///< a PyTorch checkpoint to go on from; empty: none
+  bool resume = false;                ///< go on from the run folder's checkpoint
+  bool overwrite = false;             ///< discard the run folder's checkpoint
   std::int64_t checkpoint_every = 0;  ///< steps; 0: the end of every epoch
   std::int64_t knn_every = 0;         ///< epochs; 0: never
   std::int64_t knn_images = 5000;     ///< images of each split that kNN looks at, at most
@@ -117,7 +122,7 @@ struct TrainOptions {
   bool probe = false;                 ///< see OnlineProbe
   bool tensorboard = false;           ///< see TensorBoard
   bool dry_run = false;               ///< see Trainer::dry_run
-  std::string export_file;
+  std::string export_file;            ///< for the weights alone, at the end; empty: none
 };
 
 /// So many epochs at most: their steps fit 64 bits.

@@ -14,6 +14,7 @@ namespace gradus::vicreg {
 /// Pictures of `side` x `side` pixels on one sheet, row by row.
 class PictureSheet {
  public:
+  /// With `columns` pictures a row.
   explicit PictureSheet(std::int64_t side, std::int64_t columns = 40)
       : side_(side), columns_(columns) {}
 
@@ -38,7 +39,7 @@ class PictureSheet {
 /// clamped, NaN is black.
 Tensor denormalize(const Tensor& views, const data::Normalization& normalization);
 
-/// RFC 4648.
+/// Bytes as text in Base64 (RFC 4648), padded.
 std::string base64(std::string_view bytes);
 
 }  // namespace gradus::vicreg

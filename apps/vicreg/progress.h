@@ -12,8 +12,9 @@
 
 namespace gradus::vicreg {
 
+/// What a Progress is of, and where it is shown.
 struct ProgressOptions {
-  std::int64_t total_steps = 0;
+  std::int64_t total_steps = 0;  ///< of the whole run
   std::int64_t steps_per_epoch = 1;
   std::int64_t first_step = 0;  ///< steps done before this run, when it was resumed
   std::FILE* stream = stdout;
@@ -35,6 +36,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  /// Takes note of a step, and shows it if that is due.
   void update(const StepRecord& record);
   /// Prints a line of its own, above the bar.
   void message(std::string_view line);
@@ -57,9 +59,9 @@ class Progress {
   StepRecord record_;
 };
 
-/// "0:07", "12:34", "3:02:01" or "2 d 05:00".
+/// "0:07", "12:34", "3:02:01" or "2 d 05:00"; "?" for no time that a run can take.
 std::string format_duration(double seconds);
-/// "7 seconds", "12 minutes", "3 hours 2 minutes" or "2 days 5 hours".
+/// "7 seconds", "12 minutes", "3 hours 2 minutes" or "2 days 5 hours"; "?" as above.
 std::string duration_in_words(double seconds);
 
 }  // namespace gradus::vicreg

@@ -45,9 +45,10 @@ TrainOptions recipe_defaults(Recipe recipe) {
       o = recipe_defaults(Recipe::emp_ssl);
       o.recipe = recipe;
       o.model.projector_widths = {2048, 2048, 1024};
-      o.views.count = 16;
+      o.views.count = 8;
       o.views.size = 16;
-      o.epochs = 5;
+      o.views.crop_scale = {0.25, 1};
+      o.epochs = 11;
       break;
   }
   return o;

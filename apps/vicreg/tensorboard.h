@@ -31,7 +31,7 @@ class TensorBoard {
   /// Histograms of the parameters and, where they have one, of their gradients: "weights/NAME" and
   /// "gradients/NAME". What is not finite is left out.
   void write(const std::vector<NamedParameter>& parameters, std::int64_t step);
-  /// A PNG.
+  /// An image under the name `tag`: `png` is the bytes of a PNG file of colours.
   void write_image(std::string_view tag, std::string_view png, std::int64_t step);
 
  private:

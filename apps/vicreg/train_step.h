@@ -34,6 +34,7 @@ class TrainStep {
   void run(const Tensor& images, double lr, const Tensor& labels = {});
   /// The loss of the update that was started last, on its way to the host.
   Readback loss() const { return Readback(terms_); }
+  /// The numbers of such a loss; waits for them.
   LossTerms to_terms(const Readback& loss) const;
 
   /// Embeddings float32 [V B, D] of the last update's images.

@@ -39,7 +39,8 @@ namespace gradus::vicreg {
 /// (tensor/comm/README.md), so that all models stay the same. Member 0 alone writes and prints.
 class Trainer {
  public:
-  /// The group must have options.shards members; those in one process share the images to train on.
+  /// `config` is the resolved configuration, as parse_train_options gives it. The group must have
+  /// options.shards members and outlive this; those in one process share the `training_set`.
   Trainer(const TrainOptions& options, std::string config, Device device,
           Communicator& communicator, std::shared_future<data::Dataset> training_set);
 
@@ -134,10 +135,10 @@ class Trainer {
   int signal_ = 0;
 };
 
-/// How batches are made.
+/// How the loader makes batches for a run with these options.
 data::Loader::Options loader_options(const TrainOptions& options, Device device);
 
-/// Of a clock that only goes on.
+/// Seconds, from a moment that is the same all through a process, by a clock that only goes on.
 double seconds_now();
 
 }  // namespace gradus::vicreg

@@ -17,16 +17,16 @@ namespace gradus::vicreg {
 inline constexpr const char* model_key = "gradus.model";
 inline constexpr const char* options_key = "gradus.options";
 
-/// Writes the weights and buffers alone, with PyTorch's names and layouts:
-/// `encoder.*`, `projector.network.*`.
+/// Writes the weights and buffers alone, with PyTorch's names and layouts (`encoder.*`,
+/// `projector.network.*`), and in the metadata the architecture and the options' identity.
 void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
                     const TrainOptions& options);
 
 // Files of weights are checkpoints, exported files, and state_dicts of PyTorch, as safetensors or
 // by torch.save: there by themselves, or as `model_state_dict` or `state_dict` in a dict.
 
-/// Loads all weights of a file that holds the same architecture; what else the file holds (an
-/// optimiser's state) is passed over.
+/// Loads all weights of a file that holds the same architecture, or throws Error; what else the
+/// file holds (an optimiser's state) is passed over.
 void load_weights(const std::filesystem::path& path, nn::VICRegModel& model);
 
 /// An encoder with its projector, and what is known of them.

@@ -16,8 +16,7 @@ namespace gradus {
 /// none. Throws std::system_error.
 int open_locked(const std::filesystem::path& path, bool wait);
 
-/// The open temporary file that `write_file_atomically` hands to its caller. Every byte is written
-/// or an exception is thrown.
+/// The open temporary file that `write_file_atomically` hands to its caller.
 class FileWriter {
  public:
   /// Creates or empties `path`, once no other process writes it; throws std::system_error.
@@ -26,9 +25,10 @@ class FileWriter {
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
 
+  /// Appends; throws std::system_error unless all of it was written.
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  /// Brings the contents to the disk.
+  /// Brings the contents to the disk; throws std::system_error.
   void sync();
 
  private:

@@ -214,6 +214,8 @@ TEST_CASE("operators are the ops of the same meaning") {
   CHECK(values(a - 1) == std::vector<float>{0, 1, -4});
   CHECK(values(a * 2) == std::vector<float>{2, 4, -6});
   CHECK(values(2 * a) == std::vector<float>{2, 4, -6});
+  CHECK(values(1 + a) == std::vector<float>{2, 3, -2});
+  CHECK(values(1 - a) == std::vector<float>{0, -1, 4});
   CHECK(values(a / 2) == std::vector<float>{0.5, 1, -1.5});
   CHECK(values(-a) == std::vector<float>{-1, -2, 3});
 }
