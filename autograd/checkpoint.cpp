@@ -1,5 +1,6 @@
 #include <gradus/autograd/checkpoint.h>
 
+#include <unordered_set>
 #include <utility>
 
 #include <gradus/autograd/saved_tensor.h>
@@ -49,10 +50,27 @@ struct Leaves {
   }
 };
 
+/// The leaves that a function's result depends on, but for its inputs: those that it captured.
+std::vector<std::shared_ptr<Node>> captured_leaves(const Variable& result,
+                                                   const std::vector<Variable>& inputs) {
+  std::unordered_set<const Node*> seen;
+  for (const Variable& input : inputs) seen.insert(input.node().get());
+  std::vector<std::shared_ptr<Node>> leaves, pending{result.node()};
+  while (!pending.empty()) {
+    const std::shared_ptr<Node> node = std::move(pending.back());
+    pending.pop_back();
+    if (!node || !seen.insert(node.get()).second) continue;
+    if (node->leaf) leaves.push_back(node);
+    pending.insert(pending.end(), node->inputs.begin(), node->inputs.end());
+  }
+  return leaves;
+}
+
 /// The function's result, and what a second call must find as the first one did.
 struct FirstCall {
   Tensor value;
   bool needs_gradient = false;
+  std::vector<std::shared_ptr<Node>> captured;
   std::vector<Draw> draws;
   std::vector<ReadNote> read;  ///< memory, besides the inputs, that the function read
 
@@ -60,10 +78,12 @@ struct FirstCall {
     const ReadNotes notes;
     const RecordDraws record;
     {
-      // The graph is dropped; it only shows whether a gradient is needed.
-      const Variable result = function(leaves.make());
+      // The graph is dropped; it only shows what needs gradients.
+      const std::vector<Variable> inputs = leaves.make();
+      const Variable result = function(inputs);
       value = result.value();
       needs_gradient = result.requires_grad();
+      captured = captured_leaves(result, inputs);
     }
     draws = record.draws();
     read = notes.remaining(value);
@@ -79,8 +99,8 @@ Variable checkpoint(const CheckpointedFunction& function, const std::vector<Vari
   const Leaves leaves(inputs);
   FirstCall first(function, leaves);
   if (!first.needs_gradient) return Variable(first.value);
-  auto backward = [function, leaves, shape = first.value.shape(), draws = std::move(first.draws),
-                   read = std::move(first.read)](Tensor doutput) {
+  auto backward = [function, leaves, captured = first.captured.size(), shape = first.value.shape(),
+                   draws = std::move(first.draws), read = std::move(first.read)](Tensor doutput) {
     check_unchanged(read);
     const std::vector<Variable> inputs_again = leaves.make();
     Variable again;
@@ -93,17 +113,22 @@ Variable checkpoint(const CheckpointedFunction& function, const std::vector<Vari
           "the function gave another result the second time: shape {} after {}", again.shape(),
           shape);
     again.backward(std::move(doutput));
-    std::vector<Tensor> gradients(inputs_again.size() + 1);
+    std::vector<Tensor> gradients(inputs_again.size() + captured);
     for (std::size_t i = 0; i < inputs_again.size(); ++i) {
       if (inputs_again[i].requires_grad()) gradients[i] = inputs_again[i].grad();
     }
     return gradients;
   };
-  // One more input, which gets no gradient: the result has a node even if nothing but captured
-  // parameters needs gradients.
+  // One more input: the result has a node even if nothing but captured leaves needs gradients. They
+  // take its place, so that the walk knows when their gradients are complete; it adds nothing.
   std::vector<Variable> node_inputs = inputs;
   node_inputs.emplace_back(empty({}), true);
-  return make_variable("checkpoint", std::move(first.value), node_inputs, std::move(backward));
+  const Variable result =
+      make_variable("checkpoint", std::move(first.value), node_inputs, std::move(backward));
+  auto& nodes = result.node()->inputs;
+  nodes.pop_back();
+  nodes.insert(nodes.end(), first.captured.begin(), first.captured.end());
+  return result;
 }
 
 }  // namespace gradus

@@ -1,5 +1,10 @@
 #include <gradus/autograd/collectives.h>
 
+#include <future>
+#include <memory>
+#include <utility>
+#include <vector>
+
 #include <gradus/autograd/ops.h>
 
 namespace gradus {
@@ -12,6 +17,45 @@ Tensor sum_of_gradients(const Tensor& own, Communicator& communicator, Downstrea
   communicator.all_reduce(sum);
   return sum;
 }
+
+/// Gradients that are sent together.
+class Bucket {
+ public:
+  void add(const std::shared_ptr<Node>& leaf) {
+    leaves_.push_back(leaf);
+    elements_ += leaf->gradient.numel();
+  }
+  bool is_empty() const { return leaves_.empty(); }
+  bool is_full() const { return elements_ >= enough; }
+
+  /// Takes the gradients from their leaves.
+  void send(Communicator& communicator) {
+    std::vector<Tensor> gradients;
+    for (const auto& leaf : leaves_)
+      gradients.push_back(std::exchange(leaf->gradient, {}).reshape({leaf->shape.numel()}));
+    all_ = concat(gradients);
+    sum_ = communicator.start_all_reduce(all_);
+  }
+
+  /// Gives the leaves their averages.
+  void receive(int members) {
+    sum_.get();
+    const Tensor average = affine(all_, 1.0 / members, -0.0);
+    std::int64_t begin = 0;
+    for (const auto& leaf : leaves_) {
+      const std::int64_t end = begin + leaf->shape.numel();
+      leaf->gradient = average.slice(begin, end).reshape(leaf->shape).clone();
+      begin = end;
+    }
+  }
+
+ private:
+  static constexpr std::int64_t enough = std::int64_t{1} << 20;
+  std::vector<std::shared_ptr<Node>> leaves_;
+  std::int64_t elements_ = 0;
+  Tensor all_;
+  std::shared_future<void> sum_;
+};
 
 }  // namespace
 
@@ -32,6 +76,22 @@ Variable all_gather(const Variable& x, Communicator& communicator, Downstream do
         return {
             sum_of_gradients(dy, communicator, downstream).slice(rank, rank + 1).reshape(shape)};
       });
+}
+
+void backward_of_mean(const Variable& loss, Communicator& communicator) {
+  std::vector<Bucket> buckets(1);
+  loss.backward({}, false, [&](const std::shared_ptr<Node>& leaf) {
+    if (!leaf->gradient.defined()) return;
+    buckets.back().add(leaf);
+    if (!buckets.back().is_full()) return;
+    buckets.back().send(communicator);
+    buckets.emplace_back();
+  });
+  if (buckets.back().is_empty())
+    buckets.pop_back();
+  else
+    buckets.back().send(communicator);
+  for (Bucket& bucket : buckets) bucket.receive(communicator.size());
 }
 
 }  // namespace gradus

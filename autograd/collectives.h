@@ -1,8 +1,8 @@
 // Collective operations of tensor/communicator.h on Variables, with gradients.
 //
 // What a group minimises is the sum of its members' losses, of which each calls backward on its own
-// (for the mean, divide the gradients: optim::average_gradients). So the gradient of what one
-// member gives to all is the sum over all of theirs.
+// (or, with backward_of_mean, their mean). So the gradient of what one member gives to all is the
+// sum over all of theirs.
 #pragma once
 
 #include <cstdint>
@@ -23,5 +23,10 @@ enum class Downstream : std::uint8_t {
 Variable all_reduce(const Variable& x, Communicator& communicator, Downstream downstream);
 /// All members' x [...]: [size, ...]; backward takes the own slice of the gradients' sum.
 Variable all_gather(const Variable& x, Communicator& communicator, Downstream downstream);
+
+/// loss.backward(), of float32 or float64 leaves, after which the gradient of each is its average
+/// over the members; they must have made their graphs alike. Gradients are sent while those of
+/// other leaves are still computed, in buckets of a million elements or so.
+void backward_of_mean(const Variable& loss, Communicator& communicator);
 
 }  // namespace gradus

@@ -13,21 +13,15 @@
 namespace gradus {
 namespace {
 
-/// The leaves' gradients from before a walk, which are put back unless it is kept. Those of a walk
-/// within another one (a checkpoint's) are kept only if that one is.
+/// The leaves' gradients from before a walk, which are put back unless it is kept. Those that a
+/// walk within this one (a checkpoint's) adds to are among them.
 class LeafGradients {
  public:
-  LeafGradients() : outer_(std::exchange(innermost, this)) {}
+  LeafGradients() = default;
   ~LeafGradients() {
-    innermost = outer_;
-    if (kept_ && outer_ == nullptr) return;
-    for (auto& [node, gradient] : before_) {
-      if (kept_) {
-        outer_->before_.try_emplace(node, std::move(gradient));
-      } else if (const std::shared_ptr<Node> leaf = node.lock()) {
-        leaf->gradient = std::move(gradient);
-      }
-    }
+    if (kept_) return;
+    for (auto& [node, gradient] : before_)
+      if (const std::shared_ptr<Node> leaf = node.lock()) leaf->gradient = std::move(gradient);
   }
   LeafGradients(const LeafGradients&) = delete;
   LeafGradients& operator=(const LeafGradients&) = delete;
@@ -36,13 +30,9 @@ class LeafGradients {
   void keep() { kept_ = true; }
 
  private:
-  static thread_local LeafGradients* innermost;
   std::map<std::weak_ptr<Node>, Tensor, std::owner_less<>> before_;
-  LeafGradients* outer_;
   bool kept_ = false;
 };
-
-thread_local LeafGradients* LeafGradients::innermost = nullptr;
 
 /// The gradients, so far, of values that are still read by nodes to come.
 using Gradients = std::unordered_map<const Node*, Tensor>;
@@ -121,7 +111,8 @@ void propagate(Node& node, Gradients& sums, bool retain_graph) {
 
 }  // namespace
 
-void Variable::backward(Tensor doutput, bool retain_graph) const {
+void Variable::backward(Tensor doutput, bool retain_graph,
+                        const LeafFunction& when_complete) const {
   check(node_ != nullptr, "backward",
         "the value does not depend on anything that requires a gradient");
   if (!doutput.defined()) {
@@ -138,14 +129,20 @@ void Variable::backward(Tensor doutput, bool retain_graph) const {
   std::unordered_map<Node*, int> uses = count_uses(node_, leaves);
   Gradients gradients;
   accumulate(*node_, sum_of(*node_, gradients), std::move(doutput));
-  std::vector<std::shared_ptr<Node>> ready{node_};
+  std::vector<std::shared_ptr<Node>> ready;
+  const auto complete = [&](const std::shared_ptr<Node>& node) {
+    if (!node->leaf)
+      ready.push_back(node);
+    else if (when_complete)
+      when_complete(node);
+  };
+  complete(node_);
   while (!ready.empty()) {
     const std::shared_ptr<Node> node = std::move(ready.back());
     ready.pop_back();
-    if (node->leaf) continue;
     propagate(*node, gradients, retain_graph);
     for (auto& input : node->inputs)
-      if (input && --uses[input.get()] == 0) ready.push_back(input);
+      if (input && --uses[input.get()] == 0) complete(input);
     if (!retain_graph) {
       node->backward = nullptr;
       node->inputs.clear();

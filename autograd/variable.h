@@ -36,6 +36,9 @@ struct Node {
   ~Node();
 };
 
+/// What backward calls with a leaf.
+using LeafFunction = std::function<void(const std::shared_ptr<Node>& leaf)>;
+
 /// A value and its place in the graph. Copies are handles on the same value and node.
 class Variable {
  public:
@@ -79,7 +82,10 @@ class Variable {
   /// as it is walked, unless `retain_graph`. If it throws, the leaves' gradients are what they were
   /// before. It throws Error if a tensor that it reads was changed in place after the forward pass
   /// that used it.
-  void backward(Tensor doutput = {}, bool retain_graph = false) const;
+  /// `when_complete` is called with each leaf as soon as nothing more will be added to its
+  /// gradient, while others are still to come: in an order that depends on nothing but the graph.
+  void backward(Tensor doutput = {}, bool retain_graph = false,
+                const LeafFunction& when_complete = {}) const;
 
   /// How the value was computed; null for a constant.
   const std::shared_ptr<Node>& node() const { return node_; }

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include <gradus/autograd/parameter.h>
-#include <gradus/tensor/communicator.h>
 
 namespace gradus::optim {
 
@@ -121,10 +120,6 @@ class Optimizer {
   bool prepared_ = false;  // whether a step was begun that entries do not count yet
   std::int64_t step_count_ = 0;
 };
-
-/// Each gradient becomes its average over the members of a group, all of which must have gradients
-/// of the same parameters. They are sent together, in buckets of up to a million elements or so.
-void average_gradients(const std::vector<NamedParameter>& parameters, Communicator& communicator);
 
 /// Scales all gradients by max_norm / (norm + 1e-6) if that is below 1, where norm is the Euclidean
 /// norm of all of them together and max_norm > 0. Gradients stay as they are if norm is not finite.

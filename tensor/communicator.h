@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <span>
 
@@ -11,8 +13,11 @@
 
 namespace gradus {
 
+/// Exchanges of different channels may be under way at the same time.
+enum class Channel : std::uint8_t { foreground, background };
+
 /// The processes of one job, 1, 2, 4, 8, ... of them, and the one thing that they do: exchange
-/// bytes in pairs. Used from one thread.
+/// bytes in pairs. Each channel is used from one thread at a time.
 class Processes {
  public:
   virtual ~Processes() = default;
@@ -27,9 +32,9 @@ class Processes {
   virtual int local_rank() const = 0;
   /// How many of the processes are on this machine.
   virtual int local_size() const = 0;
-  /// Sends bytes to the process `partner`, which must do the same with this one, and fills
-  /// `received`, of as many bytes as that one sends; returns when both are done.
-  virtual void exchange(int partner, std::span<const std::byte> sent,
+  /// Sends bytes to the process `partner`, which must do the same with this one in that channel,
+  /// and fills `received`, of as many bytes as that one sends; returns when both are done.
+  virtual void exchange(Channel channel, int partner, std::span<const std::byte> sent,
                         std::span<std::byte> received) = 0;
   /// Ends the whole job, now, with that exit code.
   virtual void abort(int exit_code) = 0;
@@ -43,7 +48,7 @@ class Processes {
 
 /// The processes that a launcher (mpirun, srun) has started as one MPI job, connected; null where
 /// this one was started alone. To be called once. Throws Error if their number is not a power of
-/// two, or if the program was built without MPI. In the target gradus_mpi.
+/// two, or if the program was built without MPI. In the library gradus::mpi.
 std::unique_ptr<Processes> launched_processes();
 
 class Team;
@@ -62,8 +67,10 @@ class Team;
 /// takes care of.
 class Communicator {
  public:
-  /// For the member of that number in this process; run_members makes them.
-  Communicator(Team& team, int member) : team_(team), member_(member) {}
+  /// For the member of that number in this process, which `team` and `background` both have;
+  /// run_members makes them.
+  Communicator(Team& team, Team& background, int member)
+      : team_(team), background_(background), member_(member) {}
 
   /// The number of this member, in [0, size): those of the first process come first.
   int rank() const;
@@ -76,6 +83,10 @@ class Communicator {
 
   /// In place: the sum of all members' x, float32 or float64.
   void all_reduce(Tensor& x);
+  /// Starts the same, and returns at once: the sum is taken in the background, after those that
+  /// were started before, whatever the members do together meanwhile. x must be left alone until
+  /// get() of the result has waited for it, which throws what went wrong.
+  std::shared_future<void> start_all_reduce(Tensor& x);
   /// All members' x [...]: [size, ...], of any dtype.
   Tensor all_gather(const Tensor& x);
   /// In place: x as the member `root` has it, of any dtype.
@@ -88,7 +99,9 @@ class Communicator {
 
  private:
   Team& team_;
-  int member_;  ///< within the process
+  Team& background_;  ///< the same members once more, for sums in the background
+  int member_;        ///< within the process
+  std::shared_future<void> last_started_;
 };
 
 /// Runs `body` in `members` members of a group of processes->size() times as many, or of these

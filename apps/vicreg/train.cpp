@@ -2,10 +2,12 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <future>
 
 #include <gradus/tensor/communicator.h>
 #include "common/processes.h"
 #include "common/program.h"
+#include "vicreg/datasets.h"
 #include "vicreg/same_run.h"
 #include "vicreg/trainer.h"
 
@@ -55,10 +57,14 @@ int train(int argc, char** argv, Processes* processes) {
   if (!command.trains) return 0;
   const int members = members_of_each(command, processes == nullptr ? 1 : processes->size());
   const int threads = std::max(1, omp_get_max_threads() / members);
+  // Loaded by the first member that asks for it.
+  const std::shared_future<data::Dataset> training_set =
+      std::async(std::launch::deferred, vicreg::load_pretraining_set, command.options.data);
   int exit_code = 0;
   run_members(members, processes, [&](Communicator& communicator) {
     if (members > 1) omp_set_num_threads(threads);
-    vicreg::Trainer trainer(command.options, command.config, command.device, communicator);
+    vicreg::Trainer trainer(command.options, command.config, command.device, communicator,
+                            training_set);
     const int code = command.options.dry_run ? trainer.dry_run() : trainer.run();
     if (communicator.leads_process()) exit_code = code;
   });

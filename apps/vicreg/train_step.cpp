@@ -1,5 +1,6 @@
 #include "vicreg/train_step.h"
 
+#include <gradus/autograd/collectives.h>
 #include <gradus/autograd/ops.h>
 #include <gradus/nn/coding_rate_loss.h>
 #include <gradus/nn/vicreg_loss.h>
@@ -93,8 +94,10 @@ void TrainStep::compute(const Tensor& images, const Tensor& labels) {
   saved_for_backward_ = memory_stats(device_).in_use - before;
   for (std::int64_t i = 0; i < terms_.size(0); ++i)
     terms_.slice(i, i + 1).copy_from(terms[static_cast<std::size_t>(i)].value().reshape({1}));
-  loss.backward();
-  if (shards_ != nullptr) optim::average_gradients(model_.parameters(), *shards_);
+  if (shards_ == nullptr)
+    loss.backward();
+  else
+    backward_of_mean(loss, *shards_);
   if (options_.clip_norm > 0) optim::clip_grad_norm(model_.parameters(), options_.clip_norm);
   optimizer_.apply(loss.value());
   embeddings_ = z.value();

@@ -7,6 +7,7 @@
 
 #include <gradus/nn/vicreg_model.h>
 #include <gradus/optim/optimizer.h>
+#include <gradus/tensor/communicator.h>
 #include <gradus/tensor/repeated_work.h>
 #include "vicreg/loss_terms.h"
 #include "vicreg/online_probe.h"

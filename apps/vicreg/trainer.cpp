@@ -44,7 +44,7 @@ data::Loader::Options loader_options(const TrainOptions& options, Device device)
 }
 
 Trainer::Trainer(const TrainOptions& options, std::string config, Device device,
-                 Communicator& communicator)
+                 Communicator& communicator, std::shared_future<data::Dataset> training_set)
     : options_(options),
       config_(std::move(config)),
       device_(device),
@@ -53,7 +53,8 @@ Trainer::Trainer(const TrainOptions& options, std::string config, Device device,
       folder_(options.out),
       generator_(options.seed),
       model_(options.model, generator_),
-      optimizer_(make_optimizer(options, model_.parameters())) {
+      optimizer_(make_optimizer(options, model_.parameters())),
+      training_set_(std::move(training_set)) {
   model_.to(device);
   nn::use_winograd(model_, options.compute.winograd);
   model_.encoder.checkpoint_activations(options.checkpoint_activations);
@@ -106,7 +107,7 @@ void Trainer::restore() {
 }
 
 void Trainer::load_data() {
-  dataset_ = load_pretraining_set(options_.data);
+  dataset_ = training_set_.get();
   options_.images = {.count = dataset_.size(), .normalization = dataset_.normalization};
   const std::int64_t rest = dataset_.size() % options_.batch_size;
   check(

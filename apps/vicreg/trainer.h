@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <optional>
 
@@ -39,9 +40,9 @@ namespace gradus::vicreg {
 class Trainer {
  public:
   /// `config` is the resolved configuration, as parse_train_options gives it. The group must have
-  /// options.shards members and outlive this.
+  /// options.shards members and outlive this; those in one process share the `training_set`.
   Trainer(const TrainOptions& options, std::string config, Device device,
-          Communicator& communicator);
+          Communicator& communicator, std::shared_future<data::Dataset> training_set);
 
   /// Trains to the end, or until an interrupt; returns the exit code: 0, or 128 + signal.
   int run();
@@ -115,7 +116,8 @@ class Trainer {
   Generator generator_;
   nn::VICRegModel model_;
   std::unique_ptr<optim::Optimizer> optimizer_;
-  data::Dataset dataset_;
+  std::shared_future<data::Dataset> training_set_;
+  data::Dataset dataset_;                  ///< the same, once it is loaded
   std::optional<data::Dataset> test_set_;  ///< for kNN and the probe, where they are asked for
   std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<OnlineProbe> probe_;        ///< with --probe

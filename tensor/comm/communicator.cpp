@@ -45,34 +45,50 @@ class OnHost {
   Tensor host_;
 };
 
+/// In place: the sum of what the team's members have.
+void all_reduce_in(Team& team, int member, Tensor& x) {
+  check(x.defined(), "all_reduce", "the tensor is undefined");
+  const int members = team.members();
+  if (members * team.processes() == 1) return;
+  OnHost host(x);
+  const std::int64_t n = x.numel();
+  dispatch_full_precision("all_reduce", x.dtype(), [&]<class T>() {
+    T* const own = host.get().data<T>();
+    if (members == 1) return team.sum_over_processes(own, n);
+    team.show(member, own);
+    team.meet(x.bytes());
+    T* const sum = reinterpret_cast<T*>(team.buffer());
+    // Each member adds up a part of the elements.
+    const std::int64_t begin = n * member / members, end = n * (member + 1) / members;
+    for (std::int64_t i = begin; i < end; i += most_summed)
+      sum_in_tree<T>(team.shown(), i, std::min(most_summed, end - i), sum + i);
+    team.meet();
+    if (member == 0) team.sum_over_processes(sum, n);
+    team.meet();
+    std::copy_n(sum, n, own);
+  });
+  host.put_back();
+}
+
 }  // namespace
 
 int Communicator::rank() const { return team_.first_rank() + member_; }
 int Communicator::process_of(int rank) const { return rank / team_.members(); }
 int Communicator::size() const { return team_.processes() * team_.members(); }
 
-void Communicator::all_reduce(Tensor& x) {
-  check(x.defined(), "all_reduce", "the tensor is undefined");
-  if (size() == 1) return;
-  OnHost host(x);
-  const std::int64_t n = x.numel();
-  dispatch_full_precision("all_reduce", x.dtype(), [&]<class T>() {
-    T* const own = host.get().data<T>();
-    if (team_.members() == 1) return team_.sum_over_processes(own, n);
-    team_.show(member_, own);
-    team_.meet(x.bytes());
-    T* const sum = reinterpret_cast<T*>(team_.buffer());
-    // Each member adds up a part of the elements.
-    const std::int64_t begin = n * member_ / team_.members(),
-                       end = n * (member_ + 1) / team_.members();
-    for (std::int64_t i = begin; i < end; i += most_summed)
-      sum_in_tree<T>(team_.shown(), i, std::min(most_summed, end - i), sum + i);
-    team_.meet();
-    if (member_ == 0) team_.sum_over_processes(sum, n);
-    team_.meet();
-    std::copy_n(sum, n, own);
-  });
-  host.put_back();
+void Communicator::all_reduce(Tensor& x) { all_reduce_in(team_, member_, x); }
+
+std::shared_future<void> Communicator::start_all_reduce(Tensor& x) {
+  const auto sum = [&team = background_, member = member_, before = last_started_, x]() mutable {
+    if (before.valid()) before.wait();
+    before = {};
+    all_reduce_in(team, member, x);
+  };
+  // The last to hold a future of std::async waits for it. That is the thread of the sum after it,
+  // or this communicator: never a member that leaves a function by an exception, which ends the
+  // others' waiting only when run_members has caught it.
+  last_started_ = std::async(std::launch::async, sum).share();
+  return last_started_;
 }
 
 Tensor Communicator::all_gather(const Tensor& x) {
@@ -121,14 +137,19 @@ void Communicator::first_then_others(const std::function<void()>& body) {
 
 void run_members(int members, Processes* processes,
                  const std::function<void(Communicator&)>& body) {
-  Team team(members, processes);
+  Team team(members, processes, Channel::foreground);
+  Team background(members, processes, Channel::background);
+  const auto stop = [&](const std::exception_ptr& error) {
+    team.fail(error);
+    background.fail(error);
+  };
   const auto run = [&](int member) {
+    Communicator communicator(team, background, member);  // whose end waits for the background
     try {
-      Communicator communicator(team, member);
       body(communicator);
     } catch (const MemberStopped&) {  // another one's exception is kept
     } catch (...) {
-      team.fail(std::current_exception());
+      stop(std::current_exception());
     }
   };
   std::vector<std::thread> threads;
@@ -136,7 +157,7 @@ void run_members(int members, Processes* processes,
     for (int member = 1; member < members; ++member) threads.emplace_back(run, member);
     run(0);
   } catch (const std::system_error& error) {
-    team.fail(std::make_exception_ptr(
+    stop(std::make_exception_ptr(
         Error(fmt::format("[communicator] the system refused thread {} of {}: {}",
                           threads.size() + 1, members - 1, error.code().message()))));
   }

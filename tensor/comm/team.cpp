@@ -7,8 +7,10 @@
 
 namespace gradus {
 
-Team::Team(int members, Processes* processes)
-    : processes_(processes), shown_(static_cast<std::size_t>(std::max(members, 0))) {
+Team::Team(int members, Processes* processes, Channel channel)
+    : processes_(processes),
+      channel_(channel),
+      shown_(static_cast<std::size_t>(std::max(members, 0))) {
   check(members >= 1 && std::has_single_bit(static_cast<unsigned>(members)), "communicator",
         "a process has 1, 2, 4, 8, ... members; got {}", members);
 }
@@ -68,7 +70,7 @@ void Team::sum_over_processes(T* x, std::int64_t n) {
     const Range kept = upper ? Range{middle, end} : Range{begin, middle};
     const Range given = upper ? Range{begin, middle} : Range{middle, end};
     auto* const more = reinterpret_cast<T*>(received(bytes(kept).size()));
-    processes_->exchange(processes_->rank() ^ distance, bytes(given),
+    processes_->exchange(channel_, processes_->rank() ^ distance, bytes(given),
                          {reinterpret_cast<std::byte*>(more), bytes(kept).size()});
     for (std::int64_t i = kept.begin; i < kept.end; ++i) x[i] += more[i - kept.begin];
     ranges.push_back(kept);
@@ -79,7 +81,7 @@ void Team::sum_over_processes(T* x, std::int64_t n) {
     const Range whole = ranges.back();
     const Range missing =
         kept.begin == whole.begin ? Range{kept.end, whole.end} : Range{whole.begin, kept.begin};
-    processes_->exchange(processes_->rank() ^ distance, bytes(kept), bytes(missing));
+    processes_->exchange(channel_, processes_->rank() ^ distance, bytes(kept), bytes(missing));
   }
 }
 template void Team::sum_over_processes<float>(float*, std::int64_t);
@@ -93,7 +95,7 @@ void Team::gather_over_processes(std::size_t block) {
       const auto first = static_cast<std::size_t>(process & ~(distance - 1));
       return std::span(buffer() + first * block, static_cast<std::size_t>(distance) * block);
     };
-    processes_->exchange(partner, group_of(processes_->rank()), group_of(partner));
+    processes_->exchange(channel_, partner, group_of(processes_->rank()), group_of(partner));
   }
 }
 
@@ -103,7 +105,7 @@ void Team::broadcast_over_processes(int root, std::size_t bytes) {
     if (from_root >= 2 * distance) continue;
     const std::span all(buffer(), bytes);
     const bool has_it = from_root < distance;
-    processes_->exchange(processes_->rank() ^ distance, all.first(has_it ? bytes : 0),
+    processes_->exchange(channel_, processes_->rank() ^ distance, all.first(has_it ? bytes : 0),
                          all.first(has_it ? 0 : bytes));
   }
 }

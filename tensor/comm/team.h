@@ -20,7 +20,8 @@ struct MemberStopped {};
 /// Members meet here, show each other their elements, and share a buffer for results.
 class Team {
  public:
-  Team(int members, Processes* processes);
+  /// Exchanges between processes are of that channel.
+  Team(int members, Processes* processes, Channel channel);
 
   int members() const { return static_cast<int>(shown_.size()); }
   int processes() const { return processes_ == nullptr ? 1 : processes_->size(); }
@@ -56,6 +57,7 @@ class Team {
   std::byte* received(std::size_t bytes);
 
   Processes* processes_;
+  Channel channel_;
   std::mutex mutex_;  // guards what follows, up to error_
   std::condition_variable all_there_;
   int waiting_ = 0;

@@ -145,6 +145,21 @@ TEST_CASE("images that cannot be used are refused in one line, and may be left o
   CHECK(contains(result.output, "12 images of folder"));
 }
 
+TEST_CASE("shards read the images once") {
+  const TempFolder folder;
+  const fs::path data = folder / "data";
+  write_classes(data);
+  write_text(data / "train" / "red" / "bad.png", "words");
+  const CommandResult result =
+      train(folder / "out", folder_options(data) + Arguments{"--skip-unreadable", "--shards", "2"});
+  INFO("output: ", result.output);
+  CHECK(result.exit_code == 0);
+  int told = 0;
+  for (const std::string& line : lines_of(result.output))
+    told += contains(line, "files left out: ");
+  CHECK(told == 1);
+}
+
 TEST_CASE("a class whose name is no text is evaluated, too") {
   const TempFolder folder;
   for (const char* part : {"train", "test"}) write_image(folder / "data" / part / "\xff\xfe", 1, 9);

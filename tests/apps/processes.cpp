@@ -20,7 +20,7 @@ class OneOf : public Processes {
   OneOf(int rank, int size) : Processes(rank, size) {}
   int local_rank() const override { return rank(); }
   int local_size() const override { return size(); }
-  void exchange(int, std::span<const std::byte>, std::span<std::byte>) override {}
+  void exchange(Channel, int, std::span<const std::byte>, std::span<std::byte>) override {}
   void abort(int) override {}
 };
 

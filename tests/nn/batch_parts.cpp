@@ -10,7 +10,6 @@
 #include <gradus/nn/coding_rate_loss.h>
 #include <gradus/nn/vicreg_loss.h>
 #include <gradus/nn/vicreg_model.h>
-#include <gradus/optim/optimizer.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 
@@ -171,8 +170,10 @@ Step step_of(const Tensor& images, DType dtype, bool checkpointed, Communicator*
   nn::synchronise(model, communicator);
   const Variable z = model(Variable(images.to(dtype)));
   const Variable loss = nn::vicreg_loss(z, 2, {}, communicator).total;
-  loss.backward();
-  if (communicator != nullptr) optim::average_gradients(model.parameters(), *communicator);
+  if (communicator == nullptr)
+    loss.backward();
+  else
+    backward_of_mean(loss, *communicator);
   Step step{.loss = loss.value(), .gradients = {}, .buffers = {}};
   for (const NamedParameter& parameter : model.parameters())
     step.gradients.push_back(parameter.variable->grad());

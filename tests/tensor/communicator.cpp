@@ -13,6 +13,7 @@
 #include <gradus/tensor/ops.h>
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
+#include "tests/support/thread_processes.h"
 
 using namespace gradus;
 
@@ -54,48 +55,11 @@ bool same_bits(const Values& a, const Values& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-/// Processes that are threads of this one: what several of them do together, each with `members`.
-class ThreadProcesses : public Processes {
- public:
-  using Mail = std::vector<std::vector<std::atomic<std::span<const std::byte>*>>>;
-  ThreadProcesses(int rank, int size, Mail& mail) : Processes(rank, size), mail_(mail) {}
-
-  int local_rank() const override { return rank(); }
-  int local_size() const override { return size(); }
-  void exchange(int partner, std::span<const std::byte> sent,
-                std::span<std::byte> received) override {
-    auto& out = mail_[static_cast<std::size_t>(rank())][static_cast<std::size_t>(partner)];
-    auto& in = mail_[static_cast<std::size_t>(partner)][static_cast<std::size_t>(rank())];
-    std::span<const std::byte> letter = sent;
-    out = &letter;
-    while (in == nullptr) std::this_thread::yield();
-    const std::span<const std::byte> from = *in;
-    CHECK(from.size() == received.size());
-    if (!from.empty()) std::memcpy(received.data(), from.data(), from.size());
-    in = nullptr;                                      // it was read
-    while (out != nullptr) std::this_thread::yield();  // so was ours
-  }
-  void abort(int) override { std::terminate(); }
-
- private:
-  Mail& mail_;
-};
-
 /// Runs `body` in `processes` processes of `members` members each.
 void run_group(int processes, int members, const std::function<void(Communicator&)>& body) {
   if (processes == 1) return run_members(members, nullptr, body);
-  ThreadProcesses::Mail mail(static_cast<std::size_t>(processes));
-  for (auto& row : mail)
-    row =
-        std::vector<std::atomic<std::span<const std::byte>*>>(static_cast<std::size_t>(processes));
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < processes; ++rank) {
-    threads.emplace_back([&, rank] {
-      ThreadProcesses own(rank, processes, mail);
-      run_members(members, &own, body);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
+  test::Mail mail(processes);
+  test::run_group(processes, members, mail, body);
 }
 
 /// Calls function(processes, members of each) for every way to place 1, 2, 4 and 8 members.
@@ -128,6 +92,33 @@ TEST_CASE("sums have the bits of the tree, wherever the members are") {
       });
       CHECK(right == size);
     }
+  });
+}
+
+TEST_CASE("sums in the background have the same bits, whatever is done beside them") {
+  for_each_placement([](int processes, int members) {
+    const int size = processes * members;
+    const std::vector<std::int64_t> lengths{5000, 1, 0, 3, 4097};
+    std::atomic<int> right = 0;
+    run_group(processes, members, [&](Communicator& communicator) {
+      const int rank = communicator.rank();
+      bool good = true;
+      std::vector<Tensor> sums;
+      std::vector<std::shared_future<void>> started;
+      for (const std::int64_t n : lengths) {
+        sums.push_back(from_vector(values_of(rank, n), {n}));
+        started.push_back(communicator.start_all_reduce(sums.back()));
+        Tensor x = from_vector(values_of(rank, 7), {7});
+        communicator.all_reduce(x);
+        good = good && same_bits(x.to_vector<float>(), sum_in_tree(0, size, 7));
+      }
+      for (std::size_t i = lengths.size(); i-- > 0;) {  // a later one is done after an earlier one
+        started[i].get();
+        good = good && same_bits(sums[i].to_vector<float>(), sum_in_tree(0, size, lengths[i]));
+      }
+      right += good;
+    });
+    CHECK(right == size);
   });
 }
 
@@ -202,6 +193,29 @@ TEST_CASE("a member's exception stops the others and is thrown once they have en
   CHECK(ended == 4);
 }
 
+TEST_CASE("an exception while sums are taken in the background stops all members") {
+  // Whether the one that fails has started what the others wait for, or waits itself for nobody.
+  for (const bool fails_first : {false, true}) {
+    std::atomic<int> ended = 0;
+    const auto body = [&](Communicator& communicator) {
+      struct Count {
+        std::atomic<int>& ended;
+        ~Count() { ++ended; }
+      } const count{ended};
+      Tensor x = ones({3}), y = ones({3});
+      communicator.start_all_reduce(x);
+      if (communicator.rank() == 2) {
+        if (!fails_first) communicator.start_all_reduce(y);
+        fail("test", "member 2 fails");
+      }
+      if (fails_first) communicator.start_all_reduce(y).get();
+      communicator.barrier();
+    };
+    CHECK_THROWS_WITH_AS(run_members(4, nullptr, body), "[test] member 2 fails", Error);
+    CHECK(ended == 4);
+  }
+}
+
 TEST_CASE("what members cannot do together is refused") {
   CHECK_THROWS_WITH_AS(run_members(3, nullptr, [](Communicator&) {}),
                        "[communicator] a process has 1, 2, 4, 8, ... members; got 3", Error);
@@ -213,6 +227,13 @@ TEST_CASE("what members cannot do together is refused") {
   CHECK_THROWS_WITH_AS(run_members(2, nullptr, sizes_differ),
                        "[communicator] its members' tensors must have one size; got different ones",
                        Error);
+  const auto sizes_differ_later = [](Communicator& communicator) {
+    Tensor x = zeros({communicator.rank() + 1});
+    const auto started = communicator.start_all_reduce(x);
+    communicator.barrier();
+    started.get();
+  };
+  CHECK_THROWS_AS(run_members(2, nullptr, sizes_differ_later), Error);
   const auto integers = [](Communicator& communicator) {
     Tensor x = arange(0, 2);
     communicator.all_reduce(x);
