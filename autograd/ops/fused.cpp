@@ -1,3 +1,5 @@
+#include <utility>
+
 #include <gradus/autograd/ops_fused.h>
 #include "saved_norm.h"
 
@@ -11,10 +13,11 @@ Variable batch_norm_relu(const Variable& x, const BatchStatistics& statistics,
   const SavedTensor saved_y = residual.defined() ? y : Tensor();
   return make_variable("batch_norm_relu", std::move(y), {&x, &gamma, &beta, &residual},
                        [saved = SavedNorm(x, statistics, gamma, beta), saved_y,
-                        options](const Tensor& dy) -> std::vector<Tensor> {
+                        options](Tensor dy) -> std::vector<Tensor> {
                          const SavedNorm::Values in = saved.get();
-                         auto [dx, dgamma, dbeta, dresidual] = batch_norm_relu_backward(
-                             dy, in.x, saved_y.get(), in.statistics, in.gamma, in.beta, options);
+                         auto [dx, dgamma, dbeta, dresidual] =
+                             batch_norm_relu_backward(std::move(dy), in.x, saved_y.get(),
+                                                      in.statistics, in.gamma, in.beta, options);
                          return {dx, dgamma, dbeta, dresidual};
                        });
 }
