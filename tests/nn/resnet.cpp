@@ -195,6 +195,16 @@ TEST_CASE("checkpointed activations take less memory" * cpu_only()) {
     return static_cast<double>(memory_stats().peak_in_use - start);
   };
   CHECK(peak(true) < 0.75 * peak(false));
+
+  Generator generator(2);
+  ResNet net({.layers = {1, 1, 1, 1}, .width = 8}, generator);
+  net.checkpoint_activations();
+  const Variable x(images({16, 32, 32, 3}, DType::float32));
+  const std::size_t start = memory_stats().in_use;
+  const Variable y = net(x);
+  // What the stem gives is not kept: only what layer2, layer3 and layer4 take.
+  constexpr double stem = 16 * 32 * 32 * 8 * sizeof(float);
+  CHECK(static_cast<double>(memory_stats().in_use - start) == near(1.75 * stem, 0.02));
 }
 
 TEST_CASE("a residual block keeps three activations on the CPU, the stem one" * cpu_only()) {
