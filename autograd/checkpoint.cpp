@@ -28,26 +28,55 @@ class SecondCall {
   EnableGrad enable_grad_;
 };
 
-/// What a function is called with: leaves where the inputs need gradients, so that the graph that
-/// it records ends there.
-struct Leaves {
-  std::vector<SavedTensor> values;
-  std::vector<bool> need_gradients;
-
-  explicit Leaves(const std::vector<Variable>& inputs) {
+/// A function and its inputs, to be called now and again in backward.
+class RepeatedCall {
+ public:
+  RepeatedCall(CheckpointedFunction function, const std::vector<Variable>& inputs)
+      : function_(std::move(function)) {
     for (const Variable& input : inputs) {
-      values.emplace_back(input.value());
-      need_gradients.push_back(input.requires_grad());
+      inputs_.emplace_back(input);
+      need_gradients_.push_back(input.requires_grad());
     }
   }
 
-  std::vector<Variable> make() const {
+  /// Variables of the inputs' values: leaves where the inputs need gradients, so that the graph of
+  /// a call with them ends there.
+  std::vector<Variable> leaves() const {
     std::vector<Variable> leaves;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      leaves.emplace_back(values[i].get(), need_gradients[i]);
-    }
+    for (std::size_t i = 0; i < inputs_.size(); ++i)
+      leaves.emplace_back(inputs_[i].get(), need_gradients_[i]);
     return leaves;
   }
+
+  Variable first(const std::vector<Variable>& inputs) {
+    const ReadNotes notes;
+    const RecordDraws record;
+    Variable result = function_(inputs);
+    shape_ = result.shape();
+    draws_ = record.draws();
+    read_ = notes.remaining(result.value());
+    return result;
+  }
+
+  Variable second(const std::vector<Variable>& inputs) const {
+    check_unchanged(read_);
+    const SecondCall second_call(draws_);
+    Variable result = function_(inputs);
+    second_call.check_complete();
+    check(result.shape() == shape_ && result.requires_grad(), "checkpoint",
+          "the function gave another result the second time: shape {} after {}", result.shape(),
+          shape_);
+    return result;
+  }
+
+ private:
+  CheckpointedFunction function_;
+  std::vector<SavedTensor> inputs_;
+  std::vector<bool> need_gradients_;
+  // What a second call must find as the first one did:
+  Shape shape_;
+  std::vector<Draw> draws_;
+  std::vector<ReadNote> read_;  ///< memory, but for the result's, that the function read
 };
 
 /// The leaves that a function's result depends on, but for its inputs: those that it captured.
@@ -66,53 +95,26 @@ std::vector<std::shared_ptr<Node>> captured_leaves(const Variable& result,
   return leaves;
 }
 
-/// The function's result, and what a second call must find as the first one did.
-struct FirstCall {
-  Tensor value;
-  bool needs_gradient = false;
-  std::vector<std::shared_ptr<Node>> captured;
-  std::vector<Draw> draws;
-  std::vector<ReadNote> read;  ///< memory, besides the inputs, that the function read
-
-  FirstCall(const CheckpointedFunction& function, const Leaves& leaves) {
-    const ReadNotes notes;
-    const RecordDraws record;
-    {
-      // The graph is dropped; it only shows what needs gradients.
-      const std::vector<Variable> inputs = leaves.make();
-      const Variable result = function(inputs);
-      value = result.value();
-      needs_gradient = result.requires_grad();
-      captured = captured_leaves(result, inputs);
-    }
-    draws = record.draws();
-    read = notes.remaining(value);
-  }
-};
-
 }  // namespace
 
 bool recomputing() { return recomputing_depth > 0; }
 
 Variable checkpoint(const CheckpointedFunction& function, const std::vector<Variable>& inputs) {
   if (!grad_enabled()) return function(inputs);
-  const Leaves leaves(inputs);
-  FirstCall first(function, leaves);
-  if (!first.needs_gradient) return Variable(first.value);
-  auto backward = [function, leaves, captured = first.captured.size(), shape = first.value.shape(),
-                   draws = std::move(first.draws), read = std::move(first.read)](Tensor doutput) {
-    check_unchanged(read);
-    const std::vector<Variable> inputs_again = leaves.make();
-    Variable again;
-    {
-      const SecondCall second_call(draws);
-      again = function(inputs_again);
-      second_call.check_complete();
-    }
-    check(again.shape() == shape && again.requires_grad(), "checkpoint",
-          "the function gave another result the second time: shape {} after {}", again.shape(),
-          shape);
-    again.backward(std::move(doutput));
+  RepeatedCall call(function, inputs);
+  Tensor value;
+  std::vector<std::shared_ptr<Node>> captured;
+  {
+    // The graph is dropped; it only shows what needs gradients.
+    const std::vector<Variable> leaves = call.leaves();
+    const Variable first = call.first(leaves);
+    if (!first.requires_grad()) return first;
+    value = first.value();
+    captured = captured_leaves(first, leaves);
+  }
+  auto backward = [call, captured = captured.size()](Tensor doutput) {
+    const std::vector<Variable> inputs_again = call.leaves();
+    call.second(inputs_again).backward(std::move(doutput));
     std::vector<Tensor> gradients(inputs_again.size() + captured);
     for (std::size_t i = 0; i < inputs_again.size(); ++i) {
       if (inputs_again[i].requires_grad()) gradients[i] = inputs_again[i].grad();
@@ -124,10 +126,19 @@ Variable checkpoint(const CheckpointedFunction& function, const std::vector<Vari
   std::vector<Variable> node_inputs = inputs;
   node_inputs.emplace_back(empty({}), true);
   const Variable result =
-      make_variable("checkpoint", std::move(first.value), node_inputs, std::move(backward));
+      make_variable("checkpoint", std::move(value), node_inputs, std::move(backward));
   auto& nodes = result.node()->inputs;
   nodes.pop_back();
-  nodes.insert(nodes.end(), first.captured.begin(), first.captured.end());
+  nodes.insert(nodes.end(), captured.begin(), captured.end());
+  return result;
+}
+
+Variable recomputed(const CheckpointedFunction& function, const std::vector<Variable>& inputs) {
+  if (!grad_enabled()) return function(inputs);
+  RepeatedCall call(function, inputs);
+  Variable result = call.first(inputs);
+  if (result.requires_grad())
+    result.node()->recompute = [call] { return call.second(call.leaves()).value(); };
   return result;
 }
 

@@ -1,4 +1,5 @@
-// Activation checkpointing: less memory for more time.
+// Activation checkpointing: less memory for more time. checkpoint is for a function of several ops,
+// recomputed for one op whose inputs are kept anyway.
 #pragma once
 
 #include <functional>
@@ -8,7 +9,8 @@
 
 namespace gradus {
 
-/// A function of Variables that gives the same whenever it is called with the same.
+/// A function of Variables that gives the same whenever it is called with the same. What it draws
+/// from generators, on the calling thread, it draws a second time, too, wherever they are by then.
 using CheckpointedFunction = std::function<Variable(const std::vector<Variable>& inputs)>;
 
 /// function(inputs), with the same value and gradients to the bit, but until backward only the
@@ -19,10 +21,13 @@ using CheckpointedFunction = std::function<Variable(const std::vector<Variable>&
 /// that depends on a leaf must be an input (backward throws if its graph is needed elsewhere, too).
 /// What it does besides computing its result, it must leave out while recomputing().
 ///
-/// What it draws from generators, on the calling thread, it draws the second time, too, wherever
-/// they are by then. Backward throws Error if it draws otherwise the second time, gives another
-/// shape, or if a tensor that its graph kept was changed in place in between.
+/// Backward throws Error if it draws otherwise the second time, gives another shape, or if a tensor
+/// that its graph kept was changed in place in between.
 Variable checkpoint(const CheckpointedFunction& function, const std::vector<Variable>& inputs);
+
+/// function(inputs), with its graph; but an op that would keep the value for its backward keeps the
+/// inputs instead, and calls the function again there. Throws as checkpoint does.
+Variable recomputed(const CheckpointedFunction& function, const std::vector<Variable>& inputs);
 
 /// Whether this thread is in the second call of a checkpointed function.
 bool recomputing();

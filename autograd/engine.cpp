@@ -101,7 +101,7 @@ void propagate(Node& node, Gradients& sums, bool retain_graph) {
   check(gradients.size() == node.inputs.size(), node.name,
         "its backward function gave {} gradients for {} inputs", gradients.size(),
         node.inputs.size());
-  if (!retain_graph) node.backward = nullptr;
+  if (!retain_graph) node.release();
   for (std::size_t i = 0; i < gradients.size(); ++i) {
     if (!node.inputs[i] || !gradients[i].defined()) continue;
     Node& input = *node.inputs[i];
@@ -144,7 +144,7 @@ void Variable::backward(Tensor doutput, bool retain_graph,
     for (auto& input : node->inputs)
       if (input && --uses[input.get()] == 0) complete(input);
     if (!retain_graph) {
-      node->backward = nullptr;
+      node->release();
       node->inputs.clear();
       node->freed = true;
     }

@@ -3,6 +3,7 @@
 #include <set>
 #include <utility>
 
+#include <gradus/autograd/variable.h>
 #include <gradus/tensor/check.h>
 
 namespace gradus {
@@ -22,17 +23,28 @@ SavedTensor::SavedTensor(Tensor value) : value_(std::move(value)), version_(valu
   note_read(value_);
 }
 
-SavedTensor::SavedTensor(const SavedTensor& other)
-    : value_(other.value_), version_(other.version_) {
+SavedTensor::SavedTensor(const Variable& input) : version_(input.value().version()) {
+  if (input.node() && input.node()->recompute) {
+    recompute_ = input.node()->recompute;
+  } else {
+    value_ = input.value();
+  }
   note_read(value_);
 }
 
-const Tensor& SavedTensor::get() const {
-  check(value_.version() == version_, "backward",
+SavedTensor::SavedTensor(const SavedTensor& other)
+    : value_(other.value_), recompute_(other.recompute_), version_(other.version_) {
+  note_read(value_);
+}
+
+Tensor SavedTensor::get() const {
+  // What is computed again has the version that it had when it was new.
+  Tensor value = recompute_ ? recompute_() : value_;
+  check(value.version() == version_, "backward",
         "a {} tensor of shape {} that the gradient is computed from was changed in place after "
         "the forward pass that used it; change a clone, or run forward again",
-        name(value_.dtype()), value_.shape());
-  return value_;
+        name(value.dtype()), value.shape());
+  return value;
 }
 
 ReadNotes::ReadNotes() : outer_(std::exchange(taking_notes, this)) {}

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include <gradus/tensor/tensor.h>
 
 namespace gradus {
+
+class Variable;
 
 /// A handle on a tensor as it is now. Were its elements changed in place before backward reads
 /// them, the gradient would be that of other values: reading them is then an error. Changes are
@@ -17,6 +20,8 @@ class SavedTensor {
  public:
   SavedTensor() = default;
   SavedTensor(Tensor value);
+  /// An op's input: its value, or where that is recomputed (checkpoint.h), how.
+  SavedTensor(const Variable& input);
   /// Copying one counts as reading it (ReadNotes): copying a closure tells what it keeps.
   SavedTensor(const SavedTensor& other);
   SavedTensor(SavedTensor&&) = default;
@@ -24,13 +29,13 @@ class SavedTensor {
   SavedTensor& operator=(SavedTensor&&) = default;
   ~SavedTensor() = default;
 
-  explicit operator bool() const { return value_.defined(); }
-  const Shape& shape() const { return value_.shape(); }
+  explicit operator bool() const { return value_.defined() || recompute_; }
   /// The tensor. Throws Error if it was changed since it was saved.
-  const Tensor& get() const;
+  Tensor get() const;
 
  private:
-  Tensor value_;
+  Tensor value_;  ///< undefined where there is recompute_
+  std::function<Tensor()> recompute_;
   std::uint64_t version_ = 0;
 };
 

@@ -22,6 +22,11 @@ std::shared_ptr<Node> make_node(std::string_view name, const Shape& shape,
 
 }  // namespace
 
+void Node::release() {
+  backward = nullptr;
+  recompute = nullptr;
+}
+
 Node::~Node() {
   // Nodes that only this graph holds are taken apart here, one by one, so that a chain of any
   // length needs no stack.

@@ -26,12 +26,16 @@ struct Node {
   Tensor gradient;                            ///< of a leaf: accumulated so far
   std::vector<std::shared_ptr<Node>> inputs;  ///< null for inputs that need no gradient
   BackwardFunction backward;
+  /// Computes the value again where ops are not to keep it for backward (recomputed), else empty.
+  std::function<Tensor()> recompute;
   bool leaf = false;
   bool freed = false;  ///< backward has run and released what it needed
 
   Node(std::string_view op, const Shape& value_shape) : name(op), shape(value_shape) {}
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
+  /// Frees what backward would read.
+  void release();
   /// Takes a graph of any depth apart without recursion.
   ~Node();
 };

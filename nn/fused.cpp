@@ -16,6 +16,19 @@ WithStatistics<Variable> conv_for(const BatchNorm& next, Conv2d& conv, const Var
   return conv.named([&] { return conv2d_with_statistics(x, conv.weight, conv.op_options()); });
 }
 
+/// function(inputs). On the CPU its value is not kept for backward but computed again there; on a
+/// GPU the pass over memory that this takes costs more than the memory is worth.
+Variable recomputed_on_cpu(const CheckpointedFunction& function,
+                           const std::vector<Variable>& inputs) {
+  return inputs[0].device() == Device::cpu ? recomputed(function, inputs) : function(inputs);
+}
+
+/// module(x), likewise.
+Variable recomputed_on_cpu(Module& module, const Variable& x) {
+  return recomputed_on_cpu([&module](const std::vector<Variable>& in) { return module(in[0]); },
+                           {x});
+}
+
 /// relu(norm(x)), or relu(norm(x) + residual).
 Variable norm_relu(BatchNorm& norm, const WithStatistics<Variable>& x,
                    const Variable& residual = {}) {
@@ -25,27 +38,23 @@ Variable norm_relu(BatchNorm& norm, const WithStatistics<Variable>& x,
   });
 }
 
-/// conv(relu(norm(x))), with its statistics for `next`. On a GPU the pass over memory that it takes
-/// to compute what is between again costs more than its memory is worth.
-WithStatistics<Variable> norm_relu_conv_for(const BatchNorm& next, BatchNorm& norm, Conv2d& conv,
-                                            const WithStatistics<Variable>& x) {
-  if (!norm.training() || conv.bias || x.output.device() != Device::cpu) {
-    return conv_for(next, conv, norm_relu(norm, x));
-  }
-  const Variable y = norm.named([&] {
-    return batch_norm_relu_conv2d(x.output, norm.statistics(x.output, x.statistics), norm.gamma(),
-                                  norm.beta(), norm.op_options(), conv.weight, conv.op_options());
+/// relu(norm(x)), likewise recomputed.
+Variable recomputed_norm_relu(BatchNorm& norm, const WithStatistics<Variable>& x) {
+  return norm.named([&] {
+    return recomputed_on_cpu(
+        [statistics = norm.statistics(x.output, x.statistics),
+         options = norm.op_options()](const std::vector<Variable>& in) {
+          return batch_norm_relu(in[0], statistics, in[1], in[2], options);
+        },
+        {x.output, norm.gamma(), norm.beta()});
   });
-  return {y, {}};
 }
 
-/// function(x), of which on the CPU in training only x is kept for backward: for what takes much
-/// memory and little time to compute again.
-template <class Function>
-Variable recomputed(bool training, const Function& function, const Variable& x) {
-  if (!training || x.device() != Device::cpu) return function(x);
-  return checkpoint([function](const std::vector<Variable>& inputs) { return function(inputs[0]); },
-                    {x});
+/// block.shortcut(x), with its convolution recomputed.
+Variable shortcut(BasicBlock& block, const Variable& x) {
+  if (block.downsample == nullptr) return x;
+  Sequential& layers = *block.downsample;
+  return layers.named([&] { return layers[1](recomputed_on_cpu(layers[0], x)); });
 }
 
 }  // namespace
@@ -58,20 +67,14 @@ bool fusion_enabled() { return no_fusion_depth == 0; }
 namespace fused {
 
 Variable conv_norm_relu(Conv2d& conv, BatchNorm& norm, const Variable& x) {
-  return recomputed(
-      norm.training(),
-      [&](const Variable& input) { return norm_relu(norm, conv_for(norm, conv, input)); }, x);
+  if (x.device() == Device::cpu) return norm_relu(norm, {recomputed_on_cpu(conv, x), {}});
+  return norm_relu(norm, conv_for(norm, conv, x));
 }
 
 Variable basic_block(BasicBlock& block, const Variable& x) {
-  const auto y =
-      norm_relu_conv_for(block.bn2, block.bn1, block.conv2, conv_for(block.bn1, block.conv1, x));
-  const Variable shortcut =
-      block.downsample == nullptr
-          ? x
-          : recomputed(
-                block.training(), [&](const Variable& input) { return block.shortcut(input); }, x);
-  return norm_relu(block.bn2, y, shortcut);
+  const auto y = conv_for(block.bn2, block.conv2,
+                          recomputed_norm_relu(block.bn1, conv_for(block.bn1, block.conv1, x)));
+  return norm_relu(block.bn2, y, shortcut(block, x));
 }
 
 Variable projector(Projector& projector, const Variable& x) {

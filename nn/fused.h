@@ -31,15 +31,16 @@ bool fusion_enabled();
 
 namespace fused {
 
-/// relu(norm(conv(x))). On the CPU in training only x is kept for backward.
+/// relu(norm(conv(x))). On the CPU the convolution's output is not kept for backward but computed
+/// again.
 Variable conv_norm_relu(Conv2d& conv, BatchNorm& norm, const Variable& x);
 
 /// y = relu(bn1(conv1(x)));
 /// y = bn2(conv2(y));
 /// relu(y + shortcut(x))
 ///
-/// On the CPU in training, what is between bn1 and conv2, and the downsample's convolution, is not
-/// kept for backward but computed again.
+/// On the CPU the outputs of the first ReLU and of the downsample's convolution are not kept for
+/// backward but computed again.
 Variable basic_block(BasicBlock& block, const Variable& x);
 
 /// projector.network(x)

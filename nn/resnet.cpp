@@ -101,6 +101,7 @@ std::int64_t ResNet::feature_count() const {
 }
 
 void ResNet::checkpoint_activations(bool on) {
+  checkpointed_ = on;
   visit([on](const std::string&, Module& module) {
     if (auto* block = dynamic_cast<BasicBlock*>(&module)) block->checkpointed = on;
   });
@@ -119,12 +120,15 @@ Sequential& ResNet::add_stage(int stage, const Options& options, Generator& gene
   return add(fmt::format("layer{}", stage + 1), std::move(blocks));
 }
 
+Variable ResNet::stem(const Variable& x) {
+  const Variable y = fusion_enabled() ? fused::conv_norm_relu(conv1, bn1, x) : relu(bn1(conv1(x)));
+  return options_.stem == Stem::imagenet ? max_pool2d(y, {.kernel = 3, .stride = 2, .padding = 1})
+                                         : y;
+}
+
 Variable ResNet::forward(const Variable& x) {
-  // [N, H, W, width]
-  Variable y = fusion_enabled() ? fused::conv_norm_relu(conv1, bn1, x) : relu(bn1(conv1(x)));
-  if (options_.stem == Stem::imagenet) {
-    y = max_pool2d(y, {.kernel = 3, .stride = 2, .padding = 1});
-  }
+  const auto stem_of = [this](const std::vector<Variable>& in) { return stem(in[0]); };
+  Variable y = checkpointed_ ? recomputed(stem_of, {x}) : stem(x);
   y = layer4(layer3(layer2(layer1(y))));  // [N, H / 8, W / 8, 8 width]
   y = global_avg_pool2d(y);               // [N, 8 width]
   return fc != nullptr ? (*fc)(y) : y;

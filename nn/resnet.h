@@ -66,8 +66,9 @@ class ResNet : public Module {
   const Options& options() const { return options_; }
   /// Size of the output: 8 width (512 for ResNet-18), or fc_features.
   std::int64_t feature_count() const;
-  /// Makes every block keep its input only until backward, and compute what is inside again there:
-  /// less memory, the same results to the bit, and about a third more time.
+  /// Makes every block keep its input only until backward, and compute what is inside again there,
+  /// the first block its input, too, from x: less memory, the same results to the bit, and about a
+  /// third more time.
   void checkpoint_activations(bool on = true);
 
   Conv2d& conv1;
@@ -83,8 +84,11 @@ class ResNet : public Module {
 
  private:
   Sequential& add_stage(int stage, const Options& options, Generator& generator);
+  /// What layer1 takes: [N, H, W, width], or with the ImageNet stem [N, H / 4, W / 4, width].
+  Variable stem(const Variable& x);
 
   Options options_;
+  bool checkpointed_ = false;
 };
 
 /// The defaults, 2 blocks in each stage: ResNet-18 for small images.

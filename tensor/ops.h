@@ -263,10 +263,11 @@ Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tens
 /// sums and means over the rows:
 ///   dbeta = sum dy,  dgamma = sum dy xhat
 ///   dx = gamma / std (dy - mean(dy) - xhat mean(dy xhat)) in training, else gamma / std dy
+/// dx takes the memory of a dy that has no other handle.
 struct BatchNormGradients {
   Tensor dx, dgamma, dbeta;
 };
-BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x,
+BatchNormGradients batch_norm_backward(Tensor dy, const Tensor& x,
                                        const BatchStatistics& statistics, const Tensor& gamma,
                                        const BatchNormOptions& options = {});
 /// Moves running statistics towards those of a batch of `rows` >= 2 values a channel, in place, and

@@ -20,8 +20,9 @@ struct BatchNormReluGradients {
   Tensor dx, dgamma, dbeta, dresidual;
 };
 /// y is the result where a residual was added; otherwise it is undefined, as dresidual is then, and
-/// the ReLU's mask is computed from x again.
-BatchNormReluGradients batch_norm_relu_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
+/// the ReLU's mask is computed from x again. dresidual, or without it dx, takes the memory of a dy
+/// that has no other handle.
+BatchNormReluGradients batch_norm_relu_backward(Tensor dy, const Tensor& x, const Tensor& y,
                                                 const BatchStatistics& statistics,
                                                 const Tensor& gamma, const Tensor& beta,
                                                 const BatchNormOptions& options = {});

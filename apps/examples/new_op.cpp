@@ -13,7 +13,7 @@ Variable softplus(const Variable& x) {
   const Tensor ones_like_x = ones(x.shape(), options_of(x.value()));
   Tensor y = log(add(ones_like_x, exp(x.value())));
   return make_variable("softplus", std::move(y), {&x},
-                       [saved = SavedTensor(x.value())](const Tensor& dy) -> std::vector<Tensor> {
+                       [saved = SavedTensor(x)](const Tensor& dy) -> std::vector<Tensor> {
                          return {mul(dy, sigmoid(saved.get()))};
                        });
 }

@@ -14,15 +14,17 @@ Variable with_gradients(Tensor y, const Variable& input, const Variable& weight,
   const bool bias_grad = bias.requires_grad();
   return make_variable(
       "conv2d", std::move(y), {&input, &weight, &bias},
-      [x = SavedTensor(weight_grad ? input.value() : Tensor()),
-       w = SavedTensor(input_grad ? weight.value() : Tensor()), input_shape = input.shape(),
+      [x = SavedTensor(weight_grad ? input : Variable()),
+       w = SavedTensor(input_grad ? weight : Variable()), input_shape = input.shape(),
        weight_shape = weight.shape(), options, bias_grad](const Tensor& dy) {
         std::vector<Tensor> gradients(3);
-        if (w) {
-          gradients[0] = conv2d_backward_input(dy, w.get(), input_shape, options);
-        }
+        // The weight's first: an input that is computed again for it is gone when its own gradient
+        // needs memory.
         if (x) {
           gradients[1] = conv2d_backward_weight(x.get(), dy, weight_shape, options);
+        }
+        if (w) {
+          gradients[0] = conv2d_backward_input(dy, w.get(), input_shape, options);
         }
         if (bias_grad) gradients[2] = sum(dy.to(compute_dtype(dy.dtype())), {0, 1, 2});
         return gradients;

@@ -10,7 +10,7 @@ template <class Function>
 Variable unary(std::string_view op, Function function, const Variable& x) {
   Tensor y = unary_forward(op, function, x.value());
   SavedTensor saved;
-  if constexpr (Function::saves == Saves::input) saved = x.value();
+  if constexpr (Function::saves == Saves::input) saved = x;
   if constexpr (Function::saves == Saves::output) saved = y;
   return make_variable(op, std::move(y), {&x}, [=](const Tensor& dy) -> std::vector<Tensor> {
     return {unary_backward(function, dy, saved.get())};
@@ -18,8 +18,9 @@ Variable unary(std::string_view op, Function function, const Variable& x) {
 }
 
 /// x where it is needed for the gradient of `other`, else nothing: what is not read is not kept.
-SavedTensor save_for(const Variable& other, const Tensor& x) {
-  return other.requires_grad() ? x : Tensor();
+template <class X>
+SavedTensor save_for(const Variable& other, const X& x) {
+  return other.requires_grad() ? x : X();
 }
 
 /// maximum or minimum: the gradient goes where `first_wins` is 1, else to b.
@@ -72,8 +73,8 @@ Variable sub(const Variable& a, const Variable& b) {
 
 Variable mul(const Variable& a, const Variable& b) {
   return make_variable("mul", mul(a.value(), b.value()), {&a, &b},
-                       [a_saved = save_for(b, a.value()),
-                        b_saved = save_for(a, b.value())](const Tensor& dy) -> std::vector<Tensor> {
+                       [a_saved = save_for(b, a),
+                        b_saved = save_for(a, b)](const Tensor& dy) -> std::vector<Tensor> {
                          return {b_saved ? mul(dy, b_saved.get()) : Tensor(),
                                  a_saved ? mul(dy, a_saved.get()) : Tensor()};
                        });
@@ -83,11 +84,11 @@ Variable mul(const Variable& a, const Variable& b) {
 Variable div(const Variable& a, const Variable& b) {
   Tensor y = div(a.value(), b.value());
   return make_variable("div", y, {&a, &b},
-                       [y_saved = save_for(b, y), b_saved = SavedTensor(b.value()),
+                       [y_saved = save_for(b, y), b_saved = SavedTensor(b),
                         need_a = a.requires_grad()](const Tensor& dy) -> std::vector<Tensor> {
-                         return {
-                             need_a ? div(dy, b_saved.get()) : Tensor(),
-                             y_saved ? neg(div(mul(dy, y_saved.get()), b_saved.get())) : Tensor()};
+                         const Tensor divisor = b_saved.get();
+                         return {need_a ? div(dy, divisor) : Tensor(),
+                                 y_saved ? neg(div(mul(dy, y_saved.get()), divisor)) : Tensor()};
                        });
 }
 

@@ -9,12 +9,11 @@ Variable matmul(const Variable& a, const Variable& b, MatmulOptions options) {
   const bool need_a = a.requires_grad(), need_b = b.requires_grad();
   return make_variable(
       "matmul", matmul(a.value(), b.value(), options), {&a, &b},
-      [a_saved = SavedTensor(need_b ? a.value() : Tensor()),
-       b_saved = SavedTensor(need_a ? b.value() : Tensor()), ta = options.transpose_a,
+      [a_saved = SavedTensor(need_b ? a : Variable()),
+       b_saved = SavedTensor(need_a ? b : Variable()), ta = options.transpose_a,
        tb = options.transpose_b, scale = options.scale,
        dtype = a.dtype()](const Tensor& doutput) -> std::vector<Tensor> {
-        const Tensor& a_value = a_saved.get();
-        const Tensor& b_value = b_saved.get();
+        const Tensor a_value = a_saved.get(), b_value = b_saved.get();
         const Tensor dc = doutput.to(dtype);
         std::vector<Tensor> gradients(2);
         if (b_value.defined())
@@ -61,19 +60,19 @@ Variable linear_of_matrix(const Variable& x, const Variable& weight, const Varia
   const Tensor w = weight.value().to(x.dtype());
   Tensor y = matmul(x.value(), w, {.transpose_b = true});
   if (bias.defined()) y = add(y, bias.value().to(x.dtype()));
-  return make_variable("linear", std::move(y), {&x, &weight, &bias},
-                       [x_saved = SavedTensor(weight_grad ? x.value() : Tensor()),
-                        w = SavedTensor(x_grad ? w : Tensor()), bias_grad,
-                        parameters = compute_dtype(x.dtype())](const Tensor& dy) {
-                         std::vector<Tensor> gradients(3);
-                         if (w) gradients[0] = matmul(dy, w.get());
-                         if (x_saved) {
-                           gradients[1] = matmul(dy, x_saved.get(),
-                                                 {.transpose_a = true, .output_dtype = parameters});
-                         }
-                         if (bias_grad) gradients[2] = sum(dy.to(parameters), {0});
-                         return gradients;
-                       });
+  return make_variable(
+      "linear", std::move(y), {&x, &weight, &bias},
+      [x_saved = SavedTensor(weight_grad ? x : Variable()), w = SavedTensor(x_grad ? w : Tensor()),
+       bias_grad, parameters = compute_dtype(x.dtype())](const Tensor& dy) {
+        std::vector<Tensor> gradients(3);
+        if (w) gradients[0] = matmul(dy, w.get());
+        if (x_saved) {
+          gradients[1] =
+              matmul(dy, x_saved.get(), {.transpose_a = true, .output_dtype = parameters});
+        }
+        if (bias_grad) gradients[2] = sum(dy.to(parameters), {0});
+        return gradients;
+      });
 }
 
 }  // namespace

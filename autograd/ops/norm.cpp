@@ -1,3 +1,5 @@
+#include <utility>
+
 #include <gradus/autograd/ops.h>
 #include "saved_norm.h"
 
@@ -8,16 +10,17 @@ Variable batch_norm(const Variable& x, const BatchStatistics& statistics, const 
   return make_variable(
       "batch_norm", batch_norm(x.value(), statistics, gamma.value(), beta.value(), options),
       {&x, &gamma, &beta},
-      [saved = SavedNorm(x, statistics, gamma), options](const Tensor& dy) -> std::vector<Tensor> {
+      [saved = SavedNorm(x, statistics, gamma), options](Tensor dy) -> std::vector<Tensor> {
         const SavedNorm::Values in = saved.get();
-        auto [dx, dgamma, dbeta] = batch_norm_backward(dy, in.x, in.statistics, in.gamma, options);
+        auto [dx, dgamma, dbeta] =
+            batch_norm_backward(std::move(dy), in.x, in.statistics, in.gamma, options);
         return {dx, dgamma, dbeta};
       });
 }
 
 Variable off_diagonal_square_sum(const Variable& x) {
   return make_variable("off_diagonal_square_sum", off_diagonal_square_sum(x.value()), {&x},
-                       [x = SavedTensor(x.value())](const Tensor& dy) -> std::vector<Tensor> {
+                       [x = SavedTensor(x)](const Tensor& dy) -> std::vector<Tensor> {
                          return {off_diagonal_square_sum_backward(dy, x.get())};
                        });
 }

@@ -43,9 +43,9 @@ Variable variance(const Variable& x, Axes axes, double correction, bool keep_axe
   Tensor y = variance(x.value(), axes, correction, keep_axes);
   return make_variable(
       "variance", std::move(y), {&x},
-      [x_saved = SavedTensor(x.value()), axes, correction,
+      [x_saved = SavedTensor(x), axes, correction,
        kept = kept_shape(x.shape(), axes)](const Tensor& dy) -> std::vector<Tensor> {
-        const Tensor& x_value = x_saved.get();
+        const Tensor x_value = x_saved.get();
         const double divisor = reduced_count(x_value.shape(), kept) - correction;
         const Tensor deviation = sub(x_value, mean(x_value, axes, true));
         return {mul(deviation, dy.reshape(kept) * (2 / divisor))};

@@ -11,11 +11,7 @@ class SavedNorm {
  public:
   SavedNorm(const Variable& x, const BatchStatistics& statistics, const Variable& gamma,
             const Variable& beta = {})
-      : x_(x.value()),
-        mean_(statistics.mean),
-        variance_(statistics.variance),
-        gamma_(gamma.value()),
-        beta_(beta.value()) {}
+      : x_(x), mean_(statistics.mean), variance_(statistics.variance), gamma_(gamma), beta_(beta) {}
 
   struct Values {
     Tensor x;

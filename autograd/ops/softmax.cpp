@@ -23,7 +23,7 @@ Variable softmax_cross_entropy(const Variable& logits, const Tensor& labels, dou
   auto [losses, log_sum_exp] = softmax_cross_entropy(logits.value(), labels, smoothing);
   return make_variable(
       "softmax_cross_entropy", losses, {&logits},
-      [logits = SavedTensor(logits.value()), labels = SavedTensor(labels.to(logits.device())),
+      [logits = SavedTensor(logits), labels = SavedTensor(labels.to(logits.device())),
        log_sum_exp = SavedTensor(log_sum_exp),
        smoothing](const Tensor& dlosses) -> std::vector<Tensor> {
         return {softmax_cross_entropy_backward(dlosses, logits.get(), labels.get(),

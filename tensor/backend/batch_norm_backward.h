@@ -9,7 +9,7 @@ namespace gradus {
 
 /// dy, x, y and their like [rows, C], the others [C]. With relu the gradient dy counts only where
 /// y > 0, or where y is null (no residual was added) where the normalised x > 0; dresidual, unless
-/// null, becomes what is left of it where y is given.
+/// null, becomes what is left of it where y is given. dresidual, or else dx, may be dy.
 template <class T>
 struct BatchNormBackward {
   const T *dy, *x, *y;

@@ -1,6 +1,7 @@
 #include <gradus/tensor/ops_fused.h>
 
 #include <cmath>
+#include <utility>
 
 #include <gradus/tensor/communicator.h>
 #include "tensor/ops/support.h"
@@ -92,7 +93,7 @@ BatchSums sums_over_batch(const Tensor& dgamma, const Tensor& dbeta, std::int64_
 }
 
 /// Its gradients; y and dresidual as in batch_norm_relu_backward, both undefined without ReLU.
-BatchNormReluGradients normalise_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
+BatchNormReluGradients normalise_backward(const Tensor dy, const Tensor& x, const Tensor& y,
                                           const BatchStatistics& statistics, const Tensor& gamma,
                                           const Tensor& beta, const BatchNormOptions& options,
                                           bool relu) {
@@ -101,11 +102,14 @@ BatchNormReluGradients normalise_backward(const Tensor& dy, const Tensor& x, con
   check_like(op, "dy", dy, x);
   if (y.defined()) check_like(op, "y", y, x);
   const auto [rows, C] = as_rows(op, x);
-  BatchNormReluGradients result{.dx = empty(x.shape(), options_of(x)),
+  BatchNormReluGradients result{.dx = dy.unique() ? dy : empty(x.shape(), options_of(x)),
                                 .dgamma = empty_channels(x),
                                 .dbeta = empty_channels(x),
                                 .dresidual = {}};
-  if (y.defined()) result.dresidual = empty(x.shape(), options_of(x));
+  if (y.defined()) {
+    result.dresidual = std::move(result.dx);
+    result.dx = empty(x.shape(), options_of(x));
+  }
   dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
     using A = Compute<T>;
     const BatchNormBackward<T> norm{.dy = dy.data<T>(),
@@ -160,12 +164,12 @@ Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tens
   return normalise(x, statistics, gamma, beta, options.eps, {}, false);
 }
 
-BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x,
+BatchNormGradients batch_norm_backward(Tensor dy, const Tensor& x,
                                        const BatchStatistics& statistics, const Tensor& gamma,
                                        const BatchNormOptions& options) {
   const Tensor& beta = gamma;  // no gradient depends on beta without ReLU
   auto [dx, dgamma, dbeta, dresidual] =
-      normalise_backward(dy, x, {}, statistics, gamma, beta, options, false);
+      normalise_backward(std::move(dy), x, {}, statistics, gamma, beta, options, false);
   return {dx, dgamma, dbeta};
 }
 
@@ -175,11 +179,11 @@ Tensor batch_norm_relu(const Tensor& x, const BatchStatistics& statistics, const
   return normalise(x, statistics, gamma, beta, options.eps, residual, true);
 }
 
-BatchNormReluGradients batch_norm_relu_backward(const Tensor& dy, const Tensor& x, const Tensor& y,
+BatchNormReluGradients batch_norm_relu_backward(Tensor dy, const Tensor& x, const Tensor& y,
                                                 const BatchStatistics& statistics,
                                                 const Tensor& gamma, const Tensor& beta,
                                                 const BatchNormOptions& options) {
-  return normalise_backward(dy, x, y, statistics, gamma, beta, options, true);
+  return normalise_backward(std::move(dy), x, y, statistics, gamma, beta, options, true);
 }
 
 void batch_norm_track(Tensor& running_mean, Tensor& running_var, Tensor& num_batches,

@@ -1,13 +1,17 @@
 // What members of a group compute from their parts of a batch is what one computes from all of it.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <exception>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include <gradus/autograd/collectives.h>
 #include <gradus/autograd/ops.h>
 #include <gradus/nn/coding_rate_loss.h>
+#include <gradus/nn/fused.h>
 #include <gradus/nn/vicreg_loss.h>
 #include <gradus/nn/vicreg_model.h>
 #include "tests/support/compare.h"
@@ -181,6 +185,21 @@ Step step_of(const Tensor& images, DType dtype, bool checkpointed, Communicator*
   return step;
 }
 
+/// Counts what is exchanged with a second process, which sends zeros.
+class Exchanges : public Processes {
+ public:
+  Exchanges() : Processes(0, 2) {}
+  int local_rank() const override { return 0; }
+  int local_size() const override { return 1; }
+  void exchange(int, std::span<const std::byte>, std::span<std::byte> received) override {
+    std::fill(received.begin(), received.end(), std::byte{0});
+    ++count;
+  }
+  void abort(int) override { std::terminate(); }
+
+  int count = 0;
+};
+
 /// The largest relative difference of a tensor; but a gradient that is 0, as that of the
 /// projector's last bias, is nothing but rounding.
 double largest_difference(const std::vector<Tensor>& actual, const std::vector<Tensor>& expected) {
@@ -219,6 +238,20 @@ TEST_CASE("a network's step on a batch in parts is the step on the whole batch")
       }
     }
   }
+}
+
+TEST_CASE("what layers that run as one compute again in backward, they do not exchange again") {
+  const auto exchanges = [](bool fused) {
+    std::optional<nn::NoFusion> one_by_one;
+    if (!fused) one_by_one.emplace();
+    Exchanges processes;
+    run_members(1, &processes, [](Communicator& communicator) {
+      step_of(random({2 * 4, 8, 8, 3}, 5), DType::float32, false, &communicator);
+    });
+    return processes.count;
+  };
+  CHECK(exchanges(false) > 0);
+  CHECK(exchanges(true) == exchanges(false));
 }
 
 TEST_SUITE_END();

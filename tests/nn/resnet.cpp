@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <set>
 
 #include <gradus/autograd/ops.h>
@@ -194,25 +195,41 @@ TEST_CASE("checkpointed activations take less memory" * cpu_only()) {
     return static_cast<double>(memory_stats().peak_in_use - start);
   };
   CHECK(peak(true) < 0.75 * peak(false));
+
+  Generator generator(2);
+  ResNet net({.layers = {1, 1, 1, 1}, .width = 8}, generator);
+  net.checkpoint_activations();
+  const Variable x(images({16, 32, 32, 3}, DType::float32));
+  const std::size_t start = memory_stats().in_use;
+  const Variable y = net(x);
+  // What the stem gives is not kept: only what layer2, layer3 and layer4 take.
+  constexpr double stem = 16 * 32 * 32 * 8 * sizeof(float);
+  CHECK(static_cast<double>(memory_stats().in_use - start) == near(1.75 * stem, 0.02));
 }
 
-TEST_CASE("a residual block in training keeps three activations on the CPU" * cpu_only()) {
+TEST_CASE("a residual block keeps three activations on the CPU, the stem one" * cpu_only()) {
   Generator generator(2);
-  BasicBlock block(16, 16, 1, generator);
+  BasicBlock block(16, 16, 1, generator), wider(16, 32, 2, generator);
+  Conv2d conv({.in_channels = 16, .out_channels = 16, .kernel = 3, .padding = 1, .bias = false},
+              generator);
+  BatchNorm2d norm({.channels = 16});
   const Variable x(images({4, 32, 32, 16}, DType::float32), true);
   const std::size_t bytes = x.value().bytes(), start = memory_stats().in_use;
-  const auto kept = [&] {
-    const Variable y = block(x);
+  const auto kept = [&](const auto& function) {
+    const Variable y = function(x);
     return static_cast<double>(memory_stats().in_use - start) / static_cast<double>(bytes);
   };
   // Of conv1, conv2 and the block itself; x is there anyway.
-  CHECK(kept() == near(3, 0.002));
+  CHECK(kept(std::ref(block)) == near(3, 0.002));
+  CHECK(kept(std::ref(wider)) == near(1.5, 0.005));  // of half the size
+  CHECK(kept([&](const Variable& in) { return fused::conv_norm_relu(conv, norm, in); }) ==
+        near(1, 0.002));
   {
     const NoFusion one_by_one;  // and of the first ReLU
-    CHECK(kept() == near(4, 0.002));
+    CHECK(kept(std::ref(block)) == near(4, 0.002));
   }
   const NoGrad no_grad;
-  CHECK(kept() == near(1, 0.002));
+  CHECK(kept(std::ref(block)) == near(1, 0.002));
 }
 
 TEST_CASE("zero_init_residual makes each block start as its shortcut") {

@@ -362,26 +362,6 @@ def normalisation_cases():
 
     case("conv2d_with_statistics.3x3_stride2", [U([2, 5, 6, 2]), U([3, 3, 3, 2])], conv_stride2)
 
-    geometries = {
-        "1x1": ([2, 3, 3, 3], [4, 1, 1, 3], {}, 1e-5),
-        "3x3_same": ([2, 5, 4, 3], [4, 3, 3, 3], {"padding": 1}, 1e-5),
-        "3x3_stride2": ([2, 5, 6, 2], [3, 3, 3, 2], {"stride": 2, "padding": 1}, 1e-5),
-        "groups2": ([1, 4, 3, 4], [2, 3, 3, 2], {"padding": 1, "groups": 2}, 1e-5),
-        "one_channel": ([1, 1, 2, 1], [1, 1, 1, 1], {}, 1e-5),
-        "odd_channels": ([1, 3, 3, 17], [5, 3, 3, 17], {"padding": 1}, 1e-5),
-        "eps": ([2, 3, 3, 2], [2, 2, 2, 2], {}, 0.1),
-    }
-    for name, (shape, weight, options, eps) in geometries.items():
-
-        def norm_conv(x, gamma, beta, w, options=options, eps=eps):
-            y = F.batch_norm(channels_second(x), None, None, gamma, beta, True, 0.1, eps)
-            return channels_last(F.conv2d(torch.relu(y), channels_second(w), **options))
-
-        c = shape[-1]
-        bound = 0.01 if name == "one_channel" else 1
-        inputs = [U(shape, -bound, bound), U([c], 0.5, 1.5), U([c]), U(weight)]
-        case(f"batch_norm_relu_conv2d.{name}", inputs, norm_conv)
-
     for name, n in {"empty": 0, "one": 1, "two": 2, "five": 5, "eight": 8, "odd": 37}.items():
         case(
             f"off_diagonal_square_sum.{name}",

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <utility>
 
 #include <gradus/tensor/ops_fused.h>
 #include "tests/support/compare.h"
@@ -162,11 +163,53 @@ void check_fusion() {
   }
 }
 
+/// backward(dy) has the same bits in the memory of dy, which the member `taken` of its result
+/// takes.
+template <class Backward, class Member>
+void check_in_place(const Tensor& dy, const Backward& backward, const Member taken) {
+  const auto expected = backward(dy);
+  CHECK((expected.*taken).raw() != dy.raw());
+  Tensor own = dy.clone();
+  const void* const memory = std::as_const(own).raw();
+  const auto actual = backward(std::move(own));
+  CHECK((actual.*taken).raw() == memory);
+  CHECK(same_bits(actual.*taken, expected.*taken));
+  CHECK(same_bits(actual.dx, expected.dx));
+  CHECK(same_bits(actual.dgamma, expected.dgamma));
+  CHECK(same_bits(actual.dbeta, expected.dbeta));
+}
+
+void check_gradients_in_place() {
+  for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
+    CAPTURE(name(dtype));
+    const auto [x, dy, scale, shift] = random_inputs({5, 7, 3, 24}, compute_dtype(dtype));
+    const Tensor input = x.to(dtype), doutput = dy.to(dtype), gamma = scale, beta = shift;
+    const BatchStatistics statistics = batch_norm_statistics(input);
+    check_in_place(
+        doutput,
+        [&](Tensor g) { return batch_norm_backward(std::move(g), input, statistics, gamma); },
+        &BatchNormGradients::dx);
+    const auto with_relu = [&](const Tensor& y) {
+      return [&, y](Tensor g) {
+        return batch_norm_relu_backward(std::move(g), input, y, statistics, gamma, beta);
+      };
+    };
+    check_in_place(doutput, with_relu({}), &BatchNormReluGradients::dx);
+    const Tensor y = batch_norm_relu(input, statistics, gamma, beta, {}, doutput);
+    check_in_place(doutput, with_relu(y), &BatchNormReluGradients::dresidual);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("batch norm and its gradients match their formulas") {
   if (test_device() == Device::cuda) return check_formulas();
   at_each_simd_level(check_formulas);
+}
+
+TEST_CASE("batch norm's gradients take the memory of one that nobody else holds") {
+  if (test_device() == Device::cuda) return check_gradients_in_place();
+  at_each_simd_level(check_gradients_in_place);
 }
 
 TEST_CASE("fused ReLU and residual match the composed operations") {

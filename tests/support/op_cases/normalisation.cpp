@@ -82,37 +82,6 @@ void add_conv2d_with_statistics(OpCases& cases) {
        }});
 }
 
-/// Inputs x, gamma, beta, weight.
-void add_batch_norm_relu_conv2d(OpCases& cases) {
-  struct Geometry {
-    std::string name;
-    Shape input, weight;
-    Conv2dOptions options = {};
-    double eps = 1e-5;
-    double range = 1;
-  };
-  const std::vector<Geometry> geometries = {
-      {"1x1", {2, 3, 3, 3}, {4, 1, 1, 3}},
-      {"3x3_same", {2, 5, 4, 3}, {4, 3, 3, 3}, {.padding = 1}},
-      {"3x3_stride2", {2, 5, 6, 2}, {3, 3, 3, 2}, {.stride = 2, .padding = 1}},
-      {"groups2", {1, 4, 3, 4}, {2, 3, 3, 2}, {.padding = 1, .groups = 2}},
-      {"one_channel", {1, 1, 2, 1}, {1, 1, 1, 1}, {}, 1e-5, 0.01},
-      {"odd_channels", {1, 3, 3, 17}, {5, 3, 3, 17}, {.padding = 1}},
-      {"eps", {2, 3, 3, 2}, {2, 2, 2, 2}, {}, 0.1},
-  };
-  for (const Geometry& g : geometries) {
-    const std::int64_t channels = g.input[-1];
-    cases.push_back(
-        {"batch_norm_relu_conv2d." + g.name,
-         {uniform_input(g.input, -g.range, g.range), parameter_input({channels}, 0.5, 1.5),
-          parameter_input({channels}), parameter_input(g.weight)},
-         [eps = g.eps, options = g.options](const Inputs& in) {
-           return batch_norm_relu_conv2d(in[0], batch_norm_statistics(in[0].value()), in[1], in[2],
-                                         {.eps = eps}, in[3], options);
-         }});
-  }
-}
-
 void add_off_diagonal(OpCases& cases) {
   const std::vector<std::pair<std::string, std::int64_t>> sizes = {
       {"empty", 0}, {"one", 1}, {"two", 2}, {"five", 5}, {"eight", 8}, {"odd", 37}};
@@ -146,7 +115,6 @@ void add_softmax(OpCases& cases) {
 void add_normalisation_cases(OpCases& cases) {
   add_batch_norm(cases);
   add_conv2d_with_statistics(cases);
-  add_batch_norm_relu_conv2d(cases);
   add_off_diagonal(cases);
   add_softmax(cases);
 }
