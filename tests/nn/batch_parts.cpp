@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <functional>
 #include <mutex>
@@ -191,13 +192,13 @@ class Exchanges : public Processes {
   Exchanges() : Processes(0, 2) {}
   int local_rank() const override { return 0; }
   int local_size() const override { return 1; }
-  void exchange(int, std::span<const std::byte>, std::span<std::byte> received) override {
+  void exchange(Channel, int, std::span<const std::byte>, std::span<std::byte> received) override {
     std::fill(received.begin(), received.end(), std::byte{0});
     ++count;
   }
   void abort(int) override { std::terminate(); }
 
-  int count = 0;
+  std::atomic<int> count = 0;
 };
 
 /// The largest relative difference of a tensor; but a gradient that is 0, as that of the
@@ -248,7 +249,7 @@ TEST_CASE("what layers that run as one compute again in backward, they do not ex
     run_members(1, &processes, [](Communicator& communicator) {
       step_of(random({2 * 4, 8, 8, 3}, 5), DType::float32, false, &communicator);
     });
-    return processes.count;
+    return processes.count.load();
   };
   CHECK(exchanges(false) > 0);
   CHECK(exchanges(true) == exchanges(false));
