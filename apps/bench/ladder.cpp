@@ -36,7 +36,8 @@ const float* pixel(const float* image, std::int64_t row, std::int64_t column, st
   return image + (y * size + x) * channels;
 }
 
-/// y_nrco = sum over ky, kx, i of x_n(r+ky-1)(c+kx-1)i w_o(ky)(kx)i, as it is written.
+/// y[n, p, q, o] = sum over r, s, c of x[n, p + r - 1, q + s - 1, c] w[o, r, s, c], as it is
+/// written (row p, column q, tap 3 r + s, channel c = i).
 void definition(const Tensor& x, const Tensor& w, Tensor& y) {
   float* out = y.data<float>();
   for (std::int64_t n = 0; n < x.size(0); ++n) {
@@ -98,7 +99,7 @@ class Ladder {
   void plain() {
     Tensor y = empty(y_.shape());
     print(
-        "the definition: seven loops", [&] { definition(x_, w_, y); }, y);
+        "the definition: six loops", [&] { definition(x_, w_, y); }, y);
     Tensor columns = empty({y_.numel() / channels, depth});
     Tensor flat = y.reshape({-1, channels});
     const Tensor flat_w = w_.reshape({channels, depth}), transposed = transpose(flat_w);

@@ -67,7 +67,7 @@ TEST_CASE("bench: ladder's steps give the library's result") {  // which the pro
   CAPTURE(ladder.output);
   CHECK(ladder.exit_code == 0);
   for (const char* step :
-       {"the definition: seven loops", "columns, and a product of three loops",
+       {"the definition: six loops", "columns, and a product of three loops",
         "columns, and the library's blocked product", "windows in place, generic",
         "Winograd, generic", "with batch norm and ReLU"})
     CHECK(contains(ladder.output, step));

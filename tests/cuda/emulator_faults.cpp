@@ -28,6 +28,12 @@ __global__ void early_exit_kernel() {
   __syncthreads();
 }
 
+__global__ void write_and_early_exit_kernel(float* x, int i) {
+  if (threadIdx.x == 0) x[i] = 2;
+  if (threadIdx.x >= 33) return;
+  __syncthreads();
+}
+
 __global__ void two_barriers_kernel() {
   if (threadIdx.x < 5) {
     __syncthreads();
@@ -251,6 +257,15 @@ TEST_CASE("emulator faults: writes beside an allocation") {
   check_fault([&] { run(set_kernel, 1, x.data(), -1); }, {"kernel faulty", "right before"});
   run(set_kernel, 1, x.data(), 4);
   CHECK(x.values() == std::vector<float>{1, 1, 1, 1, 3});
+}
+
+TEST_CASE("emulator faults: memory is freed behind a fault, whatever was written beside it") {
+  check_fault(
+      [] {
+        const DeviceArray<float> x(std::vector<float>(5, 1.0f));
+        run(write_and_early_exit_kernel, 64, x.data(), 5);
+      },
+      {"barrier divergence"});
 }
 #endif
 

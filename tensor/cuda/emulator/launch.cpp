@@ -162,15 +162,23 @@ void compare(const ReachedMemory& reached, const std::vector<unsigned char>& exp
   }
 }
 
+/// Runs the kernel; faults if it wrote beside what it can reach.
+void run(Order order, const ReachedMemory& reached) {
+  run_grid(order);
+  for (const auto& [begin, memory] : reached) {
+    DeviceMemory::instance().check_surroundings(memory.allocation);
+  }
+}
+
 /// Runs the kernel in all three orders, each from the same memory.
 void run_in_all_orders(const ReachedMemory& reached) {
   static std::vector<unsigned char> before, after;  // kept: large vectors are slow to make
   save(reached, before);
-  run_grid(Order::forward);
+  run(Order::forward, reached);
   save(reached, after);
   for (const Order order : {Order::reverse, Order::random}) {
     restore(reached, before);
-    run_grid(order);
+    run(order, reached);
     compare(reached, after);
   }
 }
@@ -188,10 +196,7 @@ cudaError_t execute(const Launch& launch) {
   if (compared) {
     run_in_all_orders(reached);
   } else {
-    run_grid(Order::forward);
-  }
-  for (const auto& [begin, memory] : reached) {
-    DeviceMemory::instance().check_surroundings(memory.allocation);
+    run(Order::forward, reached);
   }
   return cudaSuccess;
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <string>
 
 #include <gradus/tensor/check.h>
@@ -132,7 +133,8 @@ bool DeviceMemory::free(void* memory) {
   const Allocation allocation{found->first, found->second};
   used_ -= allocation.size;
   live_.erase(found);
-  check_surroundings(allocation);
+  // While an exception frees what it leaves, another one would end the program.
+  if (std::uncaught_exceptions() == 0) check_surroundings(allocation);
   if (poison_) std::memset(memory, unwritten, allocation.size);
   ASAN_POISON_MEMORY_REGION(memory, allocation.size);
   return true;

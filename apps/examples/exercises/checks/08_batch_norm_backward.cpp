@@ -13,5 +13,5 @@ GRADUS_EXERCISE {
   expect_near("dgamma", got.dgamma, expected.dgamma.item<float>(), 1e-4,
               "the sum of dy xhat; the variance divides by n, not by n - 1");
   expect_near("dx", got.dx, expected.dx.to_vector<float>(), 1e-4,
-              "dy alone is not enough: the mean and s depend on x_i too");
+              "gamma / s times three terms: dy_i, less dbeta / n, less xhat_i dgamma / n");
 }
