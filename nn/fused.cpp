@@ -16,17 +16,17 @@ WithStatistics<Variable> conv_for(const BatchNorm& next, Conv2d& conv, const Var
   return conv.named([&] { return conv2d_with_statistics(x, conv.weight, conv.op_options()); });
 }
 
-/// function(inputs). On the CPU its value is not kept for backward but computed again there; on a
-/// GPU the pass over memory that this takes costs more than the memory is worth.
-Variable recomputed_on_cpu(const CheckpointedFunction& function,
-                           const std::vector<Variable>& inputs) {
-  return inputs[0].device() == Device::cpu ? recomputed(function, inputs) : function(inputs);
+/// function(inputs), whose value is not kept for backward but computed again there, where the
+/// device's back end gains by that.
+Variable recomputed_if_it_pays(const CheckpointedFunction& function,
+                               const std::vector<Variable>& inputs) {
+  return recomputation_pays(inputs[0].device()) ? recomputed(function, inputs) : function(inputs);
 }
 
 /// module(x), likewise.
-Variable recomputed_on_cpu(Module& module, const Variable& x) {
-  return recomputed_on_cpu([&module](const std::vector<Variable>& in) { return module(in[0]); },
-                           {x});
+Variable recomputed_if_it_pays(Module& module, const Variable& x) {
+  return recomputed_if_it_pays([&module](const std::vector<Variable>& in) { return module(in[0]); },
+                               {x});
 }
 
 /// relu(norm(x)), or relu(norm(x) + residual).
@@ -41,7 +41,7 @@ Variable norm_relu(BatchNorm& norm, const WithStatistics<Variable>& x,
 /// relu(norm(x)), likewise recomputed.
 Variable recomputed_norm_relu(BatchNorm& norm, const WithStatistics<Variable>& x) {
   return norm.named([&] {
-    return recomputed_on_cpu(
+    return recomputed_if_it_pays(
         [statistics = norm.statistics(x.output, x.statistics),
          options = norm.op_options()](const std::vector<Variable>& in) {
           return batch_norm_relu(in[0], statistics, in[1], in[2], options);
@@ -54,7 +54,7 @@ Variable recomputed_norm_relu(BatchNorm& norm, const WithStatistics<Variable>& x
 Variable shortcut(BasicBlock& block, const Variable& x) {
   if (block.downsample == nullptr) return x;
   Sequential& layers = *block.downsample;
-  return layers.named([&] { return layers[1](recomputed_on_cpu(layers[0], x)); });
+  return layers.named([&] { return layers[1](recomputed_if_it_pays(layers[0], x)); });
 }
 
 }  // namespace
@@ -67,7 +67,7 @@ bool fusion_enabled() { return no_fusion_depth == 0; }
 namespace fused {
 
 Variable conv_norm_relu(Conv2d& conv, BatchNorm& norm, const Variable& x) {
-  if (x.device() == Device::cpu) return norm_relu(norm, {recomputed_on_cpu(conv, x), {}});
+  if (recomputation_pays(x.device())) return norm_relu(norm, {recomputed_if_it_pays(conv, x), {}});
   return norm_relu(norm, conv_for(norm, conv, x));
 }
 

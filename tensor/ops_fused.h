@@ -27,6 +27,10 @@ BatchNormReluGradients batch_norm_relu_backward(Tensor dy, const Tensor& x, cons
                                                 const Tensor& gamma, const Tensor& beta,
                                                 const BatchNormOptions& options = {});
 
+/// Whether an output of these functions that is read once more in backward is better computed again
+/// there than kept, as that device's back end sees it.
+bool recomputation_pays(Device device);
+
 /// An output and the statistics of its channels, for the batch norm that follows.
 template <class T>
 struct WithStatistics {

@@ -32,6 +32,7 @@ std::function<void(void*)> read_back(const void*, std::size_t) { refuse(); }
 
 std::function<void()> record(const std::function<void()>&) { refuse(); }
 bool recording() { return false; }
+bool recomputation_pays() { return false; }
 
 void allow_tf32(bool) { refuse(); }
 void assume_l2_bytes(std::size_t) { refuse(); }

@@ -179,6 +179,8 @@ Tensor batch_norm_relu(const Tensor& x, const BatchStatistics& statistics, const
   return normalise(x, statistics, gamma, beta, options.eps, residual, true);
 }
 
+bool recomputation_pays(Device device) { return GRADUS_BACKEND(device, recomputation_pays()); }
+
 BatchNormReluGradients batch_norm_relu_backward(Tensor dy, const Tensor& x, const Tensor& y,
                                                 const BatchStatistics& statistics,
                                                 const Tensor& gamma, const Tensor& beta,

@@ -68,4 +68,6 @@ std::function<void()> record(const std::function<void()>& work) {
 
 bool recording() { return is_recording; }
 
+bool recomputation_pays() { return false; }
+
 }  // namespace gradus::cuda
