@@ -73,7 +73,8 @@ std::unique_ptr<Processes> launched_processes() {
   const bool for_threads = given == MPI_THREAD_MULTIPLE;
   if (for_threads && std::has_single_bit(static_cast<unsigned>(size))) return processes;
   processes.reset();  // all of them leave together
-  if (rank != 0) std::exit(1);
+  // Rank 0 says why. A failure of another one could make mpirun end it before that.
+  if (rank != 0) std::exit(0);
   check(for_threads, "processes",
         "this MPI library cannot be used from several threads at a time (MPI_THREAD_MULTIPLE); "
         "Open MPI and MPICH can");

@@ -139,6 +139,7 @@ TEST_CASE("a killed process ends the job, and --resume goes on to the same bytes
   MESSAGE("random seed: ", seed);
   std::mt19937_64 random(seed);
   const fs::path out = folder / "killed";
+  fs::create_directories(out);  // a process may be killed before it has made it
   int killed = 0;
   for (int attempt = 0; killed < 3 && attempt < 20; ++attempt) {
     CommandResult result;
