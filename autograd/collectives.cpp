@@ -40,11 +40,10 @@ class Bucket {
   /// Gives the leaves their averages.
   void receive(int members) {
     sum_.get();
-    const Tensor average = affine(all_, 1.0 / members, -0.0);
     std::int64_t begin = 0;
     for (const auto& leaf : leaves_) {
       const std::int64_t end = begin + leaf->shape.numel();
-      leaf->gradient = average.slice(begin, end).reshape(leaf->shape).clone();
+      leaf->gradient = affine(all_.slice(begin, end), 1.0 / members, -0.0).reshape(leaf->shape);
       begin = end;
     }
   }

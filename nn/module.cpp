@@ -164,7 +164,7 @@ Device Module::device() const {
 }
 
 void Module::to(DType dtype) {
-  check(is_floating(dtype), "to", "parameters must be float32 or float64; got {}",
+  check(is_floating(dtype), "to", "parameters must be of a floating type; got {}",
         gradus::name(dtype));
   convert_state([dtype](const Tensor& x) { return is_floating(x.dtype()) ? x.to(dtype) : x; });
 }

@@ -95,7 +95,8 @@ void add_options(CLI::App& app, EvalOptions& o) {
   app.add_flag("--whiten", o.whiten, "Also classify the whitened features");
   app.add_option("--features", o.features,
                  "Write the frozen features of the plain images for numpy: NAME.npy gives "
-                 "NAME_train.npy [N, F] and NAME_train_labels.npy [N], and _test likewise")
+                 "NAME_train.npy [N, F] and NAME_train_labels.npy [N], and _test likewise; with "
+                 "--no-linear and without --knn that is all")
       ->check(apps::file_name());
   app.add_option("--json", o.json, "Where to write the results (default: beside FILE)")
       ->check(apps::file_name());

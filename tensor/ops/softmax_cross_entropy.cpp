@@ -45,6 +45,8 @@ Tensor softmax_cross_entropy_backward(const Tensor& dlosses, const Tensor& logit
                                       double smoothing) {
   constexpr std::string_view op = "softmax_cross_entropy_backward";
   check_logits_and_labels(logits, labels, smoothing);
+  check_index(op, "labels", labels, logits.device());
+  check_parameter(op, "logits", logits, "log_sum_exp", log_sum_exp);
   check_same_kind(op, "dlosses", dlosses, "log_sum_exp", log_sum_exp);
   check_shape(op, "dlosses", dlosses, labels.shape());
   check_shape(op, "log_sum_exp", log_sum_exp, labels.shape());

@@ -54,7 +54,7 @@ inline void check_shape(std::string_view op, std::string_view argument, const Te
   check(x.shape() == shape, op, "{} must have shape {}; got {}", argument, shape, x.shape());
 }
 
-/// What a reduction or pooling returned as the places of its maxima.
+/// Places of maxima that a reduction or pooling returned, or labels.
 inline void check_index(std::string_view op, std::string_view argument, const Tensor& index,
                         Device device) {
   check_defined(op, argument, index);

@@ -11,7 +11,7 @@
 namespace gradus::test {
 namespace {
 
-/// A few roundings of 2^-9 of a result's largest value; more where terms cancel that were rounded
+/// A few roundings of 2^-8 of a result's largest value; more where terms cancel that were rounded
 /// before they were added, or where a gradient is made of a rounded result that is almost 1, or of
 /// a rounded mean.
 double tolerance(const std::string& name) {

@@ -130,7 +130,7 @@ TEST_CASE("convolution by columns matches the reference kernels") {
 }
 
 TEST_CASE("convolution of bfloat16 matches the reference kernels") {
-  // The weight is rounded to bfloat16 (2^-9) and so is the result; sums over columns of dinput are
+  // The weight is rounded to bfloat16 (2^-8) and so is the result; sums over columns of dinput are
   // of rounded terms.
   check_cases<BFloat16>(winograd_cases, 0x1p-7, 1e-5);
   check_cases<BFloat16>(other_cases, 0x1p-7, 1e-5);

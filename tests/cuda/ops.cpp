@@ -39,7 +39,7 @@ TEST_CASE("float64: the GPU agrees with the CPU") { compare_devices(DType::float
 TEST_CASE("float32: the GPU agrees with the CPU") { compare_devices(DType::float32, 3e-5); }
 
 TEST_CASE("bfloat16: the GPU agrees with the CPU") {
-  compare_devices(DType::bfloat16, 0x1p-7);  // two roundings of 2^-9, and their effect
+  compare_devices(DType::bfloat16, 0x1p-7);  // two roundings of 2^-8, and their effect
 }
 
 TEST_CASE("the GPU gives the same bits every time") {

@@ -31,6 +31,12 @@ Values values_of(int member, std::int64_t n) {
   return values;
 }
 
+/// Counts that the function it stands in has ended.
+struct CountedEnd {
+  std::atomic<int>& ended;
+  ~CountedEnd() { ++ended; }
+};
+
 /// The sum over members [first, last) as the tree takes it.
 Values sum_in_tree(int first, int last, std::int64_t n) {
   if (last - first == 1) return values_of(first, n);
@@ -181,10 +187,7 @@ TEST_CASE("the first member is done before the others start") {
 TEST_CASE("a member's exception stops the others and is thrown once they have ended") {
   std::atomic<int> ended = 0;
   const auto body = [&](Communicator& communicator) {
-    struct Count {
-      std::atomic<int>& ended;
-      ~Count() { ++ended; }
-    } const count{ended};
+    const CountedEnd end{ended};
     communicator.barrier();
     check(communicator.rank() != 2, "test", "member 2 fails");
     while (true) communicator.barrier();
@@ -198,10 +201,7 @@ TEST_CASE("an exception while sums are taken in the background stops all members
   for (const bool fails_first : {false, true}) {
     std::atomic<int> ended = 0;
     const auto body = [&](Communicator& communicator) {
-      struct Count {
-        std::atomic<int>& ended;
-        ~Count() { ++ended; }
-      } const count{ended};
+      const CountedEnd end{ended};
       Tensor x = ones({3}), y = ones({3});
       communicator.start_all_reduce(x);
       if (communicator.rank() == 2) {

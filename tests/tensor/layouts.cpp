@@ -284,7 +284,7 @@ TEST_CASE("rows are added in order") {
   CHECK(y.to_vector<float>() == std::vector<float>{5, 0, 0});
 }
 
-TEST_CASE("a mask or places on another device are refused") {
+TEST_CASE("a mask, places or labels on another device are refused") {
   if (test_device() == Device::cpu) return;
   const Tensor x = draw<float>({3, 4});
   CHECK_ERROR(where(ones({3, 4}, {DType::uint8}), x, x),
@@ -292,4 +292,8 @@ TEST_CASE("a mask or places on another device are refused") {
   const MaxResult largest = max(x, {1});
   CHECK_ERROR(max_backward(largest.values, largest.indices.to(Device::cpu), {3, 4}, {1}),
               "[max_backward] indices must be int64 on cuda; got int64 on cpu");
+  const Tensor labels = indices({0, 1, 2});
+  const CrossEntropyResult loss = softmax_cross_entropy(x, labels);
+  CHECK_ERROR(softmax_cross_entropy_backward(loss.losses, x, labels, loss.log_sum_exp, 0),
+              "[softmax_cross_entropy_backward] labels must be int64 on cuda; got int64 on cpu");
 }
