@@ -34,8 +34,14 @@ class LeafGradients {
   bool kept_ = false;
 };
 
-/// The gradients, so far, of values that are still read by nodes to come.
-using Gradients = std::unordered_map<const Node*, Tensor>;
+/// The gradient of a value, so far. A second term is kept beside the first where the node's
+/// backward function adds them itself.
+struct Gradient {
+  Tensor sum, second;
+};
+
+/// Those of values that are still read by nodes to come.
+using Gradients = std::unordered_map<const Node*, Gradient>;
 
 /// How many nodes reachable from `root` read each node's value. Depth first, without recursion.
 /// Throws if a part of the graph was freed, before anything is changed.
@@ -64,26 +70,34 @@ std::unordered_map<Node*, int> count_uses(const std::shared_ptr<Node>& root,
   return uses;
 }
 
-/// Adds a gradient of a node's value to the sum of those before it. A tensor that others hold too
-/// is never changed in place.
-void accumulate(const Node& node, Tensor& sum, Tensor gradient) {
-  check(broadcast_shapes(node.name, node.shape, gradient.shape()) == gradient.shape(), node.name,
-        "its gradient has shape {}, which does not sum to the value's shape {}", gradient.shape(),
-        node.shape);
-  gradient = sum_to(gradient, node.shape);
-  if (!sum.defined()) {
-    // A leaf keeps its gradient, so it must own it.
-    sum = node.leaf && !gradient.unique() ? gradient.clone() : std::move(gradient);
-  } else if (sum.unique()) {
+/// sum += gradient. A tensor that others hold too is never changed in place.
+void add_to(Tensor& sum, const Tensor& gradient) {
+  if (sum.unique()) {
     add_scaled(sum, gradient);
   } else {
     sum = add(sum, gradient);
   }
 }
 
-/// Where the gradient of a node's value is summed: a leaf's stays with it.
-Tensor& sum_of(Node& node, Gradients& gradients) {
-  return node.leaf ? node.gradient : gradients[&node];
+/// Adds a gradient of a node's value to those before it: a leaf's stay with it.
+void accumulate(Node& node, Gradients& gradients, Tensor gradient) {
+  check(broadcast_shapes(node.name, node.shape, gradient.shape()) == gradient.shape(), node.name,
+        "its gradient has shape {}, which does not sum to the value's shape {}", gradient.shape(),
+        node.shape);
+  gradient = sum_to(gradient, node.shape);
+  if (node.leaf) {
+    if (node.gradient.defined()) return add_to(node.gradient, gradient);
+    node.gradient = gradient.unique() ? std::move(gradient) : gradient.clone();
+    return;
+  }
+  auto& [sum, second] = gradients[&node];
+  if (!sum.defined()) {
+    sum = std::move(gradient);
+  } else if (node.backward_of_two && !second.defined()) {
+    second = std::move(gradient);
+  } else {
+    add_to(sum, gradient);
+  }
 }
 
 /// Runs one node's backward function and hands its results to the inputs. What the function saved
@@ -97,15 +111,17 @@ void propagate(Node& node, Gradients& sums, bool retain_graph) {
         "from outside must be an input of it",
         node.name);
   const TraceInterval interval("backward", node.name);
-  std::vector<Tensor> gradients = node.backward(std::move(own.mapped()));
+  auto& [sum, second] = own.mapped();
+  std::vector<Tensor> gradients = node.backward_of_two
+                                      ? node.backward_of_two(std::move(sum), std::move(second))
+                                      : node.backward(std::move(sum));
   check(gradients.size() == node.inputs.size(), node.name,
         "its backward function gave {} gradients for {} inputs", gradients.size(),
         node.inputs.size());
   if (!retain_graph) node.release();
   for (std::size_t i = 0; i < gradients.size(); ++i) {
     if (!node.inputs[i] || !gradients[i].defined()) continue;
-    Node& input = *node.inputs[i];
-    accumulate(input, sum_of(input, sums), std::move(gradients[i]));
+    accumulate(*node.inputs[i], sums, std::move(gradients[i]));
   }
 }
 
@@ -128,7 +144,7 @@ void Variable::backward(Tensor doutput, bool retain_graph,
   LeafGradients leaves;
   std::unordered_map<Node*, int> uses = count_uses(node_, leaves);
   Gradients gradients;
-  accumulate(*node_, sum_of(*node_, gradients), std::move(doutput));
+  accumulate(*node_, gradients, std::move(doutput));
   std::vector<std::shared_ptr<Node>> ready;
   const auto complete = [&](const std::shared_ptr<Node>& node) {
     if (!node->leaf)

@@ -1,6 +1,7 @@
 #include <gradus/autograd/graph.h>
 
 #include <unordered_map>
+#include <utility>
 
 #include <gradus/autograd/saved_tensor.h>
 #include <gradus/tensor/check.h>
@@ -56,7 +57,7 @@ class Graph {
     std::string label = escaped(name == names_.end() ? node.name : name->second);
     label += fmt::format("\\n{}", node.shape);
     const ReadNotes notes;
-    const BackwardFunction copy = node.backward;  // notes what it keeps
+    const auto copy = std::pair(node.backward, node.backward_of_two);  // notes what it keeps
     if (notes.bytes() > 0) label += fmt::format("\\nkeeps {}", format_bytes(notes.bytes()));
     text += fmt::format("  n{} [label=\"{}\"{}];\n", number(node), label,
                         node.leaf ? ", shape=box" : "");

@@ -10,20 +10,26 @@ namespace {
 
 thread_local int no_grad_depth = 0;
 
-/// `nodes` holds the inputs' nodes, null for those that need no gradient.
+/// A node for the result of an op, or null if none of its inputs needs a gradient or NoGrad is in
+/// force.
 std::shared_ptr<Node> make_node(std::string_view name, const Shape& shape,
-                                std::vector<std::shared_ptr<Node>> nodes,
-                                BackwardFunction backward) {
+                                std::span<const Variable* const> inputs) {
+  if (!grad_enabled()) return nullptr;
   auto node = std::make_shared<Node>(name, shape);
-  node->inputs = std::move(nodes);
-  node->backward = std::move(backward);
-  return node;
+  bool any = false;
+  for (const Variable* input : inputs) {
+    note_read(input->value());
+    node->inputs.push_back(input->node());
+    any = any || input->requires_grad();
+  }
+  return any ? node : nullptr;
 }
 
 }  // namespace
 
 void Node::release() {
   backward = nullptr;
+  backward_of_two = nullptr;
   recompute = nullptr;
 }
 
@@ -75,30 +81,26 @@ bool grad_enabled() { return no_grad_depth == 0; }
 Variable make_variable(std::string_view name, Tensor value,
                        std::initializer_list<const Variable*> inputs, BackwardFunction backward) {
   Variable result(std::move(value));
-  if (!grad_enabled()) return result;
-  std::vector<std::shared_ptr<Node>> nodes;
-  bool any = false;
-  for (const Variable* input : inputs) {
-    note_read(input->value());
-    nodes.push_back(input->node());
-    any = any || nodes.back();
-  }
-  if (any) result.node_ = make_node(name, result.shape(), std::move(nodes), std::move(backward));
+  result.node_ = make_node(name, result.shape(), inputs);
+  if (result.node_) result.node_->backward = std::move(backward);
+  return result;
+}
+
+Variable make_variable(std::string_view name, Tensor value,
+                       std::initializer_list<const Variable*> inputs, BackwardOfTwo backward) {
+  Variable result(std::move(value));
+  result.node_ = make_node(name, result.shape(), inputs);
+  if (result.node_) result.node_->backward_of_two = std::move(backward);
   return result;
 }
 
 Variable make_variable(std::string_view name, Tensor value, std::span<const Variable> inputs,
                        BackwardFunction backward) {
+  std::vector<const Variable*> pointers;
+  for (const Variable& input : inputs) pointers.push_back(&input);
   Variable result(std::move(value));
-  if (!grad_enabled()) return result;
-  std::vector<std::shared_ptr<Node>> nodes;
-  bool any = false;
-  for (const Variable& input : inputs) {
-    note_read(input.value());
-    nodes.push_back(input.node());
-    any = any || nodes.back();
-  }
-  if (any) result.node_ = make_node(name, result.shape(), std::move(nodes), std::move(backward));
+  result.node_ = make_node(name, result.shape(), pointers);
+  if (result.node_) result.node_->backward = std::move(backward);
   return result;
 }
 

@@ -17,6 +17,8 @@ class Variable;
 /// sums it back.
 /// One that takes `doutput` by value owns it, and may free or overwrite it.
 using BackwardFunction = std::function<std::vector<Tensor>(Tensor doutput)>;
+/// One that adds up the gradient itself, on its way: doutput + second, which may be undefined.
+using BackwardOfTwo = std::function<std::vector<Tensor>(Tensor doutput, Tensor second)>;
 
 /// A node of the graph: how one value was computed from others. A leaf (a parameter) has no
 /// backward function; gradients accumulate in it.
@@ -26,6 +28,7 @@ struct Node {
   Tensor gradient;                            ///< of a leaf: accumulated so far
   std::vector<std::shared_ptr<Node>> inputs;  ///< null for inputs that need no gradient
   BackwardFunction backward;
+  BackwardOfTwo backward_of_two;  ///< in place of `backward`, where an op has one
   /// Computes the value again where ops are not to keep it for backward (recomputed), else empty.
   std::function<Tensor()> recompute;
   bool leaf = false;
@@ -99,6 +102,8 @@ class Variable {
                                 BackwardFunction);
   friend Variable make_variable(std::string_view, Tensor, std::span<const Variable>,
                                 BackwardFunction);
+  friend Variable make_variable(std::string_view, Tensor, std::initializer_list<const Variable*>,
+                                BackwardOfTwo);
   Tensor value_;
   std::shared_ptr<Node> node_;
 };
@@ -134,6 +139,8 @@ Variable make_variable(std::string_view name, Tensor value,
                        std::initializer_list<const Variable*> inputs, BackwardFunction backward);
 Variable make_variable(std::string_view name, Tensor value, std::span<const Variable> inputs,
                        BackwardFunction backward);
+Variable make_variable(std::string_view name, Tensor value,
+                       std::initializer_list<const Variable*> inputs, BackwardOfTwo backward);
 
 }  // namespace gradus
 

@@ -21,11 +21,13 @@ struct BatchNormReluGradients {
 };
 /// y is the result where a residual was added; otherwise it is undefined, as dresidual is then, and
 /// the ReLU's mask is computed from x again. dresidual, or without it dx, takes the memory of a dy
-/// that has no other handle.
+/// that has no other handle. Where y is given, dL/dy may come in two terms, dy + dy2; then dx takes
+/// the memory of dy2 likewise.
 BatchNormReluGradients batch_norm_relu_backward(Tensor dy, const Tensor& x, const Tensor& y,
                                                 const BatchStatistics& statistics,
                                                 const Tensor& gamma, const Tensor& beta,
-                                                const BatchNormOptions& options = {});
+                                                const BatchNormOptions& options = {},
+                                                Tensor dy2 = {});
 
 /// Whether an output of these functions that is read once more in backward is better computed again
 /// there than kept, as that device's back end sees it.

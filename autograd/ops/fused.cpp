@@ -11,15 +11,21 @@ Variable batch_norm_relu(const Variable& x, const BatchStatistics& statistics,
   Tensor y = batch_norm_relu(x.value(), statistics, gamma.value(), beta.value(), options,
                              residual.value());
   const SavedTensor saved_y = residual.defined() ? y : Tensor();
+  const auto gradients = [saved = SavedNorm(x, statistics, gamma, beta), saved_y, options](
+                             Tensor dy, Tensor dy2) -> std::vector<Tensor> {
+    const SavedNorm::Values in = saved.get();
+    auto [dx, dgamma, dbeta, dresidual] =
+        batch_norm_relu_backward(std::move(dy), in.x, saved_y.get(), in.statistics, in.gamma,
+                                 in.beta, options, std::move(dy2));
+    return {dx, dgamma, dbeta, dresidual};
+  };
+  // In a residual network y is read twice, by the next block's convolution and beside it.
+  if (residual.defined()) {
+    return make_variable("batch_norm_relu", std::move(y), {&x, &gamma, &beta, &residual},
+                         gradients);
+  }
   return make_variable("batch_norm_relu", std::move(y), {&x, &gamma, &beta, &residual},
-                       [saved = SavedNorm(x, statistics, gamma, beta), saved_y,
-                        options](Tensor dy) -> std::vector<Tensor> {
-                         const SavedNorm::Values in = saved.get();
-                         auto [dx, dgamma, dbeta, dresidual] =
-                             batch_norm_relu_backward(std::move(dy), in.x, saved_y.get(),
-                                                      in.statistics, in.gamma, in.beta, options);
-                         return {dx, dgamma, dbeta, dresidual};
-                       });
+                       [gradients](Tensor dy) { return gradients(std::move(dy), {}); });
 }
 
 }  // namespace gradus

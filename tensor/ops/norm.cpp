@@ -92,15 +92,17 @@ BatchSums sums_over_batch(const Tensor& dgamma, const Tensor& dbeta, std::int64_
   return {both.slice(0, C), both.slice(C, 2 * C), rows * options.communicator->size()};
 }
 
-/// Its gradients; y and dresidual as in batch_norm_relu_backward, both undefined without ReLU.
-BatchNormReluGradients normalise_backward(const Tensor dy, const Tensor& x, const Tensor& y,
-                                          const BatchStatistics& statistics, const Tensor& gamma,
-                                          const Tensor& beta, const BatchNormOptions& options,
-                                          bool relu) {
+/// Its gradients; y, dresidual and dy2 as in batch_norm_relu_backward, undefined without ReLU.
+BatchNormReluGradients normalise_backward(const Tensor dy, const Tensor dy2, const Tensor& x,
+                                          const Tensor& y, const BatchStatistics& statistics,
+                                          const Tensor& gamma, const Tensor& beta,
+                                          const BatchNormOptions& options, bool relu) {
   constexpr std::string_view op = "batch_norm_backward";
   check_batch_norm(op, x, statistics, gamma, beta, options.eps);
   check_like(op, "dy", dy, x);
   if (y.defined()) check_like(op, "y", y, x);
+  check(y.defined() || !dy2.defined(), op, "a second term of the gradient needs y");
+  if (dy2.defined()) check_like(op, "dy2", dy2, x);
   const auto [rows, C] = as_rows(op, x);
   BatchNormReluGradients result{.dx = dy.unique() ? dy : empty(x.shape(), options_of(x)),
                                 .dgamma = empty_channels(x),
@@ -108,11 +110,12 @@ BatchNormReluGradients normalise_backward(const Tensor dy, const Tensor& x, cons
                                 .dresidual = {}};
   if (y.defined()) {
     result.dresidual = std::move(result.dx);
-    result.dx = empty(x.shape(), options_of(x));
+    result.dx = dy2.unique() ? dy2 : empty(x.shape(), options_of(x));
   }
   dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
     using A = Compute<T>;
     const BatchNormBackward<T> norm{.dy = dy.data<T>(),
+                                    .dy2 = data_or_null<T>(dy2),
                                     .x = x.data<T>(),
                                     .y = data_or_null<T>(y),
                                     .relu = relu,
@@ -169,7 +172,7 @@ BatchNormGradients batch_norm_backward(Tensor dy, const Tensor& x,
                                        const BatchNormOptions& options) {
   const Tensor& beta = gamma;  // no gradient depends on beta without ReLU
   auto [dx, dgamma, dbeta, dresidual] =
-      normalise_backward(std::move(dy), x, {}, statistics, gamma, beta, options, false);
+      normalise_backward(std::move(dy), {}, x, {}, statistics, gamma, beta, options, false);
   return {dx, dgamma, dbeta};
 }
 
@@ -184,8 +187,9 @@ bool recomputation_pays(Device device) { return GRADUS_BACKEND(device, recomputa
 BatchNormReluGradients batch_norm_relu_backward(Tensor dy, const Tensor& x, const Tensor& y,
                                                 const BatchStatistics& statistics,
                                                 const Tensor& gamma, const Tensor& beta,
-                                                const BatchNormOptions& options) {
-  return normalise_backward(std::move(dy), x, y, statistics, gamma, beta, options, true);
+                                                const BatchNormOptions& options, Tensor dy2) {
+  return normalise_backward(std::move(dy), std::move(dy2), x, y, statistics, gamma, beta, options,
+                            true);
 }
 
 void batch_norm_track(Tensor& running_mean, Tensor& running_var, Tensor& num_batches,

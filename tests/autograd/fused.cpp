@@ -82,6 +82,37 @@ TEST_CASE("batch norm and ReLU as one have the results of the plain lines") {
   }
 }
 
+TEST_CASE("an output of batch norm and ReLU that is read once, twice or thrice") {
+  const Shape shape{3, 4, 5, 8};
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    for (const int readers : {0, 1, 2, 3}) {
+      CAPTURE(name(dtype));
+      CAPTURE(readers);
+      const auto run = [&](bool fused) {
+        const auto in = make_inputs({shape, {1}, {}}, dtype);
+        const Variable residual(random_tensor<double>(shape, 4).to(dtype), true);
+        const BatchStatistics statistics = batch_norm_statistics(in[0].value());
+        const Variable y =
+            fused ? batch_norm_relu(in[0], statistics, in[1], in[2], {.eps = eps}, residual)
+                  : relu(batch_norm(in[0], statistics, in[1], in[2], {.eps = eps}) + residual);
+        Variable total = sum(residual * residual);
+        if (readers > 0) total = total + sum(square(y));
+        if (readers > 1) total = total + sum(exp(y));
+        if (readers > 2) total = total + sum(y);
+        total.backward();
+        return std::vector<Tensor>{in[0].grad(), in[1].grad(), in[2].grad(), residual.grad()};
+      };
+      const auto actual = run(true), expected = run(false);
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        CAPTURE(i);
+        REQUIRE(actual[i].defined() == expected[i].defined());
+        if (!expected[i].defined()) continue;
+        CHECK(rms_error(actual[i], expected[i]) <= (dtype == DType::float64 ? 1e-14 : 1e-6));
+      }
+    }
+  }
+}
+
 TEST_CASE("a convolution's statistics are those of its output") {
   for (const Sizes& sizes : {Sizes{{3, 7, 5, 3}, {5, 3, 3, 3}, {.stride = 2, .padding = 1}},
                              Sizes{{1, 1, 1, 2}, {4, 1, 1, 1}, {.groups = 2}}}) {

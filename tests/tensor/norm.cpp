@@ -76,6 +76,26 @@ const std::vector<Shape> shapes = {
     {1, 1},     {1, 5},    {3, 3},     {7, 1},     {3, 2, 5, 17}, {16, 8},        {5, 9, 7, 6},
     {1027, 33}, {5000, 3}, {3001, 64}, {70, 2048}, {9000, 1},     {2, 32, 32, 64}};
 
+/// A gradient of two terms, a quarter and three quarters of doutput, is that of their sum, but for
+/// rounding: of the terms in bfloat16, of the sums in float32.
+void check_two_terms(const Tensor& doutput, const Tensor& input, const Tensor& y,
+                     const BatchStatistics& statistics, const Tensor& gamma, const Tensor& beta,
+                     bool training) {
+  const Tensor first = affine(doutput, 0.25, 0), second = affine(doutput, 0.75, 0);
+  const BatchNormOptions options{.training = training};
+  const auto expected =
+      batch_norm_relu_backward(first + second, input, y, statistics, gamma, beta, options);
+  const auto actual =
+      batch_norm_relu_backward(first, input, y, statistics, gamma, beta, options, second);
+  const double tolerance = doutput.dtype() == DType::bfloat16  ? 0x1p-6
+                           : doutput.dtype() == DType::float32 ? 1e-6
+                                                               : 1e-14;
+  CHECK(relative_error(actual.dx, expected.dx) <= tolerance);
+  CHECK(relative_error(actual.dgamma, expected.dgamma) <= tolerance);
+  CHECK(relative_error(actual.dbeta, expected.dbeta) <= tolerance);
+  CHECK(same_bits(actual.dresidual, expected.dresidual));
+}
+
 void check_formulas() {
   for (const DType dtype : {DType::float32, DType::float64}) {
     CAPTURE(name(dtype));
@@ -149,6 +169,7 @@ void check_fusion() {
           close(actual.dx, wanted.dx);
           close(actual.dgamma, wanted.dgamma);
           close(actual.dbeta, wanted.dbeta);
+          if (with_residual) check_two_terms(doutput, input, y, statistics, gamma, beta, training);
           CHECK(actual.dgamma.dtype() == compute);
           CHECK(actual.dresidual.defined() == with_residual);
           if (with_residual) CHECK(same_bits(actual.dresidual, masked.to(dtype)));
@@ -197,6 +218,10 @@ void check_gradients_in_place() {
     check_in_place(doutput, with_relu({}), &BatchNormReluGradients::dx);
     const Tensor y = batch_norm_relu(input, statistics, gamma, beta, {}, doutput);
     check_in_place(doutput, with_relu(y), &BatchNormReluGradients::dresidual);
+    const auto as_second_term = [&](Tensor g) {
+      return batch_norm_relu_backward(doutput, input, y, statistics, gamma, beta, {}, std::move(g));
+    };
+    check_in_place(doutput, as_second_term, &BatchNormReluGradients::dx);
   }
 }
 
@@ -328,4 +353,9 @@ TEST_CASE("batch norm says what is wrong with its arguments") {
   CHECK(error_of([&] {
           batch_norm_relu_backward(x, x, zeros({4, 2}), statistics, c, c);
         }) == "[batch_norm_backward] y must have shape [4, 3]; got [4, 2]");
+  CHECK(error_of([&] { batch_norm_relu_backward(x, x, {}, statistics, c, c, {}, x); }) ==
+        "[batch_norm_backward] a second term of the gradient needs y");
+  CHECK(error_of([&] {
+          batch_norm_relu_backward(x, x, x, statistics, c, c, {}, zeros({4, 2}));
+        }) == "[batch_norm_backward] dy2 must have shape [4, 3]; got [4, 2]");
 }

@@ -147,8 +147,9 @@ void batch_norm_backward_sums(const BatchNormBackward<T>& b, Compute<T>* dgamma,
   const BlockSums<A> sums(blocks, b.C);
   blocks.for_each([&](std::int64_t block) {
     const std::int64_t at = blocks.offset(block);
-    norm_kernels<T>().gradient_sums(b.dy + at, b.x + at, b.y != nullptr ? b.y + at : nullptr,
-                                    b.relu, n, masked_gradient(b) + at, blocks.rows(block), b.C,
+    const auto part = [at](const T* array) { return array != nullptr ? array + at : nullptr; };
+    norm_kernels<T>().gradient_sums(b.dy + at, part(b.dy2), b.x + at, part(b.y), b.relu, n,
+                                    masked_gradient(b) + at, blocks.rows(block), b.C,
                                     sums.first(block), sums.second(block));
   });
   for (std::int64_t c = 0; c < b.C; ++c) {

@@ -51,14 +51,15 @@ void apply(const T* x, const Normalisation<Compute<T>>& n, const T* residual, bo
 }
 
 template <class T>
-void gradient_sums(const T* dy, const T* x, const T* y, bool relu,
+void gradient_sums(const T* dy, const T* dy2, const T* x, const T* y, bool relu,
                    const Normalisation<Compute<T>>& n, T* masked, std::int64_t rows, std::int64_t C,
                    Compute<T>* sum_dy, Compute<T>* sum_dy_x) {
   using A = Compute<T>;
   const auto gradient = [=](std::int64_t c, std::int64_t row) {
     if (!relu) return A(dy[row + c]);
     const A output = y != nullptr ? A(y[row + c]) : normalised(n, c, A(x[row + c]));
-    return output > 0 ? A(dy[row + c]) : A(0);
+    const A sum = dy2 != nullptr ? A(dy[row + c]) + A(dy2[row + c]) : A(dy[row + c]);
+    return output > 0 ? sum : A(0);
   };
   sum_rows(rows, C, sum_dy, gradient);
   sum_rows(rows, C, sum_dy_x, [&](std::int64_t c, std::int64_t row) {

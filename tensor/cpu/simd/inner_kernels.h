@@ -125,9 +125,11 @@ struct NormKernels {
   void (*apply)(const T* x, const Normalisation<A>& n, const T* residual, bool relu, T* y,
                 std::int64_t rows, std::int64_t C);
   /// sum_dy = sum g and sum_dy_x = sum g (x - mean), where g = dy, with relu only where y > 0; if y
-  /// is null, where the normalised x > 0. `masked` becomes g unless it or y is null.
-  void (*gradient_sums)(const T* dy, const T* x, const T* y, bool relu, const Normalisation<A>& n,
-                        T* masked, std::int64_t rows, std::int64_t C, A* sum_dy, A* sum_dy_x);
+  /// is null, where the normalised x > 0. Where y is given, dy2 unless null is added to dy, and
+  /// `masked` becomes g.
+  void (*gradient_sums)(const T* dy, const T* dy2, const T* x, const T* y, bool relu,
+                        const Normalisation<A>& n, T* masked, std::int64_t rows, std::int64_t C,
+                        A* sum_dy, A* sum_dy_x);
   /// dx = scale (g - dshift - (x - mean) slope), g = dy, with mask_of_x only where the normalised
   /// x > 0.
   void (*input_gradient)(const T* dy, const T* x, bool mask_of_x, const Normalisation<A>& n,

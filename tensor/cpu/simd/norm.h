@@ -133,8 +133,8 @@ template <Mask mask, int vectors, class T, class Lanes>
   return dy;
 }
 
-template <Mask mask, class T>
-[[gnu::always_inline]] inline void gradient_sums(const T* dy, const T* x, const T* y,
+template <Mask mask, bool two_terms, class T>
+[[gnu::always_inline]] inline void gradient_sums(const T* dy, const T* dy2, const T* x, const T* y,
                                                  const Normalisation<float>& n, T* masked,
                                                  std::int64_t rows, std::int64_t C, float* sum_dy,
                                                  float* sum_dy_x) {
@@ -149,9 +149,11 @@ template <Mask mask, class T>
             unroll<count>([&](auto r) __attribute__((always_inline)) {
               const std::int64_t i = at + r * C + v * width;
               const Vector value = load(x + i, lanes);
-              g[r] = masked_gradient<mask>(load(dy + i, lanes), value, y + i, normalised, v, lanes);
+              Vector sum = load(dy + i, lanes);
+              if constexpr (two_terms) sum += load(dy2 + i, lanes);
+              g[r] = masked_gradient<mask>(sum, value, y + i, normalised, v, lanes);
               g_x[r] = g[r] * (value - normalised.mean[v]);
-              if (masked != nullptr) store(masked + i, g[r], lanes);
+              if (mask == Mask::of_y && masked != nullptr) store(masked + i, g[r], lanes);
             });
             if constexpr (count == 2) {
               of_dy[v] += g[0] + g[1];
@@ -175,16 +177,19 @@ template <Mask mask, class T>
 }
 
 template <class T>
-void norm_gradient_sums(const T* dy, const T* x, const T* y, bool with_relu,
+void norm_gradient_sums(const T* dy, const T* dy2, const T* x, const T* y, bool with_relu,
                         const Normalisation<float>& n, T* masked, std::int64_t rows, std::int64_t C,
                         float* sum_dy, float* sum_dy_x) {
   if (!with_relu) {
-    return gradient_sums<Mask::none, T>(dy, x, y, n, nullptr, rows, C, sum_dy, sum_dy_x);
+    return gradient_sums<Mask::none, false>(dy, dy2, x, y, n, masked, rows, C, sum_dy, sum_dy_x);
   }
-  if (y != nullptr) {
-    return gradient_sums<Mask::of_y>(dy, x, y, n, masked, rows, C, sum_dy, sum_dy_x);
+  if (y == nullptr) {
+    return gradient_sums<Mask::of_x, false>(dy, dy2, x, x, n, masked, rows, C, sum_dy, sum_dy_x);
   }
-  return gradient_sums<Mask::of_x, T>(dy, x, x, n, nullptr, rows, C, sum_dy, sum_dy_x);
+  if (dy2 == nullptr) {
+    return gradient_sums<Mask::of_y, false>(dy, dy2, x, y, n, masked, rows, C, sum_dy, sum_dy_x);
+  }
+  return gradient_sums<Mask::of_y, true>(dy, dy2, x, y, n, masked, rows, C, sum_dy, sum_dy_x);
 }
 
 template <Mask mask, class T>

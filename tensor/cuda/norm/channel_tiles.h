@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
@@ -14,7 +15,6 @@ namespace gradus::cuda {
 
 inline constexpr int channel_block = 256;    // threads
 inline constexpr int finish_threads = 1024;  // of a finishing kernel, which has few blocks
-inline constexpr int finish_channels = 8;    // of such a block: 32 bytes of float
 
 /// What a thread works on: channels [channel, channel + width) of rows begin, begin + step, ...
 struct Share {
@@ -36,6 +36,19 @@ __device__ void load_channels(const A* p, A (&to)[width]) {
     const Vector<A, part> values = load_vector<part>(p + i);
     for (int j = 0; j < part; ++j) to[i + j] = values[j];
   }
+}
+
+/// How far behind an element that of `u` rows of the thread further on is; behind the last row it
+/// is that row's again, to be loaded and not used. (A load under a condition would keep each
+/// bfloat16 in a register of its own.)
+__device__ inline std::int64_t further(int u, std::int64_t row, std::int64_t end, std::int64_t step,
+                                       std::int64_t stride) {
+  return row + u * step < end ? u * stride : 0;
+}
+
+template <class A>
+__device__ A inverse_deviation(A variance, double eps) {
+  return 1 / std::sqrt(variance + static_cast<A>(eps));
 }
 
 /// Merges the states of all threads with one threadIdx.x into the one with threadIdx.y = 0.
@@ -111,10 +124,28 @@ inline Tiling tile(std::int64_t rows, std::int64_t C, int width, int blocks_each
           rows_per_chunk};
 }
 
-/// 128 threads a channel, which share its chunks.
-inline LaunchShape finish_shape(std::int64_t C) {
-  return {dim3(static_cast<unsigned>(divide_up(C, finish_channels))),
-          dim3(finish_channels, finish_threads / finish_channels)};
+/// Blocks of 8 channels, 32 bytes of float, whose chunks 128 threads each share; of 2 channels
+/// where there are many chunks, so that more multiprocessors read them.
+inline LaunchShape finish_shape(std::int64_t C, std::int64_t chunks) {
+  const unsigned channels = chunks > 512 ? 2 : 8;
+  return {dim3(static_cast<unsigned>(divide_up(C, std::int64_t{channels}))),
+          dim3(channels, finish_threads / channels)};
+}
+
+/// `arrays` arrays [rows, C] of T and `vectors` of [C]; `cached` bytes of partial results.
+template <class T>
+Work work_of(double arrays, double vectors, std::int64_t rows, std::int64_t C, double flops_each,
+             double cached = 0) {
+  const double channels = static_cast<double>(C), n = static_cast<double>(rows) * channels;
+  return {.bytes = arrays * n * sizeof(T) + vectors * channels * sizeof(Compute<T>),
+          .cached_bytes = cached,
+          .flops = flops_each * n,
+          .unit = sizeof(T) == 8 ? Unit::fp64 : Unit::fp32};
+}
+
+template <class State>
+double partial_bytes(std::int64_t chunks, std::int64_t C) {
+  return static_cast<double>(chunks) * static_cast<double>(C) * sizeof(State);
 }
 
 /// Calls function.operator()<width>() with a vector's width where C and the arrays (or nulls) can
