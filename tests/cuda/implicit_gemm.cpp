@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <gradus/tensor/ops_fused.h>
+#include "tensor/cuda/conv/implicit_gemm_windows.h"
 #include "tensor/cuda/runtime/runtime.h"
 #include "tests/cuda/conv_cases.h"
 #include "tests/cuda/tf32.h"
@@ -48,6 +49,10 @@ const std::vector<ConvCase> warpgroup_cases = {
     {"64 to 128", {2, 9, 11, 64}, {128, 3, 3, 64}, {.padding = 1}},
     {"128 to 64", {1, 9, 15, 128}, {64, 3, 3, 128}, {.padding = 1}, false},
     {"256 to 256", {1, 3, 3, 256}, {256, 3, 3, 256}, {.padding = 1}},
+    {"one square of pixels", {1, 8, 8, 64}, {64, 3, 3, 64}, {.padding = 1}},
+    {"squares, 64 to 128", {1, 16, 8, 64}, {128, 3, 3, 64}, {.padding = 1}},
+    {"squares, 128 to 64", {3, 8, 24, 128}, {64, 3, 3, 128}, {.padding = 1}, false},
+    {"squares, 192 to 128", {5, 8, 8, 192}, {128, 3, 3, 192}, {.padding = 1}, false},
     {"stride 2", {2, 9, 8, 64}, {128, 3, 3, 64}, {.stride = 2, .padding = 1}},
     {"1x1, stride 2", {2, 11, 9, 128}, {128, 1, 1, 128}, {.stride = 2}},
 };
@@ -83,9 +88,10 @@ void check_implicit_gemm(const ConvCase& c, DType dtype) {
   };
   const Tensor bias = in.bias ? exact(in.bias) : Tensor(), weight = rounded(in.weight, true);
   // Of float32, warpgroups drop bits of the first factor, and of the input where weights' gradients
-  // are made (1x1: by warps).
+  // are made (1x1: by warps; by windows both factors are rounded).
   const bool drops = cuda::implicit_gemm::uses_warpgroups();
-  const bool drops_for_dweight = drops && c.weight[1] == 3;
+  const bool drops_for_dweight =
+      drops && c.weight[1] == 3 && !cuda::implicit_gemm::windows::suits(geometry(in, c.options));
   const ConvResults expected =
       run_ops({rounded(in.input, !drops), weight, bias, rounded(in.doutput, !drops)}, c.options);
   const Tensor dweight =

@@ -15,6 +15,7 @@
 #include "tensor/backend/kernels.h"
 #include "tensor/cuda/conv/implicit_gemm_patches.cuh"
 #include "tensor/cuda/conv/implicit_gemm_rows.cuh"
+#include "tensor/cuda/conv/implicit_gemm_windows.h"
 #include "tensor/cuda/map.h"
 #include "tensor/cuda/runtime/launch.h"
 
@@ -69,25 +70,6 @@ __device__ __forceinline__ void multiply_rows(int steps, PatchCopies<T>& copies,
     multiply_by_warpgroups<T, false>(steps, copies, stages, sums);
   } else {
     multiply<T>(steps, copies, RowFragments<T>(stages), sums);
-  }
-}
-
-/// (Sums that began with the bias would keep the tensor cores waiting: warpgroups' products must be
-/// all that writes to their registers.)
-template <class T>
-__device__ __forceinline__ void add_bias(Sums<T>& sums, const float* bias, int first_column) {
-  const WarpPlace<T> place;
-#pragma unroll
-  for (int j = 0; j < 2 * T::fragments_n; ++j) {
-    const int column = first_column + place.column + j * 8 + place.lane % 4 * 2;
-    const float b0 = bias[column], b1 = bias[column + 1];
-#pragma unroll
-    for (int i = 0; i < T::fragments_m; ++i) {
-      sums[i][j][0] += b0;
-      sums[i][j][1] += b1;
-      sums[i][j][2] += b0;
-      sums[i][j][3] += b1;
-    }
   }
 }
 
@@ -277,6 +259,10 @@ void conv2d(const E* input, const float* weight, const float* bias, E* output,
   const auto weights = static_cast<std::int64_t>(weights_of(g));
   const Scratch<E> operand(weights);
   map("conv weight rounded", ToOperand<E>{}, operand.data(), weights, weight);
+  if (windows::suits(g)) {
+    return windows::convolve("conv implicit gemm", input, operand.data(), bias, output, g,
+                             statistics);
+  }
   const Problem p = problem_of(g);
   with_tile<E>(p.O, [&]<class T>() {
     const bool wanted = statistics.mean != nullptr;
@@ -302,8 +288,12 @@ void conv2d_backward_input(const E* doutput, const float* weight, E* dinput,
   const bool phases = g.stride == Size2(2);
   reverse.stride = 1;
   if (phases) reverse.padding = 0;
-  const Problem p = problem_of(reverse);
   const char* const name = "conv backward input implicit gemm";
+  if (windows::suits(reverse)) {
+    return windows::convolve(name, doutput, turned.data(), static_cast<const float*>(nullptr),
+                             dinput, reverse, {});
+  }
+  const Problem p = problem_of(reverse);
   with_tile<E>(p.O, [&]<class T>() {
     const Work work = work_of<T>(g, static_cast<double>(g.N * g.H * g.W));
     if (phases) {

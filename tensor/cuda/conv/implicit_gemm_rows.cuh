@@ -1,5 +1,5 @@
-// What becomes of a block's sums (implicit_gemm.cuh): they are written row by row, and the moments
-// of its columns are taken on the way.
+// What becomes of a block's sums (implicit_gemm.cuh): a bias is added, they are
+// written row by row, and the moments of its columns are taken on the way.
 #pragma once
 
 #include "tensor/cuda/conv/implicit_gemm.cuh"
@@ -50,6 +50,25 @@ __device__ __forceinline__ void store_rows(const Sums<T>& sums, typename T::Elem
     if (at < 0) continue;
     const Vector<std::uint32_t, 4> values = row_parts[row * pitch + part];
     store_vector(reinterpret_cast<std::uint32_t*>(output + at + part * T::chunk_size), values);
+  }
+}
+
+/// (Sums that began with the bias would keep the tensor cores waiting: warpgroups' products must be
+/// all that writes to their registers.)
+template <class T>
+__device__ __forceinline__ void add_bias(Sums<T>& sums, const float* bias, int first_column) {
+  const WarpPlace<T> place;
+#pragma unroll
+  for (int j = 0; j < 2 * T::fragments_n; ++j) {
+    const int column = first_column + place.column + j * 8 + place.lane % 4 * 2;
+    const float b0 = bias[column], b1 = bias[column + 1];
+#pragma unroll
+    for (int i = 0; i < T::fragments_m; ++i) {
+      sums[i][j][0] += b0;
+      sums[i][j][1] += b1;
+      sums[i][j][2] += b0;
+      sums[i][j][3] += b1;
+    }
   }
 }
 

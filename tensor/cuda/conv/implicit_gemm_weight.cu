@@ -6,9 +6,10 @@
 
 #include "tensor/cuda/conv/implicit_gemm.cuh"
 #include "tensor/cuda/conv/implicit_gemm.h"
+#include "tensor/cuda/conv/implicit_gemm_parts.h"
 #include "tensor/cuda/conv/implicit_gemm_transposed.cuh"
+#include "tensor/cuda/conv/implicit_gemm_windows.h"
 #include "tensor/cuda/runtime/launch.h"
-#include "tensor/cuda/warp.h"
 
 namespace gradus::cuda::implicit_gemm {
 namespace {
@@ -231,36 +232,6 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
   }
 }
 
-constexpr int range_count = 8, sum_size = 4;
-
-// sum [4 vectors] = the sum of parts [parts, 4 vectors] in a fixed order: 8 ranges of parts, each
-// in order, by the warps of a block, and then these. A lane takes 4 neighbouring elements.
-__global__ void __launch_bounds__(warp* range_count)
-    sum_parts_kernel(const float* __restrict__ parts, float* __restrict__ sum, int vectors,
-                     int count) {
-  __shared__ SharedArray<Vector<float, sum_size>, range_count * warp> ranges;
-  const int lane = static_cast<int>(threadIdx.x) % warp;
-  const int range = static_cast<int>(threadIdx.x) / warp;
-  const int vector = static_cast<int>(blockIdx.x) * warp + lane;
-  Vector<float, sum_size> total{};
-  if (vector < vectors) {
-#pragma unroll 8
-    for (int part = count * range / range_count; part < count * (range + 1) / range_count; ++part) {
-      const auto values =
-          load_vector<sum_size>(parts + (std::int64_t{part} * vectors + vector) * sum_size);
-      for (int i = 0; i < sum_size; ++i) total[i] += values[i];
-    }
-  }
-  ranges[static_cast<int>(threadIdx.x)] = total;
-  __syncthreads();
-  if (range != 0 || vector >= vectors) return;
-  for (int other = 1; other < range_count; ++other) {
-    const Vector<float, sum_size> values = ranges[other * warp + lane];
-    for (int i = 0; i < sum_size; ++i) total[i] += values[i];
-  }
-  store_vector(sum + std::int64_t{vector} * sum_size, total);
-}
-
 // --- launchers ----------------------------------------------------------------------------------
 
 // Microseconds of a layer's gradient of the weights from 512 images on an H200, by tile (outputs x
@@ -328,68 +299,36 @@ void with_tile(const Problem& p, const Function& function) {
   }
 }
 
-/// Multiplications and additions a second of an H200, about.
-template <class E>
-constexpr double flop_rate = std::is_same_v<E, BFloat16> ? 400e12 : 200e12;
-
-/// Into how many parts the pixels are cut: for the time of products and sums together, on a GPU
-/// that runs `at_once` blocks at a time. The products take whole rounds of blocks; each part's sums
-/// are written and read.
-int parts_for(std::int64_t tiles, std::int64_t at_once, std::int64_t steps,
-              double seconds_of_products, double weights) {
-  constexpr double byte_rate = 2.5e12;  // of an H200, about
-  constexpr std::int64_t most_parts = 512;
-  constexpr double most_bytes = 64 << 20;  // of all parts
-  const auto fit = static_cast<std::int64_t>(most_bytes / (weights * sizeof(float)));
-  const std::int64_t most = std::max<std::int64_t>(1, std::min({steps, most_parts, fit}));
-  int best = 1;
-  double least = 0;
-  for (std::int64_t parts = 1; parts <= most; ++parts) {
-    const auto rounds = static_cast<double>(divide_up(tiles * parts, at_once) * at_once);
-    const double products = seconds_of_products * rounds / static_cast<double>(tiles * parts);
-    const double sums = parts > 1 ? 2 * static_cast<double>(parts) * weights * sizeof(float) : 0;
-    const double seconds = products + sums / byte_rate;
-    if (parts > 1 && seconds >= least * 0.999) continue;  // fewer parts where it hardly matters
-    least = seconds;
-    best = static_cast<int>(parts);
-  }
-  return best;
-}
-
 }  // namespace
 
 template <class E>
 void conv2d_backward_weight(const E* input, const E* doutput, float* dweight,
                             const Conv2dGeometry& g) {
+  if (windows::suits(g)) return windows::backward_weight(input, doutput, dweight, g);
   const Problem p = problem_of(g);
   const std::int64_t columns = g.kernel.height * g.kernel.width * g.C, weights = g.O * columns;
   const auto pixels = static_cast<double>(p.pixels);
   const double read = g.kernel == Size2(1) ? pixels : static_cast<double>(g.N * g.H * g.W);
   const double flops = 2 * pixels * static_cast<double>(weights);
+  const Work work{
+      .bytes = (read * static_cast<double>(g.C) + pixels * static_cast<double>(g.O)) * sizeof(E),
+      .flops = flops,
+      .unit = unit_of<E>};
   with_tile<E>(p, [&]<class T>() {
     const std::int64_t tiles = g.O / T::m * (columns / T::n);
-    const int parts = parts_for(tiles, std::int64_t{T::blocks} * multiprocessor_count(),
-                                divide_up(p.pixels, T::step_k), flops / flop_rate<E>,
-                                static_cast<double>(weights));
-    const auto part_bytes = static_cast<double>(parts * weights) * sizeof(float);
-    Work work{
-        .bytes = (read * static_cast<double>(g.C) + pixels * static_cast<double>(g.O)) * sizeof(E),
-        .cached_bytes = copied_bytes<T>(flops),
-        .flops = flops,
-        .unit = unit_of<E>};
-    (parts > 1 ? work.cached_bytes : work.bytes) += part_bytes;
-    const Scratch<float> sums(parts > 1 ? parts * weights : 0);
+    Work of_tile = work;
+    of_tile.cached_bytes = copied_bytes<T>(flops);
     allow_shared_bytes<weight_gradient_kernel<T>>(T::shared_bytes);
-    launch("conv backward weight implicit gemm", weight_gradient_kernel<T>,
-           {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(parts)), dim3(T::threads),
-            T::shared_bytes},
-           work, input, doutput, parts > 1 ? sums.data() : dweight, p);
-    if (parts == 1) return;
-    const std::int64_t vectors = weights / sum_size;
-    launch("conv weight parts", sum_parts_kernel,
-           {dim3(static_cast<unsigned>(divide_up(vectors, warp))), dim3(warp * range_count)},
-           {.bytes = static_cast<double>(weights) * sizeof(float), .cached_bytes = part_bytes},
-           sums.data(), dweight, static_cast<int>(vectors), parts);
+    sum_by_parts(
+        dweight, weights, of_tile,
+        parts_for(tiles, std::int64_t{T::blocks} * multiprocessor_count(),
+                  divide_up(p.pixels, T::step_k), flops / flop_rate<E>,
+                  static_cast<double>(weights)),
+        [&](float* sums, unsigned parts, const Work& all) {
+          launch("conv backward weight implicit gemm", weight_gradient_kernel<T>,
+                 {dim3(static_cast<unsigned>(tiles), parts), dim3(T::threads), T::shared_bytes},
+                 all, input, doutput, sums, p);
+        });
   });
 }
 

@@ -1,0 +1,185 @@
+// The gradient of the weights of a 3x3 convolution with stride 1 by windows: dweight [O, 9, C] =
+// the sum over squares of 8 x 8 pixels of doutput^T [O, 64 pixels] columns [64 pixels, 9 C]. A
+// window (implicit_gemm_windows.cuh) is the columns of all nine taps at once: those of a tap begin
+// at another row of it. A warpgroup takes the three taps of a row of the kernel, whose columns
+// begin a row apart: one product has them as three panels (warpgroup.h) that overlap.
+//
+// That is bfloat16's way; TF32's is in implicit_gemm_windows_transposed.cuh. A block makes 64
+// outputs x 9 taps x 64 channels of a part of the squares.
+#include "tensor/cuda/conv/implicit_gemm_parts.h"
+#include "tensor/cuda/conv/implicit_gemm_windows.h"
+#include "tensor/cuda/conv/implicit_gemm_windows_transposed.cuh"
+#include "tensor/cuda/runtime/launch.h"
+
+namespace gradus::cuda::implicit_gemm::windows {
+namespace {
+
+constexpr int kernel_rows = 3;
+constexpr int channels = 64;  // of a block's inputs, and of its outputs: a row of a stage
+constexpr int threads = 128 * kernel_rows;
+constexpr int fragments = kernel_rows * channels / 8;  // of 8 columns: those of three taps
+constexpr int square_bytes = square_pixels * row_bytes;
+constexpr int stage_bytes = (square_bytes + window_bytes + 1023) / 1024 * 1024;
+constexpr int stages = 6;
+template <class E>
+constexpr int shared_bytes =
+    std::is_same_v<E, float> ? 2 * TransposedSquares::buffer_bytes : stages* stage_bytes;
+
+/// Fills stages: a square of doutput and behind it the window of the input.
+class SquareCopies {
+ public:
+  __device__ SquareCopies(const Problem& p, const BFloat16* input, const BFloat16* doutput,
+                          int first_channel, int first_output, int first_square,
+                          SharedAddress memory)
+      : p_(p),
+        input_(input + first_channel),
+        doutput_(doutput + first_output),
+        square_(first_square) {
+    const CopyPlace place;
+    to_ = memory + place.offset(place.row % 8);
+    chunk_ = place.chunk * (chunk_bytes / int{sizeof(BFloat16)});
+#pragma unroll
+    for (int i = 0; i < copies; ++i) {
+      const int row = place.row + i * copied_rows, in_window = row - square_pixels;
+      row_[i] = in_window < 0 ? row / square_side : in_window / window_side - 1;
+      column_[i] = in_window < 0 ? row % square_side : in_window % window_side - 1;
+      of_doutput_ |= (in_window < 0 ? 1u : 0u) << i;
+    }
+    last_ = place.row + (copies - 1) * copied_rows < rows;
+  }
+
+  /// Starts the copies of the next square's stage, a group.
+  __device__ __forceinline__ void fill(bool exists) {
+    if (exists) {
+      const Pixel square = pixel_of(p_, square_);
+      const int h = square.row * square_side, w = square.column * square_side;
+#pragma unroll
+      for (int i = 0; i < copies; ++i) {
+        if (i == copies - 1 && !last_) continue;
+        const int y = h + row_[i], x = w + column_[i];
+        const int pixel = (square.n * p_.H + y) * p_.W + x;
+        const bool of_doutput = of_doutput_ >> i & 1, valid = inside(y, p_.H) && inside(x, p_.W);
+        const BFloat16* const from = of_doutput ? doutput_ : input_;
+        copy_async(to_ + stage_ + i * copied_rows * row_bytes,
+                   from + (valid ? pixel * (of_doutput ? p_.O : p_.C) + chunk_ : 0), valid);
+      }
+      ++square_;
+      stage_ = stage_ == (stages - 1) * stage_bytes ? 0 : stage_ + stage_bytes;
+    }
+    commit_copies();
+  }
+
+ private:
+  static constexpr int copied_rows = threads / row_chunks, rows = square_pixels + window_pixels;
+  static constexpr int copies = (rows + copied_rows - 1) / copied_rows;
+  static_assert(copied_rows % 8 == 0);
+
+  const Problem& p_;
+  const BFloat16* input_;
+  const BFloat16* doutput_;
+  SharedAddress to_;
+  int square_, chunk_;
+  int row_[copies], column_[copies];  // of a copy's pixel in the square
+  std::uint32_t of_doutput_ = 0;      // a bit a copy
+  bool last_;                         // whether the thread has a last copy
+  std::uint32_t stage_ = 0;
+};
+
+/// sums += the products of `steps` squares, with the three taps of this warpgroup.
+__device__ __forceinline__ void multiply_squares(int steps, SquareCopies& copies,
+                                                 SharedAddress memory,
+                                                 float (&sums)[fragments][4]) {
+  constexpr std::uint32_t slice_pixels = 16, slice_rows = slice_pixels / square_side;
+  const std::uint32_t first_row = threadIdx.x / 128 * window_side * row_bytes;
+  std::uint32_t stage = 0;
+  for (int i = 0; i < stages - 2; ++i) copies.fill(i < steps);
+#pragma unroll 1
+  for (int step = 0; step < steps; ++step) {
+    wait_for_copies<stages - 3>();
+    publish_copies();
+    __syncthreads();
+    const MatrixDescriptor a(memory + stage, 8 * row_bytes, 0);
+    const MatrixDescriptor b(memory + (stage + square_bytes + first_row), window_side * row_bytes,
+                             row_bytes);
+    begin_products();
+#pragma unroll
+    for (std::uint32_t slice = 0; slice < square_pixels / slice_pixels; ++slice) {
+      multiply_add<BFloat16, true>(sums, a + slice * slice_pixels * row_bytes,
+                                   b + slice * slice_rows * window_side * row_bytes);
+    }
+    commit_products();
+    copies.fill(step + stages - 2 < steps);
+    wait_for_products<1>();
+    stage = stage == (stages - 1) * stage_bytes ? 0 : stage + stage_bytes;
+  }
+  wait_for_products<0>();
+  wait_for_copies<0>();
+}
+
+// sums [parts, O, 3, 3, C] over the squares of each part (blockIdx.y). The problem's rows are
+// squares of pixels; input [N, H, W, C], doutput [N, H, W, O].
+template <class E>
+__global__ void __launch_bounds__(threads, 1)
+    window_weight_kernel(const E* __restrict__ input, const E* __restrict__ doutput,
+                         float* __restrict__ sums_of_parts, const Problem p) {
+  const auto across = static_cast<unsigned>(p.C / channels);
+  const int first_output = static_cast<int>(blockIdx.x / across) * channels;
+  const int first_channel = static_cast<int>(blockIdx.x % across) * channels;
+  const auto first = static_cast<int>(std::int64_t{p.pixels} * blockIdx.y / gridDim.y);
+  const auto end = static_cast<int>(std::int64_t{p.pixels} * (blockIdx.y + 1) / gridDim.y);
+  const auto stage_memory = dynamic_shared<Vector<std::uint32_t, 4>>(shared_bytes<E> / chunk_bytes);
+  const SharedAddress memory(&stage_memory[0]);
+  if (memory.value % 1024 != 0) __trap();
+  float sums[fragments][4] = {};
+  if constexpr (std::is_same_v<E, float>) {
+    TransposedSquares squares(p, input, doutput, first_channel, first_output);
+    multiply_squares(first, end, squares, memory, sums);
+  } else {
+    SquareCopies copies(p, input, doutput, first_channel, first_output, first, memory);
+    multiply_squares(end - first, copies, memory, sums);
+  }
+
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
+  const int output = first_output + thread / 32 % 4 * 16 + lane / 4;
+  const int kernel_row = thread / 128;
+  const std::int64_t row = std::int64_t{blockIdx.y} * p.O + output;
+  float* const to = sums_of_parts + (row * window_taps + kernel_row * kernel_rows) * p.C +
+                    first_channel + lane % 4 * 2;
+#pragma unroll
+  for (int j = 0; j < fragments; ++j) {
+    const int tap = j * 8 / channels, channel = j * 8 % channels;
+    float* const at = to + tap * p.C + channel;
+    store_vector(at, Vector<float, 2>{{sums[j][0], sums[j][1]}});
+    store_vector(at + std::int64_t{8} * window_taps * p.C,
+                 Vector<float, 2>{{sums[j][2], sums[j][3]}});
+  }
+}
+
+}  // namespace
+
+template <class E>
+void backward_weight(const E* input, const E* doutput, float* dweight, const Conv2dGeometry& g) {
+  const Problem p = problem_of_squares(g);
+  const std::int64_t tiles = g.O / channels * (g.C / channels), weights = g.O * g.columns();
+  const auto pixels = static_cast<double>(g.output_pixels());
+  const double flops = 2 * pixels * static_cast<double>(weights);
+  constexpr int copied = (square_pixels + window_pixels) * channels * int{sizeof(E)};
+  const Work work{.bytes = pixels * static_cast<double>(g.C + g.O) * sizeof(E),
+                  .cached_bytes = static_cast<double>(tiles * p.pixels) * copied,
+                  .flops = flops,
+                  .unit = unit_of<E>};
+  allow_shared_bytes<window_weight_kernel<E>>(shared_bytes<E>);
+  sum_by_parts(dweight, weights, work,
+               parts_for(tiles, multiprocessor_count(), p.pixels, flops / flop_rate<E>,
+                         static_cast<double>(weights)),
+               [&](float* sums, unsigned parts, const Work& all) {
+                 launch("conv backward weight implicit gemm", window_weight_kernel<E>,
+                        {dim3(static_cast<unsigned>(tiles), parts), dim3(threads), shared_bytes<E>},
+                        all, input, doutput, sums, p);
+               });
+}
+
+template void backward_weight(const BFloat16*, const BFloat16*, float*, const Conv2dGeometry&);
+template void backward_weight(const float*, const float*, float*, const Conv2dGeometry&);
+
+}  // namespace gradus::cuda::implicit_gemm::windows
