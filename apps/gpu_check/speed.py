@@ -10,7 +10,6 @@ import time
 from collections import defaultdict
 
 PRECISIONS = {"bf16": ["--bf16"], "tf32": ["--tf32"], "fp32": []}
-L2_MEGABYTES = [12, 25, 100, 200]
 
 
 def run_python(runner, name, arguments, limit):
@@ -61,8 +60,8 @@ class Steps:
 
 
 def steps(part, settings, runner, until):
-    """Step times of every precision, as a graph and eager; larger batches; the chunks' size;
-    PyTorch; the first measurement again, which shows the drift."""
+    """Step times of every precision, as a graph and eager; larger batches; PyTorch; the first
+    measurement again, which shows the drift."""
     ours = Steps(part, settings, runner, until)
     batch = settings.batch
     graph = {name: ours.measure(name, batch, flags) for name, flags in PRECISIONS.items()}
@@ -71,10 +70,6 @@ def steps(part, settings, runner, until):
         ours.measure(f"{name} eager", batch, [*flags, "--eager"])
     for larger in (2 * batch, 4 * batch):
         ours.measure("bf16", larger, PRECISIONS["bf16"])
-    for megabytes in L2_MEGABYTES:
-        for name in ("bf16", "tf32"):
-            ours.measure(f"{name} l2 {megabytes} MB", batch,
-                         [*PRECISIONS[name], "--l2-bytes", megabytes * 10**6])
     again = ours.measure("bf16 again", batch, PRECISIONS["bf16"])
     if again and graph["bf16"]:
         part.text(f"Drift: bf16 measured last takes {again / graph['bf16']:.3f} of the first time.")
@@ -92,7 +87,7 @@ def pytorch(part, settings, runner, until):
         return {}
     command = [settings.script("pytorch_gpu_step.py"), "--batch-size", settings.batch, "--steps",
                5 if settings.small else 15]
-    result = run_python(runner, "pytorch_step", command, 0.6 * (until - time.monotonic()))
+    result = run_python(runner, "pytorch_step", command, 0.75 * (until - time.monotonic()))
     times, rows = defaultdict(dict), []
     for record in json_lines(result.output):
         if "torch" in record:

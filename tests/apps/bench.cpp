@@ -84,8 +84,7 @@ TEST_CASE("bench: ops measures peaks, and operations against them") {
 }
 
 TEST_SUITE("device") {
-  TEST_CASE("bench: each step of conv_ladder gives the reference's result" *
-            doctest::skip(test_device() == gradus::Device::cpu)) {
+  TEST_CASE("bench: each step of conv_ladder gives the reference's result" * gpu_only()) {
     // Tiles that end beyond the last pixel; more inputs than outputs, and the other way round.
     for (const Arguments& sizes :
          {Arguments{"--images", "1", "--size", "1", "--channels", "64", "--outputs", "64"},

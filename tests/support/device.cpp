@@ -51,5 +51,6 @@ OneOrder::~OneOrder() {
 }
 
 doctest::skip cpu_only() { return {requested() != "cpu"}; }
+doctest::skip gpu_only() { return {requested() == "cpu"}; }
 
 }  // namespace gradus::test

@@ -36,6 +36,9 @@ class OneOrder {
 /// A decorator of tests that are about the CPU or the host alone, so that they are left out on
 /// another device: TEST_CASE("any number of threads" * cpu_only()).
 doctest::skip cpu_only();
+/// Of tests that need a GPU, or the emulated one. (What asks test_device() for that would start the
+/// GPU before main does, when not all kernels are known yet.)
+doctest::skip gpu_only();
 
 /// A tensor's copy on test_device(), or the tensor itself if that is the CPU.
 inline Tensor on_device(const Tensor& x) { return x.to(test_device()); }
