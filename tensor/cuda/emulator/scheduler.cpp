@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <exception>
 #include <memory>
 #include <numeric>
@@ -54,8 +53,6 @@ class Scheduler {
   std::uint64_t wait_for_warp(WarpKind kind, unsigned mask, std::uint64_t value, int source,
                               std::source_location place);
   unsigned active_lanes() const;
-  DynamicShared dynamic_shared(std::int64_t bytes);
-  void add_static_shared(std::size_t bytes);
   std::string running_place() const;
 
  private:
@@ -89,10 +86,6 @@ class Scheduler {
   std::vector<std::unique_ptr<Fibre>> fibres_;
   std::vector<Fibre*> idle_;
   Fibre* starting_ = nullptr;  // where run_threads() begins
-
-  std::size_t static_shared_ = 0;
-  alignas(1024) std::array<unsigned char, most_shared_bytes> shared_data_;
-  std::array<ByteState, most_shared_bytes> shared_states_;
 };
 
 /// One for the process: DeviceAccess lets one host thread in.
@@ -140,10 +133,7 @@ void Scheduler::run_block(std::uint64_t block) {
   blockIdx = {static_cast<unsigned>(block % gridDim.x),
               static_cast<unsigned>(block / gridDim.x % gridDim.y),
               static_cast<unsigned>(block / gridDim.x / gridDim.y)};
-  ++block_number;
-  static_shared_ = 0;
-  std::fill_n(shared_states_.begin(), launch_->shared_bytes, ByteState::unwritten);
-  std::memset(shared_data_.data(), 0xFF, launch_->shared_bytes);
+  start_shared_memory(launch_->shared_bytes, launch_->shared_limit);
   started_ = finished_ = at_barrier_ = predicates_ = 0;
   arrived_.fill(0);
   for (int i = 0; i < count_; ++i) threads_[i].state = State::not_started;
@@ -349,23 +339,6 @@ void Scheduler::fault_stuck() const {
        elsewhere);
 }
 
-DynamicShared Scheduler::dynamic_shared(std::int64_t bytes) {
-  if (bytes < 0 || static_cast<std::size_t>(bytes) > launch_->shared_bytes) {
-    fault(fmt::format("{} bytes of dynamic shared memory are used, but the launch gave {}", bytes,
-                      launch_->shared_bytes));
-  }
-  return {shared_data_.data(), shared_states_.data(), launch_->shared_bytes};
-}
-
-void Scheduler::add_static_shared(std::size_t bytes) {
-  static_shared_ += bytes;
-  const std::size_t limit = launch_->shared_limit;
-  if (static_shared_ > default_shared_bytes || static_shared_ + launch_->shared_bytes > limit) {
-    fault(fmt::format("{} bytes of static and {} of dynamic shared memory are beyond {}",
-                      static_shared_, launch_->shared_bytes, limit));
-  }
-}
-
 std::string Scheduler::running_place() const {
   if (!launch_) return "";
   if (current_ < 0) return "kernel " + launch_->name;
@@ -388,26 +361,11 @@ std::uint64_t wait_for_warp(WarpKind kind, unsigned mask, std::uint64_t value, i
   return scheduler().wait_for_warp(kind, mask, value, source, place);
 }
 unsigned active_lanes() { return scheduler().active_lanes(); }
-DynamicShared dynamic_shared_memory(std::int64_t bytes) {
-  return scheduler().dynamic_shared(bytes);
-}
-void add_static_shared(std::size_t bytes) { scheduler().add_static_shared(bytes); }
 
 void fault(const std::string& message) {
   const std::string place = running_place();
   if (place.empty()) fail("emulator", "{}", message);
   fail("emulator", "{}: {}", place, message);
-}
-void fault_shared_index(std::int64_t index, std::int64_t size) {
-  fault(fmt::format("shared memory index {} is outside of {} elements", index, size));
-}
-void fault_shared_access(std::int64_t index, ByteState state, bool is_write) {
-  fault(fmt::format("shared memory is {} at index {} {}", is_write ? "written" : "read", index,
-                    state == ByteState::under_way ? "while a copy_async to it is under way"
-                                                  : "before this block wrote it"));
-}
-void fault_misaligned(const void* address, std::size_t alignment) {
-  fault(fmt::format("an access of {} bytes at {} is not aligned to them", alignment, address));
 }
 
 }  // namespace gradus::cuda::emulator

@@ -14,6 +14,10 @@ inline constexpr int max_threads = 1024;                        // of a block
 inline constexpr std::size_t default_shared_bytes = 48 * 1024;  // of a block
 inline constexpr std::size_t most_shared_bytes = 227 * 1024;    // with cudaFuncSetAttribute, as 9.0
 
+/// A block begins, with `bytes` of dynamic shared memory, all unwritten, and at most `limit` of
+/// static and dynamic together (shared_array.h).
+void start_shared_memory(std::size_t bytes, std::size_t limit);
+
 /// While one is alive, faults are this launch's.
 class RunningLaunch {
  public:
