@@ -88,17 +88,7 @@ void clip_norm(std::span<const GradientPointers<T>> gradients, double max_norm, 
   }
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                   \
-  template void apply_updates<0>(std::span<const UpdatePointers<T>>, const optim::SgdUpdate*,   \
-                                 const T*);                                                     \
-  template void apply_updates<1>(std::span<const UpdatePointers<T>>, const optim::SgdUpdate*,   \
-                                 const T*);                                                     \
-  template void apply_updates<2>(std::span<const UpdatePointers<T>>, const optim::AdamUpdate*,  \
-                                 const T*);                                                     \
-  template void set_trust_ratios(std::span<const UpdatePointers<T>>, const optim::LarsOptions&, \
-                                 optim::SgdUpdate*);                                            \
-  template void clip_norm(std::span<const GradientPointers<T>>, double, double*);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
+GRADUS_INSTANTIATE_UPDATES(float)
+GRADUS_INSTANTIATE_UPDATES(double)
 
 }  // namespace gradus::cpu

@@ -49,3 +49,15 @@ namespace gradus::cpu {
 namespace gradus::cuda {
 #include "optim/internal/update_kernels.inc"
 }  // namespace gradus::cuda
+
+/// The kernels as explicit instantiations, with which both back ends end their files.
+#define GRADUS_INSTANTIATE_UPDATES(T)                                           \
+  template void apply_updates<0>(std::span<const optim::UpdatePointers<T>>,     \
+                                 const optim::SgdUpdate*, const T*);            \
+  template void apply_updates<1>(std::span<const optim::UpdatePointers<T>>,     \
+                                 const optim::SgdUpdate*, const T*);            \
+  template void apply_updates<2>(std::span<const optim::UpdatePointers<T>>,     \
+                                 const optim::AdamUpdate*, const T*);           \
+  template void set_trust_ratios(std::span<const optim::UpdatePointers<T>>,     \
+                                 const optim::LarsOptions&, optim::SgdUpdate*); \
+  template void clip_norm(std::span<const optim::GradientPointers<T>>, double, double*);

@@ -1,7 +1,7 @@
 // Elementwise kernels over the functions of tensor/elementwise.h.
 #include <gradus/tensor/elementwise.h>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu {
@@ -88,34 +88,9 @@ void add_scaled(Compute<T> scale, const T* x, T* y, std::int64_t n) {
   });
 }
 
-#define GRADUS_INSTANTIATE_UNARY_FOR(Function, T)            \
-  template void unary(Function, const T*, T*, std::int64_t); \
-  template void unary_backward(Function, const T*, const T*, T*, std::int64_t);
-#define GRADUS_INSTANTIATE_UNARY(Function)       \
-  GRADUS_INSTANTIATE_UNARY_FOR(Function, float)  \
-  GRADUS_INSTANTIATE_UNARY_FOR(Function, double) \
-  GRADUS_INSTANTIATE_UNARY_FOR(Function, BFloat16)
 GRADUS_UNARY_FUNCTIONS(GRADUS_INSTANTIATE_UNARY)
-
-#define GRADUS_INSTANTIATE_BINARY(Function, T)                                   \
-  template void binary(Function, const T*, const T*, BinaryResult<Function, T>*, \
-                       const StridedGeometry&);
-#define GRADUS_INSTANTIATE_ARITHMETIC(Function) \
-  GRADUS_INSTANTIATE_BINARY(Function, float)    \
-  GRADUS_INSTANTIATE_BINARY(Function, double)   \
-  GRADUS_INSTANTIATE_BINARY(Function, BFloat16)
-#define GRADUS_INSTANTIATE_COMPARISON(Function)     \
-  GRADUS_INSTANTIATE_ARITHMETIC(Function)           \
-  GRADUS_INSTANTIATE_BINARY(Function, std::uint8_t) \
-  GRADUS_INSTANTIATE_BINARY(Function, std::int64_t)
 GRADUS_ARITHMETIC_FUNCTIONS(GRADUS_INSTANTIATE_ARITHMETIC)
 GRADUS_COMPARISON_FUNCTIONS(GRADUS_INSTANTIATE_COMPARISON)
-
-#define GRADUS_INSTANTIATE(T)                                                     \
-  template void where(const std::uint8_t*, const T*, const T*, T*, std::int64_t); \
-  template void add_scaled(Compute<T>, const T*, T*, std::int64_t);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
+GRADUS_FLOATS(GRADUS_INSTANTIATE_WHERE)
 
 }  // namespace gradus::cpu

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu {
@@ -55,12 +55,6 @@ void off_diagonal_square_sum_backward(const Compute<T>* dy, const T* x, T* dx, s
   });
 }
 
-#define GRADUS_INSTANTIATE(T)                                                    \
-  template void off_diagonal_square_sum<T>(const T*, Compute<T>*, std::int64_t); \
-  template void off_diagonal_square_sum_backward<T>(const Compute<T>*, const T*, T*, std::int64_t);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_OFF_DIAGONAL)
 
 }  // namespace gradus::cpu

@@ -5,7 +5,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/backend/pooling.h"
 #include "tensor/cpu/parallel.h"
 
@@ -52,6 +52,31 @@ class ChannelSums {
   T* y_ = nullptr;
 };
 
+/// Window (p, q) of an image, whose C elements of the output begin at `at`.
+struct Window {
+  std::int64_t p, q, at;
+};
+
+/// dinput = for each pixel the sum of what the windows that cover it give: add(dx, pixel, window)
+/// adds to its C elements; pixel is h * W + w.
+template <class T, class Add>
+void gather_from_windows(T* dinput, const Pool2dGeometry& g, const Add& add) {
+  const Pooling<std::int64_t> axes(g);
+  for_each_row(g.N, g.H, g.W * g.C, [&](std::int64_t n, std::int64_t h) {
+    const Range rows = axes.rows.windows_over(h);
+    ChannelSums<T> sums(g.C);
+    for (std::int64_t w = 0; w < g.W; ++w) {
+      const Range columns = axes.columns.windows_over(w);
+      Compute<T>* dx = sums.start(dinput + ((n * g.H + h) * g.W + w) * g.C);
+      for (std::int64_t p = rows.begin; p < rows.end; ++p) {
+        for (std::int64_t q = columns.begin; q < columns.end; ++q)
+          add(dx, h * g.W + w, Window{p, q, ((n * g.out_height + p) * g.out_width + q) * g.C});
+      }
+      sums.write();
+    }
+  });
+}
+
 template <class T>
 bool is_nan(T x) {
   return std::isnan(static_cast<Compute<T>>(x));
@@ -89,23 +114,10 @@ void max_pool2d(const T* input, T* output, std::int64_t* index, const Pool2dGeom
 template <class T>
 void max_pool2d_backward(const T* doutput, const std::int64_t* index, T* dinput,
                          const Pool2dGeometry& g) {
-  const Pooling<std::int64_t> axes(g);
-  for_each_row(g.N, g.H, g.W * g.C, [&](std::int64_t n, std::int64_t h) {
-    const Range rows = axes.rows.windows_over(h);
-    ChannelSums<T> sums(g.C);
-    for (std::int64_t w = 0; w < g.W; ++w) {
-      const Range columns = axes.columns.windows_over(w);
-      Compute<T>* dx = sums.start(dinput + ((n * g.H + h) * g.W + w) * g.C);
-      for (std::int64_t p = rows.begin; p < rows.end; ++p) {
-        for (std::int64_t q = columns.begin; q < columns.end; ++q) {
-          const std::int64_t at = ((n * g.out_height + p) * g.out_width + q) * g.C;
-          const T* dy = doutput + at;
-          const std::int64_t* arg = index + at;
-          for (std::int64_t c = 0; c < g.C; ++c) dx[c] += arg[c] == h * g.W + w ? dy[c] : T(0);
-        }
-      }
-      sums.write();
-    }
+  gather_from_windows(dinput, g, [=](Compute<T>* dx, std::int64_t pixel, const Window& window) {
+    const T* dy = doutput + window.at;
+    const std::int64_t* arg = index + window.at;
+    for (std::int64_t c = 0; c < g.C; ++c) dx[c] += arg[c] == pixel ? dy[c] : T(0);
   });
 }
 
@@ -134,32 +146,13 @@ void avg_pool2d(const T* input, T* output, const Pool2dGeometry& g) {
 template <class T>
 void avg_pool2d_backward(const T* doutput, T* dinput, const Pool2dGeometry& g) {
   const Pooling<std::int64_t> axes(g);
-  for_each_row(g.N, g.H, g.W * g.C, [&](std::int64_t n, std::int64_t h) {
-    const Range rows = axes.rows.windows_over(h);
-    ChannelSums<T> sums(g.C);
-    for (std::int64_t w = 0; w < g.W; ++w) {
-      const Range columns = axes.columns.windows_over(w);
-      Compute<T>* dx = sums.start(dinput + ((n * g.H + h) * g.W + w) * g.C);
-      for (std::int64_t p = rows.begin; p < rows.end; ++p) {
-        for (std::int64_t q = columns.begin; q < columns.end; ++q) {
-          const T* dy = doutput + ((n * g.out_height + p) * g.out_width + q) * g.C;
-          const Compute<T> scale = 1 / axes.divisor<Compute<T>>(p, q);
-          for (std::int64_t c = 0; c < g.C; ++c) dx[c] += dy[c] * scale;
-        }
-      }
-      sums.write();
-    }
+  gather_from_windows(dinput, g, [&](Compute<T>* dx, std::int64_t, const Window& window) {
+    const T* dy = doutput + window.at;
+    const Compute<T> scale = 1 / axes.divisor<Compute<T>>(window.p, window.q);
+    for (std::int64_t c = 0; c < g.C; ++c) dx[c] += dy[c] * scale;
   });
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                     \
-  template void max_pool2d<T>(const T*, T*, std::int64_t*, const Pool2dGeometry&);                \
-  template void max_pool2d_backward<T>(const T*, const std::int64_t*, T*, const Pool2dGeometry&); \
-  template void avg_pool2d<T>(const T*, T*, const Pool2dGeometry&);                               \
-  template void avg_pool2d_backward<T>(const T*, T*, const Pool2dGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_POOL)
 
 }  // namespace gradus::cpu

@@ -1,5 +1,5 @@
 #include <gradus/tensor/philox.h>
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu {
@@ -18,10 +18,6 @@ void draw(Distribution distribution, const PhiloxStream& random, T* y, std::int6
   });
 }
 
-#define GRADUS_INSTANTIATE(Distribution)                                        \
-  template void draw(Distribution, const PhiloxStream&, float*, std::int64_t);  \
-  template void draw(Distribution, const PhiloxStream&, double*, std::int64_t); \
-  template void draw(Distribution, const PhiloxStream&, BFloat16*, std::int64_t);
-GRADUS_DISTRIBUTIONS(GRADUS_INSTANTIATE)
+GRADUS_DISTRIBUTIONS(GRADUS_INSTANTIATE_DRAW)
 
 }  // namespace gradus::cpu

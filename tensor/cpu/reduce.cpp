@@ -3,7 +3,7 @@
 #include <numeric>
 #include <vector>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu {
@@ -135,14 +135,7 @@ void max_backward(const T* dy, const std::int64_t* index, T* dx, const ReduceGeo
     dx[(i / g.inner * g.reduce + index[i]) * g.inner + i % g.inner] = dy[i];
 }
 
-#define GRADUS_INSTANTIATE(T)                                                    \
-  template void sum(const T*, Compute<T>*, const ReduceGeometry&);               \
-  template void sum_squared_deviations(const T*, const Compute<T>*, Compute<T>*, \
-                                       const ReduceGeometry&);                   \
-  template void max(const T*, T*, std::int64_t*, const ReduceGeometry&);         \
-  template void max_backward(const T*, const std::int64_t*, T*, const ReduceGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
+GRADUS_FLOATS(GRADUS_INSTANTIATE_SUM)
+GRADUS_FLOATS(GRADUS_INSTANTIATE_MAX)
 
 }  // namespace gradus::cpu

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu {
@@ -86,14 +86,6 @@ void log_softmax_backward(const T* dy, const T* y, T* dx, std::int64_t rows, std
   });
 }
 
-#define GRADUS_INSTANTIATE(T)                                                            \
-  template void softmax<T>(const T*, T*, std::int64_t, std::int64_t);                    \
-  template void softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t); \
-  template void log_softmax<T>(const T*, T*, std::int64_t, std::int64_t);                \
-  template void log_softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_SOFTMAX)
 
 }  // namespace gradus::cpu

@@ -1,7 +1,7 @@
 // Softmax cross-entropy of each row, fused: the probabilities are never stored.
 #include <cmath>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu {
@@ -65,15 +65,6 @@ void softmax_cross_entropy_backward(const Compute<T>* dlosses, const T* logits,
   });
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                     \
-  template void softmax_cross_entropy<T>(const T*, const std::int64_t*, Compute<T>*, Compute<T>*, \
-                                         double, std::int64_t, std::int64_t);                     \
-  template void softmax_cross_entropy_backward<T>(const Compute<T>*, const T*,                    \
-                                                  const std::int64_t*, const Compute<T>*, T*,     \
-                                                  double, std::int64_t, std::int64_t);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_CROSS_ENTROPY)
 
 }  // namespace gradus::cpu

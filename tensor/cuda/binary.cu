@@ -1,6 +1,6 @@
 // Binary functions of tensor/elementwise.h, with broadcasting.
 #include <gradus/tensor/elementwise.h>
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/map.h"
 
@@ -86,17 +86,6 @@ void binary(Function function, const T* a, const T* b, BinaryResult<Function, T>
   });
 }
 
-#define GRADUS_INSTANTIATE_BINARY(Function, T)                                   \
-  template void binary(Function, const T*, const T*, BinaryResult<Function, T>*, \
-                       const StridedGeometry&);
-#define GRADUS_INSTANTIATE_ARITHMETIC(Function) \
-  GRADUS_INSTANTIATE_BINARY(Function, float)    \
-  GRADUS_INSTANTIATE_BINARY(Function, double)   \
-  GRADUS_INSTANTIATE_BINARY(Function, BFloat16)
-#define GRADUS_INSTANTIATE_COMPARISON(Function)     \
-  GRADUS_INSTANTIATE_ARITHMETIC(Function)           \
-  GRADUS_INSTANTIATE_BINARY(Function, std::uint8_t) \
-  GRADUS_INSTANTIATE_BINARY(Function, std::int64_t)
 GRADUS_ARITHMETIC_FUNCTIONS(GRADUS_INSTANTIATE_ARITHMETIC)
 GRADUS_COMPARISON_FUNCTIONS(GRADUS_INSTANTIATE_COMPARISON)
 

@@ -1,6 +1,6 @@
 // fill, cast, copies, gather and scatter of rows, one_hot, all_finite. Copies move words of up to
 // 16 bytes, whatever the elements.
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/map.h"
 
@@ -230,28 +230,9 @@ void all_finite(const T* x, std::int64_t n, bool* result) {
   *result = host_found == 0;
 }
 
-#define GRADUS_INSTANTIATE_ANY(T)                                                                \
-  template void fill(T*, T, std::int64_t);                                                       \
-  template void cast(const T*, float*, std::int64_t);                                            \
-  template void cast(const T*, double*, std::int64_t);                                           \
-  template void cast(const T*, BFloat16*, std::int64_t);                                         \
-  template void cast(const T*, std::uint8_t*, std::int64_t);                                     \
-  template void cast(const T*, std::int64_t*, std::int64_t);                                     \
-  template void copy_rows(const T*, std::int64_t, T*, std::int64_t, std::int64_t, std::int64_t); \
-  template void strided_copy(const T*, T*, const StridedGeometry&);                              \
-  template void gather_rows(const T*, const std::int64_t*, T*, std::int64_t, std::int64_t);      \
-  template void one_hot(const std::int64_t*, T*, std::int64_t, std::int64_t);
-GRADUS_INSTANTIATE_ANY(float)
-GRADUS_INSTANTIATE_ANY(double)
-GRADUS_INSTANTIATE_ANY(BFloat16)
-GRADUS_INSTANTIATE_ANY(std::uint8_t)
-GRADUS_INSTANTIATE_ANY(std::int64_t)
-template void scatter_add_rows(const float*, const std::int64_t*, float*, std::int64_t,
-                               std::int64_t);
-template void scatter_add_rows(const double*, const std::int64_t*, double*, std::int64_t,
-                               std::int64_t);
-template void all_finite(const float*, std::int64_t, bool*);
-template void all_finite(const double*, std::int64_t, bool*);
-template void all_finite(const BFloat16*, std::int64_t, bool*);
+GRADUS_ALL_TYPES(GRADUS_INSTANTIATE_COPY)
+GRADUS_FLOATS(GRADUS_INSTANTIATE_ALL_FINITE)
+GRADUS_INSTANTIATE_SCATTER(float)
+GRADUS_INSTANTIATE_SCATTER(double)
 
 }  // namespace gradus::cuda

@@ -1,7 +1,7 @@
 // Unary functions of tensor/elementwise.h, where and add_scaled.
 #include <gradus/tensor/elementwise.h>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/map.h"
 
 namespace gradus::cuda {
@@ -65,20 +65,7 @@ void add_scaled(Compute<T> scale, const T* x, T* y, std::int64_t n) {
   map("add_scaled", AddScaled<T>{scale}, y, n, static_cast<const T*>(y), x);
 }
 
-#define GRADUS_INSTANTIATE_UNARY_FOR(Function, T)            \
-  template void unary(Function, const T*, T*, std::int64_t); \
-  template void unary_backward(Function, const T*, const T*, T*, std::int64_t);
-#define GRADUS_INSTANTIATE_UNARY(Function)       \
-  GRADUS_INSTANTIATE_UNARY_FOR(Function, float)  \
-  GRADUS_INSTANTIATE_UNARY_FOR(Function, double) \
-  GRADUS_INSTANTIATE_UNARY_FOR(Function, BFloat16)
 GRADUS_UNARY_FUNCTIONS(GRADUS_INSTANTIATE_UNARY)
-
-#define GRADUS_INSTANTIATE(T)                                                     \
-  template void where(const std::uint8_t*, const T*, const T*, T*, std::int64_t); \
-  template void add_scaled(Compute<T>, const T*, T*, std::int64_t);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
+GRADUS_FLOATS(GRADUS_INSTANTIATE_WHERE)
 
 }  // namespace gradus::cuda

@@ -1,7 +1,7 @@
 // Maxima over [outer, reduce, inner] to [outer, inner], with their places.
 #include <algorithm>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/warp.h"
@@ -115,11 +115,6 @@ void max_backward(const T* dy, const std::int64_t* index, T* dx, const ReduceGeo
   });
 }
 
-#define GRADUS_INSTANTIATE(T)                                            \
-  template void max(const T*, T*, std::int64_t*, const ReduceGeometry&); \
-  template void max_backward(const T*, const std::int64_t*, T*, const ReduceGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
+GRADUS_FLOATS(GRADUS_INSTANTIATE_MAX)
 
 }  // namespace gradus::cuda

@@ -1,5 +1,5 @@
 // Sums off the diagonal of a square matrix x [n, n]: a block takes whole rows, one after another.
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
 
@@ -109,12 +109,6 @@ void off_diagonal_square_sum_backward(const Compute<T>* dy, const T* x, T* dx, s
          shape_of(n), work_of<T>(n, 2, 1), dy, x, dx, n);
 }
 
-#define GRADUS_INSTANTIATE(T)                                                    \
-  template void off_diagonal_square_sum<T>(const T*, Compute<T>*, std::int64_t); \
-  template void off_diagonal_square_sum_backward<T>(const Compute<T>*, const T*, T*, std::int64_t);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_OFF_DIAGONAL)
 
 }  // namespace gradus::cuda

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/backend/pooling.h"
 #include "tensor/cuda/gemm/gemm.h"
 #include "tensor/cuda/index.h"
@@ -250,14 +250,6 @@ void avg_pool2d_backward(const T* doutput, T* dinput, const Pool2dGeometry& g) {
   });
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                     \
-  template void max_pool2d<T>(const T*, T*, std::int64_t*, const Pool2dGeometry&);                \
-  template void max_pool2d_backward<T>(const T*, const std::int64_t*, T*, const Pool2dGeometry&); \
-  template void avg_pool2d<T>(const T*, T*, const Pool2dGeometry&);                               \
-  template void avg_pool2d_backward<T>(const T*, T*, const Pool2dGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_POOL)
 
 }  // namespace gradus::cuda

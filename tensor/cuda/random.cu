@@ -2,7 +2,7 @@
 #include <curand_kernel.h>
 
 #include <gradus/tensor/philox.h>
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
 
@@ -42,10 +42,6 @@ void draw(Distribution distribution, const PhiloxStream& random, T* y, std::int6
          random, y, n);
 }
 
-#define GRADUS_INSTANTIATE(Distribution)                                        \
-  template void draw(Distribution, const PhiloxStream&, float*, std::int64_t);  \
-  template void draw(Distribution, const PhiloxStream&, double*, std::int64_t); \
-  template void draw(Distribution, const PhiloxStream&, BFloat16*, std::int64_t);
-GRADUS_DISTRIBUTIONS(GRADUS_INSTANTIATE)
+GRADUS_DISTRIBUTIONS(GRADUS_INSTANTIATE_DRAW)
 
 }  // namespace gradus::cuda

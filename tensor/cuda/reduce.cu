@@ -5,7 +5,7 @@
 // split among blocks, whose partial sums a second launch adds.
 #include <algorithm>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/map.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/warp.h"
@@ -327,12 +327,6 @@ void sum_squared_deviations(const T* x, const Compute<T>* mean, Compute<T>* y,
               StoreSquaredDeviations<C>{y, g.reduce}, g, reduce_work<T>(g, 2 * sizeof(C), 4));
 }
 
-#define GRADUS_INSTANTIATE(T)                                                    \
-  template void sum(const T*, Compute<T>*, const ReduceGeometry&);               \
-  template void sum_squared_deviations(const T*, const Compute<T>*, Compute<T>*, \
-                                       const ReduceGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
+GRADUS_FLOATS(GRADUS_INSTANTIATE_SUM)
 
 }  // namespace gradus::cuda

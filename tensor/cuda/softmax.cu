@@ -2,7 +2,7 @@
 // elements are read again for each pass, from the caches.
 #include <cmath>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
 #include "tensor/cuda/warp.h"
@@ -141,14 +141,6 @@ void log_softmax_backward(const T* dy, const T* y, T* dx, std::int64_t rows, std
                  log_softmax_backward_kernel<block_threads, T>, 3, rows, columns, dy, y, dx);
 }
 
-#define GRADUS_INSTANTIATE(T)                                                            \
-  template void softmax<T>(const T*, T*, std::int64_t, std::int64_t);                    \
-  template void softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t); \
-  template void log_softmax<T>(const T*, T*, std::int64_t, std::int64_t);                \
-  template void log_softmax_backward<T>(const T*, const T*, T*, std::int64_t, std::int64_t);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_SOFTMAX)
 
 }  // namespace gradus::cuda

@@ -2,7 +2,7 @@
 // stored.
 #include <cmath>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
 #include "tensor/cuda/warp.h"
@@ -108,15 +108,6 @@ void softmax_cross_entropy_backward(const Compute<T>* dlosses, const T* logits,
          smoothing / static_cast<double>(classes), n, classes);
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                     \
-  template void softmax_cross_entropy<T>(const T*, const std::int64_t*, Compute<T>*, Compute<T>*, \
-                                         double, std::int64_t, std::int64_t);                     \
-  template void softmax_cross_entropy_backward<T>(const Compute<T>*, const T*,                    \
-                                                  const std::int64_t*, const Compute<T>*, T*,     \
-                                                  double, std::int64_t, std::int64_t);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_CROSS_ENTROPY)
 
 }  // namespace gradus::cuda

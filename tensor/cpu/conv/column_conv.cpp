@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/conv/im2col.h"
 #include "tensor/cpu/first_exception.h"
 #include "tensor/cpu/gemm/gemm.h"
@@ -208,12 +209,7 @@ void conv2d_backward_weight(const T* input, const T* doutput, T* dweight, const 
   }
 }
 
-#define GRADUS_INSTANTIATE(T)                                                            \
-  template void conv2d<T>(const T*, const T*, const T*, T*, const Conv2dGeometry&);      \
-  template void conv2d_backward_input<T>(const T*, const T*, T*, const Conv2dGeometry&); \
-  template void conv2d_backward_weight<T>(const T*, const T*, T*, const Conv2dGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-#undef GRADUS_INSTANTIATE
+GRADUS_INSTANTIATE_CONV(float)
+GRADUS_INSTANTIATE_CONV(double)
 
 }  // namespace gradus::cpu::columns

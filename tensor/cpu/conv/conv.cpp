@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/conv/choice.h"
 #include "tensor/cpu/conv/column_conv.h"
 #include "tensor/cpu/conv/direct_conv.h"
@@ -119,16 +119,7 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
   }
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                     \
-  template void conv2d<T>(const T*, const Compute<T>*, const Compute<T>*, T*,                     \
-                          const Conv2dGeometry&);                                                 \
-  template void conv2d_with_statistics<T>(const T*, const Compute<T>*, T*, Compute<T>*,           \
-                                          Compute<T>*, const Conv2dGeometry&);                    \
-  template void conv2d_backward_input<T>(const T*, const Compute<T>*, T*, const Conv2dGeometry&); \
-  template void conv2d_backward_weight<T>(const T*, const T*, Compute<T>*, const Conv2dGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_CONV)
+GRADUS_FLOATS(GRADUS_INSTANTIATE_CONV_WITH_STATISTICS)
 
 }  // namespace gradus::cpu

@@ -14,7 +14,7 @@
 // TF32 Winograd's error is 1.2e-3 against 2e-4.
 #include <algorithm>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/conv/im2col.cuh"
 #include "tensor/cuda/conv/implicit_gemm.h"
 #include "tensor/cuda/conv/winograd.h"
@@ -308,15 +308,7 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
   if (padded) resize_rows(result, dweight, g.O, stride, g.columns());
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                      \
-  template void conv2d_with_statistics(const T*, const Compute<T>*, T*, Compute<T>*, Compute<T>*,  \
-                                       const Conv2dGeometry&);                                     \
-  template void conv2d(const T*, const Compute<T>*, const Compute<T>*, T*, const Conv2dGeometry&); \
-  template void conv2d_backward_input(const T*, const Compute<T>*, T*, const Conv2dGeometry&);     \
-  template void conv2d_backward_weight(const T*, const T*, Compute<T>*, const Conv2dGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_CONV)
+GRADUS_FLOATS(GRADUS_INSTANTIATE_CONV_WITH_STATISTICS)
 
 }  // namespace gradus::cuda

@@ -1,5 +1,6 @@
 #include "tensor/cuda/conv/conv_reference.h"
 
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
 
@@ -120,13 +121,6 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
          {}, input, doutput, dweight, g);
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                      \
-  template void conv2d(const T*, const Compute<T>*, const Compute<T>*, T*, const Conv2dGeometry&); \
-  template void conv2d_backward_input(const T*, const Compute<T>*, T*, const Conv2dGeometry&);     \
-  template void conv2d_backward_weight(const T*, const T*, Compute<T>*, const Conv2dGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_CONV)
 
 }  // namespace gradus::cuda::reference

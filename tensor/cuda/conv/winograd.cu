@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/conv/winograd_tiles.cuh"
 #include "tensor/cuda/gemm/gemm.h"
 #include "tensor/cuda/runtime/launch.h"
@@ -358,12 +358,7 @@ void conv2d_backward_weight(const T* input, const T* doutput, T* dweight, const 
   restore_weight(sums.data(), dweight, g.O, g.C);
 }
 
-#define GRADUS_INSTANTIATE(T)                                                         \
-  template void conv2d(const T*, const T*, const T*, T*, const Conv2dGeometry&);      \
-  template void conv2d_backward_input(const T*, const T*, T*, const Conv2dGeometry&); \
-  template void conv2d_backward_weight(const T*, const T*, T*, const Conv2dGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-#undef GRADUS_INSTANTIATE
+GRADUS_INSTANTIATE_CONV(float)
+GRADUS_INSTANTIATE_CONV(double)
 
 }  // namespace gradus::cuda::winograd

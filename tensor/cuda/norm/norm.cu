@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/norm/channel_tiles.h"
 #include "tensor/cuda/norm/moments.h"
 
@@ -179,19 +179,8 @@ void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, cons
          static_cast<T>(momentum), static_cast<T>(momentum * unbiased), C);
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                    \
-  template void batch_norm_statistics<T>(const T*, Compute<T>*, Compute<T>*, std::int64_t,       \
-                                         std::int64_t);                                          \
-  template void batch_norm<T>(const T*, const Compute<T>*, const Compute<T>*, const Compute<T>*, \
-                              const Compute<T>*, const T*, bool, T*, double, std::int64_t,       \
-                              std::int64_t);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
-template void batch_norm_track<float>(float*, float*, std::int64_t*, const float*, const float*,
-                                      double, double, std::int64_t);
-template void batch_norm_track<double>(double*, double*, std::int64_t*, const double*,
-                                       const double*, double, double, std::int64_t);
+GRADUS_FLOATS(GRADUS_INSTANTIATE_NORM)
+GRADUS_INSTANTIATE_NORM_TRACK(float)
+GRADUS_INSTANTIATE_NORM_TRACK(double)
 
 }  // namespace gradus::cuda

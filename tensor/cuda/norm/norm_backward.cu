@@ -1,6 +1,6 @@
 // The gradients of batch norm: first dgamma and dbeta, which are sums over the rows, then dx, which
 // reads them. Worked on as tensor/cuda/norm/channel_tiles.h says.
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/norm/channel_tiles.h"
 
 namespace gradus::cuda {
@@ -213,14 +213,6 @@ void batch_norm_backward_input(const BatchNormBackward<T>& b, const Compute<T>* 
       b.dy, b.x, b.y, b.dx, b.dresidual, b.mean, b.variance, b.gamma, b.beta, dgamma, dbeta);
 }
 
-#define GRADUS_INSTANTIATE(T)                                                                \
-  template void batch_norm_backward_sums<T>(const BatchNormBackward<T>&, Compute<T>*,        \
-                                            Compute<T>*);                                    \
-  template void batch_norm_backward_input<T>(const BatchNormBackward<T>&, const Compute<T>*, \
-                                             const Compute<T>*, std::int64_t);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_FLOATS(GRADUS_INSTANTIATE_NORM_BACKWARD)
 
 }  // namespace gradus::cuda
