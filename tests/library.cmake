@@ -60,6 +60,7 @@ endif()
 if(CUDA)
   execute_process(COMMAND ${CMAKE_COMMAND} ${OUT}/find_package -DCMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit=ON
                   OUTPUT_VARIABLE output ERROR_VARIABLE output RESULT_VARIABLE code)
+  string(REGEX REPLACE "[ \n]+" " " output "${output}")  # CMake wraps its errors
   if(code EQUAL 0 OR NOT output MATCHES "needs the toolkit of CUDA [0-9]+: put its nvcc on the PATH")
     message(FATAL_ERROR "without a CUDA toolkit, find_package(gradus) ended with ${code}\n${output}")
   endif()
