@@ -9,7 +9,7 @@
 // Task: y = a + b. Each has a shape of its own, [rows, columns]; where their sizes along an axis
 // differ, one of the two is 1. y has the larger size along each axis.
 //
-// In the library: tensor/shape.h, tensor/backend/geometry.h.
+// In the library: tensor/ops/elementwise.cpp (broadcast_strides).
 #pragma once
 
 #include <algorithm>

@@ -10,7 +10,7 @@
 //
 // Task: the columns, [height * width, 9 * channels], row-major.
 //
-// In the library: tensor/cpu/conv.
+// In the library: tensor/cpu/conv/im2col.h.
 #pragma once
 
 #include <vector>

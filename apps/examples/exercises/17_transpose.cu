@@ -12,6 +12,10 @@
 //
 // Task: y [columns, rows] = the transpose of x [rows, columns]. Block (bx, by) takes the tile of
 // rows 32 by .. and columns 32 bx .. of x; rows and columns may end within a tile.
+//
+// In the library: tensor/cuda/conv/implicit_gemm_rows.cuh, where a convolution's results go by way
+// of shared memory, in rows that are longer than they need be (row_pairs), to be written row by
+// row. A plain transpose, which a training step hardly has, goes without a tile (copy.cu).
 #pragma once
 
 #include "tensor/cuda/shared_array.h"

@@ -9,7 +9,8 @@
 //
 // Task: C by such tiles. Sizes need not be multiples of 16: what lies outside counts as zero.
 //
-// In the library: tensor/cuda/gemm.
+// In the library: tensor/cuda/conv/implicit_gemm.cuh, on the tensor cores; apps/bench/conv_ladder
+// goes there step by step. Plain products are left to NVIDIA's cuBLAS (tensor/cuda/gemm).
 #pragma once
 
 #include "tensor/cuda/shared_array.h"

@@ -10,7 +10,8 @@
 // function that kernels call): it adds up the values of all threads and gives each of them the sum.
 // It is used twice, so nobody may write `partial` again while another still reads it.
 //
-// In the library: tensor/cuda/norm.
+// In the library: tensor/cuda/norm, in one pass over memory: each part's mean and variance, of a
+// few rows in registers, are merged with the others' (moments.h).
 #pragma once
 
 #include "tensor/cuda/shared_array.h"

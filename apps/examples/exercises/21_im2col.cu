@@ -8,8 +8,9 @@
 // Task: element i of the columns of image [height, width, channels]. There may be fewer threads
 // than elements: each strides on by the number of threads, gridDim.x * blockDim.x.
 //
-// In the library: tensor/cuda/conv, which makes the columns in shared memory, where they are
-// multiplied.
+// In the library: tensor/cuda/conv/im2col.cuh, for any convolution. Where the tensor cores multiply
+// (implicit_gemm_patches.cuh) a block makes only its part of the columns, in shared memory, and
+// multiplies it there: they are never written out.
 #pragma once
 
 #include "tensor/cuda/shared_array.h"

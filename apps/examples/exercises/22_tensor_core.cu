@@ -19,7 +19,7 @@
 // Task: the lane's row in both loads, and C, row-major, in c_out. Row r and column k of A are at
 // tile[r * 16 + k], those of B at tile[256 + r * 16 + k].
 //
-// In the library: tensor/cuda/tensor_core.h, tensor/cuda/gemm.
+// In the library: tensor/cuda/tensor_core.h, tensor/cuda/conv/implicit_gemm.cuh.
 #pragma once
 
 #include "tensor/cuda/tensor_core.h"
