@@ -62,7 +62,7 @@ void all_reduce_in(Team& team, int member, Tensor& x) {
     const std::int64_t begin = n * member / members, end = n * (member + 1) / members;
     for (std::int64_t i = begin; i < end; i += most_summed)
       sum_in_tree<T>(team.shown(), i, std::min(most_summed, end - i), sum + i);
-    team.meet();
+    team.meet_again();
     if (member == 0) team.sum_over_processes(sum, n);
     team.meet();
     std::copy_n(sum, n, own);

@@ -36,6 +36,18 @@ void Team::meet(std::size_t bytes) {
   check(!disagree_, "communicator", "its members' tensors must have one size; got different ones");
 }
 
+void Team::meet_again() {
+  std::unique_lock lock(mutex_);
+  const std::uint64_t meeting = meetings_;
+  if (++waiting_ < members()) {
+    all_there_.wait(lock, [&] { return meetings_ != meeting; });
+  } else {
+    waiting_ = 0;
+    ++meetings_;
+    all_there_.notify_all();
+  }
+}
+
 void Team::fail(std::exception_ptr error) {
   const std::lock_guard lock(mutex_);
   if (!error_) error_ = std::move(error);

@@ -31,13 +31,17 @@ class Team {
   /// Waits for all members. The last to come makes the buffer hold `bytes`. Throws MemberStopped if
   /// one has failed, and Error in all of them if they disagree on `bytes`.
   void meet(std::size_t bytes = 0);
+  /// Waits for all members once more, even if one has failed elsewhere: they have all come to the
+  /// meeting before, and what one has shown there must be left alone until the others have read it.
+  /// Nothing in between may fail.
+  void meet_again();
   /// Keeps the first exception and stops the members that wait, now and later.
   void fail(std::exception_ptr error);
   /// Rethrows it, if there was one.
   void rethrow() const;
 
   std::byte* buffer() { return buffer_.get(); }
-  /// A member's elements, to be read by all between two meetings.
+  /// A member's elements, to be read by all between a meeting and the next one (meet_again).
   void show(int member, const void* elements) {
     shown_[static_cast<std::size_t>(member)] = elements;
   }
