@@ -161,8 +161,8 @@ __device__ __forceinline__ void multiply_squares(int first, int end, TransposedS
   std::uint32_t buffer = 0;
 #pragma unroll 1
   for (int number = first; number < end; ++number) {
-    const SharedAddress square = memory + buffer;
-    const SharedAddress window = square + S::square_bytes;
+    const MatrixDescriptor a(memory + buffer, 8 * row_bytes, 0);
+    const MatrixDescriptor b = a + S::square_bytes;
     begin_products();
 #pragma unroll
     for (int row = 0; row < square_side; ++row) {
@@ -171,9 +171,8 @@ __device__ __forceinline__ void multiply_squares(int first, int end, TransposedS
         return static_cast<std::uint32_t>(pixel_row / S::rows_in_block * block_bytes +
                                           pixel_row % S::rows_in_block * slice_bytes);
       };
-      multiply_add<float, false>(
-          sums, MatrixDescriptor(square + slice(row, S::square_block_bytes), 8 * row_bytes, 0),
-          MatrixDescriptor(window + slice(of_window, S::window_block_bytes), 8 * row_bytes, 0));
+      multiply_add<float, false>(sums, a + slice(row, S::square_block_bytes),
+                                 b + slice(of_window, S::window_block_bytes));
     }
     commit_products();
     wait_for_products<1>();  // the other buffer's
