@@ -14,6 +14,7 @@ usage: chapters.py SOURCE_DIR BUILD_DIR [FILE...]
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -97,8 +98,10 @@ class Chapter:
 
 def main():
     source, build = (pathlib.Path(argument).resolve() for argument in sys.argv[1:3])
-    names = subprocess.run(["git", "-C", source, "ls-files", "*README.md"], text=True, check=False,
-                           stdout=subprocess.PIPE).stdout.split()
+    names = []  # of an archive, or without git, all files outside of the build
+    if shutil.which("git"):
+        names = subprocess.run(["git", "-C", source, "ls-files", "*README.md"], text=True, check=False,
+                               stdout=subprocess.PIPE).stdout.split()
     files = [pathlib.Path(name).resolve() for name in sys.argv[3:]] or [source / name for name in names]
     files = files or sorted(p for p in source.rglob("README.md") if build not in p.parents)
     faults = [fault for file in files for fault in Chapter(file, source, build).check()]
