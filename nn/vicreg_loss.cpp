@@ -1,7 +1,6 @@
 #include <gradus/nn/vicreg_loss.h>
 
 #include <cmath>
-#include <vector>
 
 #include "internal/views.h"
 
@@ -13,50 +12,44 @@ Variable average(const Variable& x, Communicator* parts, Downstream downstream) 
   return parts == nullptr ? x : all_reduce(x, *parts, downstream) / parts->size();
 }
 
-/// The embeddings z [n, D] of one view of this part, their mean over the batch of N, and N.
-struct View {
-  Variable z, mean;  ///< mean [1, D]
-  double count;
+/// The embeddings z [V, n, D] of this part, by view, and less their means over the batch of N.
+struct Views {
+  Variable z, centred;
+  double count;  ///< N
 };
 
-/// Var_j over the batch: [D].
-Variable batch_variance(const View& view, Communicator* parts) {
-  if (parts == nullptr) return variance(view.z, {0});
-  const Variable about_mean = mean(square(view.z - view.mean), {0});
-  return average(about_mean, parts, Downstream::same) * (view.count / (view.count - 1));
-}
-
-/// mean_j max(0, 1 - std_j).
-Variable variance_term(const View& view, double eps, Communicator* parts) {
-  return mean(relu(1 - sqrt(batch_variance(view, parts) + eps)));
-}
-
-/// sum_{j != k} C_jk^2 / D.
-Variable covariance_term(const View& view, Communicator* parts) {
-  const double n = view.count, d = static_cast<double>(view.z.size(1));
-  const Variable centred = view.z - view.mean;
-  Variable scatter = matmul(centred, centred, {.transpose_a = true});  // (n - 1) C: [D, D]
-  if (parts != nullptr) scatter = all_reduce(scatter, *parts, Downstream::same);
-  return off_diagonal_square_sum(scatter) / ((n - 1) * (n - 1) * d);
-}
-
-/// The sum of a term over views, 2 / V of it.
-Variable twice_the_mean(const std::vector<Variable>& terms) {
-  Variable total = terms[0];
-  for (std::size_t v = 1; v < terms.size(); ++v) total = total + terms[v];
-  return terms.size() == 2 ? total : total * (2 / static_cast<double>(terms.size()));
-}
-
-/// Of each view.
-std::vector<View> split_views(const Variable& z, std::int64_t views, Communicator* parts) {
+Views split_views(const Variable& z, std::int64_t views, Communicator* parts) {
   const std::int64_t n = z.size(0) / views;
-  const double count = static_cast<double>(n) * (parts == nullptr ? 1 : parts->size());
-  std::vector<View> all;
-  for (std::int64_t v = 0; v < views; ++v) {
-    const Variable each = slice(z, 0, v * n, (v + 1) * n);
-    all.push_back({each, average(mean(each, {0}, true), parts, Downstream::any), count});
-  }
-  return all;
+  const Variable by_view = reshape(z, {views, n, z.size(1)});
+  const Variable means = average(mean(by_view, {1}, true), parts, Downstream::any);
+  return {by_view, by_view - means,
+          static_cast<double>(n) * (parts == nullptr ? 1 : parts->size())};
+}
+
+/// The mean over pairs of views of 1/(N D) sum_ij (z_v - z_w)_ij^2.
+Variable invariance_term(const Views& views, Communicator* parts) {
+  const std::int64_t count = views.z.size(0);
+  const double v = static_cast<double>(count);
+  const Variable term = count == 2
+                            ? mean(square(slice(views.z, 0, 0, 1) - slice(views.z, 0, 1, 2)))
+                            : mean(square(views.z - mean(views.z, {0}, true))) * (2 * v / (v - 1));
+  return average(term, parts, Downstream::same);
+}
+
+/// 2 / V sum_v mean_j max(0, 1 - std_j).
+Variable variance_term(const Views& views, double eps, Communicator* parts) {
+  const Variable biased = average(mean(square(views.centred), {1}), parts, Downstream::same);
+  const Variable variance = biased * (views.count / (views.count - 1));  // [V, D]
+  return mean(relu(1 - sqrt(variance + eps))) * 2;
+}
+
+/// 2 / V sum_v sum_{j != k} C_jk^2 / D.
+Variable covariance_term(const Views& views, Communicator* parts) {
+  const double n = views.count, d = static_cast<double>(views.z.size(2));
+  const double v = static_cast<double>(views.z.size(0));
+  Variable scatter = matmul(views.centred, views.centred, {.transpose_a = true});
+  if (parts != nullptr) scatter = all_reduce(scatter, *parts, Downstream::same);
+  return off_diagonal_square_sum(scatter) * (2 / (v * (n - 1) * (n - 1) * d));
 }
 
 }  // namespace
@@ -71,22 +64,11 @@ VICRegLoss vicreg_loss(const Variable& part, std::int64_t views, const VICRegOpt
   const Variable z = gather ? gather_views(part, views, *communicator) : part;
   Communicator* const parts = gather ? nullptr : communicator;
 
-  const std::vector<View> each = split_views(z, views, parts);
-  std::vector<Variable> variances, covariances;  // by view
-  for (const View& view : each) variances.push_back(variance_term(view, options.eps, parts));
-  for (const View& view : each) covariances.push_back(covariance_term(view, parts));
-
+  const Views each = split_views(z, views, parts);
   VICRegLoss loss;
-  if (views == 2) {
-    loss.invariance = mean(square(each[0].z - each[1].z));
-  } else {
-    const Variable by_view = reshape(z, {views, z.size(0) / views, z.size(1)});
-    const double count = static_cast<double>(views);
-    loss.invariance = mean(square(by_view - mean(by_view, {0}, true))) * (2 * count / (count - 1));
-  }
-  loss.invariance = average(loss.invariance, parts, Downstream::same);
-  loss.variance = twice_the_mean(variances);
-  loss.covariance = twice_the_mean(covariances);
+  loss.invariance = invariance_term(each, parts);
+  loss.variance = variance_term(each, options.eps, parts);
+  loss.covariance = covariance_term(each, parts);
   loss.total = loss.invariance * options.invariance + loss.variance * options.variance +
                loss.covariance * options.covariance;
   return loss;

@@ -277,9 +277,9 @@ BatchNormGradients batch_norm_backward(Tensor dy, const Tensor& x,
 void batch_norm_track(Tensor& running_mean, Tensor& running_var, Tensor& num_batches,
                       const BatchStatistics& batch, std::int64_t rows, double momentum);
 
-/// sum_{i != j} x_ij^2 of a square matrix [n, n] -> []; float32 for bfloat16.
+/// sum_{i != j} x_ij^2 of all square matrices in x [..., n, n] -> []; float32 for bfloat16.
 Tensor off_diagonal_square_sum(const Tensor& x);
-/// 2 dy x_ij off the diagonal, 0 on it; dy [].
+/// 2 dy x_ij off their diagonals, 0 on them; dy [].
 Tensor off_diagonal_square_sum_backward(const Tensor& dy, const Tensor& x);
 
 /// Over the last axis, which x must have: exp(x - max) / sum exp(x - max).

@@ -85,9 +85,10 @@
   template void batch_norm_track(T*, T*, std::int64_t*, const T*, const T*, double, double, \
                                  std::int64_t);
 
-#define GRADUS_INSTANTIATE_OFF_DIAGONAL(T)                                    \
-  template void off_diagonal_square_sum(const T*, Compute<T>*, std::int64_t); \
-  template void off_diagonal_square_sum_backward(const Compute<T>*, const T*, T*, std::int64_t);
+#define GRADUS_INSTANTIATE_OFF_DIAGONAL(T)                                                      \
+  template void off_diagonal_square_sum(const T*, Compute<T>*, std::int64_t, std::int64_t);     \
+  template void off_diagonal_square_sum_backward(const Compute<T>*, const T*, T*, std::int64_t, \
+                                                 std::int64_t);
 
 #define GRADUS_INSTANTIATE_SOFTMAX(T)                                                 \
   template void softmax(const T*, T*, std::int64_t, std::int64_t);                    \

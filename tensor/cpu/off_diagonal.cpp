@@ -1,4 +1,4 @@
-// Sums off the diagonal of a square matrix x [n, n], by blocks of rows.
+// Sums off the diagonals of square matrices x [batch, n, n], by blocks of rows.
 #include <algorithm>
 #include <vector>
 
@@ -28,13 +28,14 @@ double square_sum(const T* x, std::int64_t begin, std::int64_t end) {
 }  // namespace
 
 template <class T>
-void off_diagonal_square_sum(const T* x, Compute<T>* y, std::int64_t n) {
-  const std::int64_t grain = rows_per_block(n);
-  std::vector<double> sums(static_cast<std::size_t>(divide_up(n, grain)));
-  parallel_blocks(n, grain, [&](std::int64_t begin, std::int64_t end) {
+void off_diagonal_square_sum(const T* x, Compute<T>* y, std::int64_t batch, std::int64_t n) {
+  const std::int64_t rows = batch * n, grain = rows_per_block(n);
+  std::vector<double> sums(static_cast<std::size_t>(divide_up(rows, grain)));
+  parallel_blocks(rows, grain, [&](std::int64_t begin, std::int64_t end) {
     double sum = 0;
-    for (std::int64_t i = begin; i < end; ++i) {
-      sum += square_sum(x + i * n, 0, i) + square_sum(x + i * n, i + 1, n);
+    for (std::int64_t row = begin; row < end; ++row) {
+      const std::int64_t i = row % n;
+      sum += square_sum(x + row * n, 0, i) + square_sum(x + row * n, i + 1, n);
     }
     sums[static_cast<std::size_t>(begin / grain)] = sum;
   });
@@ -44,13 +45,14 @@ void off_diagonal_square_sum(const T* x, Compute<T>* y, std::int64_t n) {
 }
 
 template <class T>
-void off_diagonal_square_sum_backward(const Compute<T>* dy, const T* x, T* dx, std::int64_t n) {
+void off_diagonal_square_sum_backward(const Compute<T>* dy, const T* x, T* dx, std::int64_t batch,
+                                      std::int64_t n) {
   using A = Compute<T>;
   const A scale = 2 * *dy;
-  parallel_blocks(n, rows_per_block(n), [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      for (std::int64_t j = i * n; j < (i + 1) * n; ++j) dx[j] = T(scale * A(x[j]));
-      dx[i * n + i] = T(A(0));
+  parallel_blocks(batch * n, rows_per_block(n), [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      for (std::int64_t j = row * n; j < (row + 1) * n; ++j) dx[j] = T(scale * A(x[j]));
+      dx[row * n + row % n] = T(A(0));
     }
   });
 }

@@ -1,4 +1,5 @@
-// Sums off the diagonal of a square matrix x [n, n]: a block takes whole rows, one after another.
+// Sums off the diagonals of square matrices x [batch, n, n]: a block takes whole rows, one after
+// another.
 #include "tensor/backend/instantiate.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
@@ -20,17 +21,19 @@ __device__ double sum_in_block(double value) {
   return value;
 }
 
-// x [n, n] -> partial [blocks]
+// x [rows = batch n, n] -> partial [blocks]
 template <class T, int width>
-__global__ void off_diagonal_kernel(const T* x, double* partial, std::int64_t n) {
+__global__ void off_diagonal_kernel(const T* x, double* partial, std::int64_t rows,
+                                    std::int64_t n) {
   using A = Compute<T>;
   double sum = 0;
-  for (std::int64_t row = blockIdx.x; row < n; row += gridDim.x) {
+  for (std::int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+    const std::int64_t diagonal = row % n;
     for (std::int64_t column = threadIdx.x * width; column < n; column += block_threads * width) {
       const Vector<T, width> values = load_vector<width>(x + row * n + column);
       A squares = 0;
       for (int i = 0; i < width; ++i) {
-        const A value = column + i == row ? A{0} : static_cast<A>(values[i]);
+        const A value = column + i == diagonal ? A{0} : static_cast<A>(values[i]);
         squares += value * value;
       }
       sum += static_cast<double>(squares);
@@ -49,17 +52,19 @@ __global__ void off_diagonal_finish_kernel(const double* partial, int blocks, A*
   if (threadIdx.x == 0) *y = static_cast<A>(sum);
 }
 
-// dy [], x [n, n] -> dx [n, n]
+// dy [], x [rows = batch n, n] -> dx, likewise
 template <class T, int width>
 __global__ void off_diagonal_backward_kernel(const Compute<T>* dy, const T* x, T* dx,
-                                             std::int64_t n) {
+                                             std::int64_t rows, std::int64_t n) {
   using A = Compute<T>;
   const A scale = 2 * *dy;
-  for (std::int64_t row = blockIdx.x; row < n; row += gridDim.x) {
+  for (std::int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+    const std::int64_t diagonal = row % n;
     for (std::int64_t column = threadIdx.x * width; column < n; column += block_threads * width) {
       Vector<T, width> values = load_vector<width>(x + row * n + column);
       for (int i = 0; i < width; ++i) {
-        values[i] = static_cast<T>(column + i == row ? A{0} : scale * static_cast<A>(values[i]));
+        values[i] =
+            static_cast<T>(column + i == diagonal ? A{0} : scale * static_cast<A>(values[i]));
       }
       store_vector(dx + row * n + column, values);
     }
@@ -67,9 +72,10 @@ __global__ void off_diagonal_backward_kernel(const Compute<T>* dy, const T* x, T
 }
 
 /// At most eight blocks a multiprocessor, each with at least one row.
-LaunchShape shape_of(std::int64_t n) {
+LaunchShape shape_of(std::int64_t rows) {
   const std::int64_t most = std::int64_t{8} * multiprocessor_count();
-  return {dim3(static_cast<unsigned>(std::clamp<std::int64_t>(n, 1, most))), dim3(block_threads)};
+  return {dim3(static_cast<unsigned>(std::clamp<std::int64_t>(rows, 1, most))),
+          dim3(block_threads)};
 }
 
 template <class T>
@@ -79,8 +85,8 @@ bool vectors_fit(std::int64_t n, const T* x, const T* dx = nullptr) {
 }
 
 template <class T>
-Work work_of(std::int64_t n, double arrays, double flops_each) {
-  const double numel = static_cast<double>(n) * static_cast<double>(n);
+Work work_of(std::int64_t rows, std::int64_t n, double arrays, double flops_each) {
+  const double numel = static_cast<double>(rows) * static_cast<double>(n);
   return {.bytes = arrays * numel * sizeof(T),
           .flops = flops_each * numel,
           .unit = sizeof(T) == 8 ? Unit::fp64 : Unit::fp32};
@@ -89,12 +95,13 @@ Work work_of(std::int64_t n, double arrays, double flops_each) {
 }  // namespace
 
 template <class T>
-void off_diagonal_square_sum(const T* x, Compute<T>* y, std::int64_t n) {
-  const LaunchShape shape = shape_of(n);
+void off_diagonal_square_sum(const T* x, Compute<T>* y, std::int64_t batch, std::int64_t n) {
+  const std::int64_t rows = batch * n;
+  const LaunchShape shape = shape_of(rows);
   Scratch<double> partial(shape.grid.x);
   launch("off_diagonal_square_sum",
          vectors_fit(n, x) ? off_diagonal_kernel<T, vector_size<T>> : off_diagonal_kernel<T, 1>,
-         shape, work_of<T>(n, 1, 2), x, partial.data(), n);
+         shape, work_of<T>(rows, n, 1, 2), x, partial.data(), rows, n);
   launch("off_diagonal_square_sum finish", off_diagonal_finish_kernel<Compute<T>>,
          {dim3(1), dim3(block_threads)},
          Work{.bytes = sizeof(Compute<T>), .cached_bytes = 8.0 * shape.grid.x}, partial.data(),
@@ -102,11 +109,13 @@ void off_diagonal_square_sum(const T* x, Compute<T>* y, std::int64_t n) {
 }
 
 template <class T>
-void off_diagonal_square_sum_backward(const Compute<T>* dy, const T* x, T* dx, std::int64_t n) {
+void off_diagonal_square_sum_backward(const Compute<T>* dy, const T* x, T* dx, std::int64_t batch,
+                                      std::int64_t n) {
+  const std::int64_t rows = batch * n;
   launch("off_diagonal_square_sum_backward",
          vectors_fit(n, x, dx) ? off_diagonal_backward_kernel<T, vector_size<T>>
                                : off_diagonal_backward_kernel<T, 1>,
-         shape_of(n), work_of<T>(n, 2, 1), dy, x, dx, n);
+         shape_of(rows), work_of<T>(rows, n, 2, 1), dy, x, dx, rows, n);
 }
 
 GRADUS_FLOATS(GRADUS_INSTANTIATE_OFF_DIAGONAL)

@@ -6,8 +6,12 @@ namespace {
 
 void check_square(std::string_view op, const Tensor& x) {
   check_floating(op, "x", x);
-  check(x.rank() == 2 && x.size(0) == x.size(1), op, "x must be a square matrix; got {}",
-        x.shape());
+  check(x.rank() >= 2 && x.size(-2) == x.size(-1), op,
+        "x must be a square matrix, or several; got {}", x.shape());
+}
+
+std::int64_t matrix_count(const Tensor& x) {
+  return x.numel() == 0 ? 0 : x.numel() / (x.size(-1) * x.size(-1));
 }
 
 }  // namespace
@@ -17,8 +21,8 @@ Tensor off_diagonal_square_sum(const Tensor& x) {
   check_square(op, x);
   Tensor y = empty({}, {compute_dtype(x.dtype()), x.device()});
   dispatch_floating(op, x.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(x.device(),
-                  off_diagonal_square_sum(x.data<T>(), y.data<Compute<T>>(), x.size(0)));
+    GRADUS_KERNEL(x.device(), off_diagonal_square_sum(x.data<T>(), y.data<Compute<T>>(),
+                                                      matrix_count(x), x.size(-1)));
   });
   return y;
 }
@@ -30,8 +34,9 @@ Tensor off_diagonal_square_sum_backward(const Tensor& dy, const Tensor& x) {
   check_shape(op, "dy", dy, {});
   Tensor dx = empty(x.shape(), options_of(x));
   dispatch_floating(op, x.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(x.device(), off_diagonal_square_sum_backward(dy.data<Compute<T>>(), x.data<T>(),
-                                                               dx.data<T>(), x.size(0)));
+    GRADUS_KERNEL(x.device(),
+                  off_diagonal_square_sum_backward(dy.data<Compute<T>>(), x.data<T>(), dx.data<T>(),
+                                                   matrix_count(x), x.size(-1)));
   });
   return dx;
 }
