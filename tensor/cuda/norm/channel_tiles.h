@@ -1,8 +1,10 @@
 // Matrices [rows, C] of channels, as batch norm reads them. A block takes a tile of neighbouring
-// channels and a chunk of rows; a thread takes `width` neighbouring channels (16 bytes where C and
-// the addresses allow) and every blockDim.y-th row of the chunk. Sums over rows go in three fixed
-// steps, so that they do not vary: each thread its rows, each block its threads, then a second
-// kernel all blocks.
+// channels; a thread takes `width` neighbouring channels (16 bytes where C and the addresses allow)
+// and of the rows one in so many as all blocks of a tile, its chunks, have threads. So all blocks
+// walk through the matrix together, from its first rows to its last, or back: a kernel begins with
+// what the one before it had last, which the second-level cache still holds. Sums over rows go in
+// three fixed steps, so that they do not vary: each thread its rows, each block its threads, then a
+// second kernel all blocks.
 #pragma once
 
 #include <algorithm>
@@ -16,16 +18,23 @@ namespace gradus::cuda {
 inline constexpr int channel_block = 256;    // threads
 inline constexpr int finish_threads = 1024;  // of a finishing kernel, which has few blocks
 
-/// What a thread works on: channels [channel, channel + width) of rows begin, begin + step, ...
+/// Kernels write ascending, what they read of the kernel before is best read the other way.
+enum class Walk { ascending, descending };
+
+/// What a thread works on: channels [channel, channel + width) of rows begin, begin + step, ...,
+/// counted from the last one where it walks descending. The first of these elements is at `at`, the
+/// others follow `stride` apart.
 struct Share {
-  std::int64_t channel, begin, end, step;
+  std::int64_t channel, begin, step, at, stride;
 };
 
-template <int width>
-__device__ Share share_of_thread(std::int64_t rows, std::int64_t rows_per_chunk) {
-  const std::int64_t chunk = blockIdx.y * rows_per_chunk, chunk_end = chunk + rows_per_chunk;
-  return {(std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * width, chunk + threadIdx.y,
-          chunk_end < rows ? chunk_end : rows, blockDim.y};
+template <int width, Walk walk>
+__device__ Share share_of_thread(std::int64_t rows, std::int64_t C) {
+  const std::int64_t channel = (std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * width;
+  const std::int64_t begin = std::int64_t{blockIdx.y} * blockDim.y + threadIdx.y;
+  const std::int64_t step = std::int64_t{gridDim.y} * blockDim.y;
+  if (walk == Walk::ascending) return {channel, begin, step, begin * C + channel, step * C};
+  return {channel, begin, step, (rows - 1 - begin) * C + channel, -step * C};
 }
 
 /// p[0, width) by loads of up to 16 bytes.
@@ -41,9 +50,9 @@ __device__ void load_channels(const A* p, A (&to)[width]) {
 /// How far behind an element that of `u` rows of the thread further on is; behind the last row it
 /// is that row's again, to be loaded and not used. (A load under a condition would keep each
 /// bfloat16 in a register of its own.)
-__device__ inline std::int64_t further(int u, std::int64_t row, std::int64_t end, std::int64_t step,
-                                       std::int64_t stride) {
-  return row + u * step < end ? u * stride : 0;
+__device__ inline std::int64_t further(int u, std::int64_t row, std::int64_t rows,
+                                       std::int64_t step, std::int64_t stride) {
+  return row + u * step < rows ? u * stride : 0;
 }
 
 template <class A>
@@ -98,16 +107,9 @@ __device__ State merge_chunks(const State* partial, std::int64_t channel, std::i
 
 // --- launches --------------------------------------------------------------------------------
 
-/// How blocks share [rows, C]: see share_of_thread.
-struct Tiling {
-  LaunchShape shape;
-  std::int64_t rows_per_chunk;
-  std::int64_t chunks() const { return shape.grid.y; }
-};
-
-/// Up to 32 vectors of channels side by side, and as many chunks of rows as fill the device
-/// `blocks_each` times, but no fewer than 8 rows a thread.
-inline Tiling tile(std::int64_t rows, std::int64_t C, int width, int blocks_each) {
+/// How blocks share [rows, C]: up to 32 vectors of channels side by side, and as many chunks
+/// (grid.y) as fill the device `blocks_each` times, but no fewer than 8 rows a thread.
+inline LaunchShape tile(std::int64_t rows, std::int64_t C, int width, int blocks_each) {
   const std::int64_t vectors = divide_up(C, width);
   int across = 1;
   while (across < 32 && across < vectors) across *= 2;
@@ -116,12 +118,8 @@ inline Tiling tile(std::int64_t rows, std::int64_t C, int width, int blocks_each
   const std::int64_t wanted =
       std::max<std::int64_t>(1, std::int64_t{blocks_each} * multiprocessor_count() / tiles);
   const std::int64_t chunks = std::clamp<std::int64_t>(divide_up(rows, 8 * down), 1, wanted);
-  const std::int64_t rows_per_chunk =
-      std::max<std::int64_t>(down, round_up(divide_up(rows, chunks), down));
-  return {{dim3(static_cast<unsigned>(tiles),
-                static_cast<unsigned>(std::max<std::int64_t>(1, divide_up(rows, rows_per_chunk)))),
-           dim3(static_cast<unsigned>(across), static_cast<unsigned>(down))},
-          rows_per_chunk};
+  return {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(chunks)),
+          dim3(static_cast<unsigned>(across), static_cast<unsigned>(down))};
 }
 
 /// Blocks of 8 channels, 32 bytes of float, whose chunks 128 threads each share; of 2 channels

@@ -13,21 +13,24 @@ namespace {
 // mean is large. Four rows at a time: two-pass in registers, then merged.
 template <class T, int width>
 __global__ void moments_kernel(const T* x, Moments<Compute<T>>* partial, std::int64_t rows,
-                               std::int64_t C, std::int64_t rows_per_chunk) {
+                               std::int64_t C) {
   using A = Compute<T>;
   constexpr int unroll = 4;
-  const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
+  const auto [channel, begin, step, at_first, stride] =
+      share_of_thread<width, Walk::descending>(rows, C);
   A count = 0, shift[width] = {}, mean[width] = {}, deviations[width] = {};
   if (channel < C) {
     const Vector<T, width> first_row = load_vector<width>(x + channel);
     for (int i = 0; i < width; ++i) shift[i] = static_cast<A>(first_row[i]);
   }
-  for (std::int64_t row = begin; row < end && channel < C; row += unroll * step) {
+  std::int64_t at = at_first;
+  for (std::int64_t row = begin; row < rows && channel < C;
+       row += unroll * step, at += unroll * stride) {
     Vector<T, width> values[unroll] = {};
     int n = 0;
     for (int u = 0; u < unroll; ++u) {
-      if (row + u * step >= end) continue;
-      values[u] = load_vector<width>(x + (row + u * step) * C + channel);
+      if (row + u * step >= rows) continue;
+      values[u] = load_vector<width>(x + at + u * stride);
       ++n;
     }
     const A share = static_cast<A>(n) / (count + static_cast<A>(n)), weight = count * share;
@@ -73,11 +76,11 @@ template <class T, int width, bool with_residual>
 __global__ void __launch_bounds__(channel_block, 4)
     normalise_kernel(const T* x, const Compute<T>* mean, const Compute<T>* variance,
                      const Compute<T>* gamma, const Compute<T>* beta, const T* residual,
-                     Compute<T> least, T* y, double eps, std::int64_t rows, std::int64_t C,
-                     std::int64_t rows_per_chunk) {
+                     Compute<T> least, T* y, double eps, std::int64_t rows, std::int64_t C) {
   using A = Compute<T>;
   constexpr int unroll = with_residual ? 2 : 4;  // four loads under way
-  const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
+  const auto [channel, begin, step, at_first, stride] =
+      share_of_thread<width, Walk::descending>(rows, C);
   if (channel >= C) return;
   A centre[width], scale[width], shift[width], spread[width];
   load_channels(mean + channel, centre);
@@ -85,17 +88,16 @@ __global__ void __launch_bounds__(channel_block, 4)
   load_channels(gamma + channel, scale);
   load_channels(beta + channel, shift);
   for (int i = 0; i < width; ++i) scale[i] *= inverse_deviation(spread[i], eps);
-  const std::int64_t stride = step * C;
-  std::int64_t at = begin * C + channel;
-  for (std::int64_t row = begin; row < end; row += unroll * step, at += unroll * stride) {
+  std::int64_t at = at_first;
+  for (std::int64_t row = begin; row < rows; row += unroll * step, at += unroll * stride) {
     Vector<T, width> values[unroll], added[unroll];
     for (int u = 0; u < unroll; ++u) {
-      const std::int64_t offset = at + further(u, row, end, step, stride);
+      const std::int64_t offset = at + further(u, row, rows, step, stride);
       values[u] = load_vector<width>(x + offset);
       if constexpr (with_residual) added[u] = load_vector<width>(residual + offset);
     }
     for (int u = 0; u < unroll; ++u) {
-      if (row + u * step >= end) continue;
+      if (row + u * step >= rows) continue;
       Vector<T, width> results;
       for (int i = 0; i < width; ++i) {
         A value = (static_cast<A>(values[u][i]) - centre[i]) * scale[i] + shift[i];
@@ -132,14 +134,14 @@ void batch_norm_statistics(const T* x, Compute<T>* mean, Compute<T>* variance, s
   with_width<T>(
       C,
       [&]<int width>() {
-        const Tiling t = tile(rows, C, width, 4);
-        const double cached = partial_bytes<State>(t.chunks(), C);
-        Scratch<State> partial(t.chunks() * C);
-        launch("batch_norm_statistics", moments_kernel<T, width>, t.shape,
-               work_of<T>(1, 0, rows, C, 6, cached), x, partial.data(), rows, C, t.rows_per_chunk);
-        launch("batch_norm_statistics finish", finish_statistics_kernel<T>,
-               finish_shape(C, t.chunks()), work_of<T>(0, 2, rows, C, 0, cached), x, partial.data(),
-               mean, variance, t.chunks(), C);
+        const LaunchShape shape = tile(rows, C, width, 4);
+        const std::int64_t chunks = shape.grid.y;
+        const double cached = partial_bytes<State>(chunks, C);
+        Scratch<State> partial(chunks * C);
+        launch("batch_norm_statistics", moments_kernel<T, width>, shape,
+               work_of<T>(1, 0, rows, C, 6, cached), x, partial.data(), rows, C);
+        launch("batch_norm_statistics finish", finish_statistics_kernel<T>, finish_shape(C, chunks),
+               work_of<T>(0, 2, rows, C, 0, cached), x, partial.data(), mean, variance, chunks, C);
       },
       x);
 }
@@ -161,12 +163,11 @@ void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
   with_width<T>(
       C,
       [&]<int width>() {
-        const Tiling t = tile(rows, C, width, 8);
         launch("batch_norm",
                residual != nullptr ? normalise_kernel<T, width, true>
                                    : normalise_kernel<T, width, false>,
-               t.shape, work_of<T>(residual != nullptr ? 3 : 2, 4, rows, C, 4), x, mean, variance,
-               gamma, beta, residual, least, y, eps, rows, C, t.rows_per_chunk);
+               tile(rows, C, width, 8), work_of<T>(residual != nullptr ? 3 : 2, 4, rows, C, 4), x,
+               mean, variance, gamma, beta, residual, least, y, eps, rows, C);
       },
       x, residual, y, mean, variance, gamma, beta);
 }

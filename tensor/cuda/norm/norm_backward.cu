@@ -29,12 +29,12 @@ __global__ void __launch_bounds__(channel_block, mask == Mask::of_x ? 3 : 4)
     gradient_sums_kernel(const T* dy, const T* dy2, const T* x, const T* y, const Compute<T>* mean,
                          const Compute<T>* variance, const Compute<T>* gamma,
                          const Compute<T>* beta, T* masked, GradientSums<Compute<T>>* partial,
-                         double eps, std::int64_t rows, std::int64_t C,
-                         std::int64_t rows_per_chunk) {
+                         double eps, std::int64_t rows, std::int64_t C) {
   using A = Compute<T>;
   constexpr bool two_terms = mask == Mask::of_y_two_terms, of_y = mask == Mask::of_y || two_terms;
   constexpr int unroll = of_y ? 1 : 2;  // 3 or 4 loads under way, which take registers
-  const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
+  const auto [channel, begin, step, at_first, stride] =
+      share_of_thread<width, Walk::descending>(rows, C);
   A centre[width] = {}, scale[width] = {}, shift[width] = {};
   GradientSums<A> state[width] = {};
   if (channel < C) load_channels(mean + channel, centre);
@@ -45,20 +45,19 @@ __global__ void __launch_bounds__(channel_block, mask == Mask::of_x ? 3 : 4)
     load_channels(beta + channel, shift);
     for (int i = 0; i < width; ++i) scale[i] *= inverse_deviation(spread[i], eps);
   }
-  const std::int64_t stride = step * C;
-  std::int64_t at = begin * C + channel;
-  for (std::int64_t row = begin; row < end && channel < C;
+  std::int64_t at = at_first;
+  for (std::int64_t row = begin; row < rows && channel < C;
        row += unroll * step, at += unroll * stride) {
     Vector<T, width> g[unroll], second[unroll], values[unroll], results[unroll];
     for (int u = 0; u < unroll; ++u) {
-      const std::int64_t offset = at + further(u, row, end, step, stride);
+      const std::int64_t offset = at + further(u, row, rows, step, stride);
       g[u] = load_vector<width>(dy + offset);
       values[u] = load_vector<width>(x + offset);
       if constexpr (of_y) results[u] = load_vector<width>(y + offset);
       if constexpr (two_terms) second[u] = load_vector<width>(dy2 + offset);
     }
     for (int u = 0; u < unroll; ++u) {
-      if (row + u * step >= end) continue;
+      if (row + u * step >= rows) continue;
       for (int i = 0; i < width; ++i) {
         const A deviation = static_cast<A>(values[u][i]) - centre[i];
         A gradient = static_cast<A>(g[u][i]);
@@ -102,10 +101,11 @@ __global__ void __launch_bounds__(channel_block, mask ? 3 : 4)
                           const Compute<T>* variance, const Compute<T>* gamma,
                           const Compute<T>* beta, const Compute<T>* dgamma, const Compute<T>* dbeta,
                           T* dx, double eps, std::int64_t batch_rows, std::int64_t rows,
-                          std::int64_t C, std::int64_t rows_per_chunk) {
+                          std::int64_t C) {
   using A = Compute<T>;
   constexpr int unroll = 2;
-  const auto [channel, begin, end, step] = share_of_thread<width>(rows, rows_per_chunk);
+  const auto [channel, begin, step, at_first, stride] =
+      share_of_thread<width, Walk::ascending>(rows, C);
   if (channel >= C) return;
   A centre[width], scale[width], bias[width], shift[width], slope[width], spread[width];
   load_channels(variance + channel, spread);
@@ -125,17 +125,16 @@ __global__ void __launch_bounds__(channel_block, mask ? 3 : 4)
       slope[i] *= share * inverse;
     }
   }
-  const std::int64_t stride = step * C;
-  std::int64_t at = begin * C + channel;
-  for (std::int64_t row = begin; row < end; row += unroll * step, at += unroll * stride) {
+  std::int64_t at = at_first;
+  for (std::int64_t row = begin; row < rows; row += unroll * step, at += unroll * stride) {
     Vector<T, width> gradients[unroll], values[unroll];
     for (int u = 0; u < unroll; ++u) {
-      const std::int64_t offset = at + further(u, row, end, step, stride);
+      const std::int64_t offset = at + further(u, row, rows, step, stride);
       gradients[u] = load_vector<width>(g + offset);
       if constexpr (training || mask) values[u] = load_vector<width>(x + offset);
     }
     for (int u = 0; u < unroll; ++u) {
-      if (row + u * step >= end) continue;
+      if (row + u * step >= rows) continue;
       Vector<T, width> results;
       for (int i = 0; i < width; ++i) {
         A result = static_cast<A>(gradients[u][i]);
@@ -159,15 +158,16 @@ void batch_norm_backward_sums(const BatchNormBackward<T>& b, Compute<T>* dgamma,
   with_width<T>(
       b.C,
       [&]<int width>() {
-        const Tiling t = tile(b.rows, b.C, width, 4);
-        const double cached = partial_bytes<State>(t.chunks(), b.C);
-        Scratch<State> partial(t.chunks() * b.C);
+        const LaunchShape shape = tile(b.rows, b.C, width, 4);
+        const std::int64_t chunks = shape.grid.y;
+        const double cached = partial_bytes<State>(chunks, b.C);
+        Scratch<State> partial(chunks * b.C);
         const auto start = [&]<Mask mask>() {
-          launch("batch_norm_backward sums", gradient_sums_kernel<T, width, mask>, t.shape,
+          launch("batch_norm_backward sums", gradient_sums_kernel<T, width, mask>, shape,
                  work_of<T>(2 + 2 * (b.y != nullptr) + (b.dy2 != nullptr), b.relu ? 4 : 1, b.rows,
                             b.C, 4, cached),
                  b.dy, b.dy2, b.x, b.y, b.mean, b.variance, b.gamma, b.beta, b.dresidual,
-                 partial.data(), b.eps, b.rows, b.C, t.rows_per_chunk);
+                 partial.data(), b.eps, b.rows, b.C);
         };
         if (!b.relu) {
           start.template operator()<Mask::none>();
@@ -179,8 +179,8 @@ void batch_norm_backward_sums(const BatchNormBackward<T>& b, Compute<T>* dgamma,
           start.template operator()<Mask::of_y_two_terms>();
         }
         launch("batch_norm_backward finish", finish_gradients_kernel<Compute<T>>,
-               finish_shape(b.C, t.chunks()), work_of<T>(0, 3, b.rows, b.C, 0, cached),
-               partial.data(), b.variance, dgamma, dbeta, b.eps, t.chunks(), b.C);
+               finish_shape(b.C, chunks), work_of<T>(0, 3, b.rows, b.C, 0, cached), partial.data(),
+               b.variance, dgamma, dbeta, b.eps, chunks, b.C);
       },
       b.dy, b.dy2, b.x, b.y, b.dx, b.dresidual, b.mean, b.variance, b.gamma, b.beta);
 }
@@ -193,16 +193,15 @@ void batch_norm_backward_input(const BatchNormBackward<T>& b, const Compute<T>* 
   with_width<T>(
       b.C,
       [&]<int width>() {
-        const Tiling t = tile(b.rows, b.C, width, 8);
         const auto start = [&]<bool mask>() {
           launch(
               "batch_norm_backward input",
               training ? input_gradient_kernel<T, width, true, mask>
                        : input_gradient_kernel<T, width, false, mask>,
-              t.shape,
+              tile(b.rows, b.C, width, 8),
               work_of<T>(training || mask ? 3 : 2, training ? 5 : 2, b.rows, b.C, training ? 5 : 1),
               masked ? b.dresidual : b.dy, b.x, b.mean, b.variance, b.gamma, b.beta, dgamma, dbeta,
-              b.dx, b.eps, batch_rows, b.rows, b.C, t.rows_per_chunk);
+              b.dx, b.eps, batch_rows, b.rows, b.C);
         };
         if (b.relu && !masked) {
           start.template operator()<true>();
