@@ -48,6 +48,9 @@ template <class E, bool transposed, int columns>
 __device__ void multiply_add(float (&)[columns][4], MatrixDescriptor, MatrixDescriptor) {
   __trap();
 }
+__device__ inline void multiply_add(float (&)[8][4], const std::uint32_t (&)[4], MatrixDescriptor) {
+  __trap();
+}
 #else
 
 /// Shows the tensor cores what this thread has copied to shared memory and waited for.
@@ -122,6 +125,19 @@ __device__ __forceinline__ void multiply_add(float (&c)[columns][4], MatrixDescr
                    GRADUS_SUMS_64(24))
   }
 #undef GRADUS_PRODUCT
+}
+
+/// The same in TF32, with a [64, 8] in registers and n = 64: warp w of the warpgroup has rows 16 w
+/// and on as multiply_add of a warp has them, and a is not changed before wait_for_products.
+__device__ __forceinline__ void multiply_add(float (&c)[8][4], const std::uint32_t (&a)[4],
+                                             MatrixDescriptor b) {
+  asm volatile(
+      "{.reg .pred add;\nsetp.eq.u32 add, 0, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k8.f32.tf32.tf32 {" GRADUS_NAMES_30
+      ", %30, %31}, {%32, %33, %34, %35}, %36, add, 1, 1;}\n"
+      : GRADUS_SUMS_64(0)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits));
+}
 #undef GRADUS_SUMS_64
 #undef GRADUS_SUMS_8
 #undef GRADUS_NAMES_120
@@ -129,7 +145,6 @@ __device__ __forceinline__ void multiply_add(float (&c)[columns][4], MatrixDescr
 #undef GRADUS_NAMES_60
 #undef GRADUS_NAMES_30
 #undef GRADUS_TEN
-}
 
 #endif
 

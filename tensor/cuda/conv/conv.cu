@@ -2,6 +2,7 @@
 // - 1x1, stride 1: the input is the column matrix already; one product.
 // - 3x3 and 1x1 in bfloat16 or TF32, stride 1 or 2, channels in multiples of 64: one kernel that
 //   gathers the columns while it multiplies them (implicit_gemm.h).
+// - 3x3 of 3 channels, images, in these types: likewise (implicit_gemm_three_channels.h).
 // - 3x3, stride 1, not in bfloat16: Winograd's F(4x4, 3x3) (winograd.h), with 4 times fewer
 //   multiplications.
 // - the rest: the column matrix (im2col.cuh) is written chunk by chunk to scratch that stays in the
@@ -17,6 +18,7 @@
 #include "tensor/backend/instantiate.h"
 #include "tensor/cuda/conv/im2col.cuh"
 #include "tensor/cuda/conv/implicit_gemm.h"
+#include "tensor/cuda/conv/implicit_gemm_three_channels.h"
 #include "tensor/cuda/conv/winograd.h"
 #include "tensor/cuda/gemm/gemm.h"
 #include "tensor/cuda/runtime/launch.h"
@@ -48,6 +50,13 @@ template <class T, class... Others>
 bool by_implicit_gemm(const Conv2dGeometry& g, const T* first, const Others*... others) {
   return (std::is_same_v<T, BFloat16> || tf32_allowed()) &&
          (is_aligned(first) && ... && is_aligned(others)) && implicit_gemm::suits(g);
+}
+
+/// Whether one of images does, whose other array is `output` or its gradient.
+template <class T>
+bool by_implicit_gemm_of_images(const Conv2dGeometry& g, const T* output) {
+  return (std::is_same_v<T, BFloat16> || tf32_allowed()) && is_aligned(output) &&
+         implicit_gemm::three_channels::suits(g);
 }
 
 /// Elements of a row of the column matrix: g.columns(), and zeros up to a multiple of 16 bytes;
@@ -207,6 +216,9 @@ void conv2d(const T* input, const Compute<T>* weight, const Compute<T>* bias, T*
     if (by_implicit_gemm(g, input, output)) {
       return implicit_gemm::conv2d(input, weight, bias, output, g);
     }
+    if (by_implicit_gemm_of_images(g, output)) {
+      return implicit_gemm::three_channels::conv2d(input, weight, bias, output, g);
+    }
   }
   if constexpr (!std::is_same_v<T, BFloat16>) {
     if (winograd::suits(g)) return winograd::conv2d(input, weight, bias, output, g);
@@ -240,6 +252,10 @@ void conv2d_with_statistics(const T* input, const Compute<T>* weight, T* output,
   if constexpr (has_tensor_cores<T>) {
     if (by_implicit_gemm(g, input, output)) {
       return implicit_gemm::conv2d(input, weight, nullptr, output, g, {mean, variance});
+    }
+    if (by_implicit_gemm_of_images(g, output)) {
+      return implicit_gemm::three_channels::conv2d(
+          input, weight, static_cast<const float*>(nullptr), output, g, {mean, variance});
     }
   }
   conv2d(input, weight, static_cast<const Compute<T>*>(nullptr), output, g);
@@ -281,6 +297,9 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
   if constexpr (has_tensor_cores<T>) {
     if (by_implicit_gemm(g, input, doutput, dweight)) {
       return implicit_gemm::conv2d_backward_weight(input, doutput, dweight, g);
+    }
+    if (by_implicit_gemm_of_images(g, doutput)) {
+      return implicit_gemm::three_channels::conv2d_backward_weight(input, doutput, dweight, g);
     }
   }
   if constexpr (!std::is_same_v<T, BFloat16>) {

@@ -22,46 +22,6 @@
 namespace gradus::cuda::implicit_gemm {
 namespace {
 
-/// Fragments of a stage whose rows run along k: a and b of 16 rows and a slice of k, b as n by k.
-/// In TF32 the elements of a are rounded; those of b, the weights, have been.
-template <class T>
-class RowFragments {
- public:
-  __device__ explicit RowFragments(SharedAddress stages) {
-    const WarpPlace<T> place;
-    const int lane = place.lane;
-    // Of a, lanes 0 to 15 name rows 0 to 15 of the first chunk, the others those of the second one.
-    // Of b, matrices 0 and 1 are the first and second chunk of rows 0 to 7.
-    a_ = stages + static_cast<std::uint32_t>((place.row + lane % 16) * row_bytes);
-    b_ = stages +
-         static_cast<std::uint32_t>((T::m + place.column + lane / 16 * 8 + lane % 8) * row_bytes);
-    a_place_ = static_cast<std::uint32_t>((lane / 16 ^ lane % 8) * chunk_bytes);
-    b_place_ = static_cast<std::uint32_t>((lane / 8 % 2 ^ lane % 8) * chunk_bytes);
-  }
-  __device__ __forceinline__ void load(std::uint32_t (&a)[T::fragments_m][4],
-                                       std::uint32_t (&b)[T::fragments_n][4], std::uint32_t stage,
-                                       int slice) const {
-    constexpr std::uint32_t fragment = 16 * row_bytes;
-    const std::uint32_t swizzle = static_cast<std::uint32_t>(slice) * slice_bytes;
-#pragma unroll
-    for (int i = 0; i < T::fragments_m; ++i) {
-      load_matrices(a[i], a_ + stage + i * fragment + (a_place_ ^ swizzle));
-      if constexpr (std::is_same_v<typename T::Element, float>) {
-#pragma unroll
-        for (std::uint32_t& word : a[i]) word = round_word_to_tf32(word);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < T::fragments_n; ++i) {
-      load_matrices(b[i], b_ + stage + i * fragment + (b_place_ ^ swizzle));
-    }
-  }
-
- private:
-  SharedAddress a_, b_;
-  std::uint32_t a_place_, b_place_;
-};
-
 /// sums += the products of stages of rows along k.
 template <class T>
 __device__ __forceinline__ void multiply_rows(int steps, PatchCopies<T>& copies,
@@ -316,9 +276,6 @@ GRADUS_INSTANTIATE(BFloat16)
 GRADUS_INSTANTIATE(float)
 #undef GRADUS_INSTANTIATE
 
-namespace {
-
-/// Whether what this GPU runs of the program was compiled for compute capability 8.0 or newer.
 bool has_code() {
 #if defined(GRADUS_CUDA_EMULATOR)
   return true;
@@ -331,6 +288,8 @@ bool has_code() {
   return has;
 #endif
 }
+
+namespace {
 
 #if defined(GRADUS_CUDA_EMULATOR)
 bool warpgroups_allowed = false;  // its stand-ins are slow

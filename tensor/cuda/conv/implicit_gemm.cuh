@@ -201,6 +201,22 @@ class Filler {
   int filled_ = 0;
 };
 
+/// sums += the product of a warp's fragments of a slice.
+template <class T>
+__device__ __forceinline__ void multiply_fragments(const std::uint32_t (&a)[T::fragments_m][4],
+                                                   const std::uint32_t (&b)[T::fragments_n][4],
+                                                   Sums<T>& sums) {
+#pragma unroll
+  for (int i = 0; i < T::fragments_m; ++i) {
+#pragma unroll
+    for (int j = 0; j < T::fragments_n; ++j) {
+      using E = typename T::Element;
+      multiply_add<E>(sums[i][2 * j], a[i], b[j][0], b[j][1]);
+      multiply_add<E>(sums[i][2 * j + 1], a[i], b[j][2], b[j][3]);
+    }
+  }
+}
+
 /// sums += the products of `steps` stages, by warps. fragments.load(a, b, stage, slice) loads a
 /// slice of a stage. Copies are spread over the slices, so that they do not hold up the tensor
 /// cores.
@@ -232,15 +248,7 @@ __device__ __forceinline__ void multiply(int steps, Copies& copies, const Fragme
         stage = next_stage<T>(stage);
         if (step + 1 < steps) fragments.load(a[1 - now], b[1 - now], stage, 0);
       }
-#pragma unroll
-      for (int i = 0; i < T::fragments_m; ++i) {
-#pragma unroll
-        for (int j = 0; j < T::fragments_n; ++j) {
-          using E = typename T::Element;
-          multiply_add<E>(sums[i][2 * j], a[now][i], b[now][j][0], b[now][j][1]);
-          multiply_add<E>(sums[i][2 * j + 1], a[now][i], b[now][j][2], b[now][j][3]);
-        }
-      }
+      multiply_fragments<T>(a[now], b[now], sums);
     }
   }
   wait_for_copies<0>();  // so that no group is left open

@@ -14,6 +14,9 @@ namespace gradus::cuda::implicit_gemm {
 /// of compute capability 8.0 or newer.
 bool suits(const Conv2dGeometry& g);
 
+/// Whether what this GPU runs of the program was compiled for compute capability 8.0 or newer.
+bool has_code();
+
 /// Whether products go by Hopper's warpgroups (warpgroup.h): on a GPU of compute capability 9.0
 /// whose code the program holds as sm_90a.
 bool uses_warpgroups();

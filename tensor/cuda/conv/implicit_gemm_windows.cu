@@ -1,6 +1,9 @@
 #include "tensor/cuda/conv/implicit_gemm_windows.h"
 
+#include <algorithm>
+
 #include "tensor/cuda/conv/implicit_gemm_windows.cuh"
+#include "tensor/cuda/conv/implicit_gemm_windows_resident.cuh"
 #include "tensor/cuda/runtime/launch.h"
 
 namespace gradus::cuda::implicit_gemm::windows {
@@ -54,28 +57,57 @@ template <class E>
 using WideTile = WindowTile<E, 256, 128, 2, 4, 1>;
 template <class E>
 using NarrowTile = WindowTile<E, 128, 64, 2, 4, 2>;
-using OneWindowTile = WindowTile<BFloat16, 256, 64, 1, 4, 2>;  // 64 channels to 64
 
 /// Calls function.operator()<T>() with the tile of E for a convolution.
 template <class E, class Function>
 void with_tile(const Conv2dGeometry& g, const Function& function) {
   if (g.O % WideTile<E>::n == 0) return function.template operator()<WideTile<E>>();
-  if constexpr (std::is_same_v<E, BFloat16>) {
-    if (g.C == OneWindowTile::step_k) return function.template operator()<OneWindowTile>();
-  }
   function.template operator()<NarrowTile<E>>();
+}
+
+/// convolve() of 64 channels to 64.
+void convolve_resident(const char* name, const BFloat16* input, const BFloat16* weight,
+                       const float* bias, BFloat16* output, const Conv2dGeometry& g,
+                       const Statistics& statistics) {
+  using R = Resident;
+  const Problem p = problem_of_squares(g);
+  const bool wanted = statistics.mean != nullptr;
+  const std::int64_t blocks =
+      std::min<std::int64_t>(divide_up(p.pixels, R::groups), multiprocessor_count());
+  const Scratch<Moments<float>> partial(wanted ? blocks * R::channels : 0);
+  const auto pixels = static_cast<double>(g.output_pixels());
+  const auto weights = static_cast<double>(g.O * g.columns());
+  const Work work{.bytes = (pixels * static_cast<double>(g.C + g.O) + weights) * sizeof(BFloat16),
+                  .cached_bytes = static_cast<double>(p.pixels) * window_bytes +
+                                  static_cast<double>(blocks) * R::windows_begin,
+                  .flops = 2 * pixels * weights,
+                  .unit = Unit::bf16};
+  allow_shared_bytes<resident_kernel<true>>(R::shared_bytes);
+  allow_shared_bytes<resident_kernel<false>>(R::shared_bytes);
+  launch(name, wanted ? resident_kernel<true> : resident_kernel<false>,
+         {dim3(static_cast<unsigned>(blocks)), dim3(R::threads), R::shared_bytes}, work, input,
+         weight, bias, output, wanted ? partial.data() : nullptr, p);
+  if (wanted) merge_moments(partial.data(), statistics.mean, statistics.variance, blocks, g.O);
 }
 
 }  // namespace
 
+bool suits_kernel(const Conv2dGeometry& g) {
+  return uses_warpgroups() && g.kernel == Size2(3) && g.stride == Size2(1) && g.padding == Size2(1);
+}
+
 bool suits(const Conv2dGeometry& g) {
-  return uses_warpgroups() && g.kernel == Size2(3) && g.stride == Size2(1) &&
-         g.padding == Size2(1) && g.H % square_side == 0 && g.W % square_side == 0;
+  return suits_kernel(g) && g.H % square_side == 0 && g.W % square_side == 0;
 }
 
 template <class E>
 void convolve(const char* name, const E* input, const E* weight, const float* bias, E* output,
               const Conv2dGeometry& g, const Statistics& statistics) {
+  if constexpr (std::is_same_v<E, BFloat16>) {
+    if (g.C == Resident::channels && g.O == Resident::channels) {
+      return convolve_resident(name, input, weight, bias, output, g, statistics);
+    }
+  }
   const Problem p = problem_of_squares(g);
   with_tile<E>(g, [&]<class T>() {
     const bool wanted = statistics.mean != nullptr;

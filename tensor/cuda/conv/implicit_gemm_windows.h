@@ -6,9 +6,14 @@
 
 namespace gradus::cuda::implicit_gemm::windows {
 
-/// Whether convolve() takes a convolution that implicit_gemm::suits: 3x3 with stride 1 and padding
-/// 1, images in whole squares of 8 x 8 pixels, and by warpgroups.
+/// Whether a convolution that implicit_gemm::suits is 3x3 with stride 1 and padding 1, and by
+/// warpgroups.
+bool suits_kernel(const Conv2dGeometry& g);
+/// Whether convolve() takes it: images must be in whole squares of 8 x 8 pixels, too.
 bool suits(const Conv2dGeometry& g);
+/// Whether backward_weight() takes it: that of float takes images of 4 x 4 pixels by fours, too.
+template <class E>
+bool suits_backward_weight(const Conv2dGeometry& g);
 
 /// output [N, H, W, O] = input [N, H, W, C] convolved with weight [O, 3, 3, C], which is rounded
 /// already, + bias [O] or null; and its statistics where wanted. `name` is the launch's.
@@ -17,7 +22,9 @@ void convolve(const char* name, const E* input, const E* weight, const float* bi
               const Conv2dGeometry& g, const Statistics& statistics);
 
 /// Its dweight [O, 3, 3, C]; in TF32 both factors are rounded.
-template <class E>
-void backward_weight(const E* input, const E* doutput, float* dweight, const Conv2dGeometry& g);
+void backward_weight(const BFloat16* input, const BFloat16* doutput, float* dweight,
+                     const Conv2dGeometry& g);
+void backward_weight(const float* input, const float* doutput, float* dweight,
+                     const Conv2dGeometry& g);
 
 }  // namespace gradus::cuda::implicit_gemm::windows

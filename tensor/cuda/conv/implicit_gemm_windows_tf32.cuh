@@ -1,193 +1,332 @@
-// Squares and windows of float32 for the gradient of the weights in TF32, whose products take both
-// matrices in rows along k, while k is the pixel here and pixels are rows of channels. So they come
-// by way of registers, are rounded there, and are written transposed, a row a channel.
+// The gradient of the weights by windows in TF32. Products of warpgroups take float32 in rows along
+// k only, while k is the pixel here and pixels are rows of channels; but the first matrix may come
+// from registers, where a thread puts what it likes. So the window is that one, as it is copied:
+// dweight^T [C, O] of a tap = columns^T [C, pixels] doutput [pixels, O], where a lane reads its
+// channels of its pixels itself. Only the square of doutput is written transposed to shared memory,
+// by way of registers. Both are rounded in registers, too.
 //
-// A tap moves a matrix by whole 16 bytes only, which are 4 pixels. So the window is there three
-// times, once for each column of the kernel, without the columns that this does not read: 8 x 10
-// pixels. A row of 128 bytes has four of the window's rows, 32 bytes each, which one product takes:
+// A warpgroup takes the three taps of a column of the kernel: it reads 8 pixels of the window, from
+// that column on, once for all taps that multiply them. Row q of the window belongs to row q of the
+// square for the kernel's first row, to q - 1 for its second and to q - 2 for its third:
 //
-//   block 0           tap column 0, channel 0   row 0 of the window | row 1 | row 2 | row 3
-//                     tap column 0, channel 1   ...
-//                     tap column 1, channel 0   the same, a pixel further on
-//   block 1           tap column 0, channel 0   row 4               | ...
+//   window of a warpgroup    rows of doutput, by tap
+//   row 0  x x x x x x x x   0 . .
+//   row 1  x x x x x x x x   1 0 .
+//   row 2  x x x x x x x x   2 1 0
+//   ...                      ...
+//   row 9  x x x x x x x x   . . 7
 //
-// A row of the kernel begins at another row of the window, which is another product's 32 bytes.
+// Images of 4 x 4 pixels make a square of four, each with a window of 6 x 6, and 8 pixels are two
+// of their rows: rows q and q + 1 of a window belong to the first or the last two of its image,
+// where q - tap is 0 or 2.
 #pragma once
 
 #include "tensor/cuda/conv/implicit_gemm_windows.cuh"
 
 namespace gradus::cuda::implicit_gemm::windows {
 
-/// Fills two buffers in turn: a square of doutput, 64 pixels of 64 channels, in two blocks, and
-/// behind it the window of the input in three.
+inline constexpr int tf32_channels = 64, tf32_column_groups = 3;  // a warpgroup each
+inline constexpr int tf32_threads = 128 * tf32_column_groups;
+
+/// The 64 pixels of a square, which are a part of an image or, where its side is 4, four images;
+/// and what is read of their windows, 8 pixels at a time.
+template <int side>
+struct SquareShape {
+  static_assert(side == 8 || side == 4);
+  static constexpr int images = square_pixels / (side * side);
+  static constexpr int window_side = side + 2, image_window = window_side * window_side;
+  static constexpr int window_pixels = images * image_window;
+  static constexpr int rows_at_once = 8 / side;
+  static constexpr int reads_of_image = window_side + 1 - rows_at_once;
+  static constexpr int reads = images * reads_of_image;
+
+  /// The first pixel of the window of a read, or of its second half.
+  static constexpr int read_begin(int read, int half) {
+    const int first = read / reads_of_image * image_window + read % reads_of_image * window_side;
+    return first + half * (rows_at_once == 2 ? window_side : 4);
+  }
+  /// Which 8 pixels of the square a read is multiplied with for a row of the kernel; -1: with none.
+  static constexpr int row_of(int read, int kernel_row) {
+    const int row = read % reads_of_image - kernel_row;
+    if (row < 0 || row >= side || row % rows_at_once != 0) return -1;
+    return (read / reads_of_image * side + row) / rows_at_once;
+  }
+};
+
+/// A ring of windows of the input, a row of memory a pixel, with a gap: the 4 pixels and 8 channels
+/// that half a warp reads at once lie in 32 banks.
+template <class Shape>
+class WindowRing {
+ public:
+  static constexpr int stages = 4;
+  static constexpr int pitch = tf32_channels + 8;  // floats
+  static constexpr int stage_bytes = Shape::window_pixels * pitch * int{sizeof(float)};
+  static constexpr int bytes = stages * stage_bytes;
+
+  /// Windows [first, end) of channels first_channel and on; the ring begins `begin` bytes behind
+  /// the block's memory.
+  __device__ WindowRing(const Problem& p, const float* input, int first_channel, int first, int end,
+                        SharedAddress memory, std::uint32_t begin)
+      : p_(p), next_(first), end_(end) {
+    const int thread = static_cast<int>(threadIdx.x);
+    const int chunk = thread % chunks * (chunk_bytes / int{sizeof(float)});
+    first_pixel_ = thread / chunks;
+    input_ = input + first_channel + chunk;
+    to_ = memory + (begin + static_cast<std::uint32_t>(first_pixel_ * pitch + chunk) *
+                                std::uint32_t{sizeof(float)});
+    for (int i = 0; i < stages - 1; ++i) fill();
+  }
+
+  /// Starts the copies of the next window, a group.
+  __device__ __forceinline__ void fill() {
+    if (next_ < end_) {
+      const Pixel square = pixel_of(p_, next_++);
+      const int h = square.row * square_side - 1, w = square.column * square_side - 1;
+#pragma unroll
+      for (int i = 0; i < copies; ++i) {
+        const int pixel = first_pixel_ + i * pixels_at_once, in_image = pixel % Shape::image_window;
+        if (i == copies - 1 && pixel >= Shape::window_pixels) continue;
+        const int n = square.n * Shape::images + pixel / Shape::image_window;
+        const int y = h + in_image / Shape::window_side, x = w + in_image % Shape::window_side;
+        const bool valid = inside(y, p_.H) && inside(x, p_.W);
+        copy_async(to_ + stage_ + i * pixels_at_once * pitch * sizeof(float),
+                   input_ + (valid ? ((n * p_.H + y) * p_.W + x) * p_.C : 0), valid);
+      }
+      stage_ = next(stage_);
+    }
+    commit_copies();
+  }
+
+  /// The stage behind one, in bytes from the first.
+  __device__ static std::uint32_t next(std::uint32_t stage) {
+    return stage == (stages - 1) * stage_bytes ? 0 : stage + stage_bytes;
+  }
+
+ private:
+  static constexpr int chunks = tf32_channels * int{sizeof(float)} / chunk_bytes;  // of a pixel
+  static constexpr int pixels_at_once = tf32_threads / chunks;
+  static constexpr int copies = (Shape::window_pixels + pixels_at_once - 1) / pixels_at_once;
+
+  const Problem& p_;
+  const float* input_;
+  SharedAddress to_;
+  int first_pixel_, next_, end_;
+  std::uint32_t stage_ = 0;
+};
+
+/// Three buffers for squares of doutput, 64 pixels of 64 channels, transposed: a row of 128 bytes
+/// has a channel of four times 8 pixels, 32 bytes each, which one product takes; so there are two
+/// blocks of 64 rows.
+template <class Shape>
 class TransposedSquares {
  public:
-  static constexpr int channels = 64, kernel_rows = 3;
   static constexpr int rows_in_block = row_bytes / (square_side * int{sizeof(float)});  // of pixels
-  static constexpr int square_block_bytes = channels * row_bytes;
-  static constexpr int window_block_bytes = kernel_rows * channels * row_bytes;
-  static constexpr int square_bytes = square_side / rows_in_block * square_block_bytes;
-  static constexpr int window_blocks = (window_side + rows_in_block - 1) / rows_in_block;
-  static constexpr int buffer_bytes = square_bytes + window_blocks * window_block_bytes;
+  static constexpr int block_bytes = tf32_channels * row_bytes;
+  static constexpr int buffer_bytes = square_side / rows_in_block * block_bytes;
+  static constexpr int bytes = 3 * buffer_bytes;
 
   /// A warp has 8 channels of 4 pixels, and 32 channels on 8 more: stores to 32 banks. The warps of
-  /// a warpgroup share the channels; warpgroup g has columns 4 g to 4 g + 3.
-  __device__ TransposedSquares(const Problem& p, const float* input, const float* doutput,
-                               int first_channel, int first_output)
-      : p_(p), memory_(dynamic_shared<float>(2 * buffer_bytes / int{sizeof(float)})) {
+  /// a warpgroup share the channels; warpgroup g has columns 4 g to 4 g + 3, and the third none.
+  __device__ TransposedSquares(const Problem& p, const float* doutput, int first_output)
+      : p_(p), memory_(dynamic_shared<float>(bytes / int{sizeof(float)})) {
     const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
-    group_ = thread / 128;
     const int channel = thread / 32 % 4 * 8 + lane / 4;
-    pixel_ = lane % 4;
-    input_ = input + first_channel + channel;
+    column_ = thread / 128 * 4 + lane % 4;
     doutput_ = doutput + first_output + channel;
-    for (int tap = 0; tap < kernel_rows; ++tap) {
-      of_tap_[tap] = place_of(tap * channels + channel, group_ * 4 + pixel_ - tap);
-    }
-    in_square_ = place_of(channel, group_ * 4 + pixel_);
+    row_ = channel * row_floats + column_ % 4;
+    chunk_ = (column_ / 4) ^ (channel % 8);
   }
 
-  /// The thread's warpgroup.
-  __device__ int group() const { return group_; }
-
-  /// Starts to load the window of a square to registers.
-  __device__ __forceinline__ void load_window(int number) {
+  /// Starts to load a square to registers.
+  __device__ __forceinline__ void load(int number) {
+    if (column_ >= square_side) return;
     const Pixel square = pixel_of(p_, number);
-    const int h = square.row * square_side - 1, w = square.column * square_side - 1;
-    const int column = group_ * 4 + pixel_;
-    const bool in_row = column < window_side && inside(w + column, p_.W);
-    const int step = p_.W * p_.C;
-    int at = ((square.n * p_.H + h) * p_.W + w + column) * p_.C;
-#pragma unroll
-    for (int row = 0; row < window_side; ++row, at += step) {
-      const bool valid = in_row && inside(h + row, p_.H);
-      const float* const from = input_ + at;
-#pragma unroll
-      for (int i = 0; i < 2; ++i) window_values_[row][i] = valid ? from[i * 32] : 0;
-    }
-  }
-
-  /// Starts to load a square.
-  __device__ __forceinline__ void load_square(int number) {
-    if (!has_square()) return;
-    const Pixel square = pixel_of(p_, number);
-    const int h = square.row * square_side, w = square.column * square_side + group_ * 4 + pixel_;
-    const int step = p_.W * p_.O;
-    int at = ((square.n * p_.H + h) * p_.W + w) * p_.O;
+    const int h = square.row * square_side, w = square.column * square_side;
+    const int step = (Shape::images == 1 ? p_.W : square_side) * p_.O;
+    int at = ((square.n * Shape::images * p_.H + h) * p_.W + w + column_) * p_.O;
 #pragma unroll
     for (int row = 0; row < square_side; ++row, at += step) {
-      const float* const from = doutput_ + at;
 #pragma unroll
-      for (int i = 0; i < 2; ++i) square_values_[row][i] = from[i * 32];
+      for (int i = 0; i < 2; ++i) values_[row][i] = doutput_[at + i * 32];
     }
   }
 
-  /// Writes the window that was loaded to a buffer, which begins `buffer` bytes behind the first.
-  __device__ __forceinline__ void store_window(std::uint32_t buffer) {
-    const int begin = static_cast<int>(buffer + square_bytes) / int{sizeof(float)};
+  /// Writes a row of the square that was loaded, 8 pixels, to a buffer, which begins so many bytes
+  /// behind the first.
+  __device__ __forceinline__ void store(std::uint32_t buffer, int row) {
+    if (column_ >= square_side) return;
+    const int begin = static_cast<int>(buffer + row / rows_in_block * block_bytes) / 4 + row_ +
+                      ((row % rows_in_block * 2) ^ chunk_) * 4;
 #pragma unroll
-    for (int row = 0; row < window_side; ++row) {
-      const int block = row / rows_in_block * (window_block_bytes / int{sizeof(float)});
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const float value = round_to_tf32(window_values_[row][i]);
-#pragma unroll
-        for (int tap = 0; tap < kernel_rows; ++tap) {
-          if (!inside(group_ * 4 + pixel_ - tap, square_side)) continue;
-          memory_[begin + block + i * 32 * row_floats + place(of_tap_[tap], row)] = value;
-        }
-      }
+    for (int i = 0; i < 2; ++i) {
+      memory_[begin + i * 32 * row_floats] = round_to_tf32(values_[row][i]);
     }
   }
 
-  /// Writes the square that was loaded.
-  __device__ __forceinline__ void store_square(std::uint32_t buffer) {
-    if (!has_square()) return;
-    const int begin = static_cast<int>(buffer) / int{sizeof(float)};
-#pragma unroll
-    for (int row = 0; row < square_side; ++row) {
-      const int block = row / rows_in_block * (square_block_bytes / int{sizeof(float)});
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        memory_[begin + block + i * 32 * row_floats + place(in_square_, row)] =
-            round_to_tf32(square_values_[row][i]);
-      }
-    }
+  /// The buffer behind one.
+  __device__ static std::uint32_t next(std::uint32_t buffer) {
+    return buffer == 2 * buffer_bytes ? 0 : buffer + buffer_bytes;
+  }
+
+  /// Where a row of the square begins in a buffer, in bytes.
+  static constexpr std::uint32_t row_begin(int row) {
+    return static_cast<std::uint32_t>(row / rows_in_block * block_bytes +
+                                      row % rows_in_block * slice_bytes);
   }
 
  private:
   static constexpr int row_floats = row_bytes / int{sizeof(float)};
 
-  /// Columns 8 and 9 are the window's only.
-  __device__ bool has_square() const { return group_ < 2; }
-
-  /// Where the thread's channel of a column is in the first of a block's rows: its row of memory,
-  /// and the chunk, which is combined with that of the row of pixels.
-  struct Place {
-    int row, chunk;
-  };
-  __device__ static Place place_of(int channel, int column) {
-    return {channel * row_floats + column % 4, (column / 4) ^ (channel % 8)};
-  }
-  /// The same of a row of pixels, in floats.
-  __device__ static int place(const Place& first, int pixel_row) {
-    return first.row + ((pixel_row % rows_in_block * 2) ^ first.chunk) * 4;
-  }
-
   const Problem& p_;
-  const float* input_;
   const float* doutput_;
   decltype(dynamic_shared<float>(0)) memory_;
-  int group_, pixel_;
-  Place of_tap_[kernel_rows], in_square_;
-  float window_values_[window_side][2], square_values_[square_side][2];
+  int column_, row_, chunk_;
+  float values_[square_side][2];
 };
 
-/// sums += the products of squares [first, end) with the three taps of this warpgroup: [64, 3 x
-/// 64]. While the tensor cores work on one, the next one is written to the other buffer. Its window
-/// was loaded a step before, and is gone from the registers when the square comes there.
-__device__ __forceinline__ void multiply_squares(int first, int end, TransposedSquares& squares,
-                                                 SharedAddress memory, float (&sums)[24][4]) {
-  using S = TransposedSquares;
+/// A lane's part of 8 pixels of the window as the first matrix of a product, [64 channels, 8
+/// pixels]: rows lane / 4 and that + 8 of its warp's 16, which stand for two neighbouring channels,
+/// and pixels lane % 4 and that + 4.
+template <class Shape>
+class WindowFragments {
+ public:
+  /// `kernel_column` is the warpgroup's.
+  __device__ WindowFragments(int kernel_column, int ring_begin)
+      : memory_(dynamic_shared<Vector<float, 2>>((ring_begin + WindowRing<Shape>::bytes) /
+                                                 pair_bytes)) {
+    const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
+    const int channel = thread / 32 % 4 * 16 + lane / 4 * 2;
+    first_ = ring_begin / pair_bytes + (kernel_column + lane % 4) * pitch + channel / 2;
+  }
+
+  __device__ __forceinline__ void load(std::uint32_t (&a)[4], std::uint32_t stage, int read) const {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const Vector<float, 2> pair = memory_[first_ + static_cast<int>(stage) / pair_bytes +
+                                            Shape::read_begin(read, half) * pitch];
+      a[half * 2] = std::bit_cast<std::uint32_t>(round_to_tf32(pair[0]));
+      a[half * 2 + 1] = std::bit_cast<std::uint32_t>(round_to_tf32(pair[1]));
+    }
+  }
+
+ private:
+  static constexpr int pair_bytes = 2 * int{sizeof(float)};
+  static constexpr int pitch = WindowRing<Shape>::pitch / 2;
+
+  decltype(dynamic_shared<Vector<float, 2>>(0)) memory_;
+  int first_;
+};
+
+/// Sums [64 channels, 64 outputs] of each of the three taps of a warpgroup.
+using ColumnSums = float[3][8][4];
+
+/// Starts sums += the products of the 8 pixels of a read with what is multiplied with them, a
+/// group.
+template <class Shape>
+__device__ __forceinline__ void start_products(const std::uint32_t (&a)[4], int read,
+                                               MatrixDescriptor doutput, ColumnSums& sums) {
+  begin_products();
+#pragma unroll
+  for (int tap = 0; tap < 3; ++tap) {
+    const int row = Shape::row_of(read, tap);
+    if (row < 0) continue;
+    multiply_add(sums[tap], a, doutput + TransposedSquares<Shape>::row_begin(row));
+  }
+  commit_products();
+}
+
+/// sums += the products of squares [first, end). While the tensor cores work on the reads of one,
+/// the next one is loaded, then written; at its last read all warps meet, so that nothing of the
+/// next one is waited for. What is written or copied then was used two squares before.
+template <class Shape>
+__device__ __forceinline__ void multiply_squares(int first, int end, WindowRing<Shape>& ring,
+                                                 TransposedSquares<Shape>& squares,
+                                                 const WindowFragments<Shape>& window,
+                                                 SharedAddress memory, ColumnSums& sums) {
+  using Ring = WindowRing<Shape>;
+  using Squares = TransposedSquares<Shape>;
+  constexpr int rows_each = Shape::reads < 2 * square_side ? 2 : 1;  // written in the second half
   if (first >= end) return;
-  const int kernel_row = squares.group();
-  squares.load_window(first);
-  squares.store_window(0);
-  squares.load_square(first);
-  squares.store_square(0);
-  publish_copies();
-  if (first + 1 < end) squares.load_window(first + 1);
-  __syncthreads();
-  std::uint32_t buffer = 0;
+  const auto meet = [] {
+    wait_for_copies<Ring::stages - 2>();
+    publish_copies();
+    __syncthreads();
+  };
+  std::uint32_t a[2][4], stage = 0, buffer = 0;
+  squares.load(first);
+#pragma unroll
+  for (int row = 0; row < square_side; ++row) squares.store(0, row);
+  meet();
+  window.load(a[0], stage, 0);
 #pragma unroll 1
   for (int number = first; number < end; ++number) {
-    const MatrixDescriptor a(memory + buffer, 8 * row_bytes, 0);
-    const MatrixDescriptor b = a + S::square_bytes;
-    begin_products();
+    const MatrixDescriptor doutput(memory + buffer, 8 * row_bytes, 0);
+    buffer = Squares::next(buffer);
 #pragma unroll
-    for (int row = 0; row < square_side; ++row) {
-      const int of_window = row + kernel_row;
-      const auto slice = [](int pixel_row, int block_bytes) {
-        return static_cast<std::uint32_t>(pixel_row / S::rows_in_block * block_bytes +
-                                          pixel_row % S::rows_in_block * slice_bytes);
-      };
-      multiply_add<float, false>(sums, a + slice(row, S::square_block_bytes),
-                                 b + slice(of_window, S::window_block_bytes));
+    for (int read = 0; read < Shape::reads; ++read) {
+      start_products<Shape>(a[read % 2], read, doutput, sums);
+      wait_for_products<1>();  // those of the read before, whose registers are filled next
+      const int late = read - (Shape::reads - 1 - square_side / rows_each);
+      if (late >= 0 && read + 1 < Shape::reads && number + 1 < end) {
+#pragma unroll
+        for (int i = 0; i < rows_each; ++i) squares.store(buffer, late * rows_each + i);
+      }
+      if (read + 1 < Shape::reads) {
+        window.load(a[(read + 1) % 2], stage, read + 1);
+      } else {
+        meet();
+        stage = Ring::next(stage);
+        if (number + 1 < end) window.load(a[0], stage, 0);
+      }
+      if (read == 0) {
+        if (number + 1 < end) squares.load(number + 1);
+        ring.fill();
+      }
     }
-    commit_products();
-    wait_for_products<1>();  // the other buffer's
-    __syncthreads();
-    buffer = S::buffer_bytes - buffer;
-    if (number + 1 < end) {
-      squares.store_window(buffer);
-      squares.load_square(number + 1);
-      squares.store_square(buffer);
-    }
-    publish_copies();  // waits for loads, too
-    if (number + 2 < end) squares.load_window(number + 2);
-    __syncthreads();
   }
   wait_for_products<0>();
+  wait_for_copies<0>();
+}
+
+// sums [parts, O, 3, 3, C] over the squares of each part (blockIdx.y), as window_weight_kernel.
+template <class Shape>
+__global__ void __launch_bounds__(tf32_threads, 1)
+    window_weight_tf32_kernel(const float* __restrict__ input, const float* __restrict__ doutput,
+                              float* __restrict__ sums_of_parts, const Problem p) {
+  const auto across = static_cast<unsigned>(p.C / tf32_channels);
+  const int first_output = static_cast<int>(blockIdx.x / across) * tf32_channels;
+  const int first_channel = static_cast<int>(blockIdx.x % across) * tf32_channels;
+  const auto first = static_cast<int>(std::int64_t{p.pixels} * blockIdx.y / gridDim.y);
+  const auto end = static_cast<int>(std::int64_t{p.pixels} * (blockIdx.y + 1) / gridDim.y);
+  constexpr int ring_begin = TransposedSquares<Shape>::bytes;
+  const auto all_memory = dynamic_shared<Vector<std::uint32_t, 4>>(
+      (ring_begin + WindowRing<Shape>::bytes) / chunk_bytes);
+  const SharedAddress memory(&all_memory[0]);
+  if (memory.value % 1024 != 0) __trap();
+  const int thread = static_cast<int>(threadIdx.x), kernel_column = thread / 128;
+
+  WindowRing<Shape> ring(p, input, first_channel, first, end, memory, ring_begin);
+  TransposedSquares<Shape> squares(p, doutput, first_output);
+  const WindowFragments<Shape> window(kernel_column, ring_begin);
+  ColumnSums sums = {};
+  multiply_squares<Shape>(first, end, ring, squares, window, memory, sums);
+
+  // Of a warp's rows, r and r + 8 are channels 2 r and 2 r + 1 of its 16.
+  const int lane = thread % 32;
+  const int channel = first_channel + thread / 32 % 4 * 16 + lane / 4 * 2;
+  const std::int64_t output = std::int64_t{blockIdx.y} * p.O + first_output + lane % 4 * 2;
+#pragma unroll
+  for (int tap = 0; tap < 3; ++tap) {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const std::int64_t row = (output + j * 8 + i) * window_taps + tap * 3 + kernel_column;
+        store_vector(sums_of_parts + row * p.C + channel,
+                     Vector<float, 2>{{sums[tap][j][i], sums[tap][j][i + 2]}});
+      }
+    }
+  }
 }
 
 }  // namespace gradus::cuda::implicit_gemm::windows

@@ -4,11 +4,11 @@
 // at another row of it. A warpgroup takes the three taps of a row of the kernel, whose columns
 // begin a row apart: one product has them as three panels (warpgroup.h) that overlap.
 //
-// That is bfloat16's way; TF32's is in implicit_gemm_windows_transposed.cuh. A block makes 64
+// That is bfloat16's way; TF32's is in implicit_gemm_windows_tf32.cuh. In both a block makes 64
 // outputs x 9 taps x 64 channels of a part of the squares.
 #include "tensor/cuda/conv/implicit_gemm_parts.h"
 #include "tensor/cuda/conv/implicit_gemm_windows.h"
-#include "tensor/cuda/conv/implicit_gemm_windows_transposed.cuh"
+#include "tensor/cuda/conv/implicit_gemm_windows_tf32.cuh"
 #include "tensor/cuda/runtime/launch.h"
 
 namespace gradus::cuda::implicit_gemm::windows {
@@ -21,9 +21,6 @@ constexpr int fragments = kernel_rows * channels / 8;  // of 8 columns: those of
 constexpr int square_bytes = square_pixels * row_bytes;
 constexpr int stage_bytes = (square_bytes + window_bytes + 1023) / 1024 * 1024;
 constexpr int stages = 6;
-template <class E>
-constexpr int shared_bytes =
-    std::is_same_v<E, float> ? 2 * TransposedSquares::buffer_bytes : stages* stage_bytes;
 
 /// Fills stages: a square of doutput and behind it the window of the input.
 class SquareCopies {
@@ -118,26 +115,21 @@ __device__ __forceinline__ void multiply_squares(int steps, SquareCopies& copies
 
 // sums [parts, O, 3, 3, C] over the squares of each part (blockIdx.y). The problem's rows are
 // squares of pixels; input [N, H, W, C], doutput [N, H, W, O].
-template <class E>
 __global__ void __launch_bounds__(threads, 1)
-    window_weight_kernel(const E* __restrict__ input, const E* __restrict__ doutput,
+    window_weight_kernel(const BFloat16* __restrict__ input, const BFloat16* __restrict__ doutput,
                          float* __restrict__ sums_of_parts, const Problem p) {
   const auto across = static_cast<unsigned>(p.C / channels);
   const int first_output = static_cast<int>(blockIdx.x / across) * channels;
   const int first_channel = static_cast<int>(blockIdx.x % across) * channels;
   const auto first = static_cast<int>(std::int64_t{p.pixels} * blockIdx.y / gridDim.y);
   const auto end = static_cast<int>(std::int64_t{p.pixels} * (blockIdx.y + 1) / gridDim.y);
-  const auto stage_memory = dynamic_shared<Vector<std::uint32_t, 4>>(shared_bytes<E> / chunk_bytes);
+  const auto stage_memory =
+      dynamic_shared<Vector<std::uint32_t, 4>>(stages * stage_bytes / chunk_bytes);
   const SharedAddress memory(&stage_memory[0]);
   if (memory.value % 1024 != 0) __trap();
   float sums[fragments][4] = {};
-  if constexpr (std::is_same_v<E, float>) {
-    TransposedSquares squares(p, input, doutput, first_channel, first_output);
-    multiply_squares(first, end, squares, memory, sums);
-  } else {
-    SquareCopies copies(p, input, doutput, first_channel, first_output, first, memory);
-    multiply_squares(end - first, copies, memory, sums);
-  }
+  SquareCopies copies(p, input, doutput, first_channel, first_output, first, memory);
+  multiply_squares(end - first, copies, memory, sums);
 
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
   const int output = first_output + thread / 32 % 4 * 16 + lane / 4;
@@ -155,31 +147,69 @@ __global__ void __launch_bounds__(threads, 1)
   }
 }
 
-}  // namespace
-
-template <class E>
-void backward_weight(const E* input, const E* doutput, float* dweight, const Conv2dGeometry& g) {
-  const Problem p = problem_of_squares(g);
+/// Launches `kernel` on parts of the problem's squares, and adds their sums.
+template <auto kernel, class E>
+void sum_over_squares(const E* input, const E* doutput, float* dweight, const Conv2dGeometry& g,
+                      const Problem& p, int block, int shared_bytes, int pixels_of_windows) {
   const std::int64_t tiles = g.O / channels * (g.C / channels), weights = g.O * g.columns();
   const auto pixels = static_cast<double>(g.output_pixels());
   const double flops = 2 * pixels * static_cast<double>(weights);
-  constexpr int copied = (square_pixels + window_pixels) * channels * int{sizeof(E)};
+  const int copied = (square_pixels + pixels_of_windows) * channels * int{sizeof(E)};
   const Work work{.bytes = pixels * static_cast<double>(g.C + g.O) * sizeof(E),
                   .cached_bytes = static_cast<double>(tiles * p.pixels) * copied,
                   .flops = flops,
                   .unit = unit_of<E>};
-  allow_shared_bytes<window_weight_kernel<E>>(shared_bytes<E>);
+  allow_shared_bytes<kernel>(static_cast<std::size_t>(shared_bytes));
   sum_by_parts(dweight, weights, work,
                parts_for(tiles, multiprocessor_count(), p.pixels, flops / flop_rate<E>,
                          static_cast<double>(weights)),
                [&](float* sums, unsigned parts, const Work& all) {
-                 launch("conv backward weight implicit gemm", window_weight_kernel<E>,
-                        {dim3(static_cast<unsigned>(tiles), parts), dim3(threads), shared_bytes<E>},
-                        all, input, doutput, sums, p);
+                 launch(
+                     "conv backward weight implicit gemm", kernel,
+                     {dim3(static_cast<unsigned>(tiles), parts), dim3(static_cast<unsigned>(block)),
+                      static_cast<std::size_t>(shared_bytes)},
+                     all, input, doutput, sums, p);
                });
 }
 
-template void backward_weight(const BFloat16*, const BFloat16*, float*, const Conv2dGeometry&);
-template void backward_weight(const float*, const float*, float*, const Conv2dGeometry&);
+template <class Shape>
+void sum_in_tf32(const float* input, const float* doutput, float* dweight, const Conv2dGeometry& g,
+                 const Problem& p) {
+  sum_over_squares<window_weight_tf32_kernel<Shape>>(
+      input, doutput, dweight, g, p, tf32_threads,
+      TransposedSquares<Shape>::bytes + WindowRing<Shape>::bytes, Shape::window_pixels);
+}
+
+bool has_squares_of_images(const Conv2dGeometry& g) {
+  return g.H == 4 && g.W == 4 && g.N % SquareShape<4>::images == 0;
+}
+
+}  // namespace
+
+template <>
+bool suits_backward_weight<BFloat16>(const Conv2dGeometry& g) {
+  return suits(g);
+}
+template <>
+bool suits_backward_weight<float>(const Conv2dGeometry& g) {
+  return suits(g) || (suits_kernel(g) && has_squares_of_images(g));
+}
+
+void backward_weight(const BFloat16* input, const BFloat16* doutput, float* dweight,
+                     const Conv2dGeometry& g) {
+  sum_over_squares<window_weight_kernel>(input, doutput, dweight, g, problem_of_squares(g), threads,
+                                         stages * stage_bytes, window_pixels);
+}
+
+void backward_weight(const float* input, const float* doutput, float* dweight,
+                     const Conv2dGeometry& g) {
+  if (!has_squares_of_images(g)) {
+    return sum_in_tf32<SquareShape<8>>(input, doutput, dweight, g, problem_of_squares(g));
+  }
+  Conv2dGeometry squares = g;
+  squares.N = g.N / SquareShape<4>::images;
+  squares.out_height = squares.out_width = 1;
+  sum_in_tf32<SquareShape<4>>(input, doutput, dweight, g, problem_of(squares));
+}
 
 }  // namespace gradus::cuda::implicit_gemm::windows

@@ -56,4 +56,14 @@ void multiply_add(float (&c)[columns][4], MatrixDescriptor a, MatrixDescriptor b
   }
 }
 
+inline void multiply_add(float (&c)[8][4], const std::uint32_t (&a)[4], MatrixDescriptor b) {
+  for (int j = 0; j < 8; ++j) {
+    const auto word = [&](int k) {
+      return std::bit_cast<std::uint32_t>(
+          emulator::matrix_element<float>(b, false, j * 8 + emulator::lane() / 4, k));
+    };
+    multiply_add<float>(c[j], a, word(emulator::lane() % 4), word(emulator::lane() % 4 + 4));
+  }
+}
+
 }  // namespace gradus::cuda
