@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <gradus/autograd/variable.h>
+#include <gradus/tensor/beside.h>
 #include <gradus/tensor/ops.h>
 #include <gradus/tensor/trace.h>
 
@@ -32,6 +33,14 @@ class LeafGradients {
  private:
   std::map<std::weak_ptr<Node>, Tensor, std::owner_less<>> before_;
   bool kept_ = false;
+};
+
+/// Parameters' gradients may be computed beside the walk (Beside): at its end they are there.
+struct JoinAtEnd {
+  JoinAtEnd() = default;
+  ~JoinAtEnd() { join_beside(); }
+  JoinAtEnd(const JoinAtEnd&) = delete;
+  JoinAtEnd& operator=(const JoinAtEnd&) = delete;
 };
 
 /// The gradient of a value, so far. A second term is kept beside the first where the node's
@@ -86,7 +95,10 @@ void accumulate(Node& node, Gradients& gradients, Tensor gradient) {
         node.shape);
   gradient = sum_to(gradient, node.shape);
   if (node.leaf) {
-    if (node.gradient.defined()) return add_to(node.gradient, gradient);
+    if (node.gradient.defined()) {
+      join_beside();  // either may be computed beside
+      return add_to(node.gradient, gradient);
+    }
     node.gradient = gradient.unique() ? std::move(gradient) : gradient.clone();
     return;
   }
@@ -142,15 +154,16 @@ void Variable::backward(Tensor doutput, bool retain_graph,
   const TraceInterval interval("step", "backward");
   const NoGrad no_grad;
   LeafGradients leaves;
+  const JoinAtEnd join;
   std::unordered_map<Node*, int> uses = count_uses(node_, leaves);
   Gradients gradients;
   accumulate(*node_, gradients, std::move(doutput));
   std::vector<std::shared_ptr<Node>> ready;
   const auto complete = [&](const std::shared_ptr<Node>& node) {
-    if (!node->leaf)
-      ready.push_back(node);
-    else if (when_complete)
-      when_complete(node);
+    if (!node->leaf) return ready.push_back(node);
+    if (!when_complete) return;
+    join_beside();
+    when_complete(node);
   };
   complete(node_);
   while (!ready.empty()) {

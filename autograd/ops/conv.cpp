@@ -1,6 +1,7 @@
 #include <gradus/autograd/ops.h>
 #include <gradus/autograd/ops_fused.h>
 #include <gradus/autograd/saved_tensor.h>
+#include <gradus/tensor/beside.h>
 
 namespace gradus {
 namespace {
@@ -11,17 +12,21 @@ Variable with_gradients(Tensor y, const Variable& input, const Variable& weight,
   // Each gradient reads the other factor only; a factor that no gradient reads is not kept.
   const bool input_grad = input.requires_grad();
   const bool weight_grad = weight.requires_grad();
+  const bool weight_leaf = weight_grad && weight.node()->leaf;
   const bool bias_grad = bias.requires_grad();
   return make_variable(
       "conv2d", std::move(y), {&input, &weight, &bias},
       [x = SavedTensor(weight_grad ? input : Variable()),
        w = SavedTensor(input_grad ? weight : Variable()), input_shape = input.shape(),
-       weight_shape = weight.shape(), options, bias_grad](const Tensor& dy) {
+       weight_shape = weight.shape(), options, weight_leaf, bias_grad](const Tensor& dy) {
         std::vector<Tensor> gradients(3);
         // The weight's first: an input that is computed again for it is gone when its own gradient
-        // needs memory.
+        // needs memory. A parameter's is read when the walk is over, so that it may be computed
+        // beside it.
         if (x) {
-          gradients[1] = conv2d_backward_weight(x.get(), dy, weight_shape, options);
+          const Tensor x_value = x.get();
+          const Beside beside(weight_leaf, {x_value, dy});
+          gradients[1] = conv2d_backward_weight(x_value, dy, weight_shape, options);
         }
         if (w) {
           gradients[0] = conv2d_backward_input(dy, w.get(), input_shape, options);

@@ -1,5 +1,6 @@
 #include <gradus/autograd/ops.h>
 #include <gradus/autograd/saved_tensor.h>
+#include <gradus/tensor/beside.h>
 
 namespace gradus {
 
@@ -56,6 +57,7 @@ void check_linear(const Variable& x, const Variable& weight, const Variable& bia
 /// stay, in the parameters'.
 Variable linear_of_matrix(const Variable& x, const Variable& weight, const Variable& bias) {
   const bool x_grad = x.requires_grad(), weight_grad = weight.requires_grad();
+  const bool weight_leaf = weight_grad && weight.node()->leaf;
   const bool bias_grad = bias.requires_grad();
   const Tensor w = weight.value().to(x.dtype());
   Tensor y = matmul(x.value(), w, {.transpose_b = true});
@@ -63,13 +65,14 @@ Variable linear_of_matrix(const Variable& x, const Variable& weight, const Varia
   return make_variable(
       "linear", std::move(y), {&x, &weight, &bias},
       [x_saved = SavedTensor(weight_grad ? x : Variable()), w = SavedTensor(x_grad ? w : Tensor()),
-       bias_grad, parameters = compute_dtype(x.dtype())](const Tensor& dy) {
+       weight_leaf, bias_grad, parameters = compute_dtype(x.dtype())](const Tensor& dy) {
         std::vector<Tensor> gradients(3);
-        if (w) gradients[0] = matmul(dy, w.get());
-        if (x_saved) {
-          gradients[1] =
-              matmul(dy, x_saved.get(), {.transpose_a = true, .output_dtype = parameters});
+        if (x_saved) {  // a parameter's is read when the walk is over: it may be computed beside it
+          const Tensor x_value = x_saved.get();
+          const Beside beside(weight_leaf, {x_value, dy});
+          gradients[1] = matmul(dy, x_value, {.transpose_a = true, .output_dtype = parameters});
         }
+        if (w) gradients[0] = matmul(dy, w.get());
         if (bias_grad) gradients[2] = sum(dy.to(parameters), {0});
         return gradients;
       });

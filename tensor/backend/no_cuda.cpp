@@ -34,6 +34,10 @@ std::function<void()> record(const std::function<void()>&) { refuse(); }
 bool recording() { return false; }
 bool recomputation_pays() { return false; }
 
+bool begin_beside(std::vector<std::shared_ptr<const Storage>>) { return false; }
+void end_beside() noexcept {}
+void join_beside() noexcept {}
+
 void allow_tf32(bool) { refuse(); }
 void assume_l2_bytes(std::size_t) { refuse(); }
 void start_profiler() { refuse(); }

@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include <gradus/tensor/storage.h>
 
@@ -25,6 +27,14 @@ std::size_t free_memory();
 void copy_to_device(void* to, const void* from, std::size_t bytes);
 /// Returns once the bytes are there; can't be recorded.
 void copy_to_host(void* to, const void* from, std::size_t bytes);
+/// Begins a branch of the graph that is recorded, after what was launched before and after the
+/// branch before it; from now on launches go to it. It holds `reads` until it is joined. False, and
+/// nothing happens, within another branch, and where the environment has GRADUS_NO_BESIDE.
+bool begin_beside(std::vector<std::shared_ptr<const Storage>> reads);
+/// Launches no longer go to the branch: what follows may run at the same time.
+void end_beside() noexcept;
+/// What follows comes after the branch, if there is one that was not joined.
+void join_beside() noexcept;
 /// Whether float32 products may round their inputs to TF32 (10 bits) for the tensor cores.
 void allow_tf32(bool on);
 /// Sizes the scratch of convolutions for another GPU's second-level cache, whose step is to be

@@ -118,9 +118,6 @@ __global__ void vote_kernel(int* votes) {
   }
 }
 
-__global__ void add_kernel(int* x, int value) { x[threadIdx.x] += value; }
-__global__ void add_first_kernel(const int* term, int* x) { x[threadIdx.x] += *term; }
-
 struct Pair {
   const float* from;
   float* to;
@@ -238,67 +235,6 @@ TEST_CASE("emulator: copies, fills, and what was never written") {
   float back = 0;
   REQUIRE(cudaMemcpy(&back, x.data() + 3, 4, cudaMemcpyDefault) == cudaSuccess);
   CHECK(back == 4);
-}
-
-TEST_CASE(
-    "emulator: a captured graph does nothing until it is launched, then all of it each time") {
-  cudaStream_t stream = nullptr;
-  REQUIRE(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
-  const DeviceArray<int> x(std::vector<int>(32, 1)), term(std::vector<int>{0}), y(32);
-  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal) == cudaSuccess);
-  CHECK(cudaMemsetAsync(term.data(), 0, sizeof(int), stream) == cudaSuccess);
-  CHECK(launch("add", add_kernel, 1, 1, 0, stream, term.data(), 5) == cudaSuccess);
-  CHECK(launch("add_first", add_first_kernel, 1, 32, 0, stream, term.data(), x.data()) ==
-        cudaSuccess);
-  CHECK(cudaMemcpyAsync(y.data(), x.data(), 32 * sizeof(int), cudaMemcpyDeviceToDevice, stream) ==
-        cudaSuccess);
-  // What would wait or allocate is refused, and forgotten once asked for.
-  void* memory = nullptr;
-  CHECK(cudaMallocAsync(&memory, 16, stream) == cudaErrorStreamCaptureUnsupported);
-  CHECK(cudaMalloc(&memory, 16) == cudaErrorStreamCaptureUnsupported);
-  CHECK(cudaStreamSynchronize(stream) == cudaErrorStreamCaptureUnsupported);
-  CHECK(cudaDeviceSynchronize() == cudaErrorStreamCaptureUnsupported);
-  CHECK(cudaGetLastError() == cudaErrorStreamCaptureUnsupported);
-  CHECK(cudaGetLastError() == cudaSuccess);
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t executable = nullptr;
-  REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
-  REQUIRE(cudaGraphInstantiate(&executable, graph) == cudaSuccess);
-  CHECK(x.values() == std::vector<int>(32, 1));
-  for (int i = 1; i <= 3; ++i) {
-    REQUIRE(cudaGraphLaunch(executable, stream) == cudaSuccess);
-    CHECK(x.values() == std::vector<int>(32, 1 + 5 * i));
-    CHECK(y.values() == x.values());
-  }
-  cudaGraphExecDestroy(executable);
-  cudaGraphDestroy(graph);
-  cudaStreamDestroy(stream);
-}
-
-TEST_CASE("emulator: another stream joins a capture by an event") {
-  cudaStream_t first = nullptr, second = nullptr;
-  cudaEvent_t event = nullptr;
-  REQUIRE(cudaStreamCreate(&first) == cudaSuccess);
-  REQUIRE(cudaStreamCreate(&second) == cudaSuccess);
-  REQUIRE(cudaEventCreateWithFlags(&event, cudaEventDisableTiming) == cudaSuccess);
-  const DeviceArray<int> x(std::vector<int>(4, 1));
-  REQUIRE(cudaStreamBeginCapture(first, cudaStreamCaptureModeRelaxed) == cudaSuccess);
-  REQUIRE(cudaEventRecord(event, first) == cudaSuccess);
-  REQUIRE(cudaStreamWaitEvent(second, event) == cudaSuccess);
-  REQUIRE(launch("add", add_kernel, 1, 4, 0, second, x.data(), 2) == cudaSuccess);
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t executable = nullptr;
-  REQUIRE(cudaStreamEndCapture(first, &graph) == cudaSuccess);
-  REQUIRE(cudaGraphInstantiate(&executable, graph) == cudaSuccess);
-  REQUIRE(launch("add", add_kernel, 1, 4, 0, second, x.data(), 10) == cudaSuccess);
-  CHECK(x.values() == std::vector<int>(4, 11));
-  REQUIRE(cudaGraphLaunch(executable, first) == cudaSuccess);
-  CHECK(x.values() == std::vector<int>(4, 13));
-  cudaGraphExecDestroy(executable);
-  cudaGraphDestroy(graph);
-  cudaEventDestroy(event);
-  cudaStreamDestroy(first);
-  cudaStreamDestroy(second);
 }
 
 namespace {

@@ -9,6 +9,7 @@ namespace gradus::cuda::emulator {
 // Null in programs without the emulator.
 [[gnu::weak]] void set_order_check(bool on);
 [[gnu::weak]] bool order_check();
+[[gnu::weak]] void set_late_branches(bool on);
 }  // namespace gradus::cuda::emulator
 
 namespace gradus::test {
@@ -48,6 +49,14 @@ OneOrder::OneOrder() {
 
 OneOrder::~OneOrder() {
   if (cuda::emulator::set_order_check != nullptr) cuda::emulator::set_order_check(before_);
+}
+
+LateBranches::LateBranches(bool late) {
+  if (cuda::emulator::set_late_branches != nullptr) cuda::emulator::set_late_branches(late);
+}
+
+LateBranches::~LateBranches() {
+  if (cuda::emulator::set_late_branches != nullptr) cuda::emulator::set_late_branches(false);
 }
 
 doctest::skip cpu_only() { return {requested() != "cpu"}; }

@@ -33,6 +33,16 @@ class OneOrder {
   bool before_ = false;
 };
 
+/// While one is alive, and `late`, the emulated GPU's graphs run branches (Beside) as late as they
+/// may instead of in the host's order. Nothing changes elsewhere.
+class LateBranches {
+ public:
+  explicit LateBranches(bool late);
+  ~LateBranches();
+  LateBranches(const LateBranches&) = delete;
+  LateBranches& operator=(const LateBranches&) = delete;
+};
+
 /// A decorator of tests that are about the CPU or the host alone, so that they are left out on
 /// another device: TEST_CASE("any number of threads" * cpu_only()).
 doctest::skip cpu_only();

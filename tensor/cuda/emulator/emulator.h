@@ -46,6 +46,10 @@ const std::string& refusal();
 void set_order_check(bool on);
 bool order_check();
 
+/// Whether a graph's work from other streams than the captured one runs as late as the waits for
+/// their events allow, instead of in the host's order. Off at first; counts while capturing.
+void set_late_branches(bool on);
+
 /// Whether fresh and freed memory is filled with 0xFF bytes (on at first).
 void set_poison(bool on);
 

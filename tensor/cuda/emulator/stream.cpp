@@ -14,6 +14,7 @@ struct CUstream_st {
 struct CUevent_st {
   Clock::time_point time;
   std::shared_ptr<Capture> capture;  // that it was recorded in
+  cudaStream_t stream = nullptr;
 };
 struct CUgraph_st {
   std::vector<Operation> operations;
@@ -27,6 +28,7 @@ namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
 std::weak_ptr<Capture> latest_capture;
+bool late_branches = false;
 
 /// The capture that a stream takes part in, or nullptr. nullptr is the stream that always exists.
 Capture* open_capture(cudaStream_t stream) {
@@ -37,6 +39,14 @@ Capture* open_capture(cudaStream_t stream) {
 
 }  // namespace
 
+std::vector<Operation>& Capture::operations_of(cudaStream_t stream) {
+  if (stream == origin) return operations;
+  std::vector<Operation>& held = unjoined[stream];
+  return late_branches ? held : operations;
+}
+
+void set_late_branches(bool on) { late_branches = on; }
+
 cudaError_t set_last_error(cudaError_t status) {
   if (status != cudaSuccess) last_error = status;
   return status;
@@ -44,7 +54,7 @@ cudaError_t set_last_error(cudaError_t status) {
 
 cudaError_t enqueue(cudaStream_t stream, Operation operation) {
   if (Capture* capture = open_capture(stream)) {
-    capture->operations.push_back(std::move(operation));
+    capture->operations_of(stream).push_back(std::move(operation));
     return cudaSuccess;
   }
   return set_last_error(operation());
@@ -68,13 +78,22 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new CUstream_st;
   return cudaSuccess;
 }
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) {
+  return cudaStreamCreateWithFlags(stream, flags);
+}
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
+  *least = 0;
+  *greatest = -5;
+  return cudaSuccess;
+}
 cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, 0); }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
 
-// Waiting: everything is done already, but a captured stream has nothing to wait for.
+// Waiting: everything is done already, but a captured stream has nothing to wait for. There, an
+// event stands for all that its stream was given before the wait.
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return set_last_error(is_captured(stream) ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
 }
@@ -85,7 +104,12 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  if (stream && event->capture && event->capture->open) stream->capture = event->capture;
+  if (!stream || !event->capture || !event->capture->open) return cudaSuccess;
+  stream->capture = event->capture;
+  if (stream == event->stream) return cudaSuccess;
+  std::vector<Operation>& later = stream->capture->operations_of(stream);
+  if (const auto earlier = stream->capture->unjoined.extract(event->stream); !earlier.empty())
+    later.insert(later.end(), earlier.mapped().begin(), earlier.mapped().end());
   return cudaSuccess;
 }
 
@@ -101,6 +125,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   event->time = Clock::now();
   event->capture = is_captured(stream) ? stream->capture : nullptr;
+  event->stream = stream;
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
@@ -115,17 +140,17 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   if (!stream || is_captured(stream)) return set_last_error(cudaErrorStreamCaptureUnsupported);
-  stream->capture = std::make_shared<Capture>();
-  stream->capture->mode = mode;
+  stream->capture = std::make_shared<Capture>(Capture{.origin = stream, .mode = mode});
   latest_capture = stream->capture;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = nullptr;
   if (!is_captured(stream)) return set_last_error(cudaErrorStreamCaptureUnmatched);
-  *graph = new CUgraph_st{std::move(stream->capture->operations)};
-  stream->capture->open = false;
-  stream->capture.reset();
+  const std::shared_ptr<Capture> capture = std::move(stream->capture);
+  capture->open = false;
+  if (!capture->unjoined.empty()) return set_last_error(cudaErrorStreamCaptureUnjoined);
+  *graph = new CUgraph_st{std::move(capture->operations)};
   return cudaSuccess;
 }
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {

@@ -2,12 +2,14 @@
 //
 // A stream is a queue: what the host puts in runs in that order, while the host goes on. Here each
 // operation runs when it is put in, which is one of the orders a GPU may choose. While a stream is
-// captured, operations are recorded instead, as a graph that can be launched as often as wanted.
+// captured, operations are recorded instead, as a graph that can be launched as often as wanted. Of
+// several streams in a capture, events tell which order a GPU must keep.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -31,9 +33,16 @@ cudaError_t set_dynamic_shared_limit(const void* kernel, int bytes);
 
 /// A capture that streams take part in.
 struct Capture {
-  std::vector<Operation> operations;
+  cudaStream_t origin;
   cudaStreamCaptureMode mode;
+  std::vector<Operation> operations{};
+  /// The other streams whose work nothing waits for yet, and the part of it that is held back
+  /// (set_late_branches).
+  std::map<cudaStream_t, std::vector<Operation>> unjoined{};
   bool open = true;
+
+  /// Where the operations of a stream go.
+  std::vector<Operation>& operations_of(cudaStream_t stream);
 };
 
 }  // namespace gradus::cuda::emulator

@@ -81,6 +81,18 @@ void* GraphPool::allocate(std::size_t bytes) {
   return block;
 }
 
+void GraphPool::deallocate(void* block, std::size_t bytes, bool until_join) {
+  if (until_join)
+    until_join_.emplace_back(block, bytes);
+  else
+    free_[bytes].push_back(block);
+}
+
+void GraphPool::join() {
+  for (const auto& [block, bytes] : until_join_) free_[bytes].push_back(block);
+  until_join_.clear();
+}
+
 GraphPool::~GraphPool() {
   graph_pool_bytes -= bytes_;
   for (void* block : blocks_) cudaFree(block);
@@ -96,6 +108,11 @@ void end_graph_memory() {
   capturing_pool.reset();
   for (void* memory : freed_while_capturing) cudaFreeAsync(memory, stream());
   freed_while_capturing.clear();
+}
+
+void join_graph_memory() noexcept {
+  const std::lock_guard lock(mutex);
+  if (capturing_pool) capturing_pool->join();
 }
 
 void* allocate(std::size_t bytes) {
@@ -119,7 +136,7 @@ void deallocate(void* memory, std::size_t bytes) noexcept {
   const std::lock_guard lock(mutex);
   counts.in_use -= bytes;
   if (const auto block = graph_blocks.find(memory); block != graph_blocks.end()) {
-    block->second->deallocate(memory, bytes);
+    block->second->deallocate(memory, bytes, stream() == side_stream());
     last_owner = std::move(block->second);
     graph_blocks.erase(block);
   } else if (capturing_pool) {

@@ -1,6 +1,9 @@
 // Work recorded as a CUDA graph and replayed with one call.
 #include <atomic>
+#include <cstdlib>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include <gradus/tensor/check.h>
 #include "tensor/cuda/runtime/graph_pool.h"
@@ -10,6 +13,20 @@ namespace gradus::cuda {
 namespace {
 
 std::atomic<bool> is_recording = false;
+
+/// What this thread's branch reads, if there is one that is not joined.
+thread_local std::optional<std::vector<std::shared_ptr<const Storage>>> branch;
+
+/// What is launched on `later` from now on waits for what was launched on `earlier`.
+cudaError_t order(cudaStream_t earlier, cudaStream_t later) {
+  static const cudaEvent_t event = [] {
+    cudaEvent_t made = nullptr;
+    cudaEventCreateWithFlags(&made, cudaEventDisableTiming);
+    return made;
+  }();
+  const cudaError_t status = cudaEventRecord(event, earlier);
+  return status == cudaSuccess ? cudaStreamWaitEvent(later, event) : status;
+}
 
 /// The launches that a function makes. A replay does the same work on the same addresses: tensors
 /// that live longer than the function (parameters, inputs, results) keep theirs, and memory that
@@ -26,6 +43,7 @@ class Graph {
     begin_graph_memory(pool_);
     cudaGraph_t graph = nullptr;
     const auto end_capture = [&] {
+      join_beside();
       const cudaError_t status = cudaStreamEndCapture(stream(), &graph);
       is_recording = false;
       end_graph_memory();
@@ -67,6 +85,25 @@ std::function<void()> record(const std::function<void()>& work) {
 }
 
 bool recording() { return is_recording; }
+
+bool begin_beside(std::vector<std::shared_ptr<const Storage>> reads) {
+  static const bool off = std::getenv("GRADUS_NO_BESIDE") != nullptr;
+  if (off || stream() == side_stream()) return false;
+  join_beside();
+  GRADUS_CUDA_CHECK(order(stream(), side_stream()));
+  branch = std::move(reads);
+  launch_on_side(true);
+  return true;
+}
+
+void end_beside() noexcept { launch_on_side(false); }
+
+void join_beside() noexcept {
+  if (!branch) return;
+  order(side_stream(), stream());  // where that fails, the capture ends with an error
+  branch.reset();
+  join_graph_memory();
+}
 
 bool recomputation_pays() { return false; }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace gradus::cuda {
@@ -18,10 +19,14 @@ class GraphPool {
   GraphPool& operator=(const GraphPool&) = delete;
 
   void* allocate(std::size_t bytes);
-  void deallocate(void* block, std::size_t bytes) { free_[bytes].push_back(block); }
+  /// Takes a block back. With `until_join` it is not used again before join(): what a branch frees,
+  /// other streams' work must not touch while the branch runs.
+  void deallocate(void* block, std::size_t bytes, bool until_join);
+  void join();
 
  private:
   std::map<std::size_t, std::vector<void*>> free_;  // by size
+  std::vector<std::pair<void*, std::size_t>> until_join_;
   std::vector<void*> blocks_;
   std::size_t bytes_ = 0;  // of all blocks
 };
@@ -29,5 +34,7 @@ class GraphPool {
 /// From begin to end, allocations come from `pool`.
 void begin_graph_memory(std::shared_ptr<GraphPool> pool);
 void end_graph_memory();
+/// The branch that ran beside other work has ended: what it has freed may be used again.
+void join_graph_memory() noexcept;
 
 }  // namespace gradus::cuda

@@ -57,17 +57,12 @@ cudaDeviceProp first_device() {
   return properties;
 }
 
-/// The handles that everything shares, in the order in which they depend on each other.
-class Context {
+/// A stream, and cuBLAS's handle for it.
+class Queue {
  public:
-  Context() : properties_(first_device()) {
-    require(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "no stream can be made");
-    cudaMemPool_t pool = nullptr;
-    require(cudaDeviceGetDefaultMemPool(&pool, 0), "the GPU has no memory pools");
-    // Keep freed memory for the next request instead of handing it back at each synchronisation.
-    std::uint64_t keep = ~std::uint64_t{0};
-    require(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep),
-            "the memory pool refuses its options");
+  explicit Queue(int priority) {
+    require(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, priority),
+            "no stream can be made");
     GRADUS_CUDA_CHECK(cublasCreate(&blas_));
     GRADUS_CUDA_CHECK(cublasSetStream(blas_, stream_));
     // A workspace of its own lets calls be captured, and makes results repeat.
@@ -75,16 +70,43 @@ class Context {
     GRADUS_CUDA_CHECK(cublasSetWorkspace(blas_, workspace_, workspace_bytes));
   }
 
-  const cudaDeviceProp& properties() const { return properties_; }
   cudaStream_t stream() const { return stream_; }
   cublasHandle_t blas() const { return blas_; }
 
  private:
   static constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
-  cudaDeviceProp properties_;
   cudaStream_t stream_ = nullptr;
   cublasHandle_t blas_ = nullptr;
   void* workspace_ = nullptr;
+};
+
+struct Priorities {
+  int least = 0, greatest = 0;
+  Priorities() {
+    require(cudaDeviceGetStreamPriorityRange(&least, &greatest), "streams have no priorities");
+  }
+};
+
+/// The handles that everything shares, in the order in which they depend on each other.
+class Context {
+ public:
+  Context() : properties_(first_device()) {
+    cudaMemPool_t pool = nullptr;
+    require(cudaDeviceGetDefaultMemPool(&pool, 0), "the GPU has no memory pools");
+    // Keep freed memory for the next request instead of handing it back at each synchronisation.
+    std::uint64_t keep = ~std::uint64_t{0};
+    require(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep),
+            "the memory pool refuses its options");
+  }
+
+  const cudaDeviceProp& properties() const { return properties_; }
+  const Queue& main() const { return main_; }
+  const Queue& side() const { return side_; }
+
+ private:
+  cudaDeviceProp properties_;
+  Priorities priorities_;
+  Queue main_{priorities_.greatest}, side_{priorities_.least};
 };
 
 /// The context, or why there is none. Never destroyed: tensors in static storage may outlive any
@@ -157,6 +179,9 @@ void refuse_while_capturing(std::string_view what) {
   check(!recording(), "cuda", "{} cannot be part of a captured graph", what);
 }
 
+thread_local bool on_side = false;
+const Queue& queue() { return on_side ? context().side() : context().main(); }
+
 thread_local Profile* active_profile = nullptr;
 bool tf32 = false;
 std::size_t assumed_l2_bytes = 0;  // 0: the device's own
@@ -212,8 +237,10 @@ std::string device_description() {
                      static_cast<double>(p.totalGlobalMem) / 0x1p30, p.major, p.minor);
 }
 
-cudaStream_t stream() { return context().stream(); }
-cublasHandle_t blas() { return context().blas(); }
+cudaStream_t stream() { return queue().stream(); }
+cudaStream_t side_stream() { return context().side().stream(); }
+void launch_on_side(bool side) { on_side = side; }
+cublasHandle_t blas() { return queue().blas(); }
 std::size_t l2_bytes() {
   return assumed_l2_bytes > 0 ? assumed_l2_bytes
                               : static_cast<std::size_t>(context().properties().l2CacheSize);
@@ -232,8 +259,9 @@ void synchronize() {
 
 void allow_tf32(bool on) {
   tf32 = on;
-  GRADUS_CUDA_CHECK(
-      cublasSetMathMode(blas(), on ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH));
+  for (const Queue* queue : {&context().main(), &context().side()})
+    GRADUS_CUDA_CHECK(
+        cublasSetMathMode(queue->blas(), on ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH));
 }
 bool tf32_allowed() { return tf32; }
 

@@ -32,9 +32,15 @@ void check_launch(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
 void check_finished(const char* name);
 
 // --- handles of the first GPU, made on first use; throw Error if it cannot be used --------------
-/// The stream that all work of this back end is ordered on.
+/// The stream that this thread's launches go to: the one that all work of this back end is ordered
+/// on, but for branches of a graph that is being recorded (begin_beside).
 cudaStream_t stream();
-/// The cuBLAS handle, bound to stream(), with a workspace of its own (so that it can be captured).
+/// That of the branches. Its priority is lower: blocks of a branch fill what the others leave idle.
+cudaStream_t side_stream();
+/// Lets this thread's launches go to side_stream(), or no longer.
+void launch_on_side(bool side);
+/// The cuBLAS handle of stream(), with a workspace of its own (so that it can be captured, and two
+/// streams' products run at the same time).
 cublasHandle_t blas();
 /// The second-level cache's size in bytes: what chunked algorithms cut their scratch to.
 std::size_t l2_bytes();

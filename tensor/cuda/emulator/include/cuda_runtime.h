@@ -31,29 +31,30 @@ struct dim3 {
 };
 
 // --- errors --------------------------------------------------------------------------------------
-#define GRADUS_EMULATED_CUDA_ERRORS(X)                                                           \
-  X(cudaSuccess, 0, "no error")                                                                  \
-  X(cudaErrorInvalidValue, 1, "invalid argument")                                                \
-  X(cudaErrorMemoryAllocation, 2, "out of memory")                                               \
-  X(cudaErrorInvalidConfiguration, 9, "invalid configuration argument")                          \
-  X(cudaErrorInsufficientDriver, 35,                                                             \
-    "CUDA driver version is insufficient for CUDA runtime version")                              \
-  X(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                                \
-  X(cudaErrorInvalidDevice, 101, "invalid device ordinal")                                       \
-  X(cudaErrorECCUncorrectable, 214, "uncorrectable ECC error encountered")                       \
-  X(cudaErrorInvalidResourceHandle, 400, "invalid resource handle")                              \
-  X(cudaErrorNotReady, 600, "device not ready")                                                  \
-  X(cudaErrorIllegalAddress, 700, "an illegal memory access was encountered")                    \
-  X(cudaErrorLaunchTimeout, 702, "the launch timed out and was terminated")                      \
-  X(cudaErrorAssert, 710, "device-side assert triggered")                                        \
-  X(cudaErrorHardwareStackError, 714, "hardware stack error")                                    \
-  X(cudaErrorIllegalInstruction, 715, "an illegal instruction was encountered")                  \
-  X(cudaErrorMisalignedAddress, 716, "misaligned address")                                       \
-  X(cudaErrorInvalidAddressSpace, 717, "operation not supported on global/shared address space") \
-  X(cudaErrorInvalidPc, 718, "invalid program counter")                                          \
-  X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                   \
-  X(cudaErrorStreamCaptureUnsupported, 900, "operation not permitted when stream is capturing")  \
-  X(cudaErrorStreamCaptureUnmatched, 903, "capture was not ended in the same stream as it began")
+#define GRADUS_EMULATED_CUDA_ERRORS(X)                                                            \
+  X(cudaSuccess, 0, "no error")                                                                   \
+  X(cudaErrorInvalidValue, 1, "invalid argument")                                                 \
+  X(cudaErrorMemoryAllocation, 2, "out of memory")                                                \
+  X(cudaErrorInvalidConfiguration, 9, "invalid configuration argument")                           \
+  X(cudaErrorInsufficientDriver, 35,                                                              \
+    "CUDA driver version is insufficient for CUDA runtime version")                               \
+  X(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                                 \
+  X(cudaErrorInvalidDevice, 101, "invalid device ordinal")                                        \
+  X(cudaErrorECCUncorrectable, 214, "uncorrectable ECC error encountered")                        \
+  X(cudaErrorInvalidResourceHandle, 400, "invalid resource handle")                               \
+  X(cudaErrorNotReady, 600, "device not ready")                                                   \
+  X(cudaErrorIllegalAddress, 700, "an illegal memory access was encountered")                     \
+  X(cudaErrorLaunchTimeout, 702, "the launch timed out and was terminated")                       \
+  X(cudaErrorAssert, 710, "device-side assert triggered")                                         \
+  X(cudaErrorHardwareStackError, 714, "hardware stack error")                                     \
+  X(cudaErrorIllegalInstruction, 715, "an illegal instruction was encountered")                   \
+  X(cudaErrorMisalignedAddress, 716, "misaligned address")                                        \
+  X(cudaErrorInvalidAddressSpace, 717, "operation not supported on global/shared address space")  \
+  X(cudaErrorInvalidPc, 718, "invalid program counter")                                           \
+  X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                    \
+  X(cudaErrorStreamCaptureUnsupported, 900, "operation not permitted when stream is capturing")   \
+  X(cudaErrorStreamCaptureUnmatched, 903, "capture was not ended in the same stream as it began") \
+  X(cudaErrorStreamCaptureUnjoined, 904, "capturing stream has unjoined work")
 
 enum cudaError_t {
 #define GRADUS_ENUMERATOR(name, value, text) name = value,
@@ -113,6 +114,8 @@ enum cudaStreamCaptureStatus {
 };
 cudaError_t cudaStreamCreate(cudaStream_t* stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int priority);
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
