@@ -82,9 +82,8 @@ void convolve_resident(const char* name, const BFloat16* input, const BFloat16* 
                                   static_cast<double>(blocks) * R::windows_begin,
                   .flops = 2 * pixels * weights,
                   .unit = Unit::bf16};
-  allow_shared_bytes<resident_kernel<true>>(R::shared_bytes);
-  allow_shared_bytes<resident_kernel<false>>(R::shared_bytes);
-  launch(name, wanted ? resident_kernel<true> : resident_kernel<false>,
+  allow_shared_bytes<resident_kernel>(R::shared_bytes);
+  launch(name, resident_kernel,
          {dim3(static_cast<unsigned>(blocks)), dim3(R::threads), R::shared_bytes}, work, input,
          weight, bias, output, wanted ? partial.data() : nullptr, p);
   if (wanted) merge_moments(partial.data(), statistics.mean, statistics.variance, blocks, g.O);

@@ -1,12 +1,13 @@
 // A 3x3 convolution with stride 1 of 64 channels to 64 by windows (implicit_gemm_windows.cuh), in
 // bfloat16, by blocks that stay: the weights of all taps lie in shared memory, 72 KiB, and a
-// warpgroup goes from square to square, all nine taps of one without a barrier between. While the
-// tensor cores work on a square, its warps write the results of the one before, and the window of
-// the next one is copied.
+// warpgroup goes from square to square. While the tensor cores work on one, its warps write the
+// results of the one before, and the window of the next one is copied; all meet once a square.
 //
-//   window       | copy 0 | copy 1     | copy 2     | copy 3     |
-//   products              | square 0   | square 1   | square 2   | ...
-//   results                            | write 0    | write 1    |
+// With so few channels shared memory would set the pace, were both factors read there: as many
+// bytes are read as it gives. So the window comes by way of registers, where the three taps of a
+// column of the kernel share it. A warp has two rows of the square; for a column and 16 channels it
+// loads four rows of the window, of which tap (0, column) takes the first two, tap (1, column) the
+// second and third, tap (2, column) the last two.
 #pragma once
 
 #include "tensor/cuda/conv/implicit_gemm_windows.cuh"
@@ -30,6 +31,7 @@ struct Resident {
   static constexpr int shared_bytes = results_begin + warps * results_bytes;
   /// Moments of the warps' channels, at the end.
   static_assert(warps * channels * int{sizeof(Moments<float>)} <= results_begin);
+  static_assert(place_bytes % 1024 == 0 && windows_begin % 1024 == 0);
   using Sums = float[channels / 8][4];
 };
 
@@ -63,25 +65,54 @@ __device__ __forceinline__ void copy_window(const Problem& p, const BFloat16* in
   commit_copies();
 }
 
-/// Starts sums = the products of a window with all taps, a group.
-__device__ __forceinline__ void start_square(SharedAddress window, SharedAddress weights,
-                                             Resident::Sums& sums) {
+/// A warp's fragments of its window for the products of a step, which is a column of the kernel and
+/// a slice of the channels: four rows of the window, two a load.
+class WindowRows {
+ public:
+  static constexpr int steps = 3 * slices;
+
+  /// `window` is the warpgroup's first one.
+  __device__ explicit WindowRows(SharedAddress window) {
+    const int lane = static_cast<int>(threadIdx.x) % warp;
+    const int first_row = static_cast<int>(threadIdx.x) / warp % 4 * 2;
+    // Matrices 0 and 1 are 8 channels of two rows of the window, 2 and 3 the next 8 of these.
 #pragma unroll
-  for (auto& sum : sums) {
-#pragma unroll
-    for (float& value : sum) value = 0;
+    for (int column = 0; column < 3; ++column) {
+      const int pixel = (first_row + lane / 8 % 2) * window_side + column + lane % 8;
+      places_[column] = window + static_cast<std::uint32_t>(pixel * row_bytes +
+                                                            (lane / 16 ^ pixel % 8) * chunk_bytes);
+    }
   }
+  __device__ __forceinline__ void load(std::uint32_t (&rows)[2][4], std::uint32_t place,
+                                       int step) const {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      // Two rows further on are 20 pixels, whose chunks lie where another bit has changed.
+      SharedAddress from = places_[step / slices] + (place + i * 2 * window_side * row_bytes);
+      from.value ^= static_cast<std::uint32_t>(step % slices * slice_bytes ^ i * 4 * chunk_bytes);
+      load_matrices(rows[i], from);
+    }
+  }
+
+ private:
+  SharedAddress places_[3];
+};
+
+/// Starts sums += the products of a step, a group. `rows` are not changed before they are over.
+__device__ __forceinline__ void start_step(const std::uint32_t (&rows)[2][4], int step,
+                                           SharedAddress weights, Resident::Sums& sums) {
   begin_products();
 #pragma unroll
-  for (int tap = 0; tap < window_taps; ++tap) {
-    const std::uint32_t shift = (tap / 3 * window_side + tap % 3) * row_bytes;
-    const MatrixDescriptor a(window + shift, window_side * row_bytes, 0);
-    const MatrixDescriptor b(weights + static_cast<std::uint32_t>(tap * Resident::tap_bytes),
+  for (int kernel_row = 0; kernel_row < 3; ++kernel_row) {
+    const int tap = kernel_row * 3 + step / slices;
+    const MatrixDescriptor b(weights + static_cast<std::uint32_t>(tap * Resident::tap_bytes +
+                                                                  step % slices * slice_bytes),
                              8 * row_bytes, 0);
-#pragma unroll
-    for (int slice = 0; slice < slices; ++slice) {
-      const std::uint32_t further = static_cast<std::uint32_t>(slice) * slice_bytes;
-      multiply_add<BFloat16, false>(sums, a + further, b + further);
+    if (kernel_row == 1) {
+      const std::uint32_t middle[4] = {rows[0][1], rows[1][0], rows[0][3], rows[1][2]};
+      multiply_add<BFloat16>(sums, middle, b);
+    } else {
+      multiply_add<BFloat16>(sums, rows[kernel_row / 2], b);
     }
   }
   commit_products();
@@ -126,46 +157,67 @@ class RunningMoments {
   float first_[channels] = {}, sum_[channels] = {}, squares_[channels] = {};
 };
 
-/// Writes a square's results, each warp its 16 rows, by way of shared memory: whole pixels; nothing
-/// if there is no such square.
-template <bool with_moments>
-__device__ __forceinline__ void write_square(const Problem& p, const Resident::Sums& sums,
-                                             const float* bias, BFloat16* output, int number,
-                                             RunningMoments& moments) {
-  using R = Resident;
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % warp;
-  const int begin = R::results_begin + thread / warp * R::results_bytes;
-  const auto pairs = dynamic_shared<Vector<BFloat16, 2>>(R::shared_bytes / 4);
-  const auto chunks = dynamic_shared<Vector<BFloat16, 8>>(R::shared_bytes / chunk_bytes);
+/// Writes a square's results in as many steps as its products take, each warp its 16 rows, by way
+/// of shared memory: whole pixels; nothing if there is no such square.
+class ResultWriter {
+ public:
+  __device__ ResultWriter(const Problem& p, const float* bias, BFloat16* output)
+      : p_(p),
+        bias_(bias),
+        output_(output),
+        lane_(static_cast<int>(threadIdx.x) % warp),
+        begin_(Resident::results_begin +
+               static_cast<int>(threadIdx.x) / warp * Resident::results_bytes) {}
+
+  __device__ __forceinline__ void write(const Resident::Sums& sums, int number, int step) {
+    if (step == 0 || step == columns) __syncwarp();  // what follows reads what others wrote, or
+    if (step < columns) {                            // overwrites what others read
+      store_column(sums, step);
+    } else {
+      write_rows(number, step - columns);
+    }
+  }
+
+  RunningMoments moments;  ///< of what was written
+
+ private:
+  static constexpr int columns = Resident::channels / 8;  // of sums: 8 channels each
+
+  __device__ __forceinline__ void store_column(const Resident::Sums& sums, int j) const {
+    const auto pairs = dynamic_shared<Vector<BFloat16, 2>>(Resident::shared_bytes / 4);
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-#pragma unroll
-    for (int j = 0; j < R::channels / 8; ++j) {
+    for (int half = 0; half < 2; ++half) {
       float first = sums[j][half * 2], second = sums[j][half * 2 + 1];
-      if (bias) {
-        first += bias[j * 8 + lane % 4 * 2];
-        second += bias[j * 8 + lane % 4 * 2 + 1];
+      if (bias_) {
+        first += bias_[j * 8 + lane_ % 4 * 2];
+        second += bias_[j * 8 + lane_ % 4 * 2 + 1];
       }
-      pairs[begin / 4 + (lane / 4 + half * 8) * R::pitch + j * 4 + lane % 4] =
+      pairs[begin_ / 4 + (lane_ / 4 + half * 8) * Resident::pitch + j * 4 + lane_ % 4] =
           to_pair<BFloat16>(first, second);
     }
   }
-  __syncwarp();
-  const bool exists = 0 <= number && number < p.pixels;
-  const Pixel square = pixel_of(p, exists ? number : 0);
-  const int h = square.row * square_side + thread / warp % 4 * 2, w = square.column * square_side;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int row = lane / row_chunks + i * 4, part = lane % row_chunks;
-    const std::int64_t pixel =
-        (static_cast<std::int64_t>(square.n) * p.H + h + row / square_side) * p.W + w +
-        row % square_side;
-    const Vector<BFloat16, 8> values = chunks[begin / chunk_bytes + row * (R::pitch / 4) + part];
-    if (exists) store_vector(output + pixel * R::channels + part * 8, values);
-    if (with_moments && exists) moments.add(values);
+
+  /// A quarter of the warp's rows.
+  __device__ __forceinline__ void write_rows(int number, int quarter) {
+    const auto chunks = dynamic_shared<Vector<BFloat16, 8>>(Resident::shared_bytes / chunk_bytes);
+    const bool exists = 0 <= number && number < p_.pixels;
+    const Pixel square = pixel_of(p_, exists ? number : 0);
+    const int row = lane_ / row_chunks + quarter * 4, part = lane_ % row_chunks;
+    const int h =
+        square.row * square_side + static_cast<int>(threadIdx.x) / warp % 4 * 2 + row / square_side;
+    const int w = square.column * square_side + row % square_side;
+    const std::int64_t pixel = (static_cast<std::int64_t>(square.n) * p_.H + h) * p_.W + w;
+    const Vector<BFloat16, 8> values =
+        chunks[begin_ / chunk_bytes + row * (Resident::pitch / 4) + part];
+    if (exists) store_vector(output_ + pixel * Resident::channels + part * 8, values);
+    if (exists) moments.add(values);
   }
-  __syncwarp();  // they are written before the next square's come there
-}
+
+  const Problem& p_;
+  const float* bias_;
+  BFloat16* output_;
+  int lane_, begin_;
+};
 
 /// The moments of the block's results, to partial [channels].
 __device__ inline void merge_warps(const RunningMoments& moments, Moments<float>* partial) {
@@ -189,10 +241,9 @@ __device__ inline void merge_warps(const RunningMoments& moments, Moments<float>
 }
 
 // output [N, H, W, 64] = input [N, H, W, 64] convolved with weight [64, 3, 3, 64], + bias [64] or
-// null. The problem's rows are squares. partial [blocks, 64] gets the moments of the output's
-// channels, with_moments.
-template <bool with_moments>
-__global__ void __launch_bounds__(Resident::threads, 1)
+// null. The problem's rows are squares. partial [blocks, 64], or null, gets the moments of the
+// output's channels.
+inline __global__ void __launch_bounds__(Resident::threads, 1)
     resident_kernel(const BFloat16* __restrict__ input, const BFloat16* __restrict__ weight,
                     const float* __restrict__ bias, BFloat16* __restrict__ output,
                     Moments<float>* __restrict__ partial, const Problem p) {
@@ -209,45 +260,64 @@ __global__ void __launch_bounds__(Resident::threads, 1)
                    (place.chunk ^ row % 8) * chunk_bytes,
                weight + (output_channel * window_taps + tap) * R::channels + place.chunk * 8, true);
   }
-  const SharedAddress window =
+  const SharedAddress places =
       memory + static_cast<std::uint32_t>(R::windows_begin + group * 2 * R::place_bytes);
   const int step = static_cast<int>(gridDim.x) * R::groups;
   int number = static_cast<int>(blockIdx.x) * R::groups + group;
-  copy_window(p, input, number, place, window);
+  copy_window(p, input, number, place, places);
 
   R::Sums sums[2];
-  RunningMoments moments;
-  const int rounds = (p.pixels + step - 1) / step;
-  const auto start = [&](int round) {
+  std::uint32_t rows[2][2][4];
+  const WindowRows window(places);
+  ResultWriter writer(p, bias, output);
+  const auto meet = [] {
     wait_for_copies<0>();
-    publish_copies();
     __syncthreads();
-    const std::uint32_t here = round % 2 * R::place_bytes;
-    start_square(window + here, memory, sums[round % 2]);
-    copy_window(p, input, number + step, place, window + (R::place_bytes - here));
   };
-  const auto finish = [&](int round) {
-    write_square<with_moments>(p, sums[(round + 1) % 2], bias, output, number - step, moments);
+  const auto multiply_square = [&](int parity) {  // and write the one before
+    const std::uint32_t here = parity * R::place_bytes, next = R::place_bytes - here;
+#pragma unroll
+    for (auto& sum : sums[parity]) {
+#pragma unroll
+      for (float& value : sum) value = 0;
+    }
+#pragma unroll
+    for (int i = 0; i < WindowRows::steps; ++i) {
+      start_step(rows[i % 2], i, memory, sums[parity]);
+      wait_for_products<1>();  // those of the step before, whose registers are filled next
+      if (i == 0) copy_window(p, input, number + step, place, places + next);
+      writer.write(sums[1 - parity], number - step, i);
+      if (i + 1 < WindowRows::steps) {
+        window.load(rows[(i + 1) % 2], here, i + 1);
+      } else {
+        meet();
+        window.load(rows[0], next, 0);
+      }
+    }
     wait_for_products<0>();
     number += step;
   };
+  wait_for_copies<0>();
+  publish_copies();  // the weights
+  __syncthreads();
+  window.load(rows[0], 0, 0);
+  const int rounds = (p.pixels + step - 1) / step;
 #pragma unroll 1
   for (int round = 0; round < rounds; round += 2) {
+    multiply_square(0);
+    if (round + 1 < rounds) multiply_square(1);
+  }
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      if (round + i >= rounds) break;
-      start(i);
-      finish(i);
-    }
+  for (int i = 0; i < WindowRows::steps; ++i) {
+    writer.write(sums[0], rounds % 2 == 1 ? number - step : -1, i);
   }
-  write_square<with_moments>(p, sums[0], bias, output, rounds % 2 == 1 ? number - step : -1,
-                             moments);
-  write_square<with_moments>(p, sums[1], bias, output, rounds % 2 == 0 ? number - step : -1,
-                             moments);
+#pragma unroll
+  for (int i = 0; i < WindowRows::steps; ++i) {
+    writer.write(sums[1], rounds % 2 == 0 ? number - step : -1, i);
+  }
   wait_for_copies<0>();
-  if constexpr (with_moments) {
-    merge_warps(moments, partial + std::int64_t{blockIdx.x} * R::channels);
-  }
+  if (partial == nullptr) return;
+  merge_warps(writer.moments, partial + std::int64_t{blockIdx.x} * R::channels);
 }
 
 }  // namespace gradus::cuda::implicit_gemm::windows
