@@ -59,7 +59,10 @@ const std::vector<ConvCase> warpgroup_cases = {
     {"four images of a square", {4, 4, 4, 64}, {64, 3, 3, 64}, {.padding = 1}},
     {"three squares of images, 64 to 128", {12, 4, 4, 64}, {128, 3, 3, 64}, {.padding = 1}},
     {"images of no whole square", {6, 4, 4, 128}, {64, 3, 3, 128}, {.padding = 1}, false},
+    {"squares, stride 2", {3, 16, 32, 64}, {64, 3, 3, 64}, {.stride = 2, .padding = 1}},
+    {"images, stride 2", {8, 8, 8, 128}, {64, 3, 3, 128}, {.stride = 2, .padding = 1}, false},
     {"stride 2", {2, 9, 8, 64}, {128, 3, 3, 64}, {.stride = 2, .padding = 1}},
+    {"stride 2, odd", {4, 15, 7, 64}, {64, 3, 3, 64}, {.stride = 2, .padding = 1}, false},
     {"1x1, stride 2", {2, 11, 9, 128}, {128, 1, 1, 128}, {.stride = 2}},
 };
 

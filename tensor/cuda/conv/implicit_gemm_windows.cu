@@ -66,10 +66,10 @@ void with_tile(const Conv2dGeometry& g, const Function& function) {
 }
 
 /// convolve() of 64 channels to 64.
-void convolve_resident(const char* name, const BFloat16* input, const BFloat16* weight,
-                       const float* bias, BFloat16* output, const Conv2dGeometry& g,
-                       const Statistics& statistics) {
-  using R = Resident;
+template <class E>
+void convolve_resident(const char* name, const E* input, const E* weight, const float* bias,
+                       E* output, const Conv2dGeometry& g, const Statistics& statistics) {
+  using R = Resident<E>;
   const Problem p = problem_of_squares(g);
   const bool wanted = statistics.mean != nullptr;
   const std::int64_t blocks =
@@ -77,13 +77,13 @@ void convolve_resident(const char* name, const BFloat16* input, const BFloat16* 
   const Scratch<Moments<float>> partial(wanted ? blocks * R::channels : 0);
   const auto pixels = static_cast<double>(g.output_pixels());
   const auto weights = static_cast<double>(g.O * g.columns());
-  const Work work{.bytes = (pixels * static_cast<double>(g.C + g.O) + weights) * sizeof(BFloat16),
-                  .cached_bytes = static_cast<double>(p.pixels) * window_bytes +
+  const Work work{.bytes = (pixels * static_cast<double>(g.C + g.O) + weights) * sizeof(E),
+                  .cached_bytes = static_cast<double>(p.pixels) * R::parts * window_bytes +
                                   static_cast<double>(blocks) * R::windows_begin,
                   .flops = 2 * pixels * weights,
-                  .unit = Unit::bf16};
-  allow_shared_bytes<resident_kernel>(R::shared_bytes);
-  launch(name, resident_kernel,
+                  .unit = unit_of<E>};
+  allow_shared_bytes<resident_kernel<E>>(R::shared_bytes);
+  launch(name, resident_kernel<E>,
          {dim3(static_cast<unsigned>(blocks)), dim3(R::threads), R::shared_bytes}, work, input,
          weight, bias, output, wanted ? partial.data() : nullptr, p);
   if (wanted) merge_moments(partial.data(), statistics.mean, statistics.variance, blocks, g.O);
@@ -102,10 +102,8 @@ bool suits(const Conv2dGeometry& g) {
 template <class E>
 void convolve(const char* name, const E* input, const E* weight, const float* bias, E* output,
               const Conv2dGeometry& g, const Statistics& statistics) {
-  if constexpr (std::is_same_v<E, BFloat16>) {
-    if (g.C == Resident::channels && g.O == Resident::channels) {
-      return convolve_resident(name, input, weight, bias, output, g, statistics);
-    }
+  if (g.C == Resident<E>::channels && g.O == Resident<E>::channels) {
+    return convolve_resident(name, input, weight, bias, output, g, statistics);
   }
   const Problem p = problem_of_squares(g);
   with_tile<E>(g, [&]<class T>() {

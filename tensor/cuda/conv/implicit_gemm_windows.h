@@ -1,4 +1,4 @@
-// 3x3 convolutions with stride 1 on Hopper's tensor cores, that copy each pixel once
+// 3x3 convolutions on Hopper's tensor cores, that copy each pixel once
 // (implicit_gemm_windows.cuh). Internal to tensor/cuda.
 #pragma once
 
@@ -6,12 +6,11 @@
 
 namespace gradus::cuda::implicit_gemm::windows {
 
-/// Whether a convolution that implicit_gemm::suits is 3x3 with stride 1 and padding 1, and by
-/// warpgroups.
-bool suits_kernel(const Conv2dGeometry& g);
-/// Whether convolve() takes it: images must be in whole squares of 8 x 8 pixels, too.
+/// Whether convolve() takes a convolution that implicit_gemm::suits: 3x3 with stride 1 and padding
+/// 1, images in whole squares of 8 x 8 pixels, and by warpgroups.
 bool suits(const Conv2dGeometry& g);
-/// Whether backward_weight() takes it: that of float takes images of 4 x 4 pixels by fours, too.
+/// Whether backward_weight() takes it. That of float32 also takes stride 2, and outputs of 4 x 4
+/// pixels where images come in fours.
 template <class E>
 bool suits_backward_weight(const Conv2dGeometry& g);
 

@@ -18,7 +18,8 @@
 //
 // Images of 4 x 4 pixels make a square of four, each with a window of 6 x 6, and 8 pixels are two
 // of their rows: rows q and q + 1 of a window belong to the first or the last two of its image,
-// where q - tap is 0 or 2.
+// where q - tap is 0 or 2. With stride 2 windows are 17 x 17 or 9 x 9, and 8 pixels are every other
+// one of a row, which belongs to row (q - tap) / 2 where that is whole.
 #pragma once
 
 #include "tensor/cuda/conv/implicit_gemm_windows.cuh"
@@ -30,36 +31,43 @@ inline constexpr int tf32_threads = 128 * tf32_column_groups;
 
 /// The 64 pixels of a square, which are a part of an image or, where its side is 4, four images;
 /// and what is read of their windows, 8 pixels at a time.
-template <int side>
+template <int side, int stride_>
 struct SquareShape {
   static_assert(side == 8 || side == 4);
+  static constexpr int stride = stride_;
   static constexpr int images = square_pixels / (side * side);
-  static constexpr int window_side = side + 2, image_window = window_side * window_side;
+  static constexpr int window_side = (side - 1) * stride + 3;
+  static constexpr int image_window = window_side * window_side;
   static constexpr int window_pixels = images * image_window;
   static constexpr int rows_at_once = 8 / side;
-  static constexpr int reads_of_image = window_side + 1 - rows_at_once;
-  static constexpr int reads = images * reads_of_image;
+  static constexpr int reads_of_image = window_side - (rows_at_once - 1) * stride;
+  /// An even number: the last one may be nothing.
+  static constexpr int reads = (images * reads_of_image + 1) / 2 * 2;
 
   /// The first pixel of the window of a read, or of its second half.
   static constexpr int read_begin(int read, int half) {
     const int first = read / reads_of_image * image_window + read % reads_of_image * window_side;
-    return first + half * (rows_at_once == 2 ? window_side : 4);
+    return first + half * stride * (rows_at_once == 2 ? window_side : 4);
   }
   /// Which 8 pixels of the square a read is multiplied with for a row of the kernel; -1: with none.
   static constexpr int row_of(int read, int kernel_row) {
-    const int row = read % reads_of_image - kernel_row;
-    if (row < 0 || row >= side || row % rows_at_once != 0) return -1;
-    return (read / reads_of_image * side + row) / rows_at_once;
+    const int image = read / reads_of_image, from = read % reads_of_image - kernel_row;
+    const int row = from / stride;
+    if (image >= images || from < 0 || from % stride != 0 || row >= side) return -1;
+    return row % rows_at_once == 0 ? (image * side + row) / rows_at_once : -1;
+  }
+  static constexpr bool is_used(int read) {
+    return row_of(read, 0) >= 0 || row_of(read, 1) >= 0 || row_of(read, 2) >= 0;
   }
 };
 
 /// A ring of windows of the input, a row of memory a pixel, with a gap: the 4 pixels and 8 channels
-/// that half a warp reads at once lie in 32 banks.
+/// that half a warp reads at once lie in 32 banks. With stride 2 two windows fit.
 template <class Shape>
 class WindowRing {
  public:
-  static constexpr int stages = 4;
-  static constexpr int pitch = tf32_channels + 8;  // floats
+  static constexpr int stages = Shape::stride == 1 ? 4 : 2;
+  static constexpr int pitch = tf32_channels + 8 / Shape::stride;  // floats
   static constexpr int stage_bytes = Shape::window_pixels * pitch * int{sizeof(float)};
   static constexpr int bytes = stages * stage_bytes;
 
@@ -81,8 +89,9 @@ class WindowRing {
   __device__ __forceinline__ void fill() {
     if (next_ < end_) {
       const Pixel square = pixel_of(p_, next_++);
-      const int h = square.row * square_side - 1, w = square.column * square_side - 1;
-#pragma unroll
+      const int h = square.row * square_side * Shape::stride - 1;
+      const int w = square.column * square_side * Shape::stride - 1;
+#pragma unroll(Shape::stride == 1 ? copies : 2)
       for (int i = 0; i < copies; ++i) {
         const int pixel = first_pixel_ + i * pixels_at_once, in_image = pixel % Shape::image_window;
         if (i == copies - 1 && pixel >= Shape::window_pixels) continue;
@@ -142,8 +151,9 @@ class TransposedSquares {
     if (column_ >= square_side) return;
     const Pixel square = pixel_of(p_, number);
     const int h = square.row * square_side, w = square.column * square_side;
-    const int step = (Shape::images == 1 ? p_.W : square_side) * p_.O;
-    int at = ((square.n * Shape::images * p_.H + h) * p_.W + w + column_) * p_.O;
+    const int height = p_.H / Shape::stride, width = p_.W / Shape::stride;
+    const int step = (Shape::images == 1 ? width : square_side) * p_.O;
+    int at = ((square.n * Shape::images * height + h) * width + w + column_) * p_.O;
 #pragma unroll
     for (int row = 0; row < square_side; ++row, at += step) {
 #pragma unroll
@@ -196,10 +206,12 @@ class WindowFragments {
                                                  pair_bytes)) {
     const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
     const int channel = thread / 32 % 4 * 16 + lane / 4 * 2;
-    first_ = ring_begin / pair_bytes + (kernel_column + lane % 4) * pitch + channel / 2;
+    first_ =
+        ring_begin / pair_bytes + (kernel_column + lane % 4 * Shape::stride) * pitch + channel / 2;
   }
 
   __device__ __forceinline__ void load(std::uint32_t (&a)[4], std::uint32_t stage, int read) const {
+    if (!Shape::is_used(read)) return;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const Vector<float, 2> pair = memory_[first_ + static_cast<int>(stage) / pair_bytes +

@@ -155,7 +155,8 @@ void sum_over_squares(const E* input, const E* doutput, float* dweight, const Co
   const auto pixels = static_cast<double>(g.output_pixels());
   const double flops = 2 * pixels * static_cast<double>(weights);
   const int copied = (square_pixels + pixels_of_windows) * channels * int{sizeof(E)};
-  const Work work{.bytes = pixels * static_cast<double>(g.C + g.O) * sizeof(E),
+  const double read = static_cast<double>(g.N * g.H * g.W * g.C);
+  const Work work{.bytes = (read + pixels * static_cast<double>(g.O)) * sizeof(E),
                   .cached_bytes = static_cast<double>(tiles * p.pixels) * copied,
                   .flops = flops,
                   .unit = unit_of<E>};
@@ -172,16 +173,16 @@ void sum_over_squares(const E* input, const E* doutput, float* dweight, const Co
                });
 }
 
-template <class Shape>
-void sum_in_tf32(const float* input, const float* doutput, float* dweight, const Conv2dGeometry& g,
-                 const Problem& p) {
-  sum_over_squares<window_weight_tf32_kernel<Shape>>(
-      input, doutput, dweight, g, p, tf32_threads,
-      TransposedSquares<Shape>::bytes + WindowRing<Shape>::bytes, Shape::window_pixels);
-}
-
-bool has_squares_of_images(const Conv2dGeometry& g) {
-  return g.H == 4 && g.W == 4 && g.N % SquareShape<4>::images == 0;
+/// The side of the squares that the TF32 kernel takes: 8, or 4 where four images are one; 0 where
+/// it does not take the convolution.
+int square_side_of(const Conv2dGeometry& g) {
+  const std::int64_t stride = g.stride.height;
+  const bool suits = uses_warpgroups() && g.kernel == Size2(3) && g.padding == Size2(1) &&
+                     g.stride == Size2(stride) && stride <= 2 && g.H == stride * g.out_height &&
+                     g.W == stride * g.out_width;
+  if (!suits) return 0;
+  if (g.out_height % 8 == 0 && g.out_width % 8 == 0) return 8;
+  return g.out_height == 4 && g.out_width == 4 && g.N % 4 == 0 ? 4 : 0;
 }
 
 }  // namespace
@@ -192,7 +193,7 @@ bool suits_backward_weight<BFloat16>(const Conv2dGeometry& g) {
 }
 template <>
 bool suits_backward_weight<float>(const Conv2dGeometry& g) {
-  return suits(g) || (suits_kernel(g) && has_squares_of_images(g));
+  return square_side_of(g) > 0;
 }
 
 void backward_weight(const BFloat16* input, const BFloat16* doutput, float* dweight,
@@ -203,13 +204,19 @@ void backward_weight(const BFloat16* input, const BFloat16* doutput, float* dwei
 
 void backward_weight(const float* input, const float* doutput, float* dweight,
                      const Conv2dGeometry& g) {
-  if (!has_squares_of_images(g)) {
-    return sum_in_tf32<SquareShape<8>>(input, doutput, dweight, g, problem_of_squares(g));
-  }
   Conv2dGeometry squares = g;
-  squares.N = g.N / SquareShape<4>::images;
-  squares.out_height = squares.out_width = 1;
-  sum_in_tf32<SquareShape<4>>(input, doutput, dweight, g, problem_of(squares));
+  const bool parts_of_images = square_side_of(g) == square_side, halved = g.stride == Size2(2);
+  squares.N = parts_of_images ? g.N : g.N / 4;
+  squares.out_height = parts_of_images ? g.out_height / square_side : 1;
+  squares.out_width = parts_of_images ? g.out_width / square_side : 1;
+  const auto sum = [&]<class Shape>(Shape) {
+    sum_over_squares<window_weight_tf32_kernel<Shape>>(
+        input, doutput, dweight, g, problem_of(squares), tf32_threads,
+        TransposedSquares<Shape>::bytes + WindowRing<Shape>::bytes, Shape::window_pixels);
+  };
+  if (parts_of_images && halved) return sum(SquareShape<8, 2>());
+  if (parts_of_images) return sum(SquareShape<8, 1>());
+  return halved ? sum(SquareShape<4, 2>()) : sum(SquareShape<4, 1>());
 }
 
 }  // namespace gradus::cuda::implicit_gemm::windows
