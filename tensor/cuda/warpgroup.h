@@ -15,16 +15,18 @@ namespace gradus::cuda {
 /// - transposed, a row is one k: there are groups of 8 k, in panels of 64 rows of a, or columns of
 /// b.
 struct MatrixDescriptor {
-  std::uint64_t bits;
+  std::uint32_t low, high;
   /// Groups lie group_bytes apart, and panels panel_bytes.
   __device__ MatrixDescriptor(SharedAddress p, std::uint32_t group_bytes, std::uint32_t panel_bytes)
-      : bits((p.value & 0x3FFFF) >> 4 | std::uint64_t{panel_bytes >> 4} << 16 |
-             std::uint64_t{group_bytes >> 4} << 32 | std::uint64_t{1} << 62) {}
-  /// The matrix that begins `bytes` further on.
+      : low((p.value & 0x3FFFF) >> 4 | panel_bytes >> 4 << 16),
+        high(group_bytes >> 4 | std::uint32_t{1} << 30) {}
+  /// The matrix that begins `bytes` further on. (An addition of 32 bits: a product does not start
+  /// before its descriptors are there, and 64 bits take twice as long.)
   __device__ friend MatrixDescriptor operator+(MatrixDescriptor a, std::uint32_t bytes) {
-    a.bits += bytes >> 4;
+    a.low += bytes >> 4;
     return a;
   }
+  __device__ std::uint64_t bits() const { return std::uint64_t{high} << 32 | low; }
 };
 
 }  // namespace gradus::cuda
@@ -37,6 +39,10 @@ namespace gradus::cuda {
 
 #if !defined(__CUDA_ARCH_FEAT_SM90_ALL)
 // No other GPU has these instructions. Kernels that need them are compiled for it, but not started.
+__device__ inline int warpgroup_index() {
+  __trap();
+  return 0;
+}
 __device__ inline void publish_copies() { __trap(); }
 __device__ inline void begin_products() { __trap(); }
 __device__ inline void commit_products() { __trap(); }
@@ -53,6 +59,12 @@ __device__ void multiply_add(float (&)[8][4], const std::uint32_t (&)[4], Matrix
   __trap();
 }
 #else
+
+/// The thread's warpgroup in its block. (By way of lane 0: so it is known to be the same for all
+/// lanes, and addresses that depend on it are computed once for a warp.)
+__device__ inline int warpgroup_index() {
+  return __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / 128, 0);
+}
 
 /// Shows the tensor cores what this thread has copied to shared memory and waited for.
 __device__ inline void publish_copies() {
@@ -102,14 +114,14 @@ __device__ __forceinline__ void multiply_add(float (&c)[columns][4], MatrixDescr
         "wgmma.mma_async.sync.aligned.m64n" #n "k8.f32.tf32.tf32 {" names "}, " a_name ", " b_name \
         ", add, 1, 1;}\n"                                                                          \
         : __VA_ARGS__                                                                              \
-        : "l"(a.bits), "l"(b.bits));                                                               \
+        : "l"(a.bits()), "l"(b.bits()));                                                           \
   } else {                                                                                         \
     asm volatile(                                                                                  \
         "{.reg .pred add;\nsetp.eq.u32 add, 0, 0;\n"                                               \
         "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" names "}, " a_name            \
         ", " b_name ", add, 1, 1, " t_name ", " t_name ";}\n"                                      \
         : __VA_ARGS__                                                                              \
-        : "l"(a.bits), "l"(b.bits), "n"(transposed ? 1 : 0));                                      \
+        : "l"(a.bits()), "l"(b.bits()), "n"(transposed ? 1 : 0));                                  \
   }
   if constexpr (columns == 8) {
     GRADUS_PRODUCT(64, GRADUS_NAMES_30 ", %30, %31", "%32", "%33", "%34", GRADUS_SUMS_64(0))
@@ -139,7 +151,7 @@ __device__ __forceinline__ void multiply_add(float (&c)[8][4], const std::uint32
       "wgmma.mma_async.sync.aligned." instruction " {" GRADUS_NAMES_30 \
       ", %30, %31}, {%32, %33, %34, %35}, %36, add, 1, 1" end ";}\n"   \
       : GRADUS_SUMS_64(0)                                              \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits))
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits()))
   if constexpr (std::is_same_v<E, float>) {
     GRADUS_PRODUCT("m64n64k8.f32.tf32.tf32", "");
   } else {

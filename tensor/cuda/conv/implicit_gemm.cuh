@@ -263,10 +263,10 @@ __device__ __forceinline__ void multiply_stage(SharedAddress stages, std::uint32
                                                Sums<T>& sums) {
   constexpr std::uint32_t group_bytes = 8 * row_bytes, panel_bytes = 64 * row_bytes;
   constexpr std::uint32_t next_slice = transposed ? T::slice_k * row_bytes : slice_bytes;
-  const SharedAddress a_begin = stages + threadIdx.x / 128 * panel_bytes;
-  const SharedAddress b_begin = stages + T::m * row_bytes;
-  const MatrixDescriptor a(a_begin + stage, group_bytes, panel_bytes);
-  const MatrixDescriptor b(b_begin + stage, group_bytes, panel_bytes);
+  const MatrixDescriptor a =
+      MatrixDescriptor(stages + warpgroup_index() * panel_bytes, group_bytes, panel_bytes) + stage;
+  const MatrixDescriptor b =
+      MatrixDescriptor(stages + T::m * row_bytes, group_bytes, panel_bytes) + stage;
   begin_products();
 #pragma unroll
   for (int slice = 0; slice < slices; ++slice) {

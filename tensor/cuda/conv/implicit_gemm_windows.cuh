@@ -147,8 +147,9 @@ class WindowCopies {
 template <class T>
 __device__ __forceinline__ void multiply_windows(int chunks, WindowCopies<T>& copies,
                                                  SharedAddress memory, Sums<T>& sums) {
-  const SharedAddress weights = memory + T::buffers * T::buffer_bytes;
-  const SharedAddress windows = memory + threadIdx.x / 128 * window_bytes;
+  const MatrixDescriptor windows(memory + warpgroup_index() * window_bytes, window_side * row_bytes,
+                                 0);
+  const MatrixDescriptor weights(memory + T::buffers * T::buffer_bytes, 8 * row_bytes, 0);
   std::uint32_t stage = 0, buffer = 0;
   copies.begin();
 #pragma unroll 1
@@ -159,8 +160,7 @@ __device__ __forceinline__ void multiply_windows(int chunks, WindowCopies<T>& co
       publish_copies();
       __syncthreads();
       const std::uint32_t shift = (tap / 3 * window_side + tap % 3) * row_bytes;
-      const MatrixDescriptor a(windows + buffer + shift, window_side * row_bytes, 0);
-      const MatrixDescriptor b(weights + stage, 8 * row_bytes, 0);
+      const MatrixDescriptor a = windows + (buffer + shift), b = weights + stage;
       begin_products();
 #pragma unroll
       for (int slice = 0; slice < slices; ++slice) {

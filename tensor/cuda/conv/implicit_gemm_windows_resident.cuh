@@ -4,12 +4,6 @@
 // results of the one before, and the next part of a window is copied, 128 bytes of each pixel's
 // channels: all 64 of bfloat16, half of float32's. All meet once a part.
 //
-// With so few channels shared memory would set the pace, were both factors read there: as many
-// bytes are read as it gives. So the window comes by way of registers, where the three taps of a
-// column of the kernel share it. A warp has two rows of the square; for a column and 32 bytes of
-// channels it loads four rows of the window, of which tap (0, column) takes the first two, tap (1,
-// column) the second and third, tap (2, column) the last two.
-//
 // A lane's sums are pairs of columns of the product, 8 apart. Weights are put in such an order that
 // these are neighbouring channels, 16 bytes of results.
 #pragma once
@@ -29,7 +23,8 @@ struct Resident {
   static constexpr int size = chunk_bytes / int{sizeof(E)};            // channels of a chunk
   static constexpr int parts = channels * int{sizeof(E)} / row_bytes;  // of a window
   static constexpr int part_channels = channels / parts;
-  static constexpr int tap_bytes = channels * row_bytes;  // of a part
+  static constexpr int pairs = size / 2, vectors = channels / 4 / size;  // of a lane's results
+  static constexpr int tap_bytes = channels * row_bytes;                 // of a part
   /// A part's place begins at a multiple of 1024 bytes; each warpgroup has two.
   static constexpr int place_bytes = (window_bytes + 1023) / 1024 * 1024;
   static constexpr int windows_begin = parts * window_taps * tap_bytes;
@@ -60,28 +55,65 @@ struct GroupCopyPlace {
   static constexpr int rows_at_once = 128 / row_chunks;
 };
 
-/// Starts to copy a part of the window of a square to `to`, a group; zeros if there is no such
-/// square.
+/// Copies windows of squares, a warpgroup its own.
 template <class E>
-__device__ __forceinline__ void copy_window(const Problem& p, const E* input, int number, int part,
-                                            const GroupCopyPlace& place, SharedAddress to) {
+class ResidentCopies {
   using R = Resident<E>;
-  const bool exists = number < p.pixels;
-  const Pixel square = pixel_of(p, exists ? number : 0);
-  const int h = square.row * square_side - 1, w = square.column * square_side - 1;
+
+ public:
+  __device__ ResidentCopies(const Problem& p, const E* input, SharedAddress places) : p_(p) {
+    const GroupCopyPlace place;
+    to_ = places + place.offset;
+    input_ = input + place.chunk * R::size;
 #pragma unroll
-  for (int i = 0; i * GroupCopyPlace::rows_at_once < window_pixels; ++i) {
-    const int pixel = place.row + i * GroupCopyPlace::rows_at_once;
-    if (pixel >= window_pixels) continue;
-    const int y = h + pixel / window_side, x = w + pixel % window_side;
-    const bool valid = exists && inside(y, p.H) && inside(x, p.W);
-    const int at = ((square.n * p.H + y) * p.W + x) * R::channels + part * R::part_channels +
-                   place.chunk * R::size;
-    copy_async(to + place.offset + i * GroupCopyPlace::rows_at_once * row_bytes,
-               input + (valid ? at : 0), valid);
+    for (int i = 0; i < copies; ++i) {
+      const int pixel = place.row + i * GroupCopyPlace::rows_at_once;
+      const int row = pixel / window_side, column = pixel % window_side;
+      offset_[i] = ((row - 1) * p.W + column - 1) * R::channels;
+      const std::uint32_t sides = (row == 0 ? 1u : 0) | (row == window_side - 1 ? 2u : 0) |
+                                  (column == 0 ? 4u : 0) | (column == window_side - 1 ? 8u : 0);
+      sides_ |= (pixel < window_pixels ? sides : nowhere) << (4 * i);
+    }
   }
-  commit_copies();
-}
+
+  /// Starts to copy a part of a square's window to a place, a group; zeros if there is no such
+  /// square.
+  __device__ __forceinline__ void start(int number, int part, std::uint32_t place) const {
+    const bool exists = number < p_.pixels;
+    const Pixel square = pixel_of(p_, exists ? number : 0);
+    const E* const from =
+        input_ +
+        ((square.n * p_.H + square.row * square_side) * p_.W + square.column * square_side) *
+            R::channels +
+        part * R::part_channels;
+    const std::uint32_t outside = !exists ? ~0u
+                                          : (square.row == 0 ? 0x1111111u : 0) |
+                                                (square.row == p_.height - 1 ? 0x2222222u : 0) |
+                                                (square.column == 0 ? 0x4444444u : 0) |
+                                                (square.column == p_.width - 1 ? 0x8888888u : 0);
+    const std::uint32_t zero = exists ? sides_ & outside : ~0u;
+#pragma unroll
+    for (int i = 0; i < copies; ++i) {
+      if (i == copies - 1 && (sides_ >> (4 * i) & 15) == nowhere) continue;
+      const bool valid = (zero >> (4 * i) & 15) == 0;
+      copy_async(to_ + (place + i * GroupCopyPlace::rows_at_once * row_bytes),
+                 valid ? from + offset_[i] : input_, valid);
+    }
+    commit_copies();
+  }
+
+ private:
+  static constexpr int copies =
+      (window_pixels + GroupCopyPlace::rows_at_once - 1) / GroupCopyPlace::rows_at_once;
+  static constexpr std::uint32_t nowhere = 15;  // no pixel lies on all sides
+  static_assert(copies <= 7);
+
+  const Problem& p_;
+  const E* input_;
+  SharedAddress to_;
+  int offset_[copies];       // from the square's first pixel
+  std::uint32_t sides_ = 0;  // of the window on which a pixel lies, four bits a copy
+};
 
 /// Starts to copy the weights [64, 3, 3, 64]: part by part, tap by tap.
 template <class E>
@@ -102,57 +134,24 @@ __device__ __forceinline__ void copy_weights(const E* weight, const GroupCopyPla
   }
 }
 
-/// A warp's fragments of its window for the products of a step, which is a column of the kernel and
-/// 32 bytes of the channels: four rows of the window, two a load.
-class WindowRows {
- public:
-  static constexpr int steps = 3 * slices;
-
-  /// `window` is the warpgroup's first one.
-  __device__ explicit WindowRows(SharedAddress window) {
-    const int lane = static_cast<int>(threadIdx.x) % warp;
-    const int first_row = static_cast<int>(threadIdx.x) / warp % 4 * 2;
-    // Matrices 0 and 1 are 8 channels of two rows of the window, 2 and 3 the next 8 of these.
+/// Starts sums += the products of a part of a window with all taps, a group.
+template <class E>
+__device__ __forceinline__ void start_part(MatrixDescriptor window, MatrixDescriptor weights,
+                                           ResidentSums& sums) {
+  begin_products();
+#pragma unroll 1
+  for (int row = 0; row < 3; ++row) {
 #pragma unroll
     for (int column = 0; column < 3; ++column) {
-      const int pixel = (first_row + lane / 8 % 2) * window_side + column + lane % 8;
-      places_[column] = window + static_cast<std::uint32_t>(pixel * row_bytes +
-                                                            (lane / 16 ^ pixel % 8) * chunk_bytes);
-    }
-  }
-  __device__ __forceinline__ void load(std::uint32_t (&rows)[2][4], std::uint32_t place,
-                                       int step) const {
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      // Two rows further on are 20 pixels, whose chunks lie where another bit has changed.
-      SharedAddress from = places_[step / slices] + (place + i * 2 * window_side * row_bytes);
-      from.value ^= static_cast<std::uint32_t>(step % slices * slice_bytes ^ i * 4 * chunk_bytes);
-      load_matrices(rows[i], from);
+      for (int slice = 0; slice < slices; ++slice) {
+        const std::uint32_t further = static_cast<std::uint32_t>(slice) * slice_bytes;
+        multiply_add<E, false>(sums, window + (column * row_bytes + further),
+                               weights + (column * Resident<E>::tap_bytes + further));
+      }
     }
-  }
-
- private:
-  SharedAddress places_[3];
-};
-
-/// Starts sums += the products of a step, a group. `rows` are not changed before they are over;
-/// `weights` are those of the part.
-template <class E>
-__device__ __forceinline__ void start_step(const std::uint32_t (&rows)[2][4], int step,
-                                           SharedAddress weights, ResidentSums& sums) {
-  begin_products();
-#pragma unroll
-  for (int kernel_row = 0; kernel_row < 3; ++kernel_row) {
-    const int tap = kernel_row * 3 + step / slices;
-    const MatrixDescriptor b(weights + static_cast<std::uint32_t>(tap * Resident<E>::tap_bytes +
-                                                                  step % slices * slice_bytes),
-                             8 * row_bytes, 0);
-    if (kernel_row == 1) {
-      const std::uint32_t middle[4] = {rows[0][1], rows[1][0], rows[0][3], rows[1][2]};
-      multiply_add<E>(sums, middle, b);
-    } else {
-      multiply_add<E>(sums, rows[kernel_row / 2], b);
-    }
+    window = window + window_side * row_bytes;
+    weights = weights + 3 * Resident<E>::tap_bytes;
   }
   commit_products();
 }
@@ -197,8 +196,7 @@ class RunningMoments {
   float sum_[8][2] = {}, squares_[8][2] = {};
 };
 
-/// Writes a square's results in steps, in the first of those that the next one's products take;
-/// nothing if there is no such square.
+/// Writes squares' results, 16 bytes at a time, and takes their moments.
 template <class E>
 class ResultWriter {
   using R = Resident<E>;
@@ -207,35 +205,25 @@ class ResultWriter {
   __device__ ResultWriter(const Problem& p, const float* bias, E* output)
       : p_(p), bias_(bias), output_(output), lane_(static_cast<int>(threadIdx.x) % warp) {}
 
-  __device__ __forceinline__ void write(const ResidentSums& sums, int number, int step) {
-    constexpr int pairs = R::size / 2, vectors = 8 / pairs;  // of a row; of a vector
+  /// Nothing, if there is no such square.
+  __device__ __forceinline__ void write(const ResidentSums& sums, int number) {
     const bool exists = 0 <= number && number < p_.pixels;
-    if (step >= 2 * vectors) return;
-    const int vector = step % vectors, half = step / vectors;
-    const int channel = (vector * 4 + lane_ % 4) * R::size;
-    Vector<E, R::size> results;
-#pragma unroll
-    for (int i = 0; i < pairs; ++i) {
-      const int pair = vector * pairs + i;
-      float x = sums[pair][half * 2], y = sums[pair][half * 2 + 1];
-      if (bias_) {
-        x += bias_[channel + i * 2];
-        y += bias_[channel + i * 2 + 1];
-      }
-      const Vector<E, 2> rounded = to_pair<E>(x, y);
-      results[i * 2] = rounded[0];
-      results[i * 2 + 1] = rounded[1];
-      if (exists) {
-        moments_.add(pair, static_cast<float>(rounded[0]), static_cast<float>(rounded[1]),
-                     written_ == 0 && half == 0);
-      }
-    }
     const Pixel square = pixel_of(p_, exists ? number : 0);
-    const int h = square.row * square_side + static_cast<int>(threadIdx.x) / warp % 4 * 2 + half;
+    const int h = square.row * square_side + static_cast<int>(threadIdx.x) / warp % 4 * 2;
     const int w = square.column * square_side + lane_ / 4;
     const std::int64_t pixel = (static_cast<std::int64_t>(square.n) * p_.H + h) * p_.W + w;
-    if (exists) store_vector(output_ + pixel * R::channels + channel, results);
-    if (exists && step == 2 * vectors - 1) ++written_;
+    E* const to = output_ + pixel * R::channels + lane_ % 4 * R::size;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int vector = 0; vector < R::vectors; ++vector) {
+        const Vector<E, R::size> results = round_vector(sums, vector, half);
+        if (!exists) continue;
+        take_moments(results, vector, written_ == 0 && half == 0);
+        store_vector(to + half * p_.W * R::channels + vector * 4 * R::size, results);
+      }
+    }
+    written_ += exists ? 1 : 0;
   }
 
   /// The moments of what the block has written, to partial [channels].
@@ -248,8 +236,7 @@ class ResultWriter {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const Moments<float> own = moments_.of_warp(pair, i, static_cast<float>(2 * written_));
-        const int channel =
-            (pair / (R::size / 2) * 4 + lane_) * R::size + pair % (R::size / 2) * 2 + i;
+        const int channel = (pair / R::pairs * 4 + lane_) * R::size + pair % R::pairs * 2 + i;
         if (lane_ < 4) all[thread / warp * R::channels + channel] = own;
       }
     }
@@ -264,6 +251,34 @@ class ResultWriter {
   }
 
  private:
+  /// Neighbouring channels of a pixel in the first or second half of the warp's.
+  __device__ __forceinline__ Vector<E, R::size> round_vector(const ResidentSums& sums, int vector,
+                                                             int half) const {
+    Vector<E, R::size> results;
+#pragma unroll
+    for (int i = 0; i < R::pairs; ++i) {
+      float x = sums[vector * R::pairs + i][half * 2],
+            y = sums[vector * R::pairs + i][half * 2 + 1];
+      if (bias_) {
+        const float* const bias = bias_ + (vector * 4 + lane_ % 4) * R::size + i * 2;
+        x += bias[0];
+        y += bias[1];
+      }
+      const Vector<E, 2> pair = to_pair<E>(x, y);
+      results[i * 2] = pair[0];
+      results[i * 2 + 1] = pair[1];
+    }
+    return results;
+  }
+  __device__ __forceinline__ void take_moments(const Vector<E, R::size>& results, int vector,
+                                               bool first) {
+#pragma unroll
+    for (int i = 0; i < R::pairs; ++i) {
+      moments_.add(vector * R::pairs + i, static_cast<float>(results[i * 2]),
+                   static_cast<float>(results[i * 2 + 1]), first);
+    }
+  }
+
   const Problem& p_;
   const float* bias_;
   E* output_;
@@ -283,45 +298,20 @@ __global__ void __launch_bounds__(Resident<E>::threads, 1)
   const auto all_memory = dynamic_shared<Vector<std::uint32_t, 4>>(R::shared_bytes / chunk_bytes);
   const SharedAddress memory(&all_memory[0]);
   if (memory.value % 1024 != 0) __trap();
-  const int group = static_cast<int>(threadIdx.x) / 128;
+  const int group = warpgroup_index();
   const int step = static_cast<int>(gridDim.x) * R::groups;
   int number = static_cast<int>(blockIdx.x) * R::groups + group;
-  const GroupCopyPlace place;
   const SharedAddress places =
       memory + static_cast<std::uint32_t>(R::windows_begin + group * 2 * R::place_bytes);
-  copy_weights(weight, place, memory);
-  copy_window(p, input, number, 0, place, places);
+  copy_weights(weight, GroupCopyPlace(), memory);
+  const ResidentCopies<E> copies(p, input, places);
+  copies.start(number, 0, 0);
 
   ResidentSums sums[2];
-  std::uint32_t rows[2][2][4];
-  const WindowRows window(places);
   ResultWriter<E> writer(p, bias, output);
-  // Multiplies a part of a square, whose sums are sums[parity], and writes the square before.
-  const auto multiply_part = [&](int parity, int part) {
-    const std::uint32_t here = (R::parts == 1 ? parity : part) * R::place_bytes;
-    const std::uint32_t next = R::place_bytes - here;
-    const SharedAddress weights =
-        memory + static_cast<std::uint32_t>(part * window_taps * R::tap_bytes);
-#pragma unroll
-    for (int i = 0; i < WindowRows::steps; ++i) {
-      start_step<E>(rows[i % 2], i, weights, sums[parity]);
-      wait_for_products<1>();  // those of the step before, whose registers are filled next
-      if (i == 0) {
-        const bool last = part == R::parts - 1;
-        copy_window(p, input, last ? number + step : number, last ? 0 : part + 1, place,
-                    places + next);
-      }
-      if (part == 0) writer.write(sums[1 - parity], number - step, i);
-      if (i + 1 < WindowRows::steps) {
-        window.load(rows[(i + 1) % 2], here, i + 1);
-      } else {
-        wait_for_copies<0>();
-        __syncthreads();
-        window.load(rows[0], next, 0);
-      }
-    }
-    wait_for_products<0>();
-  };
+  const MatrixDescriptor windows(places, window_side * row_bytes, 0);
+  const MatrixDescriptor weights(memory, 8 * row_bytes, 0);
+  // Multiplies a square, whose sums are sums[parity], and writes the square before.
   const auto multiply_square = [&](int parity) {
 #pragma unroll
     for (auto& sum : sums[parity]) {
@@ -329,25 +319,27 @@ __global__ void __launch_bounds__(Resident<E>::threads, 1)
       for (float& value : sum) value = 0;
     }
 #pragma unroll
-    for (int part = 0; part < R::parts; ++part) multiply_part(parity, part);
+    for (int part = 0; part < R::parts; ++part) {
+      const std::uint32_t here = (R::parts == 1 ? parity : part) * R::place_bytes;
+      const bool last = part == R::parts - 1;
+      wait_for_copies<0>();
+      publish_copies();
+      __syncthreads();
+      start_part<E>(windows + here, weights + part * window_taps * R::tap_bytes, sums[parity]);
+      copies.start(last ? number + step : number, last ? 0 : part + 1, R::place_bytes - here);
+      if (part == 0) writer.write(sums[1 - parity], number - step);
+      wait_for_products<0>();
+    }
     number += step;
   };
-  wait_for_copies<0>();
-  publish_copies();  // the weights
-  __syncthreads();
-  window.load(rows[0], 0, 0);
   const int rounds = (p.pixels + step - 1) / step;
 #pragma unroll 1
   for (int round = 0; round < rounds; round += 2) {
     multiply_square(0);
     if (round + 1 < rounds) multiply_square(1);
   }
-#pragma unroll
-  for (int parity = 0; parity < 2; ++parity) {  // the last one's
-    const int last = rounds % 2 == 1 - parity ? number - step : -1;
-#pragma unroll
-    for (int i = 0; i < WindowRows::steps; ++i) writer.write(sums[parity], last, i);
-  }
+  writer.write(sums[0], rounds % 2 == 1 ? number - step : -1);
+  writer.write(sums[1], rounds % 2 == 0 ? number - step : -1);
   wait_for_copies<0>();
   if (partial != nullptr) writer.store_moments(partial + std::int64_t{blockIdx.x} * R::channels);
 }

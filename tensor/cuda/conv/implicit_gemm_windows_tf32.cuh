@@ -41,6 +41,10 @@ struct SquareShape {
   static constexpr int window_pixels = images * image_window;
   static constexpr int rows_at_once = 8 / side;
   static constexpr int reads_of_image = window_side - (rows_at_once - 1) * stride;
+  /// Of rows of windows that a block copies at once, a pixel of 64 channels for 16 threads.
+  static constexpr int copied_rows = tf32_threads / (16 * window_side);
+  static constexpr int copies = images * window_side / copied_rows;
+  static_assert(copies * copied_rows == images * window_side);
   /// An even number: the last one may be nothing.
   static constexpr int reads = (images * reads_of_image + 1) / 2 * 2;
 
@@ -76,33 +80,41 @@ class WindowRing {
   __device__ WindowRing(const Problem& p, const float* input, int first_channel, int first, int end,
                         SharedAddress memory, std::uint32_t begin)
       : p_(p), next_(first), end_(end) {
-    const int thread = static_cast<int>(threadIdx.x);
+    const int thread = static_cast<int>(threadIdx.x), pixel = thread / chunks;
     const int chunk = thread % chunks * (chunk_bytes / int{sizeof(float)});
-    first_pixel_ = thread / chunks;
+    first_row_ = pixel / side;
+    column_ = pixel % side;
+    const int first_pixel = Shape::images == 1 ? pixel : first_row_ * Shape::image_window + column_;
     input_ = input + first_channel + chunk;
-    to_ = memory + (begin + static_cast<std::uint32_t>(first_pixel_ * pitch + chunk) *
+    to_ = memory + (begin + static_cast<std::uint32_t>(first_pixel * pitch + chunk) *
                                 std::uint32_t{sizeof(float)});
     for (int i = 0; i < stages - 1; ++i) fill();
   }
 
-  /// Starts the copies of the next window, a group.
+  /// Starts the copies of the next window, a group. A thread has a column of a window, or of one in
+  /// so many images.
   __device__ __forceinline__ void fill() {
-    if (next_ < end_) {
-      const Pixel square = pixel_of(p_, next_++);
+    if (next_ < end_ && first_row_ < Shape::copied_rows) {
+      const Pixel square = pixel_of(p_, next_);
       const int h = square.row * square_side * Shape::stride - 1;
-      const int w = square.column * square_side * Shape::stride - 1;
-#pragma unroll(Shape::stride == 1 ? copies : 2)
-      for (int i = 0; i < copies; ++i) {
-        const int pixel = first_pixel_ + i * pixels_at_once, in_image = pixel % Shape::image_window;
-        if (i == copies - 1 && pixel >= Shape::window_pixels) continue;
-        const int n = square.n * Shape::images + pixel / Shape::image_window;
-        const int y = h + in_image / Shape::window_side, x = w + in_image % Shape::window_side;
-        const bool valid = inside(y, p_.H) && inside(x, p_.W);
-        copy_async(to_ + stage_ + i * pixels_at_once * pitch * sizeof(float),
-                   input_ + (valid ? ((n * p_.H + y) * p_.W + x) * p_.C : 0), valid);
+      const int x = square.column * square_side * Shape::stride - 1 + column_;
+      constexpr bool by_images = Shape::images > 1;
+      const int n = square.n * Shape::images + (by_images ? first_row_ : 0);
+      const int first_y = h + (by_images ? 0 : first_row_);
+      const bool in_columns = inside(x, p_.W);
+      const int line = p_.W * p_.C;
+      const int first = ((n * p_.H + first_y) * p_.W + x) * p_.C;
+#pragma unroll
+      for (int i = 0; i < Shape::copies; ++i) {
+        const int rows = by_images ? i % side : i * Shape::copied_rows;
+        const int images = by_images ? i / side * Shape::copied_rows : 0;
+        const bool valid = in_columns && inside(first_y + rows, p_.H);
+        copy_async(to_ + (stage_ + (images * Shape::image_window + rows * side) * pitch *
+                                       std::uint32_t{sizeof(float)}),
+                   input_ + (valid ? first + (images * p_.H + rows) * line : 0), valid);
       }
-      stage_ = next(stage_);
     }
+    if (next_++ < end_) stage_ = next(stage_);
     commit_copies();
   }
 
@@ -113,13 +125,13 @@ class WindowRing {
 
  private:
   static constexpr int chunks = tf32_channels * int{sizeof(float)} / chunk_bytes;  // of a pixel
-  static constexpr int pixels_at_once = tf32_threads / chunks;
-  static constexpr int copies = (Shape::window_pixels + pixels_at_once - 1) / pixels_at_once;
+  static constexpr int side = Shape::window_side;
 
   const Problem& p_;
   const float* input_;
   SharedAddress to_;
-  int first_pixel_, next_, end_;
+  int first_row_, column_;  // of the thread's copies; the row of the window, or which image
+  int next_, end_;
   std::uint32_t stage_ = 0;
 };
 
@@ -142,8 +154,7 @@ class TransposedSquares {
     const int channel = thread / 32 % 4 * 8 + lane / 4;
     column_ = thread / 128 * 4 + lane % 4;
     doutput_ = doutput + first_output + channel;
-    row_ = channel * row_floats + column_ % 4;
-    chunk_ = (column_ / 4) ^ (channel % 8);
+    place_ = channel * row_floats + ((column_ / 4) ^ (channel % 8)) * 4 + column_ % 4;
   }
 
   /// Starts to load a square to registers.
@@ -161,21 +172,15 @@ class TransposedSquares {
     }
   }
 
-  /// Writes a row of the square that was loaded, 8 pixels, to a buffer, which begins so many bytes
-  /// behind the first.
-  __device__ __forceinline__ void store(std::uint32_t buffer, int row) {
+  /// Writes a row of the square that was loaded, 8 pixels, to a buffer.
+  __device__ __forceinline__ void store(int buffer, int row) {
     if (column_ >= square_side) return;
-    const int begin = static_cast<int>(buffer + row / rows_in_block * block_bytes) / 4 + row_ +
-                      ((row % rows_in_block * 2) ^ chunk_) * 4;
+    const int begin = buffer * (buffer_bytes / 4) + row / rows_in_block * (block_bytes / 4) +
+                      (place_ ^ row % rows_in_block * (slice_bytes / 4));
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      memory_[begin + i * 32 * row_floats] = round_to_tf32(values_[row][i]);
+      memory_[begin + i * 32 * row_floats] = round_for_product(values_[row][i]);
     }
-  }
-
-  /// The buffer behind one.
-  __device__ static std::uint32_t next(std::uint32_t buffer) {
-    return buffer == 2 * buffer_bytes ? 0 : buffer + buffer_bytes;
   }
 
   /// Where a row of the square begins in a buffer, in bytes.
@@ -190,7 +195,7 @@ class TransposedSquares {
   const Problem& p_;
   const float* doutput_;
   decltype(dynamic_shared<float>(0)) memory_;
-  int column_, row_, chunk_;
+  int column_, place_;  // place_: of the first row, in floats
   float values_[square_side][2];
 };
 
@@ -216,8 +221,8 @@ class WindowFragments {
     for (int half = 0; half < 2; ++half) {
       const Vector<float, 2> pair = memory_[first_ + static_cast<int>(stage) / pair_bytes +
                                             Shape::read_begin(read, half) * pitch];
-      a[half * 2] = std::bit_cast<std::uint32_t>(round_to_tf32(pair[0]));
-      a[half * 2 + 1] = std::bit_cast<std::uint32_t>(round_to_tf32(pair[1]));
+      a[half * 2] = std::bit_cast<std::uint32_t>(round_for_product(pair[0]));
+      a[half * 2 + 1] = std::bit_cast<std::uint32_t>(round_for_product(pair[1]));
     }
   }
 
@@ -264,7 +269,9 @@ __device__ __forceinline__ void multiply_squares(int first, int end, WindowRing<
     publish_copies();
     __syncthreads();
   };
-  std::uint32_t a[2][4], stage = 0, buffer = 0;
+  const MatrixDescriptor buffers(memory, 8 * row_bytes, 0);
+  std::uint32_t a[2][4], stage = 0;
+  int buffer = 0;
   squares.load(first);
 #pragma unroll
   for (int row = 0; row < square_side; ++row) squares.store(0, row);
@@ -272,8 +279,8 @@ __device__ __forceinline__ void multiply_squares(int first, int end, WindowRing<
   window.load(a[0], stage, 0);
 #pragma unroll 1
   for (int number = first; number < end; ++number) {
-    const MatrixDescriptor doutput(memory + buffer, 8 * row_bytes, 0);
-    buffer = Squares::next(buffer);
+    const MatrixDescriptor doutput = buffers + buffer * Squares::buffer_bytes;
+    buffer = buffer == 2 ? 0 : buffer + 1;
 #pragma unroll
     for (int read = 0; read < Shape::reads; ++read) {
       start_products<Shape>(a[read % 2], read, doutput, sums);

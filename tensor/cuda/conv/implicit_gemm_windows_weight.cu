@@ -87,7 +87,10 @@ __device__ __forceinline__ void multiply_squares(int steps, SquareCopies& copies
                                                  SharedAddress memory,
                                                  float (&sums)[fragments][4]) {
   constexpr std::uint32_t slice_pixels = 16, slice_rows = slice_pixels / square_side;
-  const std::uint32_t first_row = threadIdx.x / 128 * window_side * row_bytes;
+  const std::uint32_t first_row = warpgroup_index() * window_side * row_bytes;
+  const MatrixDescriptor squares(memory, 8 * row_bytes, 0);
+  const MatrixDescriptor windows(memory + (square_bytes + first_row), window_side * row_bytes,
+                                 row_bytes);
   std::uint32_t stage = 0;
   for (int i = 0; i < stages - 2; ++i) copies.fill(i < steps);
 #pragma unroll 1
@@ -95,9 +98,7 @@ __device__ __forceinline__ void multiply_squares(int steps, SquareCopies& copies
     wait_for_copies<stages - 3>();
     publish_copies();
     __syncthreads();
-    const MatrixDescriptor a(memory + stage, 8 * row_bytes, 0);
-    const MatrixDescriptor b(memory + (stage + square_bytes + first_row), window_side * row_bytes,
-                             row_bytes);
+    const MatrixDescriptor a = squares + stage, b = windows + stage;
     begin_products();
 #pragma unroll
     for (std::uint32_t slice = 0; slice < square_pixels / slice_pixels; ++slice) {

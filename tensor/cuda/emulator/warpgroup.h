@@ -14,7 +14,7 @@ template <class E>
 float matrix_element(MatrixDescriptor matrix, bool transposed, int i, int k) {
   constexpr int size = sizeof(E), row_elements = 128 / size;
   const auto field = [&](int shift) {
-    return static_cast<std::uint32_t>(matrix.bits >> shift & 0x3FFF) << 4;
+    return static_cast<std::uint32_t>(matrix.bits() >> shift & 0x3FFF) << 4;
   };
   const auto row = static_cast<std::uint32_t>(transposed ? k : i);
   const auto column = static_cast<std::uint32_t>(transposed ? i : k);
@@ -31,6 +31,7 @@ float matrix_element(MatrixDescriptor matrix, bool transposed, int i, int k) {
 
 }  // namespace emulator
 
+inline int warpgroup_index() { return static_cast<int>(threadIdx.x) / 128; }
 inline void publish_copies() {}
 inline void begin_products() {}
 inline void commit_products() {}
