@@ -43,6 +43,8 @@ __device__ inline int warpgroup_index() {
   __trap();
   return 0;
 }
+__device__ inline void wait_at_barrier(int, int) { __trap(); }
+__device__ inline void pass_barrier(int, int) { __trap(); }
 __device__ inline void publish_copies() { __trap(); }
 __device__ inline void begin_products() { __trap(); }
 __device__ inline void commit_products() { __trap(); }
@@ -64,6 +66,15 @@ __device__ void multiply_add(float (&)[8][4], const std::uint32_t (&)[4], Matrix
 /// lanes, and addresses that depend on it are computed once for a warp.)
 __device__ inline int warpgroup_index() {
   return __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / 128, 0);
+}
+
+/// Waits at one of the block's barriers, 1 to 15, until so many threads have come there, by waiting
+/// or only by passing by; then it can be used again. For warpgroups that do not go in step.
+__device__ inline void wait_at_barrier(int number, int threads) {
+  asm volatile("bar.sync %0, %1;\n" ::"r"(number), "r"(threads) : "memory");
+}
+__device__ inline void pass_barrier(int number, int threads) {
+  asm volatile("bar.arrive %0, %1;\n" ::"r"(number), "r"(threads) : "memory");
 }
 
 /// Shows the tensor cores what this thread has copied to shared memory and waited for.

@@ -2,7 +2,7 @@
 // blocks that stay: the weights of all taps lie in shared memory, 72 KiB of bfloat16, and a
 // warpgroup goes from square to square. While the tensor cores work on one, its warps write the
 // results of the one before, and the next part of a window is copied, 128 bytes of each pixel's
-// channels: all 64 of bfloat16, half of float32's. All meet once a part.
+// channels: all 64 of bfloat16, half of float32's.
 //
 // A lane's sums are pairs of columns of the product, 8 apart. Weights are put in such an order that
 // these are neighbouring channels, 16 bytes of results.
@@ -155,6 +155,31 @@ __device__ __forceinline__ void start_part(MatrixDescriptor window, MatrixDescri
   }
   commit_products();
 }
+
+/// The warpgroups' turns at the tensor cores. A warp that starts products waits until they have
+/// begun, so that it can do nothing else meanwhile; were all to start theirs together, nobody would
+/// multiply while they write.
+template <int groups>
+class Turns {
+ public:
+  __device__ explicit Turns(int group) : group_(group) {
+    if (group == groups - 1) pass_barrier(turn_of(0), 256);
+  }
+  /// Until it is this warpgroup's, whose threads have all come.
+  __device__ __forceinline__ void wait() const { wait_at_barrier(turn_of(group_), 256); }
+  /// It is the next one's; of the last turn of all, nobody's.
+  __device__ __forceinline__ void pass(bool last) const {
+    const bool wraps = group_ == groups - 1;
+    if (last && wraps) return;
+    pass_barrier(turn_of(wraps ? 0 : group_ + 1), 256);
+  }
+
+ private:
+  /// Of 128 threads that wait for it and 128 that pass it on.
+  __device__ static int turn_of(int group) { return 1 + group; }
+
+  int group_;
+};
 
 /// Moments of the results that a thread has written, of its 16 channels: sums of them, and of their
 /// squares, less a number that is near the first one.
@@ -311,8 +336,10 @@ __global__ void __launch_bounds__(Resident<E>::threads, 1)
   ResultWriter<E> writer(p, bias, output);
   const MatrixDescriptor windows(places, window_side * row_bytes, 0);
   const MatrixDescriptor weights(memory, 8 * row_bytes, 0);
+  const int rounds = (p.pixels + step - 1) / step;
+  const Turns<R::groups> turns(group);
   // Multiplies a square, whose sums are sums[parity], and writes the square before.
-  const auto multiply_square = [&](int parity) {
+  const auto multiply_square = [&](int parity, bool last_round) {
 #pragma unroll
     for (auto& sum : sums[parity]) {
 #pragma unroll
@@ -324,19 +351,22 @@ __global__ void __launch_bounds__(Resident<E>::threads, 1)
       const bool last = part == R::parts - 1;
       wait_for_copies<0>();
       publish_copies();
-      __syncthreads();
+      turns.wait();
       start_part<E>(windows + here, weights + part * window_taps * R::tap_bytes, sums[parity]);
+      turns.pass(last && last_round);
       copies.start(last ? number + step : number, last ? 0 : part + 1, R::place_bytes - here);
       if (part == 0) writer.write(sums[1 - parity], number - step);
       wait_for_products<0>();
     }
     number += step;
   };
-  const int rounds = (p.pixels + step - 1) / step;
+  wait_for_copies<0>();
+  publish_copies();
+  __syncthreads();  // the weights are there
 #pragma unroll 1
   for (int round = 0; round < rounds; round += 2) {
-    multiply_square(0);
-    if (round + 1 < rounds) multiply_square(1);
+    multiply_square(0, round + 1 == rounds);
+    if (round + 1 < rounds) multiply_square(1, round + 2 == rounds);
   }
   writer.write(sums[0], rounds % 2 == 1 ? number - step : -1);
   writer.write(sums[1], rounds % 2 == 0 ? number - step : -1);

@@ -47,6 +47,8 @@ struct SquareShape {
   static_assert(copies * copied_rows == images * window_side);
   /// An even number: the last one may be nothing.
   static constexpr int reads = (images * reads_of_image + 1) / 2 * 2;
+  static constexpr int fragment_buffers = reads % 5 == 0 ? 5 : reads % 3 == 0 ? 3 : 4;
+  static_assert(reads % fragment_buffers == 0);
 
   /// The first pixel of the window of a read, or of its second half.
   static constexpr int read_begin(int read, int half) {
@@ -270,32 +272,37 @@ __device__ __forceinline__ void multiply_squares(int first, int end, WindowRing<
     __syncthreads();
   };
   const MatrixDescriptor buffers(memory, 8 * row_bytes, 0);
-  std::uint32_t a[2][4], stage = 0;
+  // Fragments are loaded two reads before they are multiplied: shared memory is busy, and slow to
+  // answer. Those of the next square's first reads, too.
+  constexpr int ahead = 2, buffers_of_reads = Shape::fragment_buffers;
+  std::uint32_t a[buffers_of_reads][4], stage = 0;
   int buffer = 0;
   squares.load(first);
 #pragma unroll
   for (int row = 0; row < square_side; ++row) squares.store(0, row);
   meet();
-  window.load(a[0], stage, 0);
+#pragma unroll
+  for (int read = 0; read < ahead; ++read) window.load(a[read], stage, read);
 #pragma unroll 1
   for (int number = first; number < end; ++number) {
     const MatrixDescriptor doutput = buffers + buffer * Squares::buffer_bytes;
     buffer = buffer == 2 ? 0 : buffer + 1;
 #pragma unroll
     for (int read = 0; read < Shape::reads; ++read) {
-      start_products<Shape>(a[read % 2], read, doutput, sums);
-      wait_for_products<1>();  // those of the read before, whose registers are filled next
-      const int late = read - (Shape::reads - 1 - square_side / rows_each);
-      if (late >= 0 && read + 1 < Shape::reads && number + 1 < end) {
+      start_products<Shape>(a[read % buffers_of_reads], read, doutput, sums);
+      wait_for_products<1>();  // those of the read before, whose registers may be filled next
+      const int late = read - (Shape::reads - ahead - square_side / rows_each);
+      if (late >= 0 && read < Shape::reads - ahead && number + 1 < end) {
 #pragma unroll
         for (int i = 0; i < rows_each; ++i) squares.store(buffer, late * rows_each + i);
       }
-      if (read + 1 < Shape::reads) {
-        window.load(a[(read + 1) % 2], stage, read + 1);
-      } else {
+      if (read == Shape::reads - ahead) {
         meet();
         stage = Ring::next(stage);
-        if (number + 1 < end) window.load(a[0], stage, 0);
+      }
+      const int next = (read + ahead) % Shape::reads;
+      if (next >= ahead || number + 1 < end) {
+        window.load(a[(read + ahead) % buffers_of_reads], stage, next);
       }
       if (read == 0) {
         if (number + 1 < end) squares.load(number + 1);

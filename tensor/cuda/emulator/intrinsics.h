@@ -45,6 +45,11 @@ enum class WarpKind : std::uint8_t {
 
 /// Waits until every thread of the block is here; returns for how many `predicate` held.
 int wait_for_block(BarrierKind kind, bool predicate, std::source_location place);
+/// Numbers of named barriers are below; 0 is that of the whole block.
+inline constexpr int named_barriers = 16;
+/// The thread comes to a named barrier, which `threads` threads must come to; with `waits`, returns
+/// when they have.
+void come_to_named_barrier(int number, int threads, bool waits, std::source_location place);
 
 /// Waits until every lane of `mask` is here. A shuffle returns the value of lane `source`, a vote
 /// the lanes whose value is not zero.

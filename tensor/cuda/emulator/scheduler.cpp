@@ -21,7 +21,20 @@
 namespace gradus::cuda::emulator {
 namespace {
 
-enum class State : std::uint8_t { not_started, ready, at_barrier, at_warp_operation, finished };
+enum class State : std::uint8_t {
+  not_started,
+  ready,
+  at_barrier,
+  at_named_barrier,
+  at_warp_operation,
+  finished
+};
+
+/// One of a block's numbered barriers, at which some of its threads meet.
+struct NamedBarrier {
+  int come = 0;
+  std::vector<int> waiting;
+};
 
 struct Thread {
   State state = State::not_started;
@@ -50,6 +63,7 @@ class Scheduler {
   void set_launch(const Launch* launch);
   void run(Order order);
   int wait_for_block(BarrierKind kind, bool predicate, std::source_location place);
+  void come_to_named_barrier(int number, int threads, bool waits, std::source_location place);
   std::uint64_t wait_for_warp(WarpKind kind, unsigned mask, std::uint64_t value, int source,
                               std::source_location place);
   unsigned active_lanes() const;
@@ -74,6 +88,7 @@ class Scheduler {
   std::array<int, max_threads> sequence_;   // linear indices in the order to run
   std::array<Thread, max_threads> threads_;
   std::array<unsigned, max_threads / 32> arrived_{};  // lanes at a warp operation, by warp
+  std::array<NamedBarrier, named_barriers> named_;
 
   int current_ = -1;                // linear index of the running thread
   int started_ = 0, finished_ = 0;  // threads
@@ -136,6 +151,7 @@ void Scheduler::run_block(std::uint64_t block) {
   start_shared_memory(launch_->shared_bytes, launch_->shared_limit);
   started_ = finished_ = at_barrier_ = predicates_ = 0;
   arrived_.fill(0);
+  named_.fill({});
   for (int i = 0; i < count_; ++i) threads_[i].state = State::not_started;
   shuffle_order();
 
@@ -223,6 +239,25 @@ int Scheduler::wait_for_block(BarrierKind kind, bool predicate, std::source_loca
   predicates_ += predicate;
   wait(State::at_barrier, place);
   return static_cast<int>(thread.value);
+}
+
+void Scheduler::come_to_named_barrier(int number, int threads, bool waits,
+                                      std::source_location place) {
+  if (number < 1 || number >= named_barriers || threads % 32 != 0 || threads > count_) {
+    fault(fmt::format("there is no named barrier {} of {} threads at {}", number, threads,
+                      describe(place)));
+  }
+  NamedBarrier& barrier = named_[number];
+  if (waits) barrier.waiting.push_back(current_);
+  if (++barrier.come < threads) {
+    if (waits) wait(State::at_named_barrier, place);
+    return;
+  }
+  for (const int thread : barrier.waiting) {
+    threads_[thread].state = State::ready;
+    if (thread != current_) ready_.push_back(thread);
+  }
+  barrier = {};
 }
 
 void Scheduler::release_block() {
@@ -355,6 +390,9 @@ std::string running_place() { return scheduler().running_place(); }
 
 int wait_for_block(BarrierKind kind, bool predicate, std::source_location place) {
   return scheduler().wait_for_block(kind, predicate, place);
+}
+void come_to_named_barrier(int number, int threads, bool waits, std::source_location place) {
+  scheduler().come_to_named_barrier(number, threads, waits, place);
 }
 std::uint64_t wait_for_warp(WarpKind kind, unsigned mask, std::uint64_t value, int source,
                             std::source_location place) {

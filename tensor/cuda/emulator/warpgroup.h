@@ -32,6 +32,14 @@ float matrix_element(MatrixDescriptor matrix, bool transposed, int i, int k) {
 }  // namespace emulator
 
 inline int warpgroup_index() { return static_cast<int>(threadIdx.x) / 128; }
+inline void wait_at_barrier(int number, int threads,
+                            std::source_location place = std::source_location::current()) {
+  emulator::come_to_named_barrier(number, threads, true, place);
+}
+inline void pass_barrier(int number, int threads,
+                         std::source_location place = std::source_location::current()) {
+  emulator::come_to_named_barrier(number, threads, false, place);
+}
 inline void publish_copies() {}
 inline void begin_products() {}
 inline void commit_products() {}
