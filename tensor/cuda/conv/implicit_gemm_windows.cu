@@ -65,10 +65,10 @@ void with_tile(const Conv2dGeometry& g, const Function& function) {
   function.template operator()<NarrowTile<E>>();
 }
 
-/// convolve() of 64 channels to 64.
+/// convolve() of 64 channels to 64, without a bias.
 template <class E>
-void convolve_resident(const char* name, const E* input, const E* weight, const float* bias,
-                       E* output, const Conv2dGeometry& g, const Statistics& statistics) {
+void convolve_resident(const char* name, const E* input, const E* weight, E* output,
+                       const Conv2dGeometry& g, const Statistics& statistics) {
   using R = Resident<E>;
   const Problem p = problem_of_squares(g);
   const bool wanted = statistics.mean != nullptr;
@@ -85,7 +85,7 @@ void convolve_resident(const char* name, const E* input, const E* weight, const 
   allow_shared_bytes<resident_kernel<E>>(R::shared_bytes);
   launch(name, resident_kernel<E>,
          {dim3(static_cast<unsigned>(blocks)), dim3(R::threads), R::shared_bytes}, work, input,
-         weight, bias, output, wanted ? partial.data() : nullptr, p);
+         weight, output, wanted ? partial.data() : nullptr, p);
   if (wanted) merge_moments(partial.data(), statistics.mean, statistics.variance, blocks, g.O);
 }
 
@@ -102,8 +102,8 @@ bool suits(const Conv2dGeometry& g) {
 template <class E>
 void convolve(const char* name, const E* input, const E* weight, const float* bias, E* output,
               const Conv2dGeometry& g, const Statistics& statistics) {
-  if (g.C == Resident<E>::channels && g.O == Resident<E>::channels) {
-    return convolve_resident(name, input, weight, bias, output, g, statistics);
+  if (bias == nullptr && g.C == Resident<E>::channels && g.O == Resident<E>::channels) {
+    return convolve_resident(name, input, weight, output, g, statistics);
   }
   const Problem p = problem_of_squares(g);
   with_tile<E>(g, [&]<class T>() {

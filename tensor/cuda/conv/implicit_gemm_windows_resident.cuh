@@ -227,8 +227,8 @@ class ResultWriter {
   using R = Resident<E>;
 
  public:
-  __device__ ResultWriter(const Problem& p, const float* bias, E* output)
-      : p_(p), bias_(bias), output_(output), lane_(static_cast<int>(threadIdx.x) % warp) {}
+  __device__ ResultWriter(const Problem& p, E* output)
+      : p_(p), output_(output), lane_(static_cast<int>(threadIdx.x) % warp) {}
 
   /// Nothing, if there is no such square.
   __device__ __forceinline__ void write(const ResidentSums& sums, int number) {
@@ -282,14 +282,8 @@ class ResultWriter {
     Vector<E, R::size> results;
 #pragma unroll
     for (int i = 0; i < R::pairs; ++i) {
-      float x = sums[vector * R::pairs + i][half * 2],
-            y = sums[vector * R::pairs + i][half * 2 + 1];
-      if (bias_) {
-        const float* const bias = bias_ + (vector * 4 + lane_ % 4) * R::size + i * 2;
-        x += bias[0];
-        y += bias[1];
-      }
-      const Vector<E, 2> pair = to_pair<E>(x, y);
+      const auto& sum = sums[vector * R::pairs + i];
+      const Vector<E, 2> pair = to_pair<E>(sum[half * 2], sum[half * 2 + 1]);
       results[i * 2] = pair[0];
       results[i * 2 + 1] = pair[1];
     }
@@ -305,20 +299,17 @@ class ResultWriter {
   }
 
   const Problem& p_;
-  const float* bias_;
   E* output_;
   int lane_, written_ = 0;  // squares
   RunningMoments moments_;
 };
 
-// output [N, H, W, 64] = input [N, H, W, 64] convolved with weight [64, 3, 3, 64], + bias [64] or
-// null. The problem's rows are squares. partial [blocks, 64], or null, gets the moments of the
-// output's channels.
+// output [N, H, W, 64] = input [N, H, W, 64] convolved with weight [64, 3, 3, 64]. The problem's
+// rows are squares. partial [blocks, 64], or null, gets the moments of the output's channels.
 template <class E>
 __global__ void __launch_bounds__(Resident<E>::threads, 1)
     resident_kernel(const E* __restrict__ input, const E* __restrict__ weight,
-                    const float* __restrict__ bias, E* __restrict__ output,
-                    Moments<float>* __restrict__ partial, const Problem p) {
+                    E* __restrict__ output, Moments<float>* __restrict__ partial, const Problem p) {
   using R = Resident<E>;
   const auto all_memory = dynamic_shared<Vector<std::uint32_t, 4>>(R::shared_bytes / chunk_bytes);
   const SharedAddress memory(&all_memory[0]);
@@ -333,7 +324,7 @@ __global__ void __launch_bounds__(Resident<E>::threads, 1)
   copies.start(number, 0, 0);
 
   ResidentSums sums[2];
-  ResultWriter<E> writer(p, bias, output);
+  ResultWriter<E> writer(p, output);
   const MatrixDescriptor windows(places, window_side * row_bytes, 0);
   const MatrixDescriptor weights(memory, 8 * row_bytes, 0);
   const int rounds = (p.pixels + step - 1) / step;

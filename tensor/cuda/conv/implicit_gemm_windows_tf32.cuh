@@ -255,8 +255,9 @@ __device__ __forceinline__ void start_products(const std::uint32_t (&a)[4], int 
 }
 
 /// sums += the products of squares [first, end). While the tensor cores work on the reads of one,
-/// the next one is loaded, then written; at its last read all warps meet, so that nothing of the
-/// next one is waited for. What is written or copied then was used two squares before.
+/// the next one, which was loaded before, is written; two reads before its end all warps meet, so
+/// that nothing of the next one is waited for. What is written or copied then was used two squares
+/// before. (Loads are started behind the fence of a meeting, which waits for them.)
 template <class Shape>
 __device__ __forceinline__ void multiply_squares(int first, int end, WindowRing<Shape>& ring,
                                                  TransposedSquares<Shape>& squares,
@@ -281,6 +282,7 @@ __device__ __forceinline__ void multiply_squares(int first, int end, WindowRing<
 #pragma unroll
   for (int row = 0; row < square_side; ++row) squares.store(0, row);
   meet();
+  if (first + 1 < end) squares.load(first + 1);
 #pragma unroll
   for (int read = 0; read < ahead; ++read) window.load(a[read], stage, read);
 #pragma unroll 1
@@ -299,15 +301,13 @@ __device__ __forceinline__ void multiply_squares(int first, int end, WindowRing<
       if (read == Shape::reads - ahead) {
         meet();
         stage = Ring::next(stage);
+        if (number + 2 < end) squares.load(number + 2);
       }
       const int next = (read + ahead) % Shape::reads;
       if (next >= ahead || number + 1 < end) {
         window.load(a[(read + ahead) % buffers_of_reads], stage, next);
       }
-      if (read == 0) {
-        if (number + 1 < end) squares.load(number + 1);
-        ring.fill();
-      }
+      if (read == 0) ring.fill();
     }
   }
   wait_for_products<0>();

@@ -15,7 +15,7 @@
 
 namespace gradus::cuda {
 
-inline constexpr int channel_block = 256;    // threads
+inline constexpr int channel_block = 128;    // threads: beside a block of a convolution
 inline constexpr int finish_threads = 1024;  // of a finishing kernel, which has few blocks
 
 /// Kernels write ascending, what they read of the kernel before is best read the other way.

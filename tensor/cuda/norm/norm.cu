@@ -73,7 +73,7 @@ __global__ void finish_statistics_kernel(const T* x, const Moments<Compute<T>>* 
 // x, residual [rows, C] (read only with `residual`), y [rows, C]. least: 0 for ReLU, else
 // -infinity.
 template <class T, int width, bool with_residual>
-__global__ void __launch_bounds__(channel_block, 4)
+__global__ void __launch_bounds__(channel_block, 8)
     normalise_kernel(const T* x, const Compute<T>* mean, const Compute<T>* variance,
                      const Compute<T>* gamma, const Compute<T>* beta, const T* residual,
                      Compute<T> least, T* y, double eps, std::int64_t rows, std::int64_t C) {
@@ -134,7 +134,7 @@ void batch_norm_statistics(const T* x, Compute<T>* mean, Compute<T>* variance, s
   with_width<T>(
       C,
       [&]<int width>() {
-        const LaunchShape shape = tile(rows, C, width, 4);
+        const LaunchShape shape = tile(rows, C, width, 8);
         const std::int64_t chunks = shape.grid.y;
         const double cached = partial_bytes<State>(chunks, C);
         Scratch<State> partial(chunks * C);
@@ -166,7 +166,7 @@ void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
         launch("batch_norm",
                residual != nullptr ? normalise_kernel<T, width, true>
                                    : normalise_kernel<T, width, false>,
-               tile(rows, C, width, 8), work_of<T>(residual != nullptr ? 3 : 2, 4, rows, C, 4), x,
+               tile(rows, C, width, 16), work_of<T>(residual != nullptr ? 3 : 2, 4, rows, C, 4), x,
                mean, variance, gamma, beta, residual, least, y, eps, rows, C);
       },
       x, residual, y, mean, variance, gamma, beta);

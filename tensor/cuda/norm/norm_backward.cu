@@ -25,7 +25,7 @@ enum class Mask { none, of_x, of_y, of_y_two_terms };
 // beta, scale = gamma / sqrt(variance + eps), or (y > 0) dy, or (y > 0) (dy + dy2). Where it is of
 // y [rows, C], masked [rows, C] becomes g.
 template <class T, int width, Mask mask>
-__global__ void __launch_bounds__(channel_block, mask == Mask::of_x ? 3 : 4)
+__global__ void __launch_bounds__(channel_block, mask == Mask::of_x ? 6 : 8)
     gradient_sums_kernel(const T* dy, const T* dy2, const T* x, const T* y, const Compute<T>* mean,
                          const Compute<T>* variance, const Compute<T>* gamma,
                          const Compute<T>* beta, T* masked, GradientSums<Compute<T>>* partial,
@@ -96,7 +96,7 @@ __global__ void finish_gradients_kernel(const GradientSums<A>* partial, const A*
 // where the statistics are constants (not `training`), dx = scale g. With `mask`, g counts only
 // where (x - mean) scale + beta > 0.
 template <class T, int width, bool training, bool mask>
-__global__ void __launch_bounds__(channel_block, mask ? 3 : 4)
+__global__ void __launch_bounds__(channel_block, mask ? 6 : 8)
     input_gradient_kernel(const T* g, const T* x, const Compute<T>* mean,
                           const Compute<T>* variance, const Compute<T>* gamma,
                           const Compute<T>* beta, const Compute<T>* dgamma, const Compute<T>* dbeta,
@@ -158,7 +158,7 @@ void batch_norm_backward_sums(const BatchNormBackward<T>& b, Compute<T>* dgamma,
   with_width<T>(
       b.C,
       [&]<int width>() {
-        const LaunchShape shape = tile(b.rows, b.C, width, 4);
+        const LaunchShape shape = tile(b.rows, b.C, width, 8);
         const std::int64_t chunks = shape.grid.y;
         const double cached = partial_bytes<State>(chunks, b.C);
         Scratch<State> partial(chunks * b.C);
@@ -198,7 +198,7 @@ void batch_norm_backward_input(const BatchNormBackward<T>& b, const Compute<T>* 
               "batch_norm_backward input",
               training ? input_gradient_kernel<T, width, true, mask>
                        : input_gradient_kernel<T, width, false, mask>,
-              tile(b.rows, b.C, width, 8),
+              tile(b.rows, b.C, width, 16),
               work_of<T>(training || mask ? 3 : 2, training ? 5 : 2, b.rows, b.C, training ? 5 : 1),
               masked ? b.dresidual : b.dy, b.x, b.mean, b.variance, b.gamma, b.beta, dgamma, dbeta,
               b.dx, b.eps, batch_rows, b.rows, b.C);
