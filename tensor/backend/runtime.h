@@ -29,7 +29,7 @@ void copy_to_device(void* to, const void* from, std::size_t bytes);
 void copy_to_host(void* to, const void* from, std::size_t bytes);
 /// Begins a branch of the graph that is recorded, after what was launched before and after the
 /// branch before it; from now on launches go to it. It holds `reads` until it is joined. False, and
-/// nothing happens, within another branch, and where the environment has GRADUS_NO_BESIDE.
+/// nothing happens, within another branch.
 bool begin_beside(std::vector<std::shared_ptr<const Storage>> reads);
 /// Launches no longer go to the branch: what follows may run at the same time.
 void end_beside() noexcept;

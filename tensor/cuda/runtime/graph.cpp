@@ -1,6 +1,5 @@
 // Work recorded as a CUDA graph and replayed with one call.
 #include <atomic>
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -87,8 +86,7 @@ std::function<void()> record(const std::function<void()>& work) {
 bool recording() { return is_recording; }
 
 bool begin_beside(std::vector<std::shared_ptr<const Storage>> reads) {
-  static const bool off = std::getenv("GRADUS_NO_BESIDE") != nullptr;
-  if (off || stream() == side_stream()) return false;
+  if (stream() == side_stream()) return false;
   join_beside();
   GRADUS_CUDA_CHECK(order(stream(), side_stream()));
   branch = std::move(reads);
