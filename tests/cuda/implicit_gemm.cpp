@@ -126,17 +126,13 @@ void check_implicit_gemm(const ConvCase& c, DType dtype) {
     return exact(dtype == DType::float32 ? to_tf32(x, round) : x.to(dtype));
   };
   const Tensor bias = in.bias ? exact(in.bias) : Tensor(), weight = rounded(in.weight, true);
-  // Of float32, warpgroups drop bits of the first factor, and of the input where weights' gradients
-  // are made (1x1: by warps; by windows both factors are rounded).
+  // Of float32, warpgroups drop bits of the first factor; where they make weights' gradients, both
+  // pass through registers and are rounded.
   const bool drops = cuda::implicit_gemm::uses_warpgroups();
-  const bool drops_for_dweight =
-      drops && c.weight[1] == 3 &&
-      !cuda::implicit_gemm::windows::suits_backward_weight<float>(geometry(in, c.options));
   const ConvResults expected =
       run_ops({rounded(in.input, !drops), weight, bias, rounded(in.doutput, !drops)}, c.options);
-  const Tensor dweight =
-      conv2d_backward_weight(rounded(in.input, !drops_for_dweight), rounded(in.doutput, true),
-                             in.weight.shape(), c.options);
+  const Tensor dweight = conv2d_backward_weight(rounded(in.input, true), rounded(in.doutput, true),
+                                                in.weight.shape(), c.options);
   const auto check = [](const Tensor& x, const Tensor& repeated, const Tensor& right, double rms,
                         double largest) {
     CHECK(same_bits(x, repeated));

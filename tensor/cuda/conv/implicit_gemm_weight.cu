@@ -7,7 +7,6 @@
 #include "tensor/cuda/conv/implicit_gemm.h"
 #include "tensor/cuda/conv/implicit_gemm_panels.cuh"
 #include "tensor/cuda/conv/implicit_gemm_parts.h"
-#include "tensor/cuda/conv/implicit_gemm_transposed.cuh"
 #include "tensor/cuda/conv/implicit_gemm_windows.h"
 #include "tensor/cuda/runtime/launch.h"
 
@@ -33,16 +32,11 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
   const SharedAddress stages = stages_of_block<T>();
   const int first_pixel = first_step * T::step_k;
   Sums<T> sums = {};
-  if constexpr (T::warpgroups && std::is_same_v<typename T::Element, float>) {
-    TransposedCopies<T> copies(p, input, doutput, first_output, first_column, first_pixel);
-    multiply_transposed<T>(end_step - first_step, copies, stages, sums);
+  PixelCopies<T> copies(p, input, doutput, first_output, first_column, first_pixel, stages);
+  if constexpr (T::warpgroups) {
+    multiply_by_warpgroups<T, true>(end_step - first_step, copies, stages, sums);
   } else {
-    PixelCopies<T> copies(p, input, doutput, first_output, first_column, first_pixel, stages);
-    if constexpr (T::warpgroups) {
-      multiply_by_warpgroups<T, true>(end_step - first_step, copies, stages, sums);
-    } else {
-      multiply<T>(end_step - first_step, copies, PanelFragments<T>(stages), sums);
-    }
+    multiply<T>(end_step - first_step, copies, PanelFragments<T>(stages), sums);
   }
 
   const WarpPlace<T> place;
@@ -79,9 +73,8 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
 //   1x1/2          256 -> 512       8          20          -         18             -             -
 //
 // 64 x 64 is for what the others do not divide. (128 x 128 by warpgroups: 97 to 128 where 128 x 192
-// takes 80 to 103.) On an H100 64 -> 64 takes 133 by warps and 120 by warpgroups, 64 x 192. In TF32
-// a step's take 5.4 ms by warps there and 4.2 ms by warpgroups: about a quarter of what the tensor
-// cores can do, as a thread waits for its loads at the fence of each stage.
+// takes 80 to 103.) TF32 goes by warpgroups only where it goes by windows: products of a warpgroup
+// take float32 in rows along k, and here a row is a pixel.
 //
 // A warp of float32's tiles has fewer sums: it needs registers for addresses.
 template <class E>
@@ -94,14 +87,9 @@ template <class E>
 using TallTile = Tile<E, 128, 64, 64, 32, 4, 2>;
 template <class E>
 using SmallTile = Tile<E, 64, 64, 32, 32, 4, 2>;
-// Of float32, stages are filled by way of registers: there are too few for 128 x 256.
-template <class E>
-using MediumGroupTile = WarpgroupTile<E, 128, 192, std::is_same_v<E, float> ? 3 : 4, 1>;
-template <class E>
-using WideGroupTile = std::conditional_t<std::is_same_v<E, float>, MediumGroupTile<E>,
-                                         WarpgroupTile<E, 128, 256, 4, 1>>;
-template <class E>
-using ThreeTapsGroupTile = WarpgroupTile<E, 64, 192, 3, 2>;
+using WideGroupTile = WarpgroupTile<BFloat16, 128, 256, 4, 1>;
+using MediumGroupTile = WarpgroupTile<BFloat16, 128, 192, 4, 1>;
+using ThreeTapsGroupTile = WarpgroupTile<BFloat16, 64, 192, 3, 2>;
 
 /// Calls function.operator()<T>() with the tile of E for a convolution.
 template <class E, class Function>
@@ -109,15 +97,17 @@ void with_tile(const Problem& p, const Function& function) {
   const auto divides = [&]<class T>(T) {
     return p.O % T::m == 0 && p.kernel * p.kernel * p.C % T::n == 0;
   };
-  const bool warpgroups = uses_warpgroups() && p.kernel == 3;
-  using Wide = WideGroupTile<E>;
-  if (warpgroups && divides(Wide()) && Wide::shared_bytes <= most_shared_bytes()) {
-    function.template operator()<Wide>();
-  } else if (warpgroups && divides(MediumGroupTile<E>())) {
-    function.template operator()<MediumGroupTile<E>>();
-  } else if (warpgroups) {
-    function.template operator()<ThreeTapsGroupTile<E>>();
-  } else if (p.kernel == 3 && divides(SquareTile<E>())) {
+  if constexpr (std::is_same_v<E, BFloat16>) {
+    if (uses_warpgroups() && p.kernel == 3) {
+      using Wide = WideGroupTile;
+      if (divides(Wide()) && Wide::shared_bytes <= most_shared_bytes()) {
+        return function.template operator()<Wide>();
+      }
+      if (divides(MediumGroupTile())) return function.template operator()<MediumGroupTile>();
+      return function.template operator()<ThreeTapsGroupTile>();
+    }
+  }
+  if (p.kernel == 3 && divides(SquareTile<E>())) {
     function.template operator()<SquareTile<E>>();
   } else if (p.kernel == 3) {
     function.template operator()<ThreeTapsTile<E>>();
