@@ -302,6 +302,15 @@ TEST_CASE("emulator: rounding to TF32 is to nearest, ties away from zero") {
   CHECK(round_to_tf32(4 - ulp(-5)) == 4);
   CHECK(std::isinf(round_to_tf32(INFINITY)));
   CHECK(std::isnan(round_to_tf32(NAN)));
+  // What the tensor cores take of round_for_product is the same.
+  const auto taken = [](float x) {
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(round_for_product(x)) & ~0x1FFFu);
+  };
+  for (const float x : random_numbers<float>(1000, 5)) CHECK(taken(x) == round_to_tf32(x));
+  for (const float x : {0.0f, 1 + 0.5f * ulp(0), -1 - 0.5f * ulp(0), 4 - ulp(-5), INFINITY}) {
+    CHECK(taken(x) == round_to_tf32(x));
+  }
+  CHECK(std::isnan(taken(NAN)));
 }
 
 TEST_CASE("emulator: a product of matrices that are copied a stage ahead") {
