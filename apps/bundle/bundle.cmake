@@ -39,13 +39,23 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/apps/gpu_check DESTINATION apps USE_SOUR
         FILES_MATCHING PATTERN "*.py")
 install(FILES ${PROJECT_SOURCE_DIR}/apps/bundle/env.sh ${PROJECT_SOURCE_DIR}/README.md DESTINATION . ${in_bundle})
 
+find_program(GRADUS_PATCHELF patchelf)
+find_program(GRADUS_XZ xz)
+if(NOT GRADUS_PATCHELF OR NOT GRADUS_XZ)
+  add_custom_target(bundle
+    COMMAND ${CMAKE_COMMAND} -E echo "bundle: error: packing needs the tools patchelf and xz (Debian: patchelf, xz-utils); run cmake again once they are there"
+    COMMAND ${CMAKE_COMMAND} -E false
+    VERBATIM)
+  return()
+endif()
+
 set(folder ${PROJECT_BINARY_DIR}/bundle)
 add_custom_target(bundle
   COMMAND ${CMAKE_COMMAND} -E rm -rf ${folder}
   COMMAND ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR} --component bundle --strip
           --prefix ${folder}/gradus
   # The programs' RUNPATH does not hold for what the libraries need themselves.
-  COMMAND find ${folder}/gradus/lib -type f -exec patchelf --set-rpath $ORIGIN {} +
+  COMMAND find ${folder}/gradus/lib -type f -exec ${GRADUS_PATCHELF} --set-rpath $ORIGIN {} +
   # The programs hold much of the same code: with a dictionary of 64 MiB, half the size.
   COMMAND tar -C ${folder} --use-compress-program "xz -9" -cf ${PROJECT_BINARY_DIR}/gradus.tar.xz
           gradus

@@ -36,6 +36,7 @@ class Graph {
   /// if something in it cannot be recorded; then nothing ran.
   explicit Graph(const std::function<void()>& work) : pool_(std::make_shared<GraphPool>()) {
     release_cached_memory();  // of the runs before: the graph's own pool needs as much again
+    side_stream();            // is not made while a stream is captured
     // Relaxed: the pool may ask the driver for memory while the stream is captured.
     GRADUS_CUDA_CHECK(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed));
     is_recording = true;
@@ -86,7 +87,7 @@ std::function<void()> record(const std::function<void()>& work) {
 bool recording() { return is_recording; }
 
 bool begin_beside(std::vector<std::shared_ptr<const Storage>> reads) {
-  if (stream() == side_stream()) return false;
+  if (launches_on_side()) return false;
   join_beside();
   GRADUS_CUDA_CHECK(order(stream(), side_stream()));
   branch = std::move(reads);

@@ -101,12 +101,12 @@ class Context {
 
   const cudaDeviceProp& properties() const { return properties_; }
   const Queue& main() const { return main_; }
-  const Queue& side() const { return side_; }
+  int least_priority() const { return priorities_.least; }
 
  private:
   cudaDeviceProp properties_;
   Priorities priorities_;
-  Queue main_{priorities_.greatest}, side_{priorities_.least};
+  Queue main_{priorities_.greatest};
 };
 
 /// The context, or why there is none. Never destroyed: tensors in static storage may outlive any
@@ -179,11 +179,23 @@ void refuse_while_capturing(std::string_view what) {
   check(!recording(), "cuda", "{} cannot be part of a captured graph", what);
 }
 
+/// Made on first use: only what is recorded takes it.
+const Queue& side_queue() {
+  static const auto* result = new Queue(context().least_priority());
+  return *result;
+}
+
 thread_local bool on_side = false;
-const Queue& queue() { return on_side ? context().side() : context().main(); }
+const Queue& queue() { return on_side ? side_queue() : context().main(); }
 
 thread_local Profile* active_profile = nullptr;
 bool tf32 = false;
+
+void set_math_mode(const Queue& queue) {
+  GRADUS_CUDA_CHECK(
+      cublasSetMathMode(queue.blas(), tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH));
+}
+
 std::size_t assumed_l2_bytes = 0;  // 0: the device's own
 int assumed_multiprocessors = 0;
 
@@ -238,8 +250,12 @@ std::string device_description() {
 }
 
 cudaStream_t stream() { return queue().stream(); }
-cudaStream_t side_stream() { return context().side().stream(); }
-void launch_on_side(bool side) { on_side = side; }
+cudaStream_t side_stream() { return side_queue().stream(); }
+void launch_on_side(bool side) {
+  if (side) set_math_mode(side_queue());
+  on_side = side;
+}
+bool launches_on_side() { return on_side; }
 cublasHandle_t blas() { return queue().blas(); }
 std::size_t l2_bytes() {
   return assumed_l2_bytes > 0 ? assumed_l2_bytes
@@ -259,9 +275,7 @@ void synchronize() {
 
 void allow_tf32(bool on) {
   tf32 = on;
-  for (const Queue* queue : {&context().main(), &context().side()})
-    GRADUS_CUDA_CHECK(
-        cublasSetMathMode(queue->blas(), on ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH));
+  set_math_mode(context().main());
 }
 bool tf32_allowed() { return tf32; }
 

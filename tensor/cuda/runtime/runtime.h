@@ -37,8 +37,9 @@ void check_finished(const char* name);
 cudaStream_t stream();
 /// That of the branches. Its priority is lower: blocks of a branch fill what the others leave idle.
 cudaStream_t side_stream();
-/// Lets this thread's launches go to side_stream(), or no longer.
+/// Lets this thread's launches go to side_stream(), or no longer; whether they do.
 void launch_on_side(bool side);
+bool launches_on_side();
 /// The cuBLAS handle of stream(), with a workspace of its own (so that it can be captured, and two
 /// streams' products run at the same time).
 cublasHandle_t blas();
