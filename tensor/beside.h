@@ -7,11 +7,12 @@
 
 namespace gradus {
 
-/// While one is alive, in work that is recorded for a GPU (RepeatedWork), what is launched becomes
-/// a branch of the recorded graph: a GPU may run it at the same time as what is launched after the
-/// guard's end, and fill the multiprocessors that the one leaves idle with the other. Nobody may
-/// read or free the branch's results before it is joined: by join_beside(), or where the next
-/// branch begins or the recording ends. Otherwise, and within another one, it does nothing.
+/// While a Beside is alive, in work that is recorded for a GPU (RepeatedWork), what is launched
+/// becomes a branch of the recorded graph: a GPU may run it at the same time as what is launched
+/// after the Beside's end, so that each fills the multiprocessors that the other leaves idle.
+/// Nobody may read or free the branch's results before it is joined: by join_beside(), or where the
+/// next branch begins or the recording ends. Where nothing is recorded for a GPU, and within
+/// another Beside, it does nothing.
 class Beside {
  public:
   /// Begins a branch if `allowed`. It may read tensors from before; `reads` must name those that

@@ -1,7 +1,7 @@
-// Here a pixel's row of the column matrix is 27 numbers, of which no 16 bytes lie together as they
-// are needed: threads gather them one by one, 8 at a time, and write them to a stage as the other
-// ways have them. 27 columns are less than a stage's row holds, so forward has a single step; what
-// bounds it is to write the output.
+// Here a pixel's row of the column matrix (implicit_gemm.cuh) is 27 numbers, of which no 16 bytes
+// lie together in the image: threads gather them one by one, a piece of 8 at a time, and write them
+// to a stage, which then is as that of other convolutions. 27 columns are less than a stage's row
+// holds, so forward has a single step; what bounds it is to write the output.
 #include "tensor/cuda/conv/implicit_gemm_three_channels.h"
 
 #include "tensor/cuda/conv/implicit_gemm_panels.cuh"
@@ -14,7 +14,7 @@ namespace gradus::cuda::implicit_gemm::three_channels {
 namespace {
 
 constexpr int channels = 3, columns = 9 * channels;
-constexpr int gathered = 8, eighths = 4;  // columns that a thread gathers at once, 8 of 32
+constexpr int gathered = 8, pieces = 4;  // columns that a thread gathers at once, 8 of 32
 
 /// Where tap and channel of a column are, and whether there is such a column.
 struct Column {
@@ -27,18 +27,18 @@ struct Column {
         exists(number < columns) {}
 };
 
-/// Columns 8 `eighth` and on of a pixel, zeros outside of the image and behind the last one.
+/// Columns 8 `piece` and on of a pixel, zeros outside of the image and behind the last one.
 template <class E>
 struct Gathered {
   E values[gathered];
-  __device__ Gathered(const Problem& p, const E* input, int number, int eighth) {
+  __device__ Gathered(const Problem& p, const E* input, int number, int piece) {
     const bool exists = number < p.pixels;
     const Pixel pixel = pixel_of(p, exists ? number : 0);
     const int h = pixel.row * p.stride - p.padding, w = pixel.column * p.stride - p.padding;
     const E* const from = input + ((pixel.n * p.H + h) * p.W + w) * channels;
 #pragma unroll
     for (int i = 0; i < gathered; ++i) {
-      const Column c(eighth * gathered + i);
+      const Column c(piece * gathered + i);
       const bool valid = exists && c.exists && inside(h + c.row, p.H) && inside(w + c.column, p.W);
       values[i] = valid ? from[(c.row * p.W + c.column) * channels + c.channel] : E(0.0f);
     }
@@ -48,8 +48,8 @@ struct Gathered {
 /// Writes 8 neighbouring elements to row `row` of what begins `begin` bytes into shared memory, by
 /// the chunk, whose places are combined with `swizzle`.
 template <class E>
-__device__ __forceinline__ void store_eighth(const E (&values)[gathered], int begin, int row,
-                                             int eighth, int swizzle, int shared_bytes) {
+__device__ __forceinline__ void store_piece(const E (&values)[gathered], int begin, int row,
+                                            int piece, int swizzle, int shared_bytes) {
   constexpr int size = chunk_bytes / int{sizeof(E)}, chunks = gathered / size;
   const auto memory = dynamic_shared<Vector<E, size>>(shared_bytes / chunk_bytes);
 #pragma unroll
@@ -57,7 +57,7 @@ __device__ __forceinline__ void store_eighth(const E (&values)[gathered], int be
     Vector<E, size> chunk;
 #pragma unroll
     for (int j = 0; j < size; ++j) chunk[j] = values[i * size + j];
-    const int place = (eighth * chunks + i) ^ swizzle;
+    const int place = (piece * chunks + i) ^ swizzle;
     memory[begin / chunk_bytes + row * row_chunks + place] = chunk;
   }
 }
@@ -78,26 +78,26 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
   const int thread = static_cast<int>(threadIdx.x);
   const SharedAddress stages = stages_of_block<T>();
 #pragma unroll
-  for (int eighth = 0; eighth < eighths; ++eighth) {
-    const Gathered<E> row(p, input, first_row + thread, eighth);
-    store_eighth(row.values, 0, thread, eighth, thread % 8, T::shared_bytes);
+  for (int piece = 0; piece < pieces; ++piece) {
+    const Gathered<E> row(p, input, first_row + thread, piece);
+    store_piece(row.values, 0, thread, piece, thread % 8, T::shared_bytes);
   }
-  for (int item = thread; item < T::n * eighths; item += T::threads) {
-    const int row = item % T::n, eighth = item / T::n;
+  for (int item = thread; item < T::n * pieces; item += T::threads) {
+    const int row = item % T::n, piece = item / T::n;
     const float* const from = weight + (first_column + row) * columns;
     E values[gathered];
 #pragma unroll
     for (int i = 0; i < gathered; ++i) {
-      const int column = eighth * gathered + i;
+      const int column = piece * gathered + i;
       values[i] = to_operand<E>(column < columns ? from[column] : 0);
     }
-    store_eighth(values, T::m * row_bytes, row, eighth, row % 8, T::shared_bytes);
+    store_piece(values, T::m * row_bytes, row, piece, row % 8, T::shared_bytes);
   }
   __syncthreads();
   Sums<T> sums = {};
   const RowFragments<T> fragments(stages);
 #pragma unroll
-  for (int slice = 0; slice < gathered * eighths / T::slice_k; ++slice) {
+  for (int slice = 0; slice < gathered * pieces / T::slice_k; ++slice) {
     std::uint32_t a[T::fragments_m][4], b[T::fragments_n][4];
     fragments.load(a, b, 0, slice);
     multiply_fragments<T>(a, b, sums);
@@ -135,13 +135,13 @@ class ImageCopies {
 
   __device__ __forceinline__ void start(std::uint32_t stage, int quarter) const {
     doutput_.start(stage, quarter);
-    constexpr int at_once = T::threads / T::step_k, rounds = eighths / at_once;
+    constexpr int at_once = T::threads / T::step_k, rounds = pieces / at_once;
     if (quarter >= rounds) return;
     const int row = static_cast<int>(threadIdx.x) % T::step_k;
-    const int eighth = static_cast<int>(threadIdx.x) / T::step_k + quarter * at_once;
-    const Gathered<E> columns_of_pixel(p_, input_, pixel_ + row, eighth);
-    store_eighth(columns_of_pixel.values, static_cast<int>(stage) + T::m * row_bytes, row, eighth,
-                 panel_swizzle<E>(row), T::shared_bytes);
+    const int piece = static_cast<int>(threadIdx.x) / T::step_k + quarter * at_once;
+    const Gathered<E> columns_of_pixel(p_, input_, pixel_ + row, piece);
+    store_piece(columns_of_pixel.values, static_cast<int>(stage) + T::m * row_bytes, row, piece,
+                panel_swizzle<E>(row), T::shared_bytes);
   }
   __device__ __forceinline__ void advance() {
     pixel_ += T::step_k;

@@ -1,4 +1,4 @@
-// 3x3 convolutions with stride 1 by warpgroups, without copying a pixel more than once.
+// 3x3 convolutions with stride 1 by warpgroups, that copy a pixel 1.6 times instead of 9.
 // Neighbouring pixels share most of what their taps read: a block that copies each tap's rows by
 // themselves (implicit_gemm_patches.cuh) copies each pixel 9 times, and waits for the second-level
 // cache.

@@ -4,8 +4,9 @@
 // results of the one before, and the next part of a window is copied, 128 bytes of each pixel's
 // channels: all 64 of bfloat16, half of float32's.
 //
-// A lane's sums are pairs of columns of the product, 8 apart. Weights are put in such an order that
-// these are neighbouring channels, 16 bytes of results.
+// A lane's sums are of pairs of the product's columns, a pair in each 8. Weights are put in such an
+// order that these are neighbouring channels, 16 bytes of results. (Chunks, slices and groups of
+// copies: implicit_gemm.cuh.)
 #pragma once
 
 #include "tensor/cuda/conv/implicit_gemm_windows.cuh"
@@ -14,7 +15,7 @@
 
 namespace gradus::cuda::implicit_gemm::windows {
 
-/// The kernel's sizes, and where things are in its shared memory, in bytes from its begin.
+/// The kernel's sizes, and where things are in its shared memory, in bytes from its beginning.
 template <class E>
 struct Resident {
   using Element = E;

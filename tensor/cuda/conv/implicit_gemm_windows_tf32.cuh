@@ -1,9 +1,10 @@
-// The gradient of the weights by windows in TF32. Products of warpgroups take float32 in rows along
-// k only, while k is the pixel here and pixels are rows of channels; but the first matrix may come
-// from registers, where a thread puts what it likes. So the window is that one, as it is copied:
-// dweight^T [C, O] of a tap = columns^T [C, pixels] doutput [pixels, O], where a lane reads its
-// channels of its pixels itself. Only the square of doutput is written transposed to shared memory,
-// by way of registers. Both are rounded in registers, too.
+// The gradient of the weights by windows in TF32 (squares and windows: implicit_gemm_windows.cuh).
+// Products of warpgroups take float32 in rows along k only, while k is the pixel here and pixels
+// are rows of channels; but the first matrix may come from registers, where a thread puts what it
+// likes. So the window is that one, as it is copied: dweight^T [C, O] of a tap = columns^T [C,
+// pixels] doutput [pixels, O], where a lane reads its channels of its pixels itself. Only doutput,
+// the gradient of the output, is written transposed to shared memory, a square at a time, by way of
+// registers. There both matrices are rounded, too.
 //
 // A warpgroup takes the three taps of a column of the kernel: it reads 8 pixels of the window, from
 // that column on, once for all taps that multiply them. Row q of the window belongs to row q of the
@@ -16,10 +17,11 @@
 //   ...                      ...
 //   row 9  x x x x x x x x   . . 7
 //
-// Images of 4 x 4 pixels make a square of four, each with a window of 6 x 6, and 8 pixels are two
+// Four images of 4 x 4 pixels make up one square, each with a window of 6 x 6, and 8 pixels are two
 // of their rows: rows q and q + 1 of a window belong to the first or the last two of its image,
-// where q - tap is 0 or 2. With stride 2 windows are 17 x 17 or 9 x 9, and 8 pixels are every other
-// one of a row, which belongs to row (q - tap) / 2 where that is whole.
+// where q - tap is 0 or 2. With stride 2 a window is 17 x 17 pixels, and 8 pixels are every other
+// one of a row, which belongs to row (q - tap) / 2 of the square where that is whole; or four of
+// 9 x 9, with both: every other pixel of rows q and q + 2, where (q - tap) / 2 is 0 or 2.
 #pragma once
 
 #include "tensor/cuda/conv/implicit_gemm_windows.cuh"
@@ -41,7 +43,7 @@ struct SquareShape {
   static constexpr int window_pixels = images * image_window;
   static constexpr int rows_at_once = 8 / side;
   static constexpr int reads_of_image = window_side - (rows_at_once - 1) * stride;
-  /// Of rows of windows that a block copies at once, a pixel of 64 channels for 16 threads.
+  /// Rows of windows that a block copies at once: 16 threads have a pixel of 64 channels.
   static constexpr int copied_rows = tf32_threads / (16 * window_side);
   static constexpr int copies = images * window_side / copied_rows;
   static_assert(copies * copied_rows == images * window_side);
