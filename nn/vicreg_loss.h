@@ -7,8 +7,8 @@
 
 namespace gradus::nn {
 
-/// Weights of the three terms below, of which two are sums over the two views. The paper averages
-/// the variance term over the views, and so has half its weight here.
+/// Weights of the three terms below, of which two are sums over the two views. The authors' code
+/// averages the variance term over the views, and so has half its weight here.
 struct VICRegOptions {
   double invariance = 25;
   double variance = 25;
@@ -33,7 +33,7 @@ struct VICRegLoss {
 ///   C          = (z - mean)^T (z - mean) / (N - 1), Var_j = C_jj
 ///   total      = the sum of the terms, each times its weight
 ///
-/// With two views that is the paper's loss; with more, each term keeps its size.
+/// With two views that is the paper's formula; with more, each term keeps its size.
 ///
 /// With a communicator z is this member's part of the batch, as many images as each other member
 /// has, and the loss is that of the whole batch, the same for all. They exchange the images'

@@ -70,10 +70,10 @@ void add_model_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--invariance", o.vicreg.invariance, "Weight of vicreg's invariance term")
       ->check(finite())
       ->group(group);
-  app.add_option(
-         "--variance", o.vicreg.variance,
-         "Weight of vicreg's variance term, twice its mean over the views (the paper takes the "
-         "mean: 12.5)")
+  app.add_option("--variance", o.vicreg.variance,
+                 "Weight of vicreg's variance term, twice its mean over the views (the authors' "
+                 "code takes the "
+                 "mean: 12.5)")
       ->check(finite())
       ->group(group);
   app.add_option("--covariance", o.vicreg.covariance, "Weight of vicreg's covariance term")
