@@ -72,8 +72,7 @@ void add_model_options(CLI::App& app, TrainOptions& o) {
       ->group(group);
   app.add_option("--variance", o.vicreg.variance,
                  "Weight of vicreg's variance term, twice its mean over the views (the authors' "
-                 "code takes the "
-                 "mean: 12.5)")
+                 "code takes the mean: 12.5)")
       ->check(finite())
       ->group(group);
   app.add_option("--covariance", o.vicreg.covariance, "Weight of vicreg's covariance term")
