@@ -117,7 +117,7 @@ __device__ inline float round_to_tf32(float x) {
 namespace gradus::cuda {
 
 /// x, which the tensor cores then take as round_to_tf32(x): half of the last bit that they keep is
-/// added, and what they drop stays. Two instructions instead of four; not for subnormal numbers.
+/// added, and what they drop stays. Two instructions instead of three; not for subnormal numbers.
 __device__ inline float round_for_product(float x) {
   const float power = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & 0xFF800000u);
   return power * 0x1p-11f + x;  // sign and exponent of x alone

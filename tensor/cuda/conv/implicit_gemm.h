@@ -33,7 +33,7 @@ struct Statistics {
 /// As the contract's functions (tensor/backend/kernels.inc), E being BFloat16 or float. All
 /// pointers but bias are aligned to 16 bytes. Inputs are rounded to bfloat16 or
 /// TF32 to nearest; but of float32, warpgroups drop the bits that TF32 does not have: those of
-/// input, and of doutput where it makes dinput.
+/// input forward, and of doutput where it makes dinput.
 template <class E>
 void conv2d(const E* input, const float* weight, const float* bias, E* output,
             const Conv2dGeometry& g, const Statistics& statistics = {});

@@ -87,6 +87,7 @@ template <class E>
 using TallTile = Tile<E, 128, 64, 64, 32, 4, 2>;
 template <class E>
 using SmallTile = Tile<E, 64, 64, 32, 32, 4, 2>;
+
 using WideGroupTile = WarpgroupTile<BFloat16, 128, 256, 4, 1>;
 using MediumGroupTile = WarpgroupTile<BFloat16, 128, 192, 4, 1>;
 using ThreeTapsGroupTile = WarpgroupTile<BFloat16, 64, 192, 3, 2>;
