@@ -211,16 +211,17 @@ TEST_CASE("emulator faults: pointers that a kernel may not use") {
   check_fault([&] { run(misaligned_kernel, 1, x.data(), y.data()); },
               {"an access of 16 bytes", "is not aligned"});
   check_fault([&] { run(set_kernel, 1, host.data(), 0); },
-              {"kernel faulty: argument 1 points to host memory"});
+              {"kernel faulty: argument number 1 points to host memory"});
   check_fault(
       [&] {
         run(set_target_kernel, 1, Target{0, host.data()});
       },
-      {"a pointer in argument 1 points to host memory"});
+      {"a pointer in argument number 1 points to host memory"});
   float* freed = nullptr;
   REQUIRE(cudaMalloc(&freed, 64) == cudaSuccess);
   REQUIRE(cudaFree(freed) == cudaSuccess);
-  check_fault([&] { run(set_kernel, 1, freed, 0); }, {"argument 1", "not allocated, or was freed"});
+  check_fault([&] { run(set_kernel, 1, freed, 0); },
+              {"argument number 1", "not allocated, or was freed"});
   check_fault(
       [&] {
         run(set_target_kernel, 1, Target{0, freed});
@@ -317,7 +318,7 @@ TEST_CASE("emulator faults: results that depend on the order of threads or block
   const std::string found = "kernel faulty: the result depends on the order of threads";
   run(reverse_kernel, 64, x.data(), true);
   CHECK(x.values()[0] == 63);
-  check_fault([&] { run(reverse_kernel, 64, x.data(), false); }, {found, "argument 1"});
+  check_fault([&] { run(reverse_kernel, 64, x.data(), false); }, {found, "argument number 1"});
   check_fault([&] { run(last_wins_kernel, 2, y.data()); }, {found});
   check_fault([&] { launch("faulty", last_block_wins_kernel, 2, 1, 0, nullptr, y.data()); },
               {found});

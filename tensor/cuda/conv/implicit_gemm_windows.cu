@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
 
 // Microseconds of a layer's forward convolution of 512 images on an H100, by tile (windows x
 // channels); in brackets, blocks a multiprocessor. Beside them, how long a block that copies each
-// tap's rows takes:
+// tap's rows takes (compared in one run, which is not that of the README's tables):
 //
 //   bfloat16        128 x 64 (3)   256 x 64 (2)   128 x 128 (2)   256 x 128 (1)   rows
 //   64 -> 64                  97             96               -               -    122

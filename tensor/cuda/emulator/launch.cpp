@@ -72,7 +72,8 @@ void check_words(const Launch& launch) {
   const DeviceMemory& memory = DeviceMemory::instance();
   for (const ArgumentWord& word : launch.words) {
     const auto place = [&] {
-      return fmt::format("{}argument {}", word.is_pointer ? "" : "a pointer in ", word.argument);
+      return fmt::format("{}argument number {}", word.is_pointer ? "" : "a pointer in ",
+                         word.argument);
     };
     if (memory.owns(word.value)) {
       if (memory.find(word.value).size == 0) {
@@ -155,7 +156,7 @@ void compare(const ReachedMemory& reached, const std::vector<unsigned char>& exp
       const auto byte = std::mismatch(data, data + size, at).first - data;
       fault(
           fmt::format("the result depends on the order of threads: byte {} of the {} "
-                      "that argument {} leads to; is a barrier missing?",
+                      "that argument number {} leads to; is a barrier missing?",
                       byte, size, memory.argument));
     }
     at += size;
