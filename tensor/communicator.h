@@ -8,13 +8,15 @@
 #include <future>
 #include <memory>
 #include <span>
+#include <string>
 
 #include <gradus/tensor/tensor.h>
 
 namespace gradus {
 
-/// Exchanges of different channels may be under way at the same time.
-enum class Channel : std::uint8_t { foreground, background };
+/// Exchanges of different channels may be under way at the same time: those that a member waits
+/// for, those beside its work, and those of a GPU's memory, which the GPU waits for.
+enum class Channel : std::uint8_t { foreground, background, gpu };
 
 /// The processes of one job, 1, 2, 4, 8, ... of them, and the one thing that they do: exchange
 /// bytes in pairs. Each channel is used from one thread at a time.
@@ -36,6 +38,21 @@ class Processes {
   /// and fills `received`, of as many bytes as that one sends; returns when both are done.
   virtual void exchange(Channel channel, int partner, std::span<const std::byte> sent,
                         std::span<std::byte> received) = 0;
+  /// The same with memory of the GPU, in the order of the back end's work: returns at once, and can
+  /// be recorded (RepeatedWork). Of processes that all have a GPU of their own.
+  virtual void exchange_on_gpu(int partner, std::span<const std::byte> sent,
+                               std::span<std::byte> received);
+  /// What exchanges of GPUs go through, in words; to be called by all. "the host" where nothing
+  /// better is known.
+  virtual std::string gpu_link() { return "the host"; }
+  /// Lets sums be taken in whatever order the library that connects the processes likes best, where
+  /// it has one (MPI, NCCL), instead of the tree: their bits then depend on the placement, too. All
+  /// processes must agree.
+  void allow_any_order(bool on) { any_order_ = on; }
+  bool any_order() const { return any_order_; }
+  /// In place, where any order is allowed: the sum of all processes' n numbers x, float32 or
+  /// float64, of the GPU in its channel. False, and nothing happens, where there is no such way.
+  virtual bool sum_in_any_order(Channel channel, DType dtype, void* x, std::int64_t n);
   /// Ends the whole job, now, with that exit code.
   virtual void abort(int exit_code) = 0;
 
@@ -44,6 +61,7 @@ class Processes {
 
  private:
   int rank_, size_;
+  bool any_order_ = false;
 };
 
 /// The processes that a launcher (mpirun, srun) has started as one MPI job, connected; null where
@@ -61,7 +79,10 @@ class Team;
 ///
 /// Sums are taken in the fixed binary tree ((x0 + x1) + (x2 + x3)) + ..., by members' ranks, so
 /// that their bits depend on the number of members alone, never on how processes share them, and
-/// are the same for all. Tensors of a GPU are taken to the host and back.
+/// are the same for all.
+///
+/// Where each process has one member, tensors of a GPU stay there and nobody waits: what a member
+/// launches next finds the result. Several members of a process take them to the host and back.
 ///
 /// When another member's function has ended with an exception, a call throws one that run_members
 /// takes care of.

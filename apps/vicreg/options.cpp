@@ -154,6 +154,10 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
                  "the processes that share them: mpirun -n 4 train --shards 4")
       ->check(CLI::Range(1, 1024))
       ->group(group);
+  add_switch(app, "--unordered-sums,!--no-unordered-sums", o.unordered_sums,
+             "Let MPI or NCCL add up in an order of their own: the result then depends on the "
+             "processes, too")
+      ->group(group);
   app.add_option("--seed", o.seed, "Of the initial weights, the order and the augmentation")
       ->check(non_negative())
       ->group(group);

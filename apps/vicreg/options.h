@@ -108,8 +108,9 @@ struct TrainOptions {
   apps::ComputeOptions compute;
   bool checkpoint_activations = false;  ///< see nn::ResNet
   int workers = 2;                      ///< threads that make batches
-  int shards = 1;          ///< equal parts of each batch, each computed by a thread of its own
-  std::uint64_t seed = 0;  ///< of the weights, the order and the augmentation
+  int shards = 1;               ///< equal parts of each batch, each computed by a thread of its own
+  bool unordered_sums = false;  ///< see Processes::allow_any_order
+  std::uint64_t seed = 0;       ///< of the weights, the order and the augmentation
   std::string out = "runs/vicreg";    ///< the run folder
   std::string init;                   ///< a file of weights to start from; empty: none
   std::string continue_from;          ///< a PyTorch checkpoint to go on from; empty: none

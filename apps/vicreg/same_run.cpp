@@ -85,6 +85,7 @@ nlohmann::json run_identity(const TrainOptions& options, Device device,
   description["all epochs"] = options.epochs;
   description["checkpoint-every"] = options.checkpoint_every;
   description["checkpoint-activations"] = options.checkpoint_activations;
+  description["unordered-sums"] = options.unordered_sums;
   description["program (hash)"] = hash_of_program();
   description["device"] = name(device);
   description["instructions"] = cpu_instructions();

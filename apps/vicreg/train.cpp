@@ -55,6 +55,12 @@ int train(int argc, char** argv, Processes* processes) {
   apps::choose_gpu(processes);
   run_members(1, processes, [&](Communicator& all) { command = read(argc, argv, all, processes); });
   if (!command.trains) return 0;
+  if (processes != nullptr) {
+    processes->allow_any_order(command.options.unordered_sums);
+    if (command.device == Device::cuda)
+      apps::print("{} processes, a GPU each; exchanges go through {}\n", processes->size(),
+                  processes->gpu_link());
+  }
   const int members = members_of_each(command, processes == nullptr ? 1 : processes->size());
   const int threads = std::max(1, omp_get_max_threads() / members);
   // Loaded by the first member that asks for it.

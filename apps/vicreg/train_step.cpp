@@ -38,7 +38,7 @@ TrainStep::TrainStep(const TrainOptions& options, nn::VICRegModel& model,
       optimizer_(optimizer),
       device_(device),
       shards_(shards),
-      replay_(replay && device != Device::cpu && shards == nullptr),
+      replay_(replay && device != Device::cpu),
       probe_(probe),
       terms_(zeros({term_count(options)}, {DType::float32, device})),
       full_batch_(device, [this] { compute(images_, labels_); }) {

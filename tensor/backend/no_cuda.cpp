@@ -38,6 +38,14 @@ bool begin_beside(std::vector<std::shared_ptr<const Storage>>) { return false; }
 void end_beside() noexcept {}
 void join_beside() noexcept {}
 
+void begin_exchanges() { refuse(); }
+void end_exchanges() noexcept {}
+void join_exchanges() noexcept {}
+void exchange_through_host(Processes&, int, std::span<const std::byte>, std::span<std::byte>) {
+  refuse();
+}
+std::array<std::byte, 16> gpu_identity() { refuse(); }
+
 void allow_tf32(bool) { refuse(); }
 void assume_l2_bytes(std::size_t) { refuse(); }
 void start_profiler() { refuse(); }

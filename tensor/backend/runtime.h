@@ -2,13 +2,19 @@
 // (no_cuda.cpp), and says so. No fmt here: nvcc reads this header.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include <gradus/tensor/storage.h>
+
+namespace gradus {
+class Processes;  // tensor/communicator.h
+}
 
 namespace gradus::cpu {
 #include "tensor/backend/runtime.inc"
@@ -35,6 +41,20 @@ bool begin_beside(std::vector<std::shared_ptr<const Storage>> reads);
 void end_beside() noexcept;
 /// What follows comes after the branch, if there is one that was not joined.
 void join_beside() noexcept;
+/// From now on launches go to a stream of their own, after what was launched before: exchanges with
+/// other processes, and what is done with what they bring. No memory may be allocated or freed
+/// there.
+void begin_exchanges();
+/// Launches no longer go there: what follows may run at the same time.
+void end_exchanges() noexcept;
+/// What follows comes after the exchanges that were begun so far.
+void join_exchanges() noexcept;
+/// Exchanges memory of the GPU with another process, through the host's, in the order of the stream
+/// that launches go to; can be recorded.
+void exchange_through_host(Processes& processes, int partner, std::span<const std::byte> sent,
+                           std::span<std::byte> received);
+/// 16 bytes that no other GPU has.
+std::array<std::byte, 16> gpu_identity();
 /// Whether float32 products may round their inputs to TF32 (10 bits) for the tensor cores.
 void allow_tf32(bool on);
 /// Sizes the scratch of convolutions for another GPU's second-level cache, whose step is to be

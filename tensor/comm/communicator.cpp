@@ -8,6 +8,8 @@
 
 #include <gradus/tensor/check.h>
 #include "tensor/backend/dispatch.h"
+#include "tensor/backend/runtime.h"
+#include "tensor/comm/gpu.h"
 #include "tensor/comm/team.h"
 
 namespace gradus {
@@ -45,9 +47,13 @@ class OnHost {
   Tensor host_;
 };
 
-/// In place: the sum of what the team's members have.
+/// Whether collective operations on x are the GPU's.
+bool on_gpu(const Team& team, const Tensor& x) {
+  return x.device() == Device::cuda && team.members() == 1 && team.processes() > 1;
+}
+
+/// In place: the sum of what the team's members have, by way of the host.
 void all_reduce_in(Team& team, int member, Tensor& x) {
-  check(x.defined(), "all_reduce", "the tensor is undefined");
   const int members = team.members();
   if (members * team.processes() == 1) return;
   OnHost host(x);
@@ -72,13 +78,32 @@ void all_reduce_in(Team& team, int member, Tensor& x) {
 
 }  // namespace
 
+void Processes::exchange_on_gpu(int partner, std::span<const std::byte> sent,
+                                std::span<std::byte> received) {
+  cuda::exchange_through_host(*this, partner, sent, received);
+}
+
+bool Processes::sum_in_any_order(Channel, DType, void*, std::int64_t) { return false; }
+
 int Communicator::rank() const { return team_.first_rank() + member_; }
 int Communicator::process_of(int rank) const { return rank / team_.members(); }
 int Communicator::size() const { return team_.processes() * team_.members(); }
 
-void Communicator::all_reduce(Tensor& x) { all_reduce_in(team_, member_, x); }
+void Communicator::all_reduce(Tensor& x) {
+  check(x.defined(), "all_reduce", "the tensor is undefined");
+  if (on_gpu(team_, x))
+    start_all_reduce(x).get();
+  else
+    all_reduce_in(team_, member_, x);
+}
 
 std::shared_future<void> Communicator::start_all_reduce(Tensor& x) {
+  check(x.defined(), "all_reduce", "the tensor is undefined");
+  if (on_gpu(team_, x)) {
+    dispatch_full_precision("all_reduce", x.dtype(), []<class T>() {});  // another one is refused
+    return std::async(std::launch::deferred,
+                      [started = gpu::start_sum(*team_.job(), x)]() mutable { started.reset(); });
+  }
   const auto sum = [&team = background_, member = member_, before = last_started_, x]() mutable {
     if (before.valid()) before.wait();
     before = {};
@@ -93,6 +118,7 @@ std::shared_future<void> Communicator::start_all_reduce(Tensor& x) {
 
 Tensor Communicator::all_gather(const Tensor& x) {
   check(x.defined(), "all_gather", "the tensor is undefined");
+  if (on_gpu(team_, x)) return gpu::gather(*team_.job(), x);
   const Tensor own = x.to(Device::cpu);
   std::vector<std::int64_t> sizes{size()};
   for (int axis = 0; axis < x.rank(); ++axis) sizes.push_back(x.size(axis));
@@ -111,6 +137,7 @@ Tensor Communicator::all_gather(const Tensor& x) {
 void Communicator::broadcast(Tensor& x, int root) {
   check(x.defined(), "broadcast", "the tensor is undefined");
   check(root >= 0 && root < size(), "broadcast", "root must lie in [0, {}); got {}", size(), root);
+  if (on_gpu(team_, x)) return gpu::broadcast(*team_.job(), x, root);
   OnHost host(x);
   const Tensor& own = host.get();
   team_.meet(x.bytes());

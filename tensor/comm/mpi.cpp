@@ -2,13 +2,16 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <chrono>
 #include <cstdlib>
+#include <optional>
 #include <thread>
 
 #include <gradus/tensor/check.h>
 #include "tensor/comm/launcher.h"
+#include "tensor/comm/nccl.h"
 
 namespace gradus {
 namespace {
@@ -21,6 +24,7 @@ class MpiProcesses : public Processes {
     MPI_Comm_rank(node, &local_rank_);
     MPI_Comm_size(node, &local_size_);
     MPI_Comm_free(&node);
+    for (MPI_Comm& sums : sums_) MPI_Comm_dup(MPI_COMM_WORLD, &sums);
   }
   ~MpiProcesses() override { MPI_Finalize(); }
 
@@ -38,17 +42,39 @@ class MpiProcesses : public Processes {
                 &both[0]);
       MPI_Isend(out.data(), static_cast<int>(out.size()), MPI_BYTE, partner, tag, MPI_COMM_WORLD,
                 &both[1]);
-      // MPI waits by looking again and again. In the background that would take a processor from
-      // those who compute.
-      int done = channel == Channel::foreground;
-      if (done != 0) MPI_Waitall(2, both, MPI_STATUSES_IGNORE);
-      while (done == 0) {
-        MPI_Testall(2, both, &done, MPI_STATUSES_IGNORE);
-        if (done == 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
-      }
+      wait(channel, both);
       sent = sent.subspan(out.size());
       received = received.subspan(in.size());
     } while (!sent.empty() || !received.empty());
+  }
+
+  std::string gpu_link() override { return link().text; }
+
+  void exchange_on_gpu(int partner, std::span<const std::byte> sent,
+                       std::span<std::byte> received) override {
+    if (link().nccl)
+      link().nccl->exchange(partner, sent, received);
+    else
+      Processes::exchange_on_gpu(partner, sent, received);
+  }
+
+  bool sum_in_any_order(Channel channel, DType dtype, void* x, std::int64_t n) override {
+    if (channel == Channel::gpu) {
+      if (link().nccl) link().nccl->sum(dtype, x, n);
+      return link().nccl != nullptr;
+    }
+    const std::int64_t most = std::int64_t{1} << 30;  // numbers of a sum
+    const MPI_Datatype type = dtype == DType::float64 ? MPI_DOUBLE : MPI_FLOAT;
+    auto* at = static_cast<std::byte*>(x);
+    for (std::int64_t begin = 0; begin < n; begin += most) {
+      const std::int64_t count = std::min(most, n - begin);
+      MPI_Request sum[1];
+      MPI_Iallreduce(MPI_IN_PLACE, at, static_cast<int>(count), type, MPI_SUM,
+                     sums_[static_cast<std::size_t>(channel)], &sum[0]);
+      wait(channel, sum);
+      at += static_cast<std::size_t>(count) * item_size(dtype);
+    }
+    return true;
   }
 
   void abort(int exit_code) override {
@@ -57,8 +83,27 @@ class MpiProcesses : public Processes {
   }
 
  private:
+  static void wait(Channel channel, std::span<MPI_Request> requests) {
+    const int count = static_cast<int>(requests.size());
+    // MPI waits by looking again and again. In the background that would take a processor from
+    // those who compute.
+    int done = channel != Channel::background;
+    if (done != 0) MPI_Waitall(count, requests.data(), MPI_STATUSES_IGNORE);
+    while (done == 0) {
+      MPI_Testall(count, requests.data(), &done, MPI_STATUSES_IGNORE);
+      if (done == 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+  }
+
+  const GpuLink& link() {
+    if (!link_) link_ = connect_gpus(*this);
+    return *link_;
+  }
+
   static constexpr std::size_t most_bytes = std::size_t{1} << 30;  // of a message
   int local_rank_ = 0, local_size_ = 1;
+  std::array<MPI_Comm, 2> sums_{};  // of the host's channels: MPI orders sums by communicator
+  std::optional<GpuLink> link_;
 };
 
 }  // namespace

@@ -58,68 +58,41 @@ void Team::rethrow() const {
   if (error_) std::rethrow_exception(error_);
 }
 
-std::byte* Team::received(std::size_t bytes) {
-  if (received_.size() < bytes) received_.resize(bytes);
-  return received_.data();
+template <class T>
+Exchange Team::exchange_of(void* memory) {
+  return [this, memory = static_cast<std::byte*>(memory)](int partner, ByteRange sent,
+                                                          ByteRange received, bool adds) {
+    if (adds && received_.size() < received.size()) received_.resize(received.size());
+    std::byte* const to = adds ? received_.data() : memory + received.begin;
+    processes_->exchange(channel_, partner, {memory + sent.begin, sent.size()},
+                         {to, received.size()});
+    if (!adds) return;
+    T* const x = reinterpret_cast<T*>(memory + received.begin);
+    const T* const more = reinterpret_cast<const T*>(to);
+    for (std::size_t i = 0; i < received.size() / sizeof(T); ++i)
+      x[i] = static_cast<T>(x[i] + more[i]);
+  };
 }
 
-/// At distance 1, 2, 4, ... a process and its partner exchange halves of the range that they have
-/// the sum of so far, and each adds up one; then the same way back, with sums. So a process sends
-/// and receives less than two times n elements, and the tree is the one of the members.
 template <class T>
 void Team::sum_over_processes(T* x, std::int64_t n) {
-  struct Range {
-    std::int64_t begin, end;
-  };
-  const auto bytes = [x](Range r) {
-    return std::as_writable_bytes(std::span<T>(x + r.begin, x + r.end));
-  };
-  std::vector<Range> ranges{{0, n}};
-  for (int distance = 1; distance < processes(); distance *= 2) {
-    const auto [begin, end] = ranges.back();
-    const std::int64_t middle = begin + (end - begin) / 2;
-    const bool upper = (processes_->rank() & distance) != 0;
-    const Range kept = upper ? Range{middle, end} : Range{begin, middle};
-    const Range given = upper ? Range{begin, middle} : Range{middle, end};
-    auto* const more = reinterpret_cast<T*>(received(bytes(kept).size()));
-    processes_->exchange(channel_, processes_->rank() ^ distance, bytes(given),
-                         {reinterpret_cast<std::byte*>(more), bytes(kept).size()});
-    for (std::int64_t i = kept.begin; i < kept.end; ++i) x[i] += more[i - kept.begin];
-    ranges.push_back(kept);
-  }
-  for (int distance = processes() / 2; distance >= 1; distance /= 2) {
-    const Range kept = ranges.back();
-    ranges.pop_back();
-    const Range whole = ranges.back();
-    const Range missing =
-        kept.begin == whole.begin ? Range{kept.end, whole.end} : Range{whole.begin, kept.begin};
-    processes_->exchange(channel_, processes_->rank() ^ distance, bytes(kept), bytes(missing));
-  }
+  if (processes() == 1) return;
+  const bool done =
+      processes_->any_order() && processes_->sum_in_any_order(channel_, dtype_of<T>, x, n);
+  if (!done) sum_in_pairs(processes_->rank(), processes(), n, sizeof(T), exchange_of<T>(x));
 }
 template void Team::sum_over_processes<float>(float*, std::int64_t);
 template void Team::sum_over_processes<double>(double*, std::int64_t);
 
 void Team::gather_over_processes(std::size_t block) {
-  for (int distance = 1; distance < processes(); distance *= 2) {
-    const int partner = processes_->rank() ^ distance;
-    // The blocks of `distance` processes from a multiple of it on.
-    const auto group_of = [&](int process) {
-      const auto first = static_cast<std::size_t>(process & ~(distance - 1));
-      return std::span(buffer() + first * block, static_cast<std::size_t>(distance) * block);
-    };
-    processes_->exchange(channel_, partner, group_of(processes_->rank()), group_of(partner));
-  }
+  if (processes() > 1)
+    gather_in_pairs(processes_->rank(), processes(), block, exchange_of<std::uint8_t>(buffer()));
 }
 
 void Team::broadcast_over_processes(int root, std::size_t bytes) {
-  for (int distance = 1; distance < processes(); distance *= 2) {
-    const int from_root = processes_->rank() ^ root;
-    if (from_root >= 2 * distance) continue;
-    const std::span all(buffer(), bytes);
-    const bool has_it = from_root < distance;
-    processes_->exchange(channel_, processes_->rank() ^ distance, all.first(has_it ? bytes : 0),
-                         all.first(has_it ? 0 : bytes));
-  }
+  if (processes() > 1)
+    broadcast_in_pairs(processes_->rank(), processes(), root, bytes,
+                       exchange_of<std::uint8_t>(buffer()));
 }
 
 }  // namespace gradus

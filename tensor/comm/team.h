@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <gradus/tensor/communicator.h>
+#include "tensor/comm/pairs.h"
 
 namespace gradus {
 
@@ -25,6 +26,8 @@ class Team {
 
   int members() const { return static_cast<int>(shown_.size()); }
   int processes() const { return processes_ == nullptr ? 1 : processes_->size(); }
+  /// Those of the job, or null.
+  Processes* job() const { return processes_; }
   /// The rank of the first member.
   int first_rank() const { return processes_ == nullptr ? 0 : processes_->rank() * members(); }
 
@@ -58,7 +61,9 @@ class Team {
   void broadcast_over_processes(int root, std::size_t bytes);
 
  private:
-  std::byte* received(std::size_t bytes);
+  /// Exchanges parts of memory of the host, T being the type of its numbers.
+  template <class T>
+  Exchange exchange_of(void* memory);
 
   Processes* processes_;
   Channel channel_;

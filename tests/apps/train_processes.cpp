@@ -207,19 +207,33 @@ TEST_SUITE_END();
 TEST_SUITE_BEGIN("emulated processes" *
                  doctest::skip(std::getenv("GRADUS_TEST_MPIEXEC") == nullptr));
 
-TEST_CASE("two processes with a GPU each give the loss of one, again and again") {
+TEST_CASE("processes with a GPU each repeat their bytes, and give the loss of one") {
   const TempFolder folder;
-  const Arguments run{"--steps", "3", "--device", "cuda"}, two = run + Arguments{"--shards", "2"};
+  // The third step is recorded, the fourth a replay.
+  const Arguments run{"--steps", "5", "--device", "cuda"}, four = run + Arguments{"--shards", "4"};
   train_whole(1, folder / "one", run);
-  const std::string first = train_whole(2, folder / "two", two);
-  CHECK(train_whole(2, folder / "again", two) == first);
+  const CommandResult result = train_job(4, folder / "four", four);
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  CHECK(contains(result.output, "4 processes, a GPU each; exchanges go through the host"));
+  CHECK_FALSE(contains(result.output, "kernel by kernel"));  // it was recorded
+  const std::string first = checkpoint_bytes(folder / "four");
+  CHECK(train_whole(4, folder / "again", four) == first);
   const auto whole = gradus::vicreg::read_metrics(folder / "one" / "metrics.jsonl");
-  const auto parts = gradus::vicreg::read_metrics(folder / "two" / "metrics.jsonl");
-  REQUIRE(parts.steps.size() == 3);
+  const auto parts = gradus::vicreg::read_metrics(folder / "four" / "metrics.jsonl");
+  REQUIRE(parts.steps.size() == 5);
   const double expected = whole.steps[0].loss.total;
   CHECK(std::abs(parts.steps[0].loss.total - expected) < 1e-6 * expected);
   check_job_refused(train_job(2, folder / "threads", {"--device", "cuda", "--shards", "4"}),
                     {"on a GPU", "start 4 processes"});
+}
+
+TEST_CASE("a job on GPUs is resumed to the bytes of a whole run") {
+  const TempFolder folder;
+  const Arguments two{"--device", "cuda", "--shards", "2", "--steps"};
+  const std::string expected = train_whole(2, folder / "whole", two + Arguments{"6"});
+  train_whole(2, folder / "parts", two + Arguments{"4"});  // it stops between replays
+  CHECK(train_whole(2, folder / "parts", two + Arguments{"6", "--resume"}) == expected);
 }
 
 TEST_SUITE_END();

@@ -26,8 +26,8 @@ struct Mail {
         of_channel.emplace_back(static_cast<std::size_t>(processes));
   }
 
-  std::array<Letters, 2> letters;             ///< by channel
-  std::array<std::atomic<int>, 2> sent = {};  ///< how many were posted so far
+  std::array<Letters, 3> letters;             ///< by channel
+  std::array<std::atomic<int>, 3> sent = {};  ///< how many were posted so far
 };
 
 class ThreadProcesses : public Processes {

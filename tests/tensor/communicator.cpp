@@ -253,3 +253,76 @@ TEST_CASE("what members cannot do together is refused") {
 }
 
 TEST_SUITE_END();
+
+// Of tensors that stay on a GPU. A real one may have one thread for all that the host does in its
+// streams' turn, and in these tests the processes are threads that wait for each other there;
+// tests/cuda/exchange.cpp has one process and a partner that never waits.
+TEST_SUITE_BEGIN("communicator on a GPU" * test::gpu_only());
+
+TEST_CASE("sums on a GPU have the bits of the tree") {
+  if (!test::on_emulator()) return;
+  for (const int size : {2, 4, 8}) {
+    for (const std::int64_t n : {0, 1, 3, 513}) {
+      CAPTURE(size);
+      CAPTURE(n);
+      const Values expected = sum_in_tree(0, size, n), seven = sum_in_tree(0, size, 7);
+      std::atomic<int> right = 0;
+      run_group(size, 1, [&](Communicator& communicator) {
+        const int rank = communicator.rank();
+        Tensor x = test::device_vector(values_of(rank, n), {n});
+        Tensor beside = test::device_vector(values_of(rank, n), {n});
+        Tensor small = test::device_vector(values_of(rank, 7), {7});
+        const auto started = communicator.start_all_reduce(beside);
+        communicator.all_reduce(small);
+        communicator.all_reduce(x);
+        started.get();
+        right += x.device() == Device::cuda && same_bits(x.to_vector<float>(), expected) &&
+                 same_bits(beside.to_vector<float>(), expected) &&
+                 same_bits(small.to_vector<float>(), seven);
+      });
+      CHECK(right == size);
+    }
+  }
+}
+
+TEST_CASE("gathered and broadcast tensors of a GPU") {
+  if (!test::on_emulator()) return;
+  for (const int size : {2, 4, 8}) {
+    CAPTURE(size);
+    std::vector<std::int64_t> expected;
+    for (int rank = 0; rank < size; ++rank)
+      for (const int i : {0, 1, 2}) expected.push_back(10 * rank + i);
+    std::atomic<int> right = 0;
+    run_group(size, 1, [&](Communicator& communicator) {
+      const std::int64_t ten = 10 * communicator.rank();
+      const Tensor all = communicator.all_gather(test::on_device(arange(ten, ten + 3)));
+      bool good = all.shape() == Shape{size, 3} && all.to_vector<std::int64_t>() == expected;
+      const Tensor none = communicator.all_gather(zeros({0, 2}, test::device_options()));
+      good = good && none.shape() == Shape{size, 0, 2};
+      for (int root = 0; root < size; ++root) {
+        Tensor x = zeros({5}, test::device_options());
+        x.fill(communicator.rank());
+        communicator.broadcast(x, root);
+        good = good && x.to_vector<float>() == Values(5, static_cast<float>(root));
+      }
+      right += good;
+    });
+    CHECK(right == size);
+  }
+}
+
+TEST_CASE("a GPU's integers are not added up") {
+  if (!test::on_emulator()) return;
+  std::atomic<int> refused = 0;
+  run_group(2, 1, [&](Communicator& communicator) {
+    Tensor x = test::on_device(arange(0, 2));
+    try {
+      communicator.all_reduce(x);
+    } catch (const Error&) {
+      ++refused;
+    }
+  });
+  CHECK(refused == 2);
+}
+
+TEST_SUITE_END();

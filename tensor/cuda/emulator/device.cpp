@@ -1,4 +1,6 @@
 // The emulated device as the runtime API shows it: errors, properties, memory, copies.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -88,6 +90,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (device != 0) return set_last_error(cudaErrorInvalidDevice);
   cudaDeviceProp p{};
   std::snprintf(p.name, sizeof(p.name), "emulated GPU");
+  const pid_t process = getpid();  // each has its own
+  std::memcpy(p.uuid.bytes, &process, sizeof(process));
   p.totalGlobalMem = DeviceMemory::instance().limit();
   p.sharedMemPerBlock = default_shared_bytes;
   p.sharedMemPerBlockOptin = p.sharedMemPerMultiprocessor = most_shared_bytes;

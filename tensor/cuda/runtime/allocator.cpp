@@ -136,7 +136,7 @@ void deallocate(void* memory, std::size_t bytes) noexcept {
   const std::lock_guard lock(mutex);
   counts.in_use -= bytes;
   if (const auto block = graph_blocks.find(memory); block != graph_blocks.end()) {
-    block->second->deallocate(memory, bytes, launches_on_side());
+    block->second->deallocate(memory, bytes, launch_lane() == Lane::side);
     last_owner = std::move(block->second);
     graph_blocks.erase(block);
   } else if (capturing_pool) {

@@ -13,19 +13,11 @@ namespace {
 
 std::atomic<bool> is_recording = false;
 
+/// What the graph that this thread records holds as long as it lives.
+thread_local std::vector<std::shared_ptr<const void>>* held = nullptr;
+
 /// What this thread's branch reads, if there is one that is not joined.
 thread_local std::optional<std::vector<std::shared_ptr<const Storage>>> branch;
-
-/// What is launched on `later` from now on waits for what was launched on `earlier`.
-cudaError_t order(cudaStream_t earlier, cudaStream_t later) {
-  static const cudaEvent_t event = [] {
-    cudaEvent_t made = nullptr;
-    cudaEventCreateWithFlags(&made, cudaEventDisableTiming);
-    return made;
-  }();
-  const cudaError_t status = cudaEventRecord(event, earlier);
-  return status == cudaSuccess ? cudaStreamWaitEvent(later, event) : status;
-}
 
 /// The launches that a function makes. A replay does the same work on the same addresses: tensors
 /// that live longer than the function (parameters, inputs, results) keep theirs, and memory that
@@ -36,16 +28,18 @@ class Graph {
   /// if something in it cannot be recorded; then nothing ran.
   explicit Graph(const std::function<void()>& work) : pool_(std::make_shared<GraphPool>()) {
     release_cached_memory();  // of the runs before: the graph's own pool needs as much again
-    side_stream();            // is not made while a stream is captured
+    stream_of(Lane::side);    // is not made while a stream is captured
     // Relaxed: the pool may ask the driver for memory while the stream is captured.
     GRADUS_CUDA_CHECK(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed));
     is_recording = true;
+    held = &held_;
     begin_graph_memory(pool_);
     cudaGraph_t graph = nullptr;
     const auto end_capture = [&] {
       join_beside();
       const cudaError_t status = cudaStreamEndCapture(stream(), &graph);
       is_recording = false;
+      held = nullptr;
       end_graph_memory();
       return status;
     };
@@ -75,6 +69,7 @@ class Graph {
 
  private:
   std::shared_ptr<GraphPool> pool_;
+  std::vector<std::shared_ptr<const void>> held_;
   cudaGraphExec_t executable_ = nullptr;
 };
 
@@ -86,20 +81,22 @@ std::function<void()> record(const std::function<void()>& work) {
 
 bool recording() { return is_recording; }
 
+void hold_in_graph(std::shared_ptr<const void> object) { held->push_back(std::move(object)); }
+
 bool begin_beside(std::vector<std::shared_ptr<const Storage>> reads) {
-  if (launches_on_side()) return false;
+  if (launch_lane() != Lane::main) return false;
   join_beside();
-  GRADUS_CUDA_CHECK(order(stream(), side_stream()));
+  GRADUS_CUDA_CHECK(order(Lane::main, Lane::side));
   branch = std::move(reads);
-  launch_on_side(true);
+  launch_on(Lane::side);
   return true;
 }
 
-void end_beside() noexcept { launch_on_side(false); }
+void end_beside() noexcept { launch_on(Lane::main); }
 
 void join_beside() noexcept {
   if (!branch) return;
-  order(side_stream(), stream());  // where that fails, the capture ends with an error
+  order(Lane::side, Lane::main);  // where that fails, the capture ends with an error
   branch.reset();
   join_graph_memory();
 }

@@ -1,4 +1,4 @@
-// The memory of a captured graph. Internal to tensor/cuda.
+// The memory of a captured graph, and what else lives as long as it. Internal to tensor/cuda.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +31,8 @@ class GraphPool {
   std::size_t bytes_ = 0;  // of all blocks
 };
 
+/// Keeps an object as long as the graph that is being recorded.
+void hold_in_graph(std::shared_ptr<const void> object);
 /// From begin to end, allocations come from `pool`.
 void begin_graph_memory(std::shared_ptr<GraphPool> pool);
 void end_graph_memory();

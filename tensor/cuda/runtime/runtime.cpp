@@ -102,6 +102,7 @@ class Context {
   const cudaDeviceProp& properties() const { return properties_; }
   const Queue& main() const { return main_; }
   int least_priority() const { return priorities_.least; }
+  int greatest_priority() const { return priorities_.greatest; }
 
  private:
   cudaDeviceProp properties_;
@@ -185,8 +186,18 @@ const Queue& side_queue() {
   return *result;
 }
 
-thread_local bool on_side = false;
-const Queue& queue() { return on_side ? side_queue() : context().main(); }
+thread_local Lane current_lane = Lane::main;
+const Queue& queue_of(Lane lane) { return lane == Lane::side ? side_queue() : context().main(); }
+
+cudaStream_t exchange_stream() {
+  static const cudaStream_t made = [] {
+    cudaStream_t stream = nullptr;
+    GRADUS_CUDA_CHECK(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking,
+                                                   context().greatest_priority()));
+    return stream;
+  }();
+  return made;
+}
 
 thread_local Profile* active_profile = nullptr;
 bool tf32 = false;
@@ -249,14 +260,25 @@ std::string device_description() {
                      static_cast<double>(p.totalGlobalMem) / 0x1p30, p.major, p.minor);
 }
 
-cudaStream_t stream() { return queue().stream(); }
-cudaStream_t side_stream() { return side_queue().stream(); }
-void launch_on_side(bool side) {
-  if (side) set_math_mode(side_queue());
-  on_side = side;
+cudaStream_t stream_of(Lane lane) {
+  return lane == Lane::exchange ? exchange_stream() : queue_of(lane).stream();
 }
-bool launches_on_side() { return on_side; }
-cublasHandle_t blas() { return queue().blas(); }
+void launch_on(Lane lane) {
+  if (lane == Lane::side) set_math_mode(side_queue());
+  current_lane = lane;
+}
+Lane launch_lane() { return current_lane; }
+cudaStream_t stream() { return stream_of(current_lane); }
+cudaError_t order(Lane earlier, Lane later) {
+  static thread_local const cudaEvent_t event = [] {
+    cudaEvent_t made = nullptr;
+    cudaEventCreateWithFlags(&made, cudaEventDisableTiming);
+    return made;
+  }();
+  const cudaError_t status = cudaEventRecord(event, stream_of(earlier));
+  return status == cudaSuccess ? cudaStreamWaitEvent(stream_of(later), event) : status;
+}
+cublasHandle_t blas() { return queue_of(current_lane).blas(); }
 std::size_t l2_bytes() {
   return assumed_l2_bytes > 0 ? assumed_l2_bytes
                               : static_cast<std::size_t>(context().properties().l2CacheSize);

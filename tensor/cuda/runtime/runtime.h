@@ -32,16 +32,20 @@ void check_launch(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
 void check_finished(const char* name);
 
 // --- handles of the first GPU, made on first use; throw Error if it cannot be used --------------
-/// The stream that this thread's launches go to: the one that all work of this back end is ordered
-/// on, but for branches of a graph that is being recorded (begin_beside).
+/// The streams: all work of this back end is ordered on that of `main`, but for branches of a graph
+/// that is being recorded (begin_beside; of lower priority, so that their blocks fill what the
+/// others leave idle) and for what is exchanged with other processes (begin_exchanges).
+enum class Lane : std::uint8_t { main, side, exchange };
+cudaStream_t stream_of(Lane lane);
+/// Lets this thread's launches go to a lane; where they go.
+void launch_on(Lane lane);
+Lane launch_lane();
+/// Its stream.
 cudaStream_t stream();
-/// That of the branches. Its priority is lower: blocks of a branch fill what the others leave idle.
-cudaStream_t side_stream();
-/// Lets this thread's launches go to side_stream(), or no longer; whether they do.
-void launch_on_side(bool side);
-bool launches_on_side();
-/// The cuBLAS handle of stream(), with a workspace of its own (so that it can be captured, and two
-/// streams' products run at the same time).
+/// What is launched on `later` from now on waits for what was launched on `earlier`.
+cudaError_t order(Lane earlier, Lane later);
+/// The cuBLAS handle of that stream (the lane of exchanges has none), with a workspace of its own
+/// (so that it can be captured, and two streams' products run at the same time).
 cublasHandle_t blas();
 /// The second-level cache's size in bytes: what chunked algorithms cut their scratch to.
 std::size_t l2_bytes();
