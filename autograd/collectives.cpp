@@ -40,10 +40,11 @@ class Bucket {
   /// Gives the leaves their averages.
   void receive(int members) {
     sum_.get();
+    const Tensor averages = affine(all_, 1.0 / members, -0.0);
     std::int64_t begin = 0;
     for (const auto& leaf : leaves_) {
       const std::int64_t end = begin + leaf->shape.numel();
-      leaf->gradient = affine(all_.slice(begin, end), 1.0 / members, -0.0).reshape(leaf->shape);
+      leaf->gradient = averages.slice(begin, end).reshape(leaf->shape);
       begin = end;
     }
   }

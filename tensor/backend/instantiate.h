@@ -81,7 +81,8 @@
   template void batch_norm_backward_sums(const BatchNormBackward<T>&, Compute<T>*, Compute<T>*); \
   template void batch_norm_backward_input(const BatchNormBackward<T>&, const Compute<T>*,        \
                                           const Compute<T>*, std::int64_t);
-#define GRADUS_INSTANTIATE_NORM_TRACK(T)                                                    \
+#define GRADUS_INSTANTIATE_NORM_MERGE_AND_TRACK(T)                                          \
+  template void batch_norm_merge(const T*, T*, T*, std::int64_t, std::int64_t);             \
   template void batch_norm_track(T*, T*, std::int64_t*, const T*, const T*, double, double, \
                                  std::int64_t);
 

@@ -40,7 +40,7 @@ Exchange overwrite(Processes& processes, Tensor& x) {
 StartedSum start_sum(Processes& processes, Tensor x) {
   const std::int64_t n = x.numel();
   const Tensor numbers = x.reshape({n});
-  Tensor more = empty({(n + 1) / 2}, options_of(x));
+  Tensor more = empty({x.bytes() <= short_sum_bytes ? n : (n + 1) / 2}, options_of(x));
   const auto started = std::make_shared<Joined>();
   started->held = {x, more};
   const OnExchangeStream stream;

@@ -8,6 +8,12 @@ namespace gradus {
 /// the sum of so far, and each adds up one; then the same way back, with sums.
 void sum_in_pairs(int rank, int processes, std::int64_t n, std::size_t number_size,
                   const Exchange& exchange) {
+  const std::size_t whole_size = static_cast<std::size_t>(n) * number_size;
+  if (whole_size <= short_sum_bytes) {
+    for (int distance = 1; distance < processes; distance *= 2)
+      exchange(rank ^ distance, {0, whole_size}, {0, whole_size}, /*adds=*/true);
+    return;
+  }
   struct Range {
     std::int64_t begin, end;
   };

@@ -19,9 +19,12 @@ struct ByteRange {
 /// overwrites them.
 using Exchange = std::function<void(int partner, ByteRange sent, ByteRange received, bool adds)>;
 
+/// The bytes of the longest sum that is exchanged whole: its messages take longer than its bytes.
+inline constexpr std::size_t short_sum_bytes = std::size_t{32} << 10;
+
 /// The sum of all processes' n numbers of `number_size` bytes, in the binary tree of their ranks. A
 /// process sends and receives 2 (P - 1) / P of the bytes in 2 log2 P messages (recursive halving
-/// and doubling).
+/// and doubling); a short sum whole in log2 P messages.
 void sum_in_pairs(int rank, int processes, std::int64_t n, std::size_t number_size,
                   const Exchange& exchange);
 /// Of the blocks of all processes, `block` bytes each, in the order of ranks, every one gets the

@@ -157,9 +157,12 @@ BatchStatistics merge_statistics(const BatchStatistics& own, Communicator& commu
   check_same_kind("merge_statistics", "variance", own.variance, "mean", own.mean);
   const std::int64_t C = own.mean.numel();
   const Tensor all = communicator.all_gather(concat({own.mean, own.variance}));  // [size, 2 C]
-  const Tensor means = slice(all, 1, 0, C), variances = slice(all, 1, C, 2 * C);
-  const Tensor joint = mean(means, {0}, true);
-  return {joint.reshape({C}), mean(add(variances, square(sub(means, joint))), {0})};
+  BatchStatistics joint{empty({C}, options_of(own.mean)), empty({C}, options_of(own.mean))};
+  dispatch_full_precision("merge_statistics", all.dtype(), [&]<class T>() {
+    GRADUS_KERNEL(all.device(), batch_norm_merge(all.data<T>(), joint.mean.data<T>(),
+                                                 joint.variance.data<T>(), all.size(0), C));
+  });
+  return joint;
 }
 
 Tensor batch_norm(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,

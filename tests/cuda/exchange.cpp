@@ -45,8 +45,9 @@ std::span<float> floats(std::span<std::byte> bytes) {
   return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
 }
 
-/// Answers as a partner does whose n numbers are all 2: with those of the lower half, in one
-/// message or more, and when it has got the upper half, with the sums there.
+/// Answers as a partner does whose n numbers are all 2. Of a short sum, with these. Of another one,
+/// with those of the lower half, in one message or more, and when it has got the upper half, with
+/// the sums there.
 struct Twos {
   std::int64_t n;
   std::vector<float> upper = {};
@@ -55,6 +56,7 @@ struct Twos {
   void operator()(std::span<const std::byte> sent, std::span<std::byte> received) {
     const auto in = floats(sent);
     const auto out = floats(received);
+    if (n < 8192) return std::fill(out.begin(), out.end(), 2.0f);
     if (static_cast<std::int64_t>(upper.size()) < n - n / 2) {
       upper.insert(upper.end(), in.begin(), in.end());
       std::fill(out.begin(), out.end(), 2.0f);
@@ -75,7 +77,7 @@ TEST_SUITE_BEGIN("exchange" * gpu_only());
 
 TEST_CASE(
     "sums over processes are replayed, beside other work and joined where they are waited for") {
-  // An odd number; and more bytes than an exchange takes at a time.
+  // A short sum, and more bytes than an exchange takes at a time.
   for (const std::int64_t n : {7, pick_size(3'000'001, 2'200'001)}) {
     for (const bool late : {false, true}) {
       CAPTURE(n);
@@ -105,7 +107,7 @@ TEST_CASE(
         CHECK(work.failure() == "");
         CHECK(work.replays());
       });
-      CHECK(partner.exchanges == 5 * (n == 7 ? 2 : 4));
+      CHECK(partner.exchanges == 5 * (n == 7 ? 1 : 4));
     }
   }
 }

@@ -86,7 +86,7 @@ TEST_SUITE_BEGIN("communicator" * test::cpu_only());
 TEST_CASE("sums have the bits of the tree, wherever the members are") {
   for_each_placement([](int processes, int members) {
     const int size = processes * members;
-    for (const std::int64_t n : {0, 1, 3, 5000}) {
+    for (const std::int64_t n : {0, 1, 3, 5000, 20011}) {
       CAPTURE(n);
       const Values expected = sum_in_tree(0, size, n);
       if (size >= 4 && n == 5000) CHECK_FALSE(same_bits(expected, sum_in_order(size, n)));
@@ -104,7 +104,7 @@ TEST_CASE("sums have the bits of the tree, wherever the members are") {
 TEST_CASE("sums in the background have the same bits, whatever is done beside them") {
   for_each_placement([](int processes, int members) {
     const int size = processes * members;
-    const std::vector<std::int64_t> lengths{5000, 1, 0, 3, 4097};
+    const std::vector<std::int64_t> lengths{20011, 1, 0, 3, 8193};
     std::atomic<int> right = 0;
     run_group(processes, members, [&](Communicator& communicator) {
       const int rank = communicator.rank();
@@ -262,7 +262,7 @@ TEST_SUITE_BEGIN("communicator on a GPU" * test::gpu_only());
 TEST_CASE("sums on a GPU have the bits of the tree") {
   if (!test::on_emulator()) return;
   for (const int size : {2, 4, 8}) {
-    for (const std::int64_t n : {0, 1, 3, 513}) {
+    for (const std::int64_t n : {0, 1, 513, 8195}) {
       CAPTURE(size);
       CAPTURE(n);
       const Values expected = sum_in_tree(0, size, n), seven = sum_in_tree(0, size, 7);

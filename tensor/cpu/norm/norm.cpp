@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tensor/backend/instantiate.h"
+#include "tensor/backend/joint_statistics.h"
 #include "tensor/backend/range.h"
 #include "tensor/cpu/norm/plain_norm.h"
 #include "tensor/cpu/scratch.h"
@@ -184,6 +185,12 @@ void batch_norm_backward_input(const BatchNormBackward<T>& b, const Compute<T>* 
 }
 
 template <class T>
+void batch_norm_merge(const T* of_parts, T* mean, T* variance, std::int64_t parts, std::int64_t C) {
+  for (std::int64_t c = 0; c < C; ++c)
+    joint_statistics(of_parts + c, parts, C, mean[c], variance[c]);
+}
+
+template <class T>
 void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, const T* batch_mean,
                       const T* batch_var, double momentum, double unbiased, std::int64_t C) {
   const T keep = static_cast<T>(1 - momentum), mean_share = static_cast<T>(momentum),
@@ -197,7 +204,7 @@ void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, cons
 
 GRADUS_FLOATS(GRADUS_INSTANTIATE_NORM)
 GRADUS_FLOATS(GRADUS_INSTANTIATE_NORM_BACKWARD)
-GRADUS_INSTANTIATE_NORM_TRACK(float)
-GRADUS_INSTANTIATE_NORM_TRACK(double)
+GRADUS_INSTANTIATE_NORM_MERGE_AND_TRACK(float)
+GRADUS_INSTANTIATE_NORM_MERGE_AND_TRACK(double)
 
 }  // namespace gradus::cpu

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "tensor/backend/instantiate.h"
+#include "tensor/backend/joint_statistics.h"
 #include "tensor/cuda/norm/channel_tiles.h"
 #include "tensor/cuda/norm/moments.h"
 
@@ -109,6 +110,15 @@ __global__ void __launch_bounds__(channel_block, 8)
   }
 }
 
+// of_parts [parts, 2, C] -> mean, variance [C]
+template <class T>
+__global__ void merge_kernel(const T* of_parts, T* mean, T* variance, std::int64_t parts,
+                             std::int64_t C) {
+  const std::int64_t first = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  for (std::int64_t c = first; c < C; c += std::int64_t{gridDim.x} * blockDim.x)
+    joint_statistics(of_parts + c, parts, C, mean[c], variance[c]);
+}
+
 // running_mean, running_var, batch_mean, batch_var [C]
 template <class T>
 __global__ void track_kernel(T* running_mean, T* running_var, std::int64_t* count,
@@ -173,6 +183,13 @@ void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
 }
 
 template <class T>
+void batch_norm_merge(const T* of_parts, T* mean, T* variance, std::int64_t parts, std::int64_t C) {
+  launch("batch_norm_merge", merge_kernel<T>, one_thread_each(C, 64),
+         work_of<T>(0, static_cast<double>(2 * parts + 2), 1, C, static_cast<double>(5 * parts)),
+         of_parts, mean, variance, parts, C);
+}
+
+template <class T>
 void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, const T* batch_mean,
                       const T* batch_var, double momentum, double unbiased, std::int64_t C) {
   launch("batch_norm_track", track_kernel<T>, one_thread_each(C), work_of<T>(0, 6, 1, C, 6),
@@ -181,7 +198,7 @@ void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, cons
 }
 
 GRADUS_FLOATS(GRADUS_INSTANTIATE_NORM)
-GRADUS_INSTANTIATE_NORM_TRACK(float)
-GRADUS_INSTANTIATE_NORM_TRACK(double)
+GRADUS_INSTANTIATE_NORM_MERGE_AND_TRACK(float)
+GRADUS_INSTANTIATE_NORM_MERGE_AND_TRACK(double)
 
 }  // namespace gradus::cuda
