@@ -4,11 +4,13 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <mutex>
 
 #include "tests/apps/programs.h"
 #include "tests/apps/small_model.h"
 #include "tests/support/device.h"
+#include "tests/support/near.h"
 #include "tests/support/thread_processes.h"
 #include "vicreg/train_step.h"
 
@@ -126,10 +128,10 @@ TEST_CASE("scaling: a message is waited for by the link between its partners" * 
                                .launches = {{1e-3}, {2e-3}},
                                .messages = {waited_for(1, 1e3, 0), waited_for(2, 1e3, 1)}};
   const bench::StepTime time = bench::time_of(step, network);
-  CHECK(time.compute == doctest::Approx(3e-3));
-  CHECK(time.latency == doctest::Approx(11e-6));
-  CHECK(time.bandwidth == doctest::Approx(1e-6 + 10e-6));
-  CHECK(time.seconds() == doctest::Approx(3.022e-3));
+  CHECK(time.compute == near(3e-3));
+  CHECK(time.latency == near(11e-6));
+  CHECK(time.bandwidth == near(1e-6 + 10e-6));
+  CHECK(time.seconds() == near(3.022e-3));
   CHECK(time.messages == 2);
   CHECK(time.kernels == 2);
   CHECK(time.foreground == 2e3);
@@ -144,15 +146,15 @@ TEST_CASE("scaling: buckets are summed beside backward, one after another" * cpu
       .messages = {half_of_bucket(2e6), half_of_bucket(2e6), half_of_bucket(2e6),
                    half_of_bucket(2e6)}};
   const bench::StepTime time = bench::time_of(step, network);
-  CHECK(time.exposed == doctest::Approx(3.004e-3));
-  CHECK(time.hidden == doctest::Approx(1e-3));
-  CHECK(time.seconds() == doctest::Approx(5e-3 + 3.004e-3));
+  CHECK(time.exposed == near(3.004e-3));
+  CHECK(time.hidden == near(1e-3));
+  CHECK(time.seconds() == near(5e-3 + 3.004e-3));
   CHECK(time.buckets == 4e6);
   // What backward waits for meanwhile hides more of them.
   step.messages.push_back(waited_for(1, 1e6, 3));
   const bench::StepTime waiting = bench::time_of(step, network);
-  CHECK(waiting.exposed == doctest::Approx(3.004e-3 - 1.001e-3));
-  CHECK(waiting.seconds() == doctest::Approx(time.seconds()));
+  CHECK(waiting.exposed == near(3.004e-3 - 1.001e-3));
+  CHECK(waiting.seconds() == near(time.seconds()));
   step.launches[4].concatenated = 1.9e6;
   CHECK_THROWS_WITH(bench::time_of(step, network), doctest::Contains("bucket 2 of 2"));
 }
@@ -166,9 +168,9 @@ TEST_CASE("scaling: efficiency falls as latency grows, and is that of images a s
   for (const double latency : {1e-4, 2e-4, 5e-4}) {
     const bench::Network slow{"slow", 2, {latency, 1e9}, {latency, 1e9}};
     const std::vector<bench::Scaling> lines{bench::scaling_of(one, 8, slow, {})};
-    CHECK(lines[0].efficiency == doctest::Approx(1));
+    CHECK(lines[0].efficiency == 1);
     const double efficiency = bench::scaling_of(two, 4, slow, lines).efficiency;
-    CHECK(efficiency == doctest::Approx(0.5e-3 / (0.5e-3 + latency)));
+    CHECK(efficiency == near(0.5e-3 / (0.5e-3 + latency)));
     CHECK(efficiency < before);
     before = efficiency;
   }
@@ -198,7 +200,7 @@ TEST_SUITE("emulated bench") {
       CHECK(lines[2].at("messages") == 2 * lines[1].at("messages").get<int>());
       // Of the gradients' bytes 2 (N - 1) / N are sent: 1 and 1.5 times.
       CHECK(lines[2].at("gradient_bytes").get<double>() ==
-            doctest::Approx(1.5 * lines[1].at("gradient_bytes").get<double>()).epsilon(1e-6));
+            near(1.5 * lines[1].at("gradient_bytes").get<double>(), 1e-6));
     }
     CHECK(nvlink.at("fixed_global_batch")[2].at("local_batch") == 1);
     const nlohmann::json infiniband = figures({"--gpus", "2", "--link", "infiniband"});
