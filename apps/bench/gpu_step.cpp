@@ -2,6 +2,7 @@
 // (ResNet-18 for 32x32, projector 1024x4, Adam), the bytes that it must move and the operations
 // that it must do, and prints the least time that a chosen GPU needs for them, and the time that is
 // to be expected: gpu_step --help. On a GPU, with --measure, the measured time stands beside it.
+// With --gpus, what the step is expected to take on many GPUs (scaling.h).
 //
 // A kernel takes as long as the slowest of three, memory, the second-level cache and arithmetic,
 // and a while to start and to end. What is reached of the peak rates was measured on an H100, where
@@ -13,18 +14,21 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include <gradus/data/loader.h>
 #include <gradus/tensor/check.h>
+#include "bench/scaling.h"
 #include "common/command_line.h"
 #include "common/compute.h"
 #include "common/program.h"
 #include "tensor/cuda/conv/implicit_gemm.h"
 #include "tensor/cuda/runtime/runtime.h"
 #include "vicreg/recipes.h"
+#include "vicreg/same_run.h"
 #include "vicreg/train_step.h"
 #if defined(GRADUS_CUDA_EMULATOR)
 #include "tensor/cuda/emulator/emulator.h"
@@ -76,7 +80,8 @@ constexpr double memory_share = 0.90, math_share = 0.81;
 
 struct Options {
   vicreg::TrainOptions train = vicreg::recipe_defaults(vicreg::Recipe::standard);
-  std::string gpu = "h100";
+  std::string gpu = "h100", link = "nvlink";
+  int gpus = 0;  // 0: one, kernel by kernel
   bool measure = false, json = false;
 };
 
@@ -93,6 +98,10 @@ struct Bound {
   }
 };
 
+double expected_seconds(const ProfileEntry& entry, const Gpu& gpu) {
+  return Bound(entry, gpu, memory_share, math_share).seconds() + gap_seconds;
+}
+
 /// All launches of one name.
 struct Group {
   std::string name, bound_by;
@@ -106,20 +115,24 @@ struct Group {
     cached_bytes += entry.work.cached_bytes;
     flops += entry.work.flops;
     least += bound.seconds();
-    expected += Bound(entry, gpu, memory_share, math_share).seconds() + gap_seconds;
+    expected += expected_seconds(entry, gpu);
     measured += entry.seconds;
     if (bound.seconds() >= largest) bound_by = bound.by();
     largest = std::max(largest, bound.seconds());
   }
 };
 
-/// The launches of the second of two steps: the first one makes the optimiser's state.
-std::vector<ProfileEntry> profile_step(const vicreg::TrainOptions& options, bool measure) {
+/// The launches of the second of two steps: the first one makes the optimiser's state. With
+/// `processes` it is the step of the one member `shards`, whose messages are counted.
+std::vector<ProfileEntry> profile_step(const vicreg::TrainOptions& options, bool measure,
+                                       bench::CountingProcesses* processes = nullptr,
+                                       Communicator* shards = nullptr) {
   Generator generator(0);
   nn::VICRegModel model(options.model, generator);
   model.to(Device::cuda);
   const auto optimizer = vicreg::make_optimizer(options, model.parameters());
-  vicreg::TrainStep step(options, model, *optimizer, Device::cuda, /*replay=*/false);
+  vicreg::TrainStep step(options, model, *optimizer, Device::cuda, /*replay=*/false, nullptr,
+                         shards);
   const std::int64_t images = 2 * options.batch_size;
   const data::Dataset dataset{
       zeros({images, 32, 32, 3}, {DType::uint8}), zeros({images}, {DType::int64}), {"none"}};
@@ -131,9 +144,31 @@ std::vector<ProfileEntry> profile_step(const vicreg::TrainOptions& options, bool
   loader.start_epoch(0);
   cuda::Profile profile(measure);
   step.run(loader.next()->images, options.lr);
-  const auto first_launches = static_cast<std::ptrdiff_t>(profile.entries().size());
+  const std::size_t first = profile.entries().size();
+  if (processes) {
+    processes->start([&profile, first] { return profile.entries().size() - first; });
+    vicreg::largest_of_members(*shards, 0);  // whether a signal came, as the trainer asks
+  }
   step.run(loader.next()->images, options.lr);
-  return {profile.entries().begin() + first_launches, profile.entries().end()};
+  return {profile.entries().begin() + static_cast<std::ptrdiff_t>(first), profile.entries().end()};
+}
+
+/// The step of one of so many members, with options.batch_size images each.
+bench::MemberStep member_step(const vicreg::TrainOptions& options, int members, const Gpu& gpu) {
+  std::vector<ProfileEntry> entries;
+  bench::CountingProcesses processes(members);
+  if (members == 1)
+    entries = profile_step(options, false);
+  else
+    run_members(1, &processes, [&](Communicator& communicator) {
+      entries = profile_step(options, false, &processes, &communicator);
+    });
+  bench::MemberStep step{.members = members, .launches = {}, .messages = processes.messages()};
+  for (const ProfileEntry& entry : entries)
+    step.launches.push_back(
+        {.seconds = expected_seconds(entry, gpu),
+         .concatenated = entry.name == "copy_rows" ? entry.work.bytes / 2 : 0});  // read, written
+  return step;
 }
 
 /// The launches by name, those with the largest least time first; and all together.
@@ -205,6 +240,37 @@ void print_table(const Groups& groups, const Gpu& gpu, const Options& options) {
                cuda_device_description());
 }
 
+/// The step on 1, 2, 4, ... GPUs, with options.train.batch_size images each, and with as many of
+/// all together for as long as each GPU has one.
+void print_scaling(const Options& options, const Gpu& gpu) {
+  const auto& networks = bench::networks();
+  const bench::Network& network =
+      *std::find_if(networks.begin(), networks.end(),
+                    [&](const bench::Network& n) { return n.name == options.link; });
+  const std::int64_t batch = options.train.batch_size;
+  std::vector<bench::Scaling> local, global;
+  vicreg::TrainOptions train = options.train;
+  for (int members = 1; members <= options.gpus; members *= 2) {
+    train.batch_size = batch;
+    local.push_back(bench::scaling_of(member_step(train, members, gpu), batch, network, local));
+    if (batch % members != 0) continue;
+    train.batch_size = batch / members;
+    global.push_back(
+        bench::scaling_of(member_step(train, members, gpu), train.batch_size, network, global));
+  }
+  if (options.json) {
+    const nlohmann::ordered_json record{{"link", network.name},
+                                        {"fixed_local_batch", bench::to_json(local)},
+                                        {"fixed_global_batch", bench::to_json(global)}};
+    fmt::print("{}\n", record.dump());
+    return;
+  }
+  const std::string where = fmt::format("on {}, {}, {}; ms", gpu.name, network.name,
+                                        apps::precision_text(options.train.compute, Device::cuda));
+  bench::print_table(fmt::format("{} images a GPU {}", batch, where), local);
+  bench::print_table(fmt::format("\n{} images in all {}", batch, where), global);
+}
+
 void run(const Options& options) {
   check(cuda_available(), "gpu_step", "{}", cuda_unavailable_reason());
   const Gpu gpu =
@@ -220,6 +286,7 @@ void run(const Options& options) {
     cuda::implicit_gemm::allow_warpgroups(gpu.warpgroups);
   }
   allow_tf32(options.train.compute.tf32);
+  if (options.gpus > 0) return print_scaling(options, gpu);
   const Groups groups = group(profile_step(options.train, options.measure), gpu);
   options.json ? print_json(groups) : print_table(groups, gpu, options);
 }
@@ -238,7 +305,19 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember(names));
   app.add_flag("--bf16", options.train.compute.bf16, "Mixed precision with bfloat16");
   app.add_flag("--tf32", options.train.compute.tf32, "TF32 products");
-  app.add_flag("--measure", options.measure, "Also run the step and time each kernel");
+  auto* const measure =
+      app.add_flag("--measure", options.measure, "Also run the step and time each kernel");
+  app.add_option(
+         "--gpus", options.gpus,
+         "Instead of the kernels, the step on 1, 2, 4, ... GPUs up to so many: with so many "
+         "images each, and with so many in all")
+      ->check(CLI::Range(1, 1024))
+      ->excludes(measure);
+  std::vector<std::string> links;
+  for (const bench::Network& network : bench::networks()) links.push_back(network.name);
+  app.add_option("--link", options.link,
+                 "What connects them: NVLink in nodes of 8 and InfiniBand between, or InfiniBand")
+      ->check(CLI::IsMember(links));
   app.add_flag("--json", options.json, "The figures as JSON, not a table");
   return apps::run_program("gpu_step", argv, [&] {
     if (apps::parse_command_line(app, argc, argv)) run(options);
