@@ -40,8 +40,10 @@ class Processes {
                         std::span<std::byte> received) = 0;
   /// The same with memory of the GPU, in the order of the back end's work: returns at once, and can
   /// be recorded (RepeatedWork). Of processes that all have a GPU of their own.
-  virtual void exchange_on_gpu(int partner, std::span<const std::byte> sent,
+  virtual void exchange_on_gpu(Channel channel, int partner, std::span<const std::byte> sent,
                                std::span<std::byte> received);
+  /// Whether a GPU's exchanges of one channel need not wait for those of the other one.
+  virtual bool gpu_channels_overlap() { return false; }
   /// What exchanges of GPUs go through, in words; to be called by all. "the host" where nothing
   /// better is known.
   virtual std::string gpu_link() { return "the host"; }
@@ -51,8 +53,10 @@ class Processes {
   void allow_any_order(bool on) { any_order_ = on; }
   bool any_order() const { return any_order_; }
   /// In place, where any order is allowed: the sum of all processes' n numbers x, float32 or
-  /// float64, of the GPU in its channel. False, and nothing happens, where there is no such way.
+  /// float64. False, and nothing happens, where there is no such way.
   virtual bool sum_in_any_order(Channel channel, DType dtype, void* x, std::int64_t n);
+  /// The same with memory of the GPU, as in exchange_on_gpu.
+  virtual bool sum_in_any_order_on_gpu(Channel channel, DType dtype, void* x, std::int64_t n);
   /// Ends the whole job, now, with that exit code.
   virtual void abort(int exit_code) = 0;
 

@@ -166,8 +166,7 @@ bench::MemberStep member_step(const vicreg::TrainOptions& options, int members, 
   bench::MemberStep step{.members = members, .launches = {}, .messages = processes.messages()};
   for (const ProfileEntry& entry : entries)
     step.launches.push_back(
-        {.seconds = expected_seconds(entry, gpu),
-         .concatenated = entry.name == "copy_rows" ? entry.work.bytes / 2 : 0});  // read, written
+        {.seconds = expected_seconds(entry, gpu), .beside = entry.lane == cuda::Lane::background});
   return step;
 }
 

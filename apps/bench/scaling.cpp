@@ -1,10 +1,8 @@
 #include "bench/scaling.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
-#include <gradus/tensor/check.h>
 #include "common/program.h"
 
 namespace gradus::bench {
@@ -26,30 +24,6 @@ double transfer_seconds(const Message& message, const Network& network) {
   return std::max(message.sent, message.received) / link_of(message, network).bandwidth;
 }
 
-/// A sum in the background.
-struct Bucket {
-  double bytes;    ///< of its elements
-  double seconds;  ///< that the sum takes
-};
-
-/// Of the background's messages there are 2 log2 `members` for each bucket; the first one exchanges
-/// its halves.
-std::vector<Bucket> buckets_of(const MemberStep& step, const Network& network) {
-  std::vector<Message> messages;
-  std::copy_if(step.messages.begin(), step.messages.end(), std::back_inserter(messages),
-               [](const Message& message) { return message.channel == Channel::background; });
-  const std::size_t each =
-      2 * static_cast<std::size_t>(std::countr_zero(static_cast<unsigned>(step.members)));
-  std::vector<Bucket> buckets;
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    const Message& message = messages[i];
-    if (i % each == 0) buckets.push_back({message.sent + message.received, 0});
-    buckets.back().seconds +=
-        link_of(message, network).latency + transfer_seconds(message, network);
-  }
-  return buckets;
-}
-
 }  // namespace
 
 const std::vector<Network>& networks() {
@@ -61,12 +35,24 @@ const std::vector<Network>& networks() {
 void CountingProcesses::exchange(Channel channel, int partner, std::span<const std::byte> sent,
                                  std::span<std::byte> received) {
   if (!received.empty()) std::memset(received.data(), 0, received.size());
+  const bool counts = channel == Channel::foreground && launches_;
+  record(channel, partner, sent.size(), received.size(), counts ? launches_() : 0);
+}
+
+void CountingProcesses::exchange_on_gpu(Channel channel, int partner,
+                                        std::span<const std::byte> sent,
+                                        std::span<std::byte> received) {
+  record(channel, partner, sent.size(), received.size(), launches_ ? launches_() : 0);
+}
+
+void CountingProcesses::record(Channel channel, int partner, std::size_t sent, std::size_t received,
+                               std::size_t launches) {
   const std::lock_guard lock(mutex_);
   messages_.push_back({.channel = channel,
                        .distance = partner,  // of rank 0
-                       .sent = static_cast<double>(sent.size()),
-                       .received = static_cast<double>(received.size()),
-                       .launches = channel == Channel::foreground && launches_ ? launches_() : 0});
+                       .sent = static_cast<double>(sent),
+                       .received = static_cast<double>(received),
+                       .launches = launches});
 }
 
 void CountingProcesses::start(std::function<std::size_t()> launches) {
@@ -77,42 +63,32 @@ void CountingProcesses::start(std::function<std::size_t()> launches) {
 StepTime time_of(const MemberStep& step, const Network& network) {
   StepTime time;
   time.kernels = static_cast<std::int64_t>(step.launches.size());
-  std::vector<Message> waited_for;
-  for (const Message& message : step.messages) {
+  // When the member's stream, and that of its buckets, have done what they were given.
+  double now = 0, free = 0, sums = 0;
+  const auto send = [&](const Message& message) {
+    const double latency = link_of(message, network).latency;
+    const double transfer = transfer_seconds(message, network);
     if (message.channel == Channel::background) {
       time.buckets += message.sent;
-      continue;
+      sums += latency + transfer;
+      free = std::max(free, now) + latency + transfer;
+      return;
     }
-    waited_for.push_back(message);
     time.foreground += message.sent;
-    time.latency += link_of(message, network).latency;
-    time.bandwidth += transfer_seconds(message, network);
+    time.latency += latency;
+    time.bandwidth += transfer;
     ++time.messages;
-  }
-  const std::vector<Bucket> buckets = buckets_of(step, network);
-  // `now`: the member's time; `free`: when the sums that were started so far are done. A bucket is
-  // started when the last of its gradients was copied to it.
-  double now = 0, free = 0, sums = 0, concatenated = 0;
-  auto message = waited_for.begin();
-  auto bucket = buckets.begin();
-  for (std::size_t i = 0; i < step.launches.size(); ++i) {
-    for (; message != waited_for.end() && message->launches == i; ++message) {
-      now += link_of(*message, network).latency + transfer_seconds(*message, network);
-      concatenated = 0;
-    }
+    now += latency + transfer;
+  };
+  auto message = step.messages.begin();
+  for (std::size_t i = 0; i <= step.launches.size(); ++i) {
+    for (; message != step.messages.end() && message->launches == i; ++message) send(*message);
+    if (i == step.launches.size()) break;
     const Launch& launch = step.launches[i];
-    now += launch.seconds;
-    time.compute += launch.seconds;
-    concatenated = launch.concatenated > 0 ? concatenated + launch.concatenated : 0;
-    if (bucket == buckets.end() || concatenated != bucket->bytes) continue;
-    free = std::max(free, now) + bucket->seconds;
-    sums += bucket->seconds;
-    concatenated = 0;
-    if (++bucket != buckets.end()) continue;
-    time.exposed = free - now;  // the last one is sent when backward ends
+    (launch.beside ? free : now) += launch.seconds;
+    (launch.beside ? sums : time.compute) += launch.seconds;
   }
-  check(bucket == buckets.end(), "scaling", "bucket {} of {} is not concatenated by any launch",
-        bucket - buckets.begin() + 1, buckets.size());
+  time.exposed = std::max(0.0, free - now);
   time.hidden = sums - time.exposed;
   return time;
 }

@@ -6,9 +6,9 @@
 // sums, the loss's, the flags) are waited for. Gradients are summed beside backward, bucket after
 // bucket, and what is left of that when backward ends is waited for.
 //
-// Not in the model: the host, over which tensors must not go and which must have recorded the step
-// as a graph; foreground and background on one link at the same time; members that are late;
-// congestion between nodes.
+// Not in the model: the host, which must have recorded the step as a graph; kernels and messages
+// that slow each other down, foreground and background on one link above all; members that are
+// late; congestion between nodes.
 #pragma once
 
 #include <cstddef>
@@ -47,7 +47,7 @@ struct Message {
   Channel channel;
   int distance;  ///< of their ranks
   double sent, received;
-  std::size_t launches;  ///< of the step, before it; 0 in the background
+  std::size_t launches;  ///< of the step, before it
 
   bool operator==(const Message&) const = default;
 };
@@ -62,15 +62,21 @@ class CountingProcesses : public Processes {
   int local_size() const override { return 1; }
   void exchange(Channel channel, int partner, std::span<const std::byte> sent,
                 std::span<std::byte> received) override;
+  void exchange_on_gpu(Channel channel, int partner, std::span<const std::byte> sent,
+                       std::span<std::byte> received) override;
+  bool gpu_channels_overlap() override { return true; }
   void abort(int) override { std::terminate(); }
 
-  /// Forgets the messages so far. `launches` will tell, on the foreground's thread, how many there
-  /// were since then. Nothing must be under way.
+  /// Forgets the messages so far. `launches` will tell how many there were since then, at messages
+  /// of a GPU and those that the host waits for. Nothing must be under way.
   void start(std::function<std::size_t()> launches);
   /// Those of each channel are in their order.
   const std::vector<Message>& messages() const { return messages_; }
 
  private:
+  void record(Channel channel, int partner, std::size_t sent, std::size_t received,
+              std::size_t launches);
+
   std::function<std::size_t()> launches_;
   std::mutex mutex_;  // guards what follows
   std::vector<Message> messages_;
@@ -79,7 +85,7 @@ class CountingProcesses : public Processes {
 /// One kernel.
 struct Launch {
   double seconds;
-  double concatenated = 0;  ///< bytes that it copies to their place in a concatenation
+  bool beside = false;  ///< it adds what the bucket's message before it brought
 };
 
 /// A member's step: its kernels in order, and what it exchanges with `members` - 1 others.
@@ -101,7 +107,6 @@ struct StepTime {
   double seconds() const { return compute + latency + bandwidth + exposed; }
 };
 
-/// Throws Error if a bucket of gradients is not found among what the launches concatenate.
 StepTime time_of(const MemberStep& step, const Network& network);
 
 /// A line of the table: the step with that many GPUs, of `batch` images each.

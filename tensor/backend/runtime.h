@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -13,8 +14,9 @@
 #include <gradus/tensor/storage.h>
 
 namespace gradus {
-class Processes;  // tensor/communicator.h
-}
+class Processes;                    // tensor/communicator.h
+enum class Channel : std::uint8_t;  // there, too
+}  // namespace gradus
 
 namespace gradus::cpu {
 #include "tensor/backend/runtime.inc"
@@ -41,14 +43,14 @@ bool begin_beside(std::vector<std::shared_ptr<const Storage>> reads);
 void end_beside() noexcept;
 /// What follows comes after the branch, if there is one that was not joined.
 void join_beside() noexcept;
-/// From now on launches go to a stream of their own, after what was launched before: exchanges with
-/// other processes, and what is done with what they bring. No memory may be allocated or freed
+/// From now on launches go to the stream of that channel, after what was launched before: exchanges
+/// with other processes, and what is done with what they bring. No memory may be allocated or freed
 /// there.
-void begin_exchanges();
+void begin_exchanges(Channel channel);
 /// Launches no longer go there: what follows may run at the same time.
 void end_exchanges() noexcept;
-/// What follows comes after the exchanges that were begun so far.
-void join_exchanges() noexcept;
+/// What follows comes after the channel's exchanges that were begun so far.
+void join_exchanges(Channel channel) noexcept;
 /// Exchanges memory of the GPU with another process, through the host's, in the order of the stream
 /// that launches go to; can be recorded.
 void exchange_through_host(Processes& processes, int partner, std::span<const std::byte> sent,

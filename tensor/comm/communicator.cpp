@@ -78,12 +78,13 @@ void all_reduce_in(Team& team, int member, Tensor& x) {
 
 }  // namespace
 
-void Processes::exchange_on_gpu(int partner, std::span<const std::byte> sent,
+void Processes::exchange_on_gpu(Channel, int partner, std::span<const std::byte> sent,
                                 std::span<std::byte> received) {
   cuda::exchange_through_host(*this, partner, sent, received);
 }
 
 bool Processes::sum_in_any_order(Channel, DType, void*, std::int64_t) { return false; }
+bool Processes::sum_in_any_order_on_gpu(Channel, DType, void*, std::int64_t) { return false; }
 
 int Communicator::rank() const { return team_.first_rank() + member_; }
 int Communicator::process_of(int rank) const { return rank / team_.members(); }
@@ -92,7 +93,7 @@ int Communicator::size() const { return team_.processes() * team_.members(); }
 void Communicator::all_reduce(Tensor& x) {
   check(x.defined(), "all_reduce", "the tensor is undefined");
   if (on_gpu(team_, x))
-    start_all_reduce(x).get();
+    gpu::start_sum(*team_.job(), x, Channel::foreground);
   else
     all_reduce_in(team_, member_, x);
 }
@@ -100,9 +101,9 @@ void Communicator::all_reduce(Tensor& x) {
 std::shared_future<void> Communicator::start_all_reduce(Tensor& x) {
   check(x.defined(), "all_reduce", "the tensor is undefined");
   if (on_gpu(team_, x)) {
-    dispatch_full_precision("all_reduce", x.dtype(), []<class T>() {});  // another one is refused
+    auto started = gpu::start_sum(*team_.job(), x, Channel::background);
     return std::async(std::launch::deferred,
-                      [started = gpu::start_sum(*team_.job(), x)]() mutable { started.reset(); });
+                      [started = std::move(started)]() mutable { started.reset(); });
   }
   const auto sum = [&team = background_, member = member_, before = last_started_, x]() mutable {
     if (before.valid()) before.wait();

@@ -3,16 +3,17 @@
 #include <vector>
 
 #include <gradus/tensor/ops.h>
+#include "tensor/backend/dispatch.h"
 #include "tensor/backend/runtime.h"
 #include "tensor/comm/pairs.h"
 
 namespace gradus::gpu {
 namespace {
 
-/// While one is alive, launches go to the stream of exchanges.
+/// While one is alive, launches go to a stream of exchanges.
 class OnExchangeStream {
  public:
-  OnExchangeStream() { cuda::begin_exchanges(); }
+  explicit OnExchangeStream(Channel channel) { cuda::begin_exchanges(channel); }
   ~OnExchangeStream() { cuda::end_exchanges(); }
   OnExchangeStream(const OnExchangeStream&) = delete;
   OnExchangeStream& operator=(const OnExchangeStream&) = delete;
@@ -20,8 +21,9 @@ class OnExchangeStream {
 
 /// Joins the exchanges at its end, before it lets go of the tensors that they use.
 struct Joined {
-  std::vector<Tensor> held;
-  ~Joined() { cuda::join_exchanges(); }
+  Channel stream;
+  std::vector<Tensor> held = {};
+  ~Joined() { cuda::join_exchanges(stream); }
 };
 
 std::span<std::byte> bytes_of(Tensor& x, ByteRange range) {
@@ -29,34 +31,35 @@ std::span<std::byte> bytes_of(Tensor& x, ByteRange range) {
 }
 
 /// Of x's memory, where nothing is added.
-Exchange overwrite(Processes& processes, Tensor& x) {
-  return [&](int partner, ByteRange sent, ByteRange received, bool) {
-    processes.exchange_on_gpu(partner, bytes_of(x, sent), bytes_of(x, received));
+Exchange overwrite(Processes& processes, Tensor& x, Channel channel) {
+  return [&processes, &x, channel](int partner, ByteRange sent, ByteRange received, bool) {
+    processes.exchange_on_gpu(channel, partner, bytes_of(x, sent), bytes_of(x, received));
   };
 }
 
 }  // namespace
 
-StartedSum start_sum(Processes& processes, Tensor x) {
+StartedSum start_sum(Processes& processes, Tensor x, Channel channel) {
+  dispatch_full_precision("all_reduce", x.dtype(), []<class T>() {});  // another one is refused
   const std::int64_t n = x.numel();
   const Tensor numbers = x.reshape({n});
   Tensor more = empty({x.bytes() <= short_sum_bytes ? n : (n + 1) / 2}, options_of(x));
-  const auto started = std::make_shared<Joined>();
-  started->held = {x, more};
-  const OnExchangeStream stream;
-  if (processes.any_order() && processes.sum_in_any_order(Channel::gpu, x.dtype(), x.raw(), n))
+  const auto started = std::make_shared<Joined>(
+      Joined{processes.gpu_channels_overlap() ? channel : Channel::foreground, {x, more}});
+  const OnExchangeStream stream(started->stream);
+  if (processes.any_order() && processes.sum_in_any_order_on_gpu(channel, x.dtype(), x.raw(), n))
     return started;
-  const Exchange replace = overwrite(processes, x);
+  const Exchange replace = overwrite(processes, x, channel);
   const std::size_t size = item_size(x.dtype());
-  sum_in_pairs(
-      processes.rank(), processes.size(), n, size,
-      [&](int partner, ByteRange sent, ByteRange received, bool adds) {
-        if (!adds) return replace(partner, sent, received, false);
-        processes.exchange_on_gpu(partner, bytes_of(x, sent), bytes_of(more, {0, received.size()}));
-        Tensor kept = numbers.slice(static_cast<std::int64_t>(received.begin / size),
-                                    static_cast<std::int64_t>(received.end / size));
-        add_scaled(kept, more.slice(0, kept.numel()));
-      });
+  sum_in_pairs(processes.rank(), processes.size(), n, size,
+               [&](int partner, ByteRange sent, ByteRange received, bool adds) {
+                 if (!adds) return replace(partner, sent, received, false);
+                 processes.exchange_on_gpu(channel, partner, bytes_of(x, sent),
+                                           bytes_of(more, {0, received.size()}));
+                 Tensor kept = numbers.slice(static_cast<std::int64_t>(received.begin / size),
+                                             static_cast<std::int64_t>(received.end / size));
+                 add_scaled(kept, more.slice(0, kept.numel()));
+               });
   return started;
 }
 
@@ -65,16 +68,18 @@ Tensor gather(Processes& processes, const Tensor& x) {
   for (int axis = 0; axis < x.rank(); ++axis) sizes.push_back(x.size(axis));
   Tensor all = empty(Shape(sizes), options_of(x));
   all.slice(processes.rank(), processes.rank() + 1).reshape(x.shape()).copy_from(x);
-  const Joined join;
-  const OnExchangeStream stream;
-  gather_in_pairs(processes.rank(), processes.size(), x.bytes(), overwrite(processes, all));
+  const Joined join{Channel::foreground};
+  const OnExchangeStream stream(join.stream);
+  gather_in_pairs(processes.rank(), processes.size(), x.bytes(),
+                  overwrite(processes, all, Channel::foreground));
   return all;
 }
 
 void broadcast(Processes& processes, Tensor& x, int root) {
-  const Joined join;
-  const OnExchangeStream stream;
-  broadcast_in_pairs(processes.rank(), processes.size(), root, x.bytes(), overwrite(processes, x));
+  const Joined join{Channel::foreground};
+  const OnExchangeStream stream(join.stream);
+  broadcast_in_pairs(processes.rank(), processes.size(), root, x.bytes(),
+                     overwrite(processes, x, Channel::foreground));
 }
 
 }  // namespace gradus::gpu

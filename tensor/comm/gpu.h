@@ -11,8 +11,9 @@ namespace gradus::gpu {
 /// Holds a sum that was started; joins it: what is launched from then on finds it done.
 using StartedSum = std::shared_ptr<void>;
 
-/// In place: the sum of all processes' x.
-StartedSum start_sum(Processes& processes, Tensor x);
+/// In place: the sum of all processes' x, float32 or float64; the channel tells whether it is
+/// joined at once.
+StartedSum start_sum(Processes& processes, Tensor x, Channel channel);
 /// All processes' x [...]: [processes, ...].
 Tensor gather(Processes& processes, const Tensor& x);
 /// In place: x as the process `root` has it.

@@ -49,20 +49,22 @@ class MpiProcesses : public Processes {
   }
 
   std::string gpu_link() override { return link().text; }
+  bool gpu_channels_overlap() override { return link().nccl != nullptr; }
 
-  void exchange_on_gpu(int partner, std::span<const std::byte> sent,
+  void exchange_on_gpu(Channel channel, int partner, std::span<const std::byte> sent,
                        std::span<std::byte> received) override {
     if (link().nccl)
-      link().nccl->exchange(partner, sent, received);
+      link().nccl->exchange(channel, partner, sent, received);
     else
-      Processes::exchange_on_gpu(partner, sent, received);
+      Processes::exchange_on_gpu(channel, partner, sent, received);
+  }
+
+  bool sum_in_any_order_on_gpu(Channel channel, DType dtype, void* x, std::int64_t n) override {
+    if (link().nccl) link().nccl->sum(channel, dtype, x, n);
+    return link().nccl != nullptr;
   }
 
   bool sum_in_any_order(Channel channel, DType dtype, void* x, std::int64_t n) override {
-    if (channel == Channel::gpu) {
-      if (link().nccl) link().nccl->sum(dtype, x, n);
-      return link().nccl != nullptr;
-    }
     const std::int64_t most = std::int64_t{1} << 30;  // numbers of a sum
     const MPI_Datatype type = dtype == DType::float64 ? MPI_DOUBLE : MPI_FLOAT;
     auto* at = static_cast<std::byte*>(x);

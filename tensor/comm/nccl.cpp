@@ -48,44 +48,55 @@ void check_nccl(ncclResult_t result, const char* what) {
         library().GetErrorString(result));
 }
 
-class NcclCommunicator : public Nccl {
+/// Of the channels foreground and background.
+using Ids = std::array<ncclUniqueId, 2>;
+
+class NcclCommunicators : public Nccl {
  public:
-  NcclCommunicator(const Processes& processes, const ncclUniqueId& id) {
-    check_nccl(library().CommInitRank(&communicator_, processes.size(), id, processes.rank()),
-               "connecting the GPUs");
+  NcclCommunicators(const Processes& processes, const Ids& ids) {
+    for (std::size_t channel = 0; channel < ids.size(); ++channel)
+      check_nccl(library().CommInitRank(&communicators_[channel], processes.size(), ids[channel],
+                                        processes.rank()),
+                 "connecting the GPUs");
   }
 
-  void exchange(int partner, std::span<const std::byte> sent,
+  void exchange(Channel channel, int partner, std::span<const std::byte> sent,
                 std::span<std::byte> received) override {
+    const ncclComm_t communicator = communicator_of(channel);
     const cuda::LaunchRecord record("exchange",
                                     {.bytes = static_cast<double>(sent.size() + received.size())});
     if (record.skipped()) return;
     check_nccl(library().GroupStart(), "an exchange");
     if (!sent.empty())
-      check_nccl(library().Send(sent.data(), sent.size(), ncclUint8, partner, communicator_,
+      check_nccl(library().Send(sent.data(), sent.size(), ncclUint8, partner, communicator,
                                 cuda::stream()),
                  "sending");
     if (!received.empty())
-      check_nccl(library().Recv(received.data(), received.size(), ncclUint8, partner, communicator_,
+      check_nccl(library().Recv(received.data(), received.size(), ncclUint8, partner, communicator,
                                 cuda::stream()),
                  "receiving");
     check_nccl(library().GroupEnd(), "an exchange");
     cuda::check_finished("exchange");
   }
 
-  void sum(DType dtype, void* x, std::int64_t n) override {
+  void sum(Channel channel, DType dtype, void* x, std::int64_t n) override {
     const auto type = dtype == DType::float64 ? ncclFloat64 : ncclFloat32;
     const auto count = static_cast<std::size_t>(n);
     const cuda::LaunchRecord record("sum",
                                     {.bytes = 2.0 * static_cast<double>(count * item_size(dtype))});
     if (record.skipped()) return;
-    check_nccl(library().AllReduce(x, x, count, type, ncclSum, communicator_, cuda::stream()),
-               "a sum");
+    check_nccl(
+        library().AllReduce(x, x, count, type, ncclSum, communicator_of(channel), cuda::stream()),
+        "a sum");
     cuda::check_finished("sum");
   }
 
  private:
-  ncclComm_t communicator_ = nullptr;  // ends with the process: others may still wait for this one
+  ncclComm_t communicator_of(Channel channel) const {
+    return communicators_[static_cast<std::size_t>(channel)];
+  }
+
+  std::array<ncclComm_t, 2> communicators_{};  // end with the process: others may wait for this one
 };
 
 /// What each process tells the others.
@@ -121,16 +132,17 @@ GpuLink connect_gpus(Processes& processes) {
     if (!gpus.insert(cards[rank].gpu).second)
       return {nullptr, fmt::format("the host: process {} shares its GPU", rank)};
   }
-  ncclUniqueId id;
-  if (processes.rank() == 0) check_nccl(library().GetUniqueId(&id), "NCCL's start");
-  auto* const memory = reinterpret_cast<std::byte*>(&id);
-  broadcast_in_pairs(processes.rank(), processes.size(), 0, sizeof(id),
+  Ids ids;
+  if (processes.rank() == 0)
+    for (ncclUniqueId& id : ids) check_nccl(library().GetUniqueId(&id), "NCCL's start");
+  auto* const memory = reinterpret_cast<std::byte*>(&ids);
+  broadcast_in_pairs(processes.rank(), processes.size(), 0, sizeof(ids),
                      [&](int partner, ByteRange sent, ByteRange received, bool) {
                        processes.exchange(Channel::gpu, partner, {memory + sent.begin, sent.size()},
                                           {memory + received.begin, received.size()});
                      });
   const int version = cards[0].version;
-  return {std::make_unique<NcclCommunicator>(processes, id),
+  return {std::make_unique<NcclCommunicators>(processes, ids),
           fmt::format("NCCL {}.{}.{}", version / 10000, version / 100 % 100, version % 100)};
 }
 

@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::size_t most_bytes = std::size_t{4} << 20;  // of an exchange at a time
 
-/// Page-locked memory that exchanges pass through, one after another as their stream orders them.
-/// Graphs refer to it, so it is never freed; a program exchanges from one thread.
+/// Page-locked memory that exchanges of a stream pass through, one after another. Graphs refer to
+/// it, so it is never freed; a program exchanges from one thread.
 struct Staging {
   void* sent = nullptr;
   void* received = nullptr;
@@ -26,8 +26,13 @@ struct Staging {
 };
 
 const Staging& staging() {
-  static thread_local const auto* made = new Staging;
-  return *made;
+  static thread_local const auto* of_foreground = new Staging;
+  static thread_local const auto* of_background = new Staging;
+  return launch_lane() == Lane::background ? *of_background : *of_foreground;
+}
+
+Lane lane_of(Channel channel) {
+  return channel == Channel::background ? Lane::background : Lane::foreground;
 }
 
 /// What the host does between the two copies.
@@ -47,16 +52,16 @@ void run_host_step(void* argument) {
 
 }  // namespace
 
-void begin_exchanges() {
+void begin_exchanges(Channel channel) {
   check(launch_lane() == Lane::main, "communicator",
         "nothing is exchanged beside other work of a recorded step; join_beside() first");
-  GRADUS_CUDA_CHECK(order(Lane::main, Lane::exchange));
-  launch_on(Lane::exchange);
+  GRADUS_CUDA_CHECK(order(Lane::main, lane_of(channel)));
+  launch_on(lane_of(channel));
 }
 
 void end_exchanges() noexcept { launch_on(Lane::main); }
 
-void join_exchanges() noexcept { order(Lane::exchange, Lane::main); }
+void join_exchanges(Channel channel) noexcept { order(lane_of(channel), Lane::main); }
 
 void exchange_through_host(Processes& processes, int partner, std::span<const std::byte> sent,
                            std::span<std::byte> received) {

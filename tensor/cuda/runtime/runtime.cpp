@@ -189,14 +189,11 @@ const Queue& side_queue() {
 thread_local Lane current_lane = Lane::main;
 const Queue& queue_of(Lane lane) { return lane == Lane::side ? side_queue() : context().main(); }
 
-cudaStream_t exchange_stream() {
-  static const cudaStream_t made = [] {
-    cudaStream_t stream = nullptr;
-    GRADUS_CUDA_CHECK(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking,
-                                                   context().greatest_priority()));
-    return stream;
-  }();
-  return made;
+cudaStream_t make_exchange_stream() {
+  cudaStream_t stream = nullptr;
+  GRADUS_CUDA_CHECK(
+      cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, context().greatest_priority()));
+  return stream;
 }
 
 thread_local Profile* active_profile = nullptr;
@@ -261,7 +258,10 @@ std::string device_description() {
 }
 
 cudaStream_t stream_of(Lane lane) {
-  return lane == Lane::exchange ? exchange_stream() : queue_of(lane).stream();
+  if (!exchanges(lane)) return queue_of(lane).stream();
+  static const cudaStream_t foreground = make_exchange_stream(),
+                            background = make_exchange_stream();
+  return lane == Lane::foreground ? foreground : background;
 }
 void launch_on(Lane lane) {
   if (lane == Lane::side) set_math_mode(side_queue());
@@ -342,7 +342,7 @@ Profile::~Profile() { active_profile = nullptr; }
 
 LaunchRecord::LaunchRecord(const char* name, const Work& work) {
   if (!active_profile) return;
-  active_profile->entries_.push_back({name, work, 0});
+  active_profile->entries_.push_back({name, work, 0, launch_lane()});
   skipped_ = !active_profile->executes();
   if (skipped_) return;
   GRADUS_CUDA_CHECK(cudaEventCreate(&begin_));
