@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <functional>
 #include <random>
 #include <thread>
 
@@ -63,6 +64,12 @@ inline void check_job_refused(const CommandResult& result, const std::vector<std
     CAPTURE(part);
     CHECK(contains(errors[0], part));
   }
+}
+
+/// Waits until something holds, or for so long that it never will.
+inline void wait_until(const std::function<bool()>& holds) {
+  for (int i = 0; i < 600 && !holds(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
 /// The processes of the job that train in `out`.

@@ -88,8 +88,7 @@ CommandResult cut_job(const Hosts& hosts, const std::vector<Link>& links) {
     result = hosts.train(out, run + Arguments{"100000"});
     end = Clock::now();
   });
-  for (int i = 0; i < 600 && !fs::exists(out / "checkpoint.safetensors"); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  wait_until([&] { return fs::exists(out / "checkpoint.safetensors"); });
   CHECK(processes_of_job(out).size() == 4);
   const Clock::time_point begin = Clock::now();
   for (const Link link : links) hosts.cut(link);
@@ -98,13 +97,12 @@ CommandResult cut_job(const Hosts& hosts, const std::vector<Link>& links) {
     return std::chrono::duration<double>(until - begin).count();
   };
   MESSAGE("from the cut to the end of mpirun: ", seconds(end), " s");
-  while (seconds(Clock::now()) < 30 && !processes_of_job(out).empty())
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  MESSAGE("and to that of the last process: ", seconds(Clock::now()), " s");
+  wait_until([&] { return processes_of_job(out).empty(); });
+  const double all_ended = seconds(Clock::now());
+  MESSAGE("and to that of the last process: ", all_ended, " s");
   INFO("output: ", result.output);
   CHECK(result.exit_code != 0);
-  CHECK(processes_of_job(out).empty());
-  CHECK(seconds(end) < 30);
+  CHECK(all_ended < 30);
   check_nothing_half_written(out);
   const auto last = gradus::vicreg::read_metrics(out / "metrics.jsonl").steps.back().step;
   const Arguments longer = run + Arguments{std::to_string(last + 3)};

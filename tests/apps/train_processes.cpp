@@ -1,5 +1,6 @@
 // Shards in several processes.
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <cmath>
 
@@ -91,8 +92,7 @@ TEST_CASE("SIGTERM to one process saves and ends all of them") {
   const fs::path out = folder / "run";
   CommandResult result;
   std::thread job([&] { result = train_job(2, out, {"--shards", "2", "--epochs", "100000"}); });
-  for (int i = 0; i < 600 && !has_steps(out); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  wait_until([&] { return has_steps(out); });
   const std::vector<int> processes = processes_of_job(out);
   REQUIRE(processes.size() == 2);
   ::kill(processes[1], SIGTERM);
@@ -105,13 +105,18 @@ TEST_CASE("SIGTERM to one process saves and ends all of them") {
 
 TEST_CASE("what one process fails of is one line") {
   const TempFolder folder;
-  // Files of process 0 may have 16 KB: it cannot write the checkpoint, in the middle of the run.
-  const Arguments run{"--shards", "4", "--steps", "100000", "--checkpoint-every", "3"};
-  const Arguments full{"-n", "1", "/bin/sh", "-c", "trap '' XFSZ; ulimit -f 32; exec \"$@\"", "sh"};
+  // In the middle of the run no more than 64 KB can be written to a file: the checkpoint.
   const fs::path out = folder / "full";
-  check_job_refused(
-      run_job(full + tiny_train(out, run) + Arguments{":", "-n", "1"} + tiny_train(out, run)),
-      {"process 0", "cannot write"});
+  const Arguments run{"--shards", "4", "--steps", "100000", "--checkpoint-every", "20"};
+  const Arguments shell{"-n", "2", "/bin/sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"};
+  CommandResult full;
+  std::thread job([&] { full = run_job(shell + tiny_train(out, run)); });
+  wait_until([&] { return has_steps(out); });
+  const rlimit limit{65536, 65536};
+  for (const int process : processes_of_job(out))
+    CHECK(::prlimit(process, RLIMIT_FSIZE, &limit, nullptr) == 0);
+  job.join();
+  check_job_refused(full, {"process 0", "cannot write"});
   check_nothing_half_written(out);
   // Each member in turn throws while the sums of all are under way in the background.
   for (int member = 0; member < 4; ++member) {
