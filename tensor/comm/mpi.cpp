@@ -157,7 +157,7 @@ class MpiProcesses : public Processes {
 }  // namespace
 
 std::unique_ptr<Processes> launched_processes() {
-  if (!was_launched()) return nullptr;
+  if (launched_rank() < 0) return nullptr;
   int given = 0, rank = 0, size = 1;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &given);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);

@@ -44,8 +44,16 @@ class Hosts {
     for (const int host : {1, 2}) ip("netns del " + name(host));
   }
 
-  /// Whether they could be made.
-  bool work() const { return works_; }
+  /// Whether a job can run on them; says what is missing.
+  bool work() const {
+    if (!works_)
+      MESSAGE("skipped: no network namespaces can be made here (root can, with iproute2)");
+    else if (!contains(run_command(mpiexec(), {"--version"}).output, "Open MPI"))
+      MESSAGE("skipped: mpiexec is not Open MPI's");
+    else
+      return true;
+    return false;
+  }
 
   void cut(Link link) const { CHECK(ip(fmt::format("-n {} link set link{} down", name(1), link))); }
 
@@ -117,10 +125,7 @@ TEST_SUITE_BEGIN("hosts" * doctest::skip(!has_mpiexec()));
 
 TEST_CASE("two hosts give the bytes of one process; a lost connection ends the job") {
   const Hosts hosts;
-  if (!hosts.work()) {
-    MESSAGE("skipped: no network namespaces can be made here (root can, with iproute2)");
-    return;
-  }
+  if (!hosts.work()) return;
   const TempFolder folder;
   const Arguments run{"--shards", "4", "--steps", "4"};
   const CommandResult result = hosts.train(folder / "four", run);
