@@ -144,6 +144,8 @@ class MpiProcesses : public Processes {
   }
 
   void abort(int exit_code) override {
+    // A launcher may end before it has read what was printed just now (MPICH's does).
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
     MPI_Abort(MPI_COMM_WORLD, exit_code);
     std::_Exit(exit_code);
   }
