@@ -48,7 +48,7 @@ class Hosts {
   bool work() const {
     if (!works_)
       MESSAGE("skipped: no network namespaces can be made here (root can, with iproute2)");
-    else if (!contains(run_command(mpiexec(), {"--version"}).output, "Open MPI"))
+    else if (!contains(run_command(mpiexec(), {"--version"}).output, "open-mpi.org"))
       MESSAGE("skipped: mpiexec is not Open MPI's");
     else
       return true;
