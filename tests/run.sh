@@ -13,6 +13,6 @@ GRADUS_CMAKE_FLAGS="-DGRADUS_CUDA=AUTO ${GRADUS_CMAKE_FLAGS:-}"  # also where ru
 build_gradus
 cd "$build"
 export OMP_WAIT_POLICY=passive  # two tests at a time: waiting threads must not spin
-exclude='fuzz'
-nvidia-smi -L >/dev/null 2>&1 || exclude='fuzz|gpu'  # the real GPU's tests need one
+exclude='fuzz|long'
+nvidia-smi -L >/dev/null 2>&1 || exclude='fuzz|long|gpu'  # the real GPU's tests need one
 ctest --output-on-failure --label-exclude "$exclude" -j "$(nproc)" "$@"

@@ -14,7 +14,7 @@ cmake --build "$root/build-address"
 # halt_on_error: an undefined behaviour fails the test; leaks are checked by default. Tests ask for
 # more memory than there can be, which must be null as elsewhere.
 ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-  ctest --test-dir "$root/build-address" --output-on-failure --label-exclude fuzz
+  ctest --test-dir "$root/build-address" --output-on-failure --label-exclude 'fuzz|long'
 
 configure thread "$root/build-thread"
 cmake --build "$root/build-thread" --target test_data test_tensor

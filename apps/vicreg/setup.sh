@@ -5,7 +5,7 @@
 packages_to_build=(g++ cmake ninja-build libeigen3-dev libfmt-dev doctest-dev nlohmann-json3-dev
   libcli11-dev libtomlplusplus-dev libboost-context-dev libpng-dev libjpeg62-turbo-dev zlib1g-dev libminizip-dev
   ca-certificates curl python3)
-packages_to_test=(clang-format libopenmpi-dev make openmpi-bin)
+packages_to_test=(clang-format iproute2 libopenmpi-dev make openmpi-bin)
 
 # Installs those of the named Debian packages that are not there; asks for sudo only if needed.
 install_packages() {

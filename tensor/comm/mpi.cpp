@@ -10,6 +10,7 @@
 #include <thread>
 
 #include <gradus/tensor/check.h>
+#include "tensor/comm/heartbeat.h"
 #include "tensor/comm/launcher.h"
 #include "tensor/comm/nccl.h"
 
@@ -18,7 +19,7 @@ namespace {
 
 class MpiProcesses : public Processes {
  public:
-  MpiProcesses(int rank, int size) : Processes(rank, size) {
+  MpiProcesses(int rank, int size) : Processes(rank, size), heartbeat_(rank, size) {
     MPI_Comm node;
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node);
     MPI_Comm_rank(node, &local_rank_);
@@ -26,7 +27,11 @@ class MpiProcesses : public Processes {
     MPI_Comm_free(&node);
     for (MPI_Comm& sums : sums_) MPI_Comm_dup(MPI_COMM_WORLD, &sums);
   }
-  ~MpiProcesses() override { MPI_Finalize(); }
+  ~MpiProcesses() override {
+    heartbeat_.leave();
+    if (heartbeat_.lost() != Heartbeat::none) abort(1);
+    MPI_Finalize();
+  }
 
   int local_rank() const override { return local_rank_; }
   int local_size() const override { return local_size_; }
@@ -80,20 +85,21 @@ class MpiProcesses : public Processes {
   }
 
   void abort(int exit_code) override {
+    // A launcher may end before it has read what was printed just now (MPICH's does).
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
     MPI_Abort(MPI_COMM_WORLD, exit_code);
     std::_Exit(exit_code);
   }
 
  private:
-  static void wait(Channel channel, std::span<MPI_Request> requests) {
-    const int count = static_cast<int>(requests.size());
-    // MPI waits by looking again and again. In the background that would take a processor from
-    // those who compute.
-    int done = channel != Channel::background;
-    if (done != 0) MPI_Waitall(count, requests.data(), MPI_STATUSES_IGNORE);
-    while (done == 0) {
-      MPI_Testall(count, requests.data(), &done, MPI_STATUSES_IGNORE);
-      if (done == 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
+  void wait(Channel channel, std::span<MPI_Request> requests) const {
+    for (int done = 0;;) {
+      MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE);
+      if (done != 0) return;
+      check(heartbeat_.lost() == Heartbeat::none, "processes", "{}", heartbeat_.loss());
+      // To look again at once would, in the background, take a processor from those who compute.
+      if (channel == Channel::background)
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
   }
 
@@ -106,20 +112,21 @@ class MpiProcesses : public Processes {
   int local_rank_ = 0, local_size_ = 1;
   std::array<MPI_Comm, 2> sums_{};  // of the host's channels: MPI orders sums by communicator
   std::optional<GpuLink> link_;
+  Heartbeat heartbeat_;
 };
 
 }  // namespace
 
 std::unique_ptr<Processes> launched_processes() {
-  if (!was_launched()) return nullptr;
+  if (launched_rank() < 0) return nullptr;
   int given = 0, rank = 0, size = 1;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &given);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &size);
-  auto processes = std::make_unique<MpiProcesses>(rank, size);
   const bool for_threads = given == MPI_THREAD_MULTIPLE;
-  if (for_threads && std::has_single_bit(static_cast<unsigned>(size))) return processes;
-  processes.reset();  // all of them leave together
+  if (for_threads && std::has_single_bit(static_cast<unsigned>(size)))
+    return std::make_unique<MpiProcesses>(rank, size);
+  MPI_Finalize();  // all of them leave together
   // Rank 0 says why. A failure of another one could make mpirun end it before that.
   if (rank != 0) std::exit(0);
   check(for_threads, "processes",

@@ -1,14 +1,10 @@
-// Shards in several processes, started by mpirun: ctest's GRADUS_TEST_MPIEXEC says which one.
-#include <doctest/doctest.h>
-#include <signal.h>
+// Shards in several processes.
+#include <fmt/format.h>
+#include <sys/resource.h>
 
-#include <chrono>
 #include <cmath>
-#include <fstream>
-#include <random>
-#include <thread>
 
-#include "tests/apps/programs.h"
+#include "tests/apps/jobs.h"
 #include "vicreg/metrics.h"
 
 namespace {
@@ -16,74 +12,9 @@ namespace {
 using namespace gradus::test;
 namespace fs = std::filesystem;
 
-/// Root may start jobs, of more processes than there are processors.
-const std::vector<std::string> job_environment{
-    "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
-    "OMPI_MCA_rmaps_base_oversubscribe=1", "OMP_WAIT_POLICY=passive"};
-
-std::string mpiexec() {
-  const char* path = std::getenv("GRADUS_TEST_MPIEXEC");
-  REQUIRE(path != nullptr);
-  return path;
-}
-
-Arguments job_of(int processes, const Arguments& arguments) {
-  return Arguments{"-n", std::to_string(processes), program("train")} + arguments;
-}
-
-CommandResult run_job(const Arguments& arguments, CommandOptions options = {}) {
-  options.environment = job_environment;
-  return run_command(mpiexec(), arguments, options);
-}
-
-Arguments tiny_in(const fs::path& out, const Arguments& arguments) {
-  return tiny + Arguments{"--out", out.string()} + arguments;
-}
-
-CommandResult train_job(int processes, const fs::path& out, const Arguments& arguments,
-                        const CommandOptions& options = {}) {
-  return run_job(job_of(processes, tiny_in(out, arguments)), options);
-}
-
-std::string train_whole(int processes, const fs::path& out, const Arguments& arguments) {
-  const CommandResult result = train_job(processes, out, arguments);
-  INFO("output: ", result.output);
-  REQUIRE(result.exit_code == 0);
-  return checkpoint_bytes(out);
-}
-
-/// The job failed with exactly one line of ours, which holds each of `parts`.
-void check_job_refused(const CommandResult& result, const std::vector<std::string>& parts) {
-  INFO("output: ", result.output);
-  CHECK(result.exit_code != 0);
-  CHECK_FALSE(result.timed_out);
-  std::vector<std::string> errors;
-  for (const std::string& line : lines_of(result.output))
-    if (contains(line, "train: error: ")) errors.push_back(line);
-  REQUIRE(errors.size() == 1);
-  for (const std::string& part : parts) {
-    CAPTURE(part);
-    CHECK(contains(errors[0], part));
-  }
-}
-
-/// The children of a process that run `train`.
-std::vector<int> processes_of_job(const fs::path& out) {
-  std::vector<int> found;
-  for (const auto& entry : fs::directory_iterator("/proc")) {
-    const int process = std::atoi(entry.path().filename().c_str());
-    if (process == 0) continue;
-    std::ifstream file(entry.path() / "cmdline", std::ios::binary);
-    const std::string line{std::istreambuf_iterator<char>(file), {}};
-    const bool is_train = line.rfind(program("train"), 0) == 0;
-    if (is_train && contains(line, out.string())) found.push_back(process);
-  }
-  return found;
-}
-
 }  // namespace
 
-TEST_SUITE_BEGIN("processes" * doctest::skip(std::getenv("GRADUS_TEST_MPIEXEC") == nullptr));
+TEST_SUITE_BEGIN("processes" * doctest::skip(!has_mpiexec()));
 
 TEST_CASE("checkpoints are a function of the shards, not of the processes") {
   const TempFolder folder;
@@ -132,36 +63,7 @@ TEST_CASE("a run is resumed with any number of processes") {
 }
 
 TEST_CASE("a killed process ends the job, and --resume goes on to the same bytes") {
-  const TempFolder folder;
-  const Arguments run{"--shards", "4", "--steps", "150", "--checkpoint-every", "5"};
-  const std::string expected = train_whole(1, folder / "whole", run);
-  const std::uint64_t seed = std::random_device{}();
-  MESSAGE("random seed: ", seed);
-  std::mt19937_64 random(seed);
-  const fs::path out = folder / "killed";
-  fs::create_directories(out);  // a process may be killed before it has made it
-  int killed = 0;
-  for (int attempt = 0; killed < 3 && attempt < 20; ++attempt) {
-    CommandResult result;
-    std::thread job([&] { result = train_job(2, out, run + Arguments{"--resume"}); });
-    const auto begin = std::chrono::steady_clock::now();
-    const auto wait =
-        std::chrono::milliseconds(std::uniform_int_distribution<int>(300, 900)(random));
-    std::this_thread::sleep_until(begin + wait);
-    const std::vector<int> processes = processes_of_job(out);
-    const bool kills = !processes.empty();
-    if (kills) ::kill(processes[random() % processes.size()], SIGKILL);
-    job.join();
-    INFO("output: ", result.output);
-    if (!kills || result.exit_code == 0) continue;  // it was done by then
-    ++killed;
-    CHECK(result.seconds < 30);
-    CHECK(contains(result.output, "signal 9"));
-    for (const auto& entry : fs::directory_iterator(out))
-      CHECK_FALSE(contains(entry.path().filename().string(), ".tmp"));
-  }
-  CHECK(killed == 3);
-  CHECK(train_whole(4, out, run + Arguments{"--resume"}) == expected);
+  check_resumed_after_kills(3, {2}, {"--shards", "4", "--steps", "150", "--checkpoint-every", "5"});
 }
 
 TEST_CASE("what the processes cannot do together is one line") {
@@ -173,8 +75,8 @@ TEST_CASE("what the processes cannot do together is one line") {
   check_job_refused(train_job(2, folder / "a", {"--shards", "16"}), {"--batch-size 8", "16"});
   const auto two = [&](const Arguments& first, const Arguments& second) {
     const Arguments shards{"--shards", "2", "--steps", "1"};
-    return run_job(job_of(1, tiny_in(folder / "b", shards + first)) + Arguments{":"} +
-                   job_of(1, tiny_in(folder / "b", shards + second)));
+    return run_job(Arguments{"-n", "1"} + tiny_train(folder / "b", shards + first) +
+                   Arguments{":", "-n", "1"} + tiny_train(folder / "b", shards + second));
   };
   check_job_refused(two({"--lr", "0.1"}, {"--lr", "0.2"}), {"process 1 has lr = 0.2", "0.1"});
   check_job_refused(two({"--shards", "2"}, {"--shards", "4"}), {"shards = 4", "process 0 has 2"});
@@ -190,8 +92,7 @@ TEST_CASE("SIGTERM to one process saves and ends all of them") {
   const fs::path out = folder / "run";
   CommandResult result;
   std::thread job([&] { result = train_job(2, out, {"--shards", "2", "--epochs", "100000"}); });
-  for (int i = 0; i < 600 && !has_steps(out); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  wait_until([&] { return has_steps(out); });
   const std::vector<int> processes = processes_of_job(out);
   REQUIRE(processes.size() == 2);
   ::kill(processes[1], SIGTERM);
@@ -202,10 +103,34 @@ TEST_CASE("SIGTERM to one process saves and ends all of them") {
   checkpoint_bytes(out);
 }
 
+TEST_CASE("what one process fails of is one line") {
+  const TempFolder folder;
+  // In the middle of the run no more than 64 KB can be written to a file: the checkpoint.
+  const fs::path out = folder / "full";
+  const Arguments run{"--shards", "4", "--steps", "100000", "--checkpoint-every", "20"};
+  const Arguments shell{"-n", "2", "/bin/sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"};
+  CommandResult full;
+  std::thread job([&] { full = run_job(shell + tiny_train(out, run)); });
+  wait_until([&] { return has_steps(out); });
+  const rlimit limit{65536, 65536};
+  for (const int process : processes_of_job(out))
+    CHECK(::prlimit(process, RLIMIT_FSIZE, &limit, nullptr) == 0);
+  job.join();
+  check_job_refused(full, {"process 0", "cannot write"});
+  check_nothing_half_written(out);
+  // Each member in turn throws while the sums of all are under way in the background.
+  for (int member = 0; member < 4; ++member) {
+    CAPTURE(member);
+    const CommandResult result =
+        run_job({"-n", "2", file_path("tests/failing_member"), std::to_string(member)});
+    check_job_refused(result,
+                      {fmt::format("process {}: [test] member {} fails", member / 2, member)});
+  }
+}
+
 TEST_SUITE_END();
 
-TEST_SUITE_BEGIN("emulated processes" *
-                 doctest::skip(std::getenv("GRADUS_TEST_MPIEXEC") == nullptr));
+TEST_SUITE_BEGIN("emulated processes" * doctest::skip(!has_mpiexec()));
 
 TEST_CASE("processes with a GPU each repeat their bytes, and give the loss of one") {
   const TempFolder folder;
@@ -234,6 +159,16 @@ TEST_CASE("a job on GPUs is resumed to the bytes of a whole run") {
   const std::string expected = train_whole(2, folder / "whole", two + Arguments{"6"});
   train_whole(2, folder / "parts", two + Arguments{"4"});  // it stops between replays
   CHECK(train_whole(2, folder / "parts", two + Arguments{"6", "--resume"}) == expected);
+}
+
+TEST_SUITE_END();
+
+// Takes minutes; left out of what is required: ctest -L long.
+TEST_SUITE_BEGIN("long processes" * doctest::skip(!has_mpiexec()));
+
+TEST_CASE("20 processes are killed, and --resume goes on to the same bytes") {
+  check_resumed_after_kills(20, {2, 4},
+                            {"--shards", "4", "--steps", "300", "--checkpoint-every", "5"});
 }
 
 TEST_SUITE_END();
