@@ -50,6 +50,29 @@ TEST_CASE("checkpoints are a function of the shards, not of the processes") {
   }
 }
 
+TEST_CASE("sums in any order differ by rounding alone") {
+  const TempFolder folder;
+  const Arguments run{"--steps", "2", "--shards", "2"};
+  train_whole(1, folder / "tree", run);
+  train_whole(2, folder / "any", run + Arguments{"--unordered-sums"});
+  const auto tree = gradus::vicreg::read_metrics(folder / "tree" / "metrics.jsonl");
+  const auto any = gradus::vicreg::read_metrics(folder / "any" / "metrics.jsonl");
+  REQUIRE(any.steps.size() == 2);
+  for (std::size_t i = 0; i < 2; ++i) {
+    const double expected = tree.steps[i].loss.total;
+    CHECK(std::abs(any.steps[i].loss.total - expected) < 1e-4 * expected);
+  }
+}
+
+TEST_CASE("the benchmark of sums runs in a job, and says what it needs alone") {
+  const std::string bench = gradus::test::file_path("apps/bench/all_reduce");
+  const CommandResult job = run_job({"-n", "2", bench, "--most-kib", "64", "--repeats", "2"});
+  INFO("output: ", job.output);
+  CHECK(job.exit_code == 0);
+  CHECK(lines_of(job.output).size() == 4);  // the head, and 4, 16 and 64 KiB
+  check_refused(run_command(bench, {}), {"mpirun -n 2"});
+}
+
 TEST_CASE("a run is resumed with any number of processes") {
   const TempFolder folder;
   const Arguments shards{"--shards", "4", "--steps"};
