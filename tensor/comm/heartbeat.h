@@ -61,7 +61,7 @@ class Heartbeat {
       }
       if (!open) return;
       // Process 0 says it first, so that there is one line; and all this has an end even where it
-      // waits for its GPU and that one for others.
+      // waits within MPI, or for its GPU.
       if (lost != none) ++since;
       if (since > (is_first_ ? 0 : grace)) lost_ = lost;
       if (since > 2 * grace) {

@@ -75,10 +75,14 @@ class MpiProcesses : public Processes {
     auto* at = static_cast<std::byte*>(x);
     for (std::int64_t begin = 0; begin < n; begin += most) {
       const std::int64_t count = std::min(most, n - begin);
-      MPI_Request sum[1];
-      MPI_Iallreduce(MPI_IN_PLACE, at, static_cast<int>(count), type, MPI_SUM,
-                     sums_[static_cast<std::size_t>(channel)], &sum[0]);
-      wait(channel, sum);
+      const MPI_Comm group = sums_[static_cast<std::size_t>(channel)];
+      if (channel == Channel::foreground) {
+        MPI_Allreduce(MPI_IN_PLACE, at, static_cast<int>(count), type, MPI_SUM, group);
+      } else {
+        MPI_Request sum[1];
+        MPI_Iallreduce(MPI_IN_PLACE, at, static_cast<int>(count), type, MPI_SUM, group, &sum[0]);
+        wait(channel, sum);
+      }
       at += static_cast<std::size_t>(count) * item_size(dtype);
     }
     return true;
