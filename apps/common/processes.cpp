@@ -6,7 +6,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
+#include <iterator>
+#include <sstream>
 #include <string>
+#include <system_error>
+#include <vector>
 
 #include <omp.h>
 
@@ -27,18 +32,28 @@ int run_in_job(const char* program, Processes* processes, const std::function<in
   }
 }
 
-void choose_gpu(const Processes* processes) {
+void choose_gpu(const Processes* processes, int gpus) {
   if (processes == nullptr || processes->local_size() == 1) return;
-  const char* listed = std::getenv("CUDA_VISIBLE_DEVICES");
-  std::string own = std::to_string(processes->local_rank());
-  if (listed != nullptr) {
-    std::string rest = listed;
-    if (rest.find(',') == std::string::npos) return;  // the launcher has chosen
-    for (int i = 0; i < processes->local_rank() && !rest.empty(); ++i)
-      rest.erase(0, std::min(rest.find(','), rest.size() - 1) + 1);
-    own = rest.substr(0, rest.find(','));
+  std::vector<std::string> listed;
+  if (const char* list = std::getenv("CUDA_VISIBLE_DEVICES")) {
+    std::istringstream text(list);
+    for (std::string gpu; std::getline(text, gpu, ',');) listed.push_back(gpu);
+    if (listed.size() <= 1) return;  // the launcher has chosen, or there shall be none
+  } else {
+    const int count = gpus > 0 ? gpus : processes->local_size();
+    for (int gpu = 0; gpu < count; ++gpu) listed.push_back(std::to_string(gpu));
   }
-  setenv("CUDA_VISIBLE_DEVICES", own.c_str(), 1);
+  // Where there are fewer GPUs than processes, neighbours share one.
+  const auto size = static_cast<std::size_t>(processes->local_size());
+  const auto own = static_cast<std::size_t>(processes->local_rank());
+  const std::size_t used = std::min(listed.size(), size);
+  setenv("CUDA_VISIBLE_DEVICES", listed[own * used / size].c_str(), 1);
+}
+
+int gpu_count() {
+  std::error_code none;
+  const std::filesystem::directory_iterator gpus("/proc/driver/nvidia/gpus", none);
+  return none ? 0 : static_cast<int>(std::distance(begin(gpus), end(gpus)));
 }
 
 int threads_of_each(const Processes* processes) {

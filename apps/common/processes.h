@@ -13,8 +13,11 @@ namespace gradus::apps {
 int run_in_job(const char* program, Processes* processes, const std::function<int()>& body);
 
 /// Before the first use of a GPU: where several processes share a machine, each gets one of its
-/// GPUs, or of those that CUDA_VISIBLE_DEVICES lists.
-void choose_gpu(const Processes* processes);
+/// `gpus` GPUs (0: as many as processes), or of those that CUDA_VISIBLE_DEVICES lists; neighbours
+/// share one where there are fewer.
+void choose_gpu(const Processes* processes, int gpus);
+/// The GPUs that the driver shows on this machine; 0 where there is none.
+int gpu_count();
 
 /// The threads for each of the processes on this machine where none of them is bound to a part of
 /// its processors; 0 where that is so or there is one.

@@ -28,10 +28,11 @@ int members_of_each(const Command& command, int processes) {
   const int shards = command.options.shards, members = shards / processes;
   check(members >= 1, "train", "{} processes cannot share --shards {}; give --shards {} or more",
         processes, shards, processes);
-  check(members == 1 || command.device == Device::cpu, "train",
-        "on a GPU each process computes one of the --shards {}; start {} processes, or give "
-        "--device cpu",
-        shards, shards);
+  check(
+      members == 1 || command.device == Device::cpu, "train",
+      "on a GPU each process computes one of the --shards {}; start {} processes, which may share "
+      "GPUs, or give --device cpu",
+      shards, shards);
   return members;
 }
 
@@ -52,7 +53,7 @@ Command read(int argc, char** argv, Communicator& all, const Processes* processe
 
 int train(int argc, char** argv, Processes* processes) {
   Command command;
-  apps::choose_gpu(processes);
+  apps::choose_gpu(processes, apps::gpu_count());
   run_members(1, processes, [&](Communicator& all) { command = read(argc, argv, all, processes); });
   if (!command.trains) return 0;
   if (processes != nullptr) {

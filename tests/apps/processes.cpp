@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -38,12 +39,13 @@ void set_visible_gpus(const std::string& listed) {
     ::setenv("CUDA_VISIBLE_DEVICES", listed.c_str(), 1);
 }
 
-/// The GPU that a process chooses of those listed; the environment stays as it was.
-std::string chosen(int rank, int size, const std::string& listed) {
+/// The GPU that a process chooses of those listed, or else of `gpus`; the environment stays as it
+/// was.
+std::string chosen(int rank, int size, const std::string& listed, int gpus = 0) {
   const std::string before = visible_gpus();
   set_visible_gpus(listed);
   const OneOf process(rank, size);
-  apps::choose_gpu(&process);
+  apps::choose_gpu(&process, gpus);
   const std::string result = visible_gpus();
   set_visible_gpus(before);
   return result;
@@ -52,18 +54,31 @@ std::string chosen(int rank, int size, const std::string& listed) {
 }  // namespace
 
 TEST_CASE("processes on one machine take a GPU each, of those that are listed") {
-  for (int rank = 0; rank < 4; ++rank) CHECK(chosen(rank, 4, unset) == std::to_string(rank));
+  for (int rank = 0; rank < 4; ++rank) {
+    CHECK(chosen(rank, 4, unset) == std::to_string(rank));
+    CHECK(chosen(rank, 4, unset, 8) == std::to_string(rank));
+  }
   CHECK(chosen(0, 4, "7,3,10,GPU-5a") == "7");
   CHECK(chosen(1, 4, "7,3,10,GPU-5a") == "3");
   CHECK(chosen(2, 4, "7,3,10,GPU-5a") == "10");
   CHECK(chosen(3, 4, "7,3,10,GPU-5a") == "GPU-5a");
-  CHECK(chosen(2, 4, "7,10") == "");    // there is none for it, and no other process's is taken
+  CHECK(chosen(1, 2, "7,3,10,GPU-5a") == "3");
   CHECK(chosen(3, 4, "5") == "5");      // the launcher has chosen
+  CHECK(chosen(1, 2, "") == "");        // none
   CHECK(chosen(0, 1, "5,6") == "5,6");  // alone on its machine
-  CHECK(chosen(0, 1, unset) == unset);
+  CHECK(chosen(0, 1, unset, 4) == unset);
   const std::string before = visible_gpus();
-  apps::choose_gpu(nullptr);
+  apps::choose_gpu(nullptr, 4);
   CHECK(visible_gpus() == before);
+}
+
+TEST_CASE("where there are fewer GPUs than processes, neighbours share one") {
+  const std::vector<std::string> two{"0", "0", "1", "1"}, of_list{"7", "7", "10", "10"};
+  for (int rank = 0; rank < 4; ++rank) {
+    CHECK(chosen(rank, 4, unset, 1) == "0");
+    CHECK(chosen(rank, 4, unset, 2) == two[static_cast<std::size_t>(rank)]);
+    CHECK(chosen(rank, 4, "7,10", 8) == of_list[static_cast<std::size_t>(rank)]);
+  }
 }
 
 TEST_CASE("processes on one machine share its processors, unless they are bound to some") {
