@@ -69,6 +69,9 @@ TEST_CASE("emulator: another stream joins a capture by an event, and must be wai
     CHECK(cudaStreamEndCapture(first, &graph) == cudaErrorStreamCaptureUnjoined);
     CHECK(cudaGetLastError() == cudaErrorStreamCaptureUnjoined);
     CHECK(graph == nullptr);
+    cudaEventDestroy(event);
+    cudaStreamDestroy(first);
+    cudaStreamDestroy(second);
     return;
   }
   REQUIRE(cudaEventRecord(event, second) == cudaSuccess);
