@@ -15,6 +15,6 @@
 #include <vector>
 
 inline std::vector<float> softmax(const std::vector<float>& x) {
-  // TODO: the largest element; exponentials of the distances to it; divide by their sum.
+  // TODO: the largest element; exp(x_i - largest); divide by their sum.
   return x;
 }

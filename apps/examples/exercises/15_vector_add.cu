@@ -14,5 +14,5 @@
 #include "tensor/cuda/shared_array.h"
 
 __global__ void vector_add(const float* a, const float* b, float* y, int n) {
-  // TODO: this thread's number; nothing to do where it is beyond n.
+  // TODO: this thread's number; nothing to do where it is n or more.
 }
