@@ -59,7 +59,7 @@ int train(int argc, char** argv, Processes* processes) {
   if (processes != nullptr) {
     processes->allow_any_order(command.options.unordered_sums);
     if (command.device == Device::cuda)
-      apps::print("{} processes, a GPU each; exchanges go through {}\n", processes->size(),
+      apps::print("{} processes with a GPU; exchanges go through {}\n", processes->size(),
                   processes->gpu_link());
   }
   const int members = members_of_each(command, processes == nullptr ? 1 : processes->size());

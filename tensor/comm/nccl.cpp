@@ -4,7 +4,6 @@
 #include <nccl.h>
 
 #include <array>
-#include <cstring>
 #include <set>
 #include <vector>
 
@@ -105,17 +104,22 @@ struct Card {
   int version;  ///< of NCCL's library; 0: there is none
 };
 
+/// Of memory of the host, where nothing is added.
+Exchange overwrite(Processes& processes, void* memory) {
+  return [&processes, memory = static_cast<std::byte*>(memory)](int partner, ByteRange sent,
+                                                                ByteRange received, bool) {
+    processes.exchange(Channel::gpu, partner, {memory + sent.begin, sent.size()},
+                       {memory + received.begin, received.size()});
+  };
+}
+
 std::vector<Card> cards_of_all(Processes& processes) {
   std::vector<Card> cards(static_cast<std::size_t>(processes.size()));
   Card& own = cards[static_cast<std::size_t>(processes.rank())];
   own = {cuda::gpu_identity(), 0};
   if (library().AllReduce != nullptr) library().GetVersion(&own.version);
-  auto* const memory = reinterpret_cast<std::byte*>(cards.data());
   gather_in_pairs(processes.rank(), processes.size(), sizeof(Card),
-                  [&](int partner, ByteRange sent, ByteRange received, bool) {
-                    processes.exchange(Channel::gpu, partner, {memory + sent.begin, sent.size()},
-                                       {memory + received.begin, received.size()});
-                  });
+                  overwrite(processes, cards.data()));
   return cards;
 }
 
@@ -135,12 +139,8 @@ GpuLink connect_gpus(Processes& processes) {
   Ids ids;
   if (processes.rank() == 0)
     for (ncclUniqueId& id : ids) check_nccl(library().GetUniqueId(&id), "NCCL's start");
-  auto* const memory = reinterpret_cast<std::byte*>(&ids);
   broadcast_in_pairs(processes.rank(), processes.size(), 0, sizeof(ids),
-                     [&](int partner, ByteRange sent, ByteRange received, bool) {
-                       processes.exchange(Channel::gpu, partner, {memory + sent.begin, sent.size()},
-                                          {memory + received.begin, received.size()});
-                     });
+                     overwrite(processes, &ids));
   const int version = cards[0].version;
   return {std::make_unique<NcclCommunicators>(processes, ids),
           fmt::format("NCCL {}.{}.{}", version / 10000, version / 100 % 100, version % 100)};

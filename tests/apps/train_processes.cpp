@@ -163,7 +163,7 @@ TEST_CASE("processes with a GPU each repeat their bytes, and give the loss of on
   const CommandResult result = train_job(4, folder / "four", four);
   INFO("output: ", result.output);
   REQUIRE(result.exit_code == 0);
-  CHECK(contains(result.output, "4 processes, a GPU each; exchanges go through the host"));
+  CHECK(contains(result.output, "4 processes with a GPU; exchanges go through the host"));
   CHECK_FALSE(contains(result.output, "kernel by kernel"));  // it was recorded
   const std::string first = checkpoint_bytes(folder / "four");
   CHECK(train_whole(4, folder / "again", four) == first);
