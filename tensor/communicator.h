@@ -39,7 +39,7 @@ class Processes {
   virtual void exchange(Channel channel, int partner, std::span<const std::byte> sent,
                         std::span<std::byte> received) = 0;
   /// The same with memory of the GPU, in the order of the back end's work: returns at once, and can
-  /// be recorded (RepeatedWork). Of processes that all have a GPU of their own.
+  /// be recorded (RepeatedWork). Of processes that all use a GPU, their own or a shared one.
   virtual void exchange_on_gpu(Channel channel, int partner, std::span<const std::byte> sent,
                                std::span<std::byte> received);
   /// Whether a GPU's exchanges of one channel need not wait for those of the other one.
