@@ -6,7 +6,7 @@
 // Given uniform numbers u[0..3] in [0, 1):
 //
 //   area  = height * width * (0.2 + 0.8 u[0])
-//   ratio = exp(log(3/4) + (log(4/3) - log(3/4)) u[1])
+//   ratio = exp(log(3/4) + (log(4/3) - log(3/4)) u[1])      (in C++ 3.0 / 4: 3 / 4 is 0)
 //   w = round(sqrt(area * ratio)),  h = round(sqrt(area / ratio))
 //   top  = floor(u[2] * (height - h + 1)),  left = floor(u[3] * (width - w + 1))
 //

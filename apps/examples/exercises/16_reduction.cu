@@ -22,6 +22,8 @@
 using gradus::cuda::SharedArray;
 
 __global__ void block_sums(const float* x, float* y) {
-  __shared__ SharedArray<float, 256> partial;  // the emulated GPU checks each access
+  // In plain CUDA: __shared__ float partial[256]. The emulated GPU checks each access to this one;
+  // write `float v = partial[t]`, not `auto v`.
+  __shared__ SharedArray<float, 256> partial;
   // TODO: write partial[t], wait, halve eight times; thread 0 writes y[blockIdx.x].
 }

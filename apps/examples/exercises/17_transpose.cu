@@ -23,6 +23,7 @@
 using gradus::cuda::SharedArray;
 
 __global__ void transpose(const float* x, float* y, int rows, int columns) {
+  // In plain CUDA: __shared__ float tile[32 * 32]; write `float v = tile[i]`, not `auto v`.
   __shared__ SharedArray<float, 32 * 32> tile;  // TODO: is this the size that you want?
   // TODO: read x into the tile; a barrier; write y, where threadIdx.x runs along a row of y.
 }

@@ -18,5 +18,5 @@
 #include "tensor/cuda/shared_array.h"
 
 __global__ void softmax(const float* x, float* y, int columns) {
-  // TODO: start the largest at -INFINITY, for a lane may have no element.
+  // TODO: start the largest at -INFINITY: a lane may have no element, and all may be below 0.
 }

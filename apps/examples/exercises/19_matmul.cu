@@ -18,6 +18,7 @@
 using gradus::cuda::SharedArray;
 
 __global__ void matmul(const float* a, const float* b, float* c, int m, int k, int n) {
+  // In plain CUDA: __shared__ float tile_a[256]; write `float v = tile_a[i]`, not `auto v`.
   __shared__ SharedArray<float, 256> tile_a;
   __shared__ SharedArray<float, 256> tile_b;
   // TODO: row and column of C from blockIdx and threadIdx (y: row, x: column); walk along k.

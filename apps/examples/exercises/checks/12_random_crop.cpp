@@ -3,7 +3,7 @@
 GRADUS_EXERCISE {
   const auto check = [](std::array<double, 4> u, std::array<int, 4> crop, const std::string& hint) {
     const Crop got = random_crop(32, 48, u);
-    expect_near("{top, left, h, w} of a 32 x 48 image",
+    expect_near("crop {top, left, h, w} of an image of 32 rows and 48 columns, number",
                 std::vector<int>{got.top, got.left, got.h, got.w},
                 std::vector<int>(crop.begin(), crop.end()), 0, hint);
   };

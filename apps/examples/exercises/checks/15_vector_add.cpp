@@ -7,11 +7,17 @@ GRADUS_EXERCISE {
     const std::vector<float> a = numbers(1024, 1), b = numbers(1024, 2);
     std::vector<float> expected;
     for (std::size_t i = 0; i < size; ++i) expected.push_back(a[i] + b[i]);
-    const Tensor ga = on_gpu(a), gb = on_gpu(b);
-    Tensor y = fresh_on_gpu(size);
+    Tensor ga = on_gpu(a), y = fresh_on_gpu(size);
+    const Tensor gb = on_gpu(b);
     launch(vector_add, (n + 255) / 256, 256, 0, ga.data<float>(), gb.data<float>(), y.data<float>(),
            n);
     expect_near("y", y.to_vector<float>(), expected, 0,
                 "each i must be some thread's, and y[i] = a[i] + b[i]");
+    launch(vector_add, (n + 255) / 256, 256, 0, ga.data<float>(), gb.data<float>(),
+           ga.data<float>(), n);
+    std::vector<float> written = ga.to_vector<float>();
+    written.resize(size);
+    expect_near("where y is a itself, y", written, expected, 0,
+                "it was added more than once: each i must be one thread's alone");
   }
 }

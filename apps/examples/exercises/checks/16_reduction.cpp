@@ -6,7 +6,14 @@ GRADUS_EXERCISE {
   for (std::size_t i = 0; i < x.size(); ++i) expected[i / 256] += x[i];
   const Tensor gx = on_gpu(x);
   Tensor y = fresh_on_gpu(3);
-  launch(block_sums, 3, 256, 0, gx.data<float>(), y.data<float>());
+  const auto run = [&] { launch(block_sums, 3, 256, 0, gx.data<float>(), y.data<float>()); };
+  run();
   expect_near("y", y.to_vector<float>(), expected, 1e-5,
-              "thread 0 of each block writes its sum, after the last turn");
+              "block b begins at x[256 b]; its thread 0 writes the sum, after the last turn");
+  const std::int64_t requests = count_accesses(run).shared_requests / 3;
+  expect(requests > 0, "shared memory is not used",
+         "it is right, but nothing was added together: put the numbers into `partial`");
+  expect(requests <= 100,
+         fmt::format("a block's warps go to shared memory {} times, where 50 do", requests),
+         "it is right, but one thread adds while the others wait: halve, so that many add at once");
 }
