@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 
 #include <gradus/tensor/check.h>
 #include "tensor/backend/kernels.h"
@@ -57,27 +58,45 @@ cudaDeviceProp first_device() {
   return properties;
 }
 
+/// Ends a handle of CUDA's, for std::unique_ptr.
+template <auto destroy>
+struct Destroy {
+  template <class T>
+  void operator()(T* handle) const {
+    destroy(handle);
+  }
+};
+
 /// A stream, and cuBLAS's handle for it.
 class Queue {
  public:
   explicit Queue(int priority) {
-    require(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, priority),
+    cudaStream_t stream = nullptr;
+    require(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, priority),
             "no stream can be made");
-    GRADUS_CUDA_CHECK(cublasCreate(&blas_));
-    GRADUS_CUDA_CHECK(cublasSetStream(blas_, stream_));
+    stream_.reset(stream);
     // A workspace of its own lets calls be captured, and makes results repeat.
-    require(cudaMalloc(&workspace_, workspace_bytes), "no memory for cuBLAS's workspace");
-    GRADUS_CUDA_CHECK(cublasSetWorkspace(blas_, workspace_, workspace_bytes));
+    void* workspace = nullptr;
+    require(cudaMalloc(&workspace, workspace_bytes), "no memory for cuBLAS's workspace");
+    workspace_.reset(workspace);
+    cublasHandle_t blas = nullptr;
+    GRADUS_CUDA_CHECK(cublasCreate(&blas));
+    blas_.reset(blas);
+    GRADUS_CUDA_CHECK(cublasSetStream(blas, stream));
+    GRADUS_CUDA_CHECK(cublasSetWorkspace(blas, workspace, workspace_bytes));
   }
 
-  cudaStream_t stream() const { return stream_; }
-  cublasHandle_t blas() const { return blas_; }
+  cudaStream_t stream() const { return stream_.get(); }
+  cublasHandle_t blas() const { return blas_.get(); }
 
  private:
+  template <class Handle, auto destroy>
+  using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<destroy>>;
+
   static constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
-  cudaStream_t stream_ = nullptr;
-  cublasHandle_t blas_ = nullptr;
-  void* workspace_ = nullptr;
+  Owned<cudaStream_t, cudaStreamDestroy> stream_;
+  Owned<void*, cudaFree> workspace_;
+  Owned<cublasHandle_t, cublasDestroy> blas_;
 };
 
 struct Priorities {
