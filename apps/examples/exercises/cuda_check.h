@@ -34,7 +34,7 @@ inline std::string hint_for(const std::string& error) {
   if (says("warp divergence") || says("warp mask"))
     return "every lane that the mask names must reach the same warp operation";
   if (says("behind") || says("before an"))
-    return "a thread writes outside of its array: is there a bound, and is it `< n`?";
+    return "a thread writes outside of its array: is there a bound, with `<` and not `<=`?";
   if (says("before this block wrote it"))
     return "shared memory holds nothing at first: each block writes what it reads, also at the "
            "edges, and waits in between";

@@ -14,6 +14,6 @@ GRADUS_EXERCISE {
   expect(requests > 0, "shared memory is not used",
          "it is right, but nothing was added together: put the numbers into `partial`");
   expect(requests <= 100,
-         fmt::format("a block's warps go to shared memory {} times, where 50 do", requests),
+         fmt::format("a block's warps go to shared memory {} times, where 45 do", requests),
          "it is right, but one thread adds while the others wait: halve, so that many add at once");
 }
