@@ -224,7 +224,7 @@ void print_table(const Groups& groups, const Gpu& gpu, const Options& options) {
       fmt::print(" {:>11.4f} {:>7.1f}%", 1e3 * g.measured, 100 * g.least / g.measured);
     fmt::print("\n");
   }
-  fmt::print("{:<34} {:>5} {:>8.3f} {:>8.3f} {:>8.4f} {:>9.4f} {:>9.4f}\n", "sum", total.launches,
+  fmt::print("{:<34} {:>5} {:>8.3f} {:>8.3f} {:>8.4f} {:>9.4f} {:>9.4f}\n", "total", total.launches,
              total.bytes / 1e9, total.cached_bytes / 1e9, total.flops / 1e12, 1e3 * total.least,
              1e3 * total.expected);
   fmt::print(

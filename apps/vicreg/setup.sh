@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what is missing and builds: sourced by run.sh and tests/run.sh.
-# usage: source apps/vicreg/setup.sh; install_packages PACKAGE...; build_gradus [TARGET...]
+# Installs the Debian packages that building and testing need and that are missing.
+# usage: apps/vicreg/setup.sh
+# run.sh and tests/run.sh source it for its functions: install_packages PACKAGE...; build_gradus [TARGET...]
 
 packages_to_build=(g++ cmake ninja-build libeigen3-dev libfmt-dev doctest-dev nlohmann-json3-dev
   libcli11-dev libtomlplusplus-dev libboost-context-dev libpng-dev libjpeg62-turbo-dev zlib1g-dev libminizip-dev
@@ -46,3 +47,11 @@ build_gradus() {
     return 1
   }
 }
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+  set -euo pipefail
+  install_log=$(mktemp)
+  trap 'rm -f "$install_log"' EXIT
+  install_packages "${packages_to_build[@]}" "${packages_to_test[@]}"
+  echo "all packages are installed"
+fi

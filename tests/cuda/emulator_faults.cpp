@@ -189,7 +189,7 @@ TEST_CASE("emulator faults: shared memory") {
   const DeviceArray<float> result(2);
   for (const int index : {64, -1, 1 << 20}) {
     check_fault([&] { run(outside_static_kernel, 1, index); },
-                {"kernel faulty, block (0, 0, 0), thread (0, 0, 0): shared memory index " +
+                {"kernel \"faulty\", block (0, 0, 0), thread (0, 0, 0): shared memory index " +
                  std::to_string(index) + " is outside of 64 elements"});
   }
   check_fault([] { launch("faulty", outside_dynamic_kernel, 1, 1, 32, nullptr, 4); },
@@ -211,7 +211,7 @@ TEST_CASE("emulator faults: pointers that a kernel may not use") {
   check_fault([&] { run(misaligned_kernel, 1, x.data(), y.data()); },
               {"an access of 16 bytes", "is not aligned"});
   check_fault([&] { run(set_kernel, 1, host.data(), 0); },
-              {"kernel faulty: argument number 1 points to host memory"});
+              {"kernel \"faulty\": argument number 1 points to host memory"});
   check_fault(
       [&] {
         run(set_target_kernel, 1, Target{0, host.data()});
@@ -244,7 +244,7 @@ TEST_CASE("emulator faults: a graph that outlives its memory") {
   REQUIRE(cudaGraphInstantiate(&executable, graph) == cudaSuccess);
   REQUIRE(cudaGraphLaunch(executable, stream) == cudaSuccess);
   REQUIRE(cudaFree(x) == cudaSuccess);
-  check_fault([&] { cudaGraphLaunch(executable, stream); }, {"kernel set", "was freed"});
+  check_fault([&] { cudaGraphLaunch(executable, stream); }, {"kernel \"set\"", "was freed"});
   cudaGraphExecDestroy(executable);
   cudaGraphDestroy(graph);
   cudaStreamDestroy(stream);
@@ -254,8 +254,8 @@ TEST_CASE("emulator faults: a graph that outlives its memory") {
 TEST_CASE("emulator faults: writes beside an allocation") {
   const DeviceArray<float> x(std::vector<float>(5, 1.0f));
   check_fault([&] { run(set_kernel, 1, x.data(), 5); },
-              {"kernel faulty: memory right behind an allocation of 20 bytes was written"});
-  check_fault([&] { run(set_kernel, 1, x.data(), -1); }, {"kernel faulty", "right before"});
+              {"kernel \"faulty\": memory right behind an allocation of 20 bytes was written"});
+  check_fault([&] { run(set_kernel, 1, x.data(), -1); }, {"kernel \"faulty\"", "right before"});
   run(set_kernel, 1, x.data(), 4);
   CHECK(x.values() == std::vector<float>{1, 1, 1, 1, 3});
 }
@@ -306,7 +306,7 @@ TEST_CASE("emulator faults: host code that touches device memory") {
 TEST_CASE("emulator faults: a kernel that touches no memory at all") {
   const std::string words =
       dying_words([] { run(set_kernel, 1, static_cast<float*>(nullptr), 7); });
-  CHECK(words.find("kernel faulty, block (0, 0, 0), thread (0, 0, 0)") != std::string::npos);
+  CHECK(words.find("kernel \"faulty\", block (0, 0, 0), thread (0, 0, 0)") != std::string::npos);
 }
 
 TEST_CASE("emulator faults: results that depend on the order of threads or blocks") {
@@ -315,7 +315,7 @@ TEST_CASE("emulator faults: results that depend on the order of threads or block
   const DeviceArray<float> x(values), sum(std::vector<float>{0});
   const DeviceArray<int> y(std::vector<int>{0});
   const DeviceArray<int*> table(std::vector<int*>{y.data()});
-  const std::string found = "kernel faulty: the result depends on the order of threads";
+  const std::string found = "kernel \"faulty\": the result depends on the order of threads";
   run(reverse_kernel, 64, x.data(), true);
   CHECK(x.values()[0] == 63);
   check_fault([&] { run(reverse_kernel, 64, x.data(), false); }, {found, "argument number 1"});

@@ -371,8 +371,9 @@ TEST_CASE("emulator faults: copies and matrices that lie wrong") {
   };
   const auto copy = [&](int to, int from) { start(copy_fault_kernel, 1, x.data(), to, from); };
   copy(48, 12);  // is right
-  check_fault([&] { copy(8, 0); }, {"kernel faulty, block (0, 0, 0), thread (0, 0, 0): copy_async: "
-                                    "byte 8 of shared memory is not aligned to 16"});
+  check_fault([&] { copy(8, 0); },
+              {"kernel \"faulty\", block (0, 0, 0), thread (0, 0, 0): copy_async: "
+               "byte 8 of shared memory is not aligned to 16"});
   check_fault([&] { copy(64, 0); }, {"copy_async: byte 64 is outside of the 64 bytes"});
   check_fault([&] { copy(-16, 0); }, {"copy_async: byte 4294967280 is outside"});
   check_fault([&] { copy(0, 1); }, {"an access of 16 bytes", "is not aligned"});

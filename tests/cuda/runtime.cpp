@@ -33,7 +33,7 @@ TEST_CASE("a fault of an earlier kernel is not blamed on the next one") {
   }
   const std::string refused = launch_error(cudaErrorInvalidConfiguration);
   CAPTURE(refused);
-  CHECK(contains(refused, "kernel innocent with grid 1 x 1 x 1, block 32 x 1 x 1"));
+  CHECK(contains(refused, "kernel \"innocent\" with grid 1 x 1 x 1, block 32 x 1 x 1"));
   CHECK_FALSE(contains(refused, "before"));
   CHECK_ERROR(GRADUS_CUDA_CHECK(cudaErrorInvalidValue), "tests/cuda/runtime.cpp:");
 }

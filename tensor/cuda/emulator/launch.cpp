@@ -155,8 +155,8 @@ void compare(const ReachedMemory& reached, const std::vector<unsigned char>& exp
       const auto* data = static_cast<const unsigned char*>(memory.allocation.data());
       const auto byte = std::mismatch(data, data + size, at).first - data;
       fault(
-          fmt::format("the result depends on the order of threads: byte {} of the {} "
-                      "that argument number {} leads to; is a barrier missing?",
+          fmt::format("the result depends on the order of threads: byte {} of the {} bytes "
+                      "that argument number {} points to; is a barrier missing?",
                       byte, size, memory.argument));
     }
     at += size;

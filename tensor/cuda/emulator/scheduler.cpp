@@ -367,7 +367,7 @@ void Scheduler::fault_stuck() const {
   const std::string elsewhere =
       other.state == State::finished ? "has left the kernel" : "waits at " + describe(other.place);
   fail("emulator",
-       "kernel {}, block {}: {} divergence: {} of {} threads, thread {} among them, wait "
+       "kernel \"{}\", block {}: {} divergence: {} of {} threads, thread {} among them, wait "
        "at {}{}, but thread {} {}",
        launch_->name, describe(blockIdx), at_warp ? "warp" : "barrier", alike, count_,
        describe(indices_[index]), describe(waiting->place), mask, describe(indices_[missing]),
@@ -376,8 +376,8 @@ void Scheduler::fault_stuck() const {
 
 std::string Scheduler::running_place() const {
   if (!launch_) return "";
-  if (current_ < 0) return "kernel " + launch_->name;
-  return fmt::format("kernel {}, block {}, thread {}", launch_->name, describe(blockIdx),
+  if (current_ < 0) return fmt::format("kernel \"{}\"", launch_->name);
+  return fmt::format("kernel \"{}\", block {}, thread {}", launch_->name, describe(blockIdx),
                      describe(indices_[current_]));
 }
 

@@ -30,8 +30,8 @@ class RunningLaunch {
 /// Runs every block of the RunningLaunch. Throws Error on the first fault.
 void run_grid(Order order);
 
-/// "kernel softmax, block (0, 0, 0), thread (33, 0, 0)"; only its first part between blocks, and
-/// "" where no kernel runs.
+/// Like: kernel "softmax", block (0, 0, 0), thread (33, 0, 0). Only its first part between blocks,
+/// and empty where no kernel runs.
 std::string running_place();
 
 }  // namespace gradus::cuda::emulator

@@ -251,7 +251,7 @@ void check_launch(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
   reason += ": " + emulator::refusal();
 #endif
   fail("cuda",
-       "kernel {} with grid {} x {} x {}, block {} x {} x {}, {} bytes of shared memory: {}",
+       "kernel \"{}\" with grid {} x {} x {}, block {} x {} x {}, {} bytes of shared memory: {}",
        kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes, reason);
 }
 
