@@ -161,9 +161,10 @@ std::string dying_words(const std::function<void()>& fn) {
 }  // namespace
 
 TEST_CASE("emulator faults: barriers that not all threads reach") {
-  check_fault([] { run(early_exit_kernel, 64); },
-              {"[emulator] kernel faulty, block (0, 0, 0): barrier divergence", "33 of 64 threads",
-               "emulator_faults.cpp:", "thread (33, 0, 0) has left the kernel"});
+  check_fault(
+      [] { run(early_exit_kernel, 64); },
+      {"[emulator] kernel \"faulty\", block (0, 0, 0): barrier divergence", "33 of 64 threads",
+       "emulator_faults.cpp:", "thread (33, 0, 0) has left the kernel"});
   check_fault([] { run(two_barriers_kernel, 32); }, {"barrier divergence", "emulator_faults.cpp:"});
   check_fault([] { run(barrier_and_shuffle_kernel, 32); }, {"divergence", "waits at"});
 }
