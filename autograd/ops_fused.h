@@ -17,4 +17,7 @@ Variable batch_norm_relu(const Variable& x, const BatchStatistics& statistics,
 WithStatistics<Variable> conv2d_with_statistics(const Variable& input, const Variable& weight,
                                                 const Conv2dOptions& options = {});
 
+/// [4], the VICReg loss of z [V, N, D] and its three terms: VICRegTerms::values.
+Variable vicreg_terms(const Variable& z, const VICRegOptions& options = {});
+
 }  // namespace gradus

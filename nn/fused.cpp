@@ -85,5 +85,11 @@ Variable projector(Projector& projector, const Variable& x) {
   });
 }
 
+VICRegLoss vicreg_loss(const Variable& z, std::int64_t views, const VICRegOptions& options) {
+  const Variable values = vicreg_terms(reshape(z, {views, z.size(0) / views, z.size(1)}), options);
+  const auto value = [&](std::int64_t i) { return reshape(slice(values, 0, i, i + 1), {}); };
+  return {.total = value(0), .invariance = value(1), .variance = value(2), .covariance = value(3)};
+}
+
 }  // namespace fused
 }  // namespace gradus::nn

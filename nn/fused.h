@@ -2,12 +2,13 @@
 //
 // Layers are written as they are meant (nn/resnet.cpp, nn/projector.cpp); where fusion_enabled(),
 // they call one of these functions instead. Each has the result of the plain lines in its
-// docstring. In float64 all of it has the same bits; in float32 values and running statistics have,
-// and gradients differ in their last digits (tensor/ops_fused.h says why). In bfloat16 a sum that
-// is not stored in between is not rounded there.
+// docstring. In float64 all of it but the loss has the same bits; in float32 values and running
+// statistics have, and gradients differ in their last digits (tensor/ops_fused.h says why). In
+// bfloat16 a sum that is not stored in between is not rounded there.
 #pragma once
 
 #include <gradus/autograd/variable.h>
+#include <gradus/nn/vicreg_loss.h>
 
 namespace gradus::nn {
 
@@ -45,6 +46,9 @@ Variable basic_block(BasicBlock& block, const Variable& x);
 
 /// projector.network(x)
 Variable projector(Projector& projector, const Variable& x);
+
+/// vicreg_loss(z, views, options), adding up in another order.
+VICRegLoss vicreg_loss(const Variable& z, std::int64_t views, const VICRegOptions& options);
 
 }  // namespace fused
 }  // namespace gradus::nn

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include <gradus/nn/fused.h>
 #include "internal/views.h"
 
 namespace gradus::nn {
@@ -63,6 +64,7 @@ VICRegLoss vicreg_loss(const Variable& part, std::int64_t views, const VICRegOpt
       communicator != nullptr && part.size(0) / views * communicator->size() <= part.size(1);
   const Variable z = gather ? gather_views(part, views, *communicator) : part;
   Communicator* const parts = gather ? nullptr : communicator;
+  if (parts == nullptr && fusion_enabled()) return fused::vicreg_loss(z, views, options);
 
   const Views each = split_views(z, views, parts);
   VICRegLoss loss;

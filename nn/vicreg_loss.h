@@ -4,18 +4,11 @@
 
 #include <gradus/autograd/variable.h>
 #include <gradus/tensor/communicator.h>
+#include <gradus/tensor/ops_fused.h>
 
 namespace gradus::nn {
 
-/// Weights of the three terms below, of which two are sums over the two views. The authors' code
-/// averages the variance term over the views, and so has half its weight here.
-struct VICRegOptions {
-  double invariance = 25;
-  double variance = 25;
-  double covariance = 1;
-  double eps = 1e-4;  ///< in the standard deviation; finite, not negative; with 0 a constant
-                      ///< dimension has an infinite gradient
-};
+using gradus::VICRegOptions;
 
 /// What vicreg_loss computes, scalars of shape [].
 struct VICRegLoss {

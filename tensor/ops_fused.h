@@ -2,7 +2,8 @@
 // between. Each has the bits of the plain lines in its docstring, with three exceptions: what is
 // not stored in between is not rounded to bfloat16 there; the compiler rounds the float sums of a
 // masked gradient (batch_norm_relu_backward's dx and dgamma) at other places than those of a plain
-// one; and on a GPU's tensor cores conv2d_with_statistics adds up in another order.
+// one; and vicreg_terms, and on a GPU's tensor cores conv2d_with_statistics, add up in another
+// order.
 // autograd/ops_fused.h has them on Variables.
 #pragma once
 
@@ -43,5 +44,29 @@ struct WithStatistics {
 /// {y, batch_norm_statistics(y)}
 WithStatistics<Tensor> conv2d_with_statistics(const Tensor& input, const Tensor& weight,
                                               const Conv2dOptions& options = {});
+
+/// Weights of the VICReg loss's three terms (nn/vicreg_loss.h), of which two are sums over the two
+/// views. The authors' code averages the variance term over the views, and so has half its weight
+/// here.
+struct VICRegOptions {
+  double invariance = 25;
+  double variance = 25;
+  double covariance = 1;
+  double eps = 1e-4;  ///< in the standard deviation; finite, not negative; with 0 a constant
+                      ///< dimension has an infinite gradient
+};
+/// What vicreg_terms computes, and what its backward reads beside z.
+struct VICRegTerms {
+  Tensor values;       ///< [4]: total, invariance, variance, covariance
+  Tensor centred;      ///< [V, N, D]: z less its mean over N
+  Tensor inverse_std;  ///< [V, D], where the standard deviation is below 1; 0 elsewhere
+  Tensor scatter;      ///< [V, D, D]: centred^T centred, with zeros for its diagonals
+};
+/// The VICReg loss of embeddings z [V, N, D], V and N at least 2, in float32 or float64, as
+/// nn/vicreg_loss.h has it.
+VICRegTerms vicreg_terms(const Tensor& z, const VICRegOptions& options = {});
+/// dL/dz for dvalues [4] = dL/dvalues.
+Tensor vicreg_terms_backward(const Tensor& dvalues, const Tensor& z, const VICRegTerms& terms,
+                             const VICRegOptions& options = {});
 
 }  // namespace gradus

@@ -28,4 +28,19 @@ Variable batch_norm_relu(const Variable& x, const BatchStatistics& statistics,
                        [gradients](Tensor dy) { return gradients(std::move(dy), {}); });
 }
 
+Variable vicreg_terms(const Variable& z, const VICRegOptions& options) {
+  const VICRegTerms terms = vicreg_terms(z.value(), options);
+  return make_variable(
+      "vicreg_terms", terms.values, {&z},
+      [z = SavedTensor(z), centred = SavedTensor(terms.centred),
+       inverse_std = SavedTensor(terms.inverse_std), scatter = SavedTensor(terms.scatter),
+       options](const Tensor& dvalues) -> std::vector<Tensor> {
+        const VICRegTerms saved{.values = {},
+                                .centred = centred.get(),
+                                .inverse_std = inverse_std.get(),
+                                .scatter = scatter.get()};
+        return {vicreg_terms_backward(dvalues, z.get(), saved, options)};
+      });
+}
+
 }  // namespace gradus

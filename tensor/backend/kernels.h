@@ -7,6 +7,7 @@
 #include "tensor/backend/batch_norm_backward.h"
 #include "tensor/backend/distributions.h"
 #include "tensor/backend/geometry.h"
+#include "tensor/backend/vicreg.h"
 
 namespace gradus::cpu {
 #include "tensor/backend/kernels.inc"

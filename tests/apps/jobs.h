@@ -55,7 +55,7 @@ inline std::string train_whole(int processes, const std::filesystem::path& out,
 inline void check_job_refused(const CommandResult& result, const std::vector<std::string>& parts) {
   INFO("output: ", result.output);
   CHECK(result.exit_code != 0);
-  CHECK(result.seconds < 30);
+  CHECK(result.seconds < 30 * patience);
   std::vector<std::string> errors;
   for (const std::string& line : lines_of(result.output))
     if (contains(line, ": error: ")) errors.push_back(line);
@@ -68,7 +68,7 @@ inline void check_job_refused(const CommandResult& result, const std::vector<std
 
 /// Waits until something holds, or for so long that it never will.
 inline void wait_until(const std::function<bool()>& holds) {
-  for (int i = 0; i < 600 && !holds(); ++i)
+  for (int i = 0; i < 600 * patience && !holds(); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
@@ -125,7 +125,7 @@ inline void check_resumed_after_kills(int kills, const std::vector<int>& process
     if (!kills_one || result.exit_code == 0) continue;  // it was done by then
     ++killed;
     longest = std::max(longest, std::chrono::duration<double>(end - kill_time).count());
-    CHECK(result.seconds < 30);
+    CHECK(result.seconds < 30 * patience);
     CHECK(contains(result.output, "signal 9"));
     check_nothing_half_written(out);
   }

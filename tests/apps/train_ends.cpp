@@ -21,12 +21,6 @@ using namespace gradus::test;
 using gradus::vicreg::RunLock;
 namespace fs = std::filesystem;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool is_sanitized = true;  // sanitizers reserve terabytes of addresses
-#else
-constexpr bool is_sanitized = false;
-#endif
-
 /// Whether the first step was recorded a fifth of a second ago: the second one is under way.
 class InSecondStep {
  public:

@@ -56,6 +56,17 @@ __global__ void barriers_kernel() {
   values[lane] += first;
 }
 
+/// Each lane reads an element of its own and one of the next lane, which also gives it a register.
+__global__ void exchange_kernel(int* y) {
+  __shared__ SharedArray<int, 32> values;
+  const int lane = static_cast<int>(threadIdx.x);
+  values[lane] = lane;
+  __syncthreads();
+  const int own = values[lane];
+  const int next = values[(lane + 1) % 32];
+  y[lane] = own + next + __shfl_xor_sync(0xFFFFFFFF, lane, 1);
+}
+
 /// Lane l reads one element at l * stride.
 template <int size>
 __global__ void read_global_kernel(const float* x, float* y, int stride) {
@@ -108,6 +119,14 @@ TEST_SUITE("emulated accesses") {
     const AccessCounters counters = count(barriers_kernel);
     CHECK(counters.shared_requests == 5);
     CHECK(counters.shared_wavefronts == 5);
+  }
+
+  TEST_CASE("what threads have from each other") {
+    const DeviceArray<int> y(32);
+    const AccessCounters counters = count(exchange_kernel, y.data());
+    CHECK(counters.shared_requests == 3);
+    CHECK(counters.shared_reads_of_others == 32);
+    CHECK(counters.lane_exchanges == 32);
   }
 
   TEST_CASE("sectors of global memory") {

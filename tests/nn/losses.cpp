@@ -3,12 +3,15 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include <gradus/autograd/gradcheck.h>
 #include <gradus/autograd/ops.h>
 #include <gradus/nn/coding_rate_loss.h>
+#include <gradus/nn/fused.h>
 #include <gradus/nn/vicreg_loss.h>
+#include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/near.h"
 
@@ -144,6 +147,35 @@ TEST_CASE("the VICReg loss of many views") {
                   {z}, {.absolute_tolerance = 1e-7});
     CHECK_MESSAGE(result, result.message);
   }
+}
+
+TEST_CASE("the VICReg loss as one op is that of the plain lines") {
+  const auto loss_of = [](Variable& z, std::int64_t views) {
+    const VICRegOptions options{.invariance = 3, .variance = 5, .covariance = 2, .eps = 0.01};
+    const VICRegLoss loss = vicreg_loss(z, views, options);
+    // Each term has a gradient of its own beside the total's.
+    (loss.total + loss.invariance * 0.5 - loss.variance * 2 + loss.covariance).backward();
+    return concat({reshape(loss.total, {1}), reshape(loss.invariance, {1}),
+                   reshape(loss.variance, {1}), reshape(loss.covariance, {1})});
+  };
+  for (const auto& [views, n, d] :
+       std::vector<std::array<std::int64_t, 3>>{{2, 2, 1}, {2, 70, 65}, {5, 9, 33}}) {
+    CAPTURE(views);
+    CAPTURE(n);
+    Variable z(random_embeddings({views * n, d}, 11, 1.2), true), plain_z(z.value().clone(), true);
+    const Variable values = loss_of(z, views);
+    const NoFusion one_by_one;
+    const Variable plain = loss_of(plain_z, views);
+    CHECK(max_difference(values.value(), plain.value()) < 1e-12);
+    CHECK(max_difference(z.grad(), plain_z.grad()) < 1e-13);
+  }
+  CHECK_THROWS_WITH_AS(vicreg_terms(zeros({4, 4})),
+                       "[vicreg_terms] z must be [V, N, D] of at least 2 views, 2 images and 1 "
+                       "dimension; got [4, 4]",
+                       Error);
+  const Tensor z = ones({2, 3, 4});
+  CHECK_THROWS_WITH_AS(vicreg_terms_backward(ones({3}), z, vicreg_terms(z)),
+                       "[vicreg_terms_backward] dvalues must have shape [4]; got [3]", Error);
 }
 
 TEST_CASE("the VICReg loss refuses what it cannot use") {

@@ -9,14 +9,22 @@
 
 namespace gradus::test {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool is_sanitized = true;  // sanitizers also reserve terabytes of addresses
+#else
+inline constexpr bool is_sanitized = false;
+#endif
+/// How many times as long programs may take here.
+inline constexpr double patience = is_sanitized ? 10 : 1;
+
 struct CommandOptions {
-  std::vector<std::string> environment{};  ///< "NAME=value", beside what this process has
-  std::filesystem::path folder{};          ///< where to run; empty: here
-  double timeout_seconds = 120;            ///< then the program is killed
-  std::uint64_t file_size_limit = 0;       ///< bytes it may write to a file (RLIMIT_FSIZE); 0: any
-  std::uint64_t address_space_limit = 0;   ///< bytes it may have mapped (RLIMIT_AS); 0: any
-  bool output_is_closed = false;           ///< stdout is a pipe that nobody reads (train | head)
-  int signal = 0;                          ///< sent once `signal_when` first holds
+  std::vector<std::string> environment{};   ///< "NAME=value", beside what this process has
+  std::filesystem::path folder{};           ///< where to run; empty: here
+  double timeout_seconds = 120 * patience;  ///< then the program is killed
+  std::uint64_t file_size_limit = 0;        ///< bytes it may write to a file (RLIMIT_FSIZE); 0: any
+  std::uint64_t address_space_limit = 0;    ///< bytes it may have mapped (RLIMIT_AS); 0: any
+  bool output_is_closed = false;            ///< stdout is a pipe that nobody reads (train | head)
+  int signal = 0;                           ///< sent once `signal_when` first holds
   std::function<bool()> signal_when = nullptr;
   int second_signal = 0;  ///< sent a twentieth of a second after `signal`
 };

@@ -10,8 +10,11 @@
 // at once only if they meet different banks. Down a column of a tile of 32 x 32 all 32 words are in
 // one bank. With one unused word behind each row of the tile they are not.
 //
-// Task: y [columns, rows] = the transpose of x [rows, columns]. Block (bx, by) takes the tile of
-// rows 32 by .. and columns 32 bx .. of x; rows and columns may end within a tile.
+// So the thread that takes a number out of the tile is not the one that has put it in.
+//
+// Task: y [columns, rows] = the transpose of x [rows, columns]. A block takes the tile of x whose
+// first row is 32 * blockIdx.y and whose first column is 32 * blockIdx.x; rows and columns may end
+// within a tile.
 //
 // In the library: tensor/cuda/conv/implicit_gemm_rows.cuh, where a convolution's results go by way
 // of shared memory, in rows that are longer than they need be (row_pairs), to be written row by

@@ -25,5 +25,6 @@ __device__ inline float sum_of_block(float value, SharedArray<float, 128>& parti
 
 __global__ void batch_norm_statistics(const float* x, float* mean, float* variance, int rows,
                                       int channels) {
-  // TODO: the sum of this thread's rows, sum_of_block, the mean; the same for the squares.
+  // TODO: __shared__ SharedArray<float, 128> partial; the sum of this thread's rows, sum_of_block,
+  // the mean; the same for the squares.
 }

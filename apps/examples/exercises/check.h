@@ -29,11 +29,12 @@ inline void expect(bool right, const std::string& what, const std::string& hint)
 /// Ends the check unless |got - expected| <= tolerance max(1, |expected|).
 inline void expect_near(const std::string& name, double got, double expected, double tolerance,
                         const std::string& hint) {
-  expect(!std::isnan(got),
-         fmt::format("{} is nan (nobody wrote it, or it was computed from what nobody wrote, or "
-                     "beyond what a float holds), expected {:.6g}",
-                     name, expected),
-         hint);
+  expect(
+      !std::isnan(got),
+      fmt::format("{} is nan (nobody wrote it, or it was computed from what nobody wrote, such as "
+                  "memory behind an array, or beyond what a float holds), expected {:.6g}",
+                  name, expected),
+      hint);
   expect(std::abs(got - expected) <= tolerance * std::max(1.0, std::abs(expected)),
          fmt::format("{} is {:.6g}, expected {:.6g}", name, got, expected), hint);
 }

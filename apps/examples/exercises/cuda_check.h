@@ -27,7 +27,8 @@ inline std::string hint_for(const std::string& error) {
   const auto says = [&](const char* words) { return error.find(words) != std::string::npos; };
   if (says("order of threads"))
     return "a race: threads use the same memory without a __syncthreads() between them, or two "
-           "write to one element";
+           "write to one element (is there a bound, with `<` and not `<=`? is a row as long as you "
+           "think?)";
   if (says("barrier divergence"))
     return "every thread of a block must reach the same __syncthreads(): no return before it, none "
            "within an if";
@@ -36,9 +37,13 @@ inline std::string hint_for(const std::string& error) {
   if (says("behind") || says("before an"))
     return "a thread writes outside of its array: is there a bound, with `<` and not `<=`?";
   if (says("before this block wrote it"))
-    return "shared memory holds nothing at first: each block writes what it reads, also at the "
-           "edges, and waits in between";
-  if (says("outside of")) return "an index into shared memory is too large or negative";
+    return "no thread has written this element yet: is there a __syncthreads() between writing and "
+           "reading? Or nobody writes it: are the indices right, also at the edges?";
+  if (says("outside of"))
+    return "an index into shared memory is too large or negative: which threads take part in this "
+           "turn (`<`, not `<=`)?";
+  if (says("bytes of static"))
+    return "too much shared memory: is `__shared__` before each SharedArray?";
   return "the emulated GPU found a fault";
 }
 

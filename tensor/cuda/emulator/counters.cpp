@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <unordered_map>
 #include <vector>
 
 #include "tensor/cuda/emulator/emulator.h"
@@ -32,8 +33,16 @@ std::array<ThreadAccesses, max_threads>& threads() {
   return *all;
 }
 
-ThreadAccesses& accesses_of_this_thread() {
-  return threads()[threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)];
+std::size_t this_thread() {
+  return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+}
+
+ThreadAccesses& accesses_of_this_thread() { return threads()[this_thread()]; }
+
+/// Which thread wrote an element of a shared array last.
+std::unordered_map<const void*, std::size_t>& writers() {
+  static auto* all = new std::unordered_map<const void*, std::size_t>;
+  return *all;
 }
 
 void remove_repeated(std::vector<std::uint64_t>& x) {
@@ -131,7 +140,16 @@ void note_global_access(const void* address, std::size_t bytes) {
   accesses_of_this_thread().global.push_back({reinterpret_cast<std::uintptr_t>(address), bytes});
 }
 
+void note_shared_element(const void* element, bool is_write) {
+  if (is_write) {
+    writers()[element] = this_thread();
+  } else if (writers()[element] != this_thread()) {
+    ++totals.shared_reads_of_others;
+  }
+}
+
 void note_tensor_product() { ++totals.tensor_products; }
+void note_lane_exchange() { ++totals.lane_exchanges; }
 
 void end_requests() {
   for (std::size_t first = 0; first < max_threads; first += lanes) {

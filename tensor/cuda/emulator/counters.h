@@ -20,6 +20,8 @@ struct AccessCounters {
   std::int64_t shared_wavefronts = 0;
   /// The turns that they would take without bank conflicts.
   std::int64_t shared_ideal_wavefronts = 0;
+  /// Reads of a shared array's element by a thread that is not the last one to have written it.
+  std::int64_t shared_reads_of_others = 0;
   /// Accesses of a warp to global memory: by load_vector, store_vector, __ldg and copy_async. Plain
   /// reads and writes through pointers are not seen.
   std::int64_t global_requests = 0;
@@ -27,6 +29,8 @@ struct AccessCounters {
   std::int64_t global_sectors = 0;
   /// multiply_add of a warp.
   std::int64_t tensor_products = 0;
+  /// Values that lanes gave to others of their warp: calls of __shfl_... by each of them.
+  std::int64_t lane_exchanges = 0;
 };
 
 /// While one is alive, accesses are counted, and each launch is run in one order only.
@@ -47,7 +51,9 @@ inline constinit bool counts_accesses = false;
 
 void note_shared_access(std::uint64_t offset, std::size_t bytes);
 void note_global_access(const void* address, std::size_t bytes);
+void note_shared_element(const void* element, bool is_write);
 void note_tensor_product();
+void note_lane_exchange();
 /// All threads of the block have come to a barrier or to the end: nothing to come belongs to a
 /// request that was noted before.
 void end_requests();
@@ -56,6 +62,11 @@ void end_requests();
 inline void count_shared_access(std::uint64_t offset, std::size_t bytes) {
   if (counts_accesses) [[unlikely]]
     note_shared_access(offset, bytes);
+}
+/// It reads or writes that element of a shared array.
+inline void count_shared_element(const void* element, bool is_write) {
+  if (counts_accesses) [[unlikely]]
+    note_shared_element(element, is_write);
 }
 /// It accesses global memory.
 inline void count_global_access(const void* address, std::size_t bytes) {

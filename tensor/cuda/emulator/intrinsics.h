@@ -77,6 +77,7 @@ T shuffle(unsigned mask, T value, int source, std::source_location place) {
                 "CUDA shuffles 4 and 8 byte numbers");
   std::uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
+  if (counts_accesses) note_lane_exchange();
   bits = wait_for_warp(WarpKind::shuffle, mask, bits, source, place);
   std::memcpy(&value, &bits, sizeof(T));
   return value;

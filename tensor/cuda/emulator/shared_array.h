@@ -82,20 +82,21 @@ class SharedElement {
     for (const ByteState state : {first(), last()}) {
       if (state != ByteState::written) fault_shared_access(index_, state, false);
     }
-    count();
+    count(false);
     return *value_;
   }
   T write(const T& x) {
     for (const ByteState state : {first(), last()}) {
       if (state == ByteState::under_way) fault_shared_access(index_, state, true);
     }
-    count();
+    count(true);
     mark();
     return *value_ = x;
   }
   void mark() { std::fill_n(states_, sizeof(T), ByteState::written); }
-  void count() const {
+  void count(bool is_write) const {
     count_shared_access(static_cast<std::uint64_t>(index_) * sizeof(T), sizeof(T));
+    count_shared_element(value_, is_write);
   }
   ByteState first() const { return states_[0]; }
   ByteState last() const { return states_[sizeof(T) - 1]; }

@@ -15,20 +15,30 @@ namespace {
 constexpr std::size_t most_bytes = std::size_t{4} << 20;  // of an exchange at a time
 
 /// Page-locked memory that exchanges of a stream pass through, one after another. Graphs refer to
-/// it, so it is never freed; a program exchanges from one thread.
-struct Staging {
-  void* sent = nullptr;
-  void* received = nullptr;
-  Staging() {
-    GRADUS_CUDA_CHECK(cudaMallocHost(&sent, most_bytes));
-    GRADUS_CUDA_CHECK(cudaMallocHost(&received, most_bytes));
+/// it, so it lives as long as the thread, which is the one that replays them.
+class Staging {
+ public:
+  std::byte* sent() const { return sent_.get(); }
+  std::byte* received() const { return received_.get(); }
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const { cudaFreeHost(memory); }
+  };
+  using Memory = std::unique_ptr<std::byte, Free>;
+
+  static Memory allocate() {
+    void* memory = nullptr;
+    GRADUS_CUDA_CHECK(cudaMallocHost(&memory, most_bytes));
+    return Memory(static_cast<std::byte*>(memory));
   }
+
+  Memory sent_ = allocate(), received_ = allocate();
 };
 
 const Staging& staging() {
-  static thread_local const auto* of_foreground = new Staging;
-  static thread_local const auto* of_background = new Staging;
-  return launch_lane() == Lane::background ? *of_background : *of_foreground;
+  static thread_local const Staging of_foreground, of_background;
+  return launch_lane() == Lane::background ? of_background : of_foreground;
 }
 
 Lane lane_of(Channel channel) {
@@ -73,22 +83,21 @@ void exchange_through_host(Processes& processes, int partner, std::span<const st
     const auto in = received.first(std::min(received.size(), most_bytes));
     const LaunchRecord record("exchange", {.bytes = static_cast<double>(out.size() + in.size())});
     if (!record.skipped()) {
-      const auto step = std::make_shared<HostStep>(
-          HostStep{processes,
-                   partner,
-                   {static_cast<const std::byte*>(staging().sent), out.size()},
-                   {static_cast<std::byte*>(staging().received), in.size()},
-                   {}});
+      const auto step = std::make_shared<HostStep>(HostStep{processes,
+                                                            partner,
+                                                            {staging().sent(), out.size()},
+                                                            {staging().received(), in.size()},
+                                                            {}});
       if (recording())
         hold_in_graph(step);
       else
         step->self = step;
       if (!out.empty())
-        GRADUS_CUDA_CHECK(cudaMemcpyAsync(staging().sent, out.data(), out.size(),
+        GRADUS_CUDA_CHECK(cudaMemcpyAsync(staging().sent(), out.data(), out.size(),
                                           cudaMemcpyDeviceToHost, stream()));
       GRADUS_CUDA_CHECK(cudaLaunchHostFunc(stream(), run_host_step, step.get()));
       if (!in.empty())
-        GRADUS_CUDA_CHECK(cudaMemcpyAsync(in.data(), staging().received, in.size(),
+        GRADUS_CUDA_CHECK(cudaMemcpyAsync(in.data(), staging().received(), in.size(),
                                           cudaMemcpyHostToDevice, stream()));
       check_finished("exchange");
     }

@@ -67,6 +67,9 @@ struct Destroy {
   }
 };
 
+template <class Handle, auto destroy>
+using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<destroy>>;
+
 /// A stream, and cuBLAS's handle for it.
 class Queue {
  public:
@@ -90,9 +93,6 @@ class Queue {
   cublasHandle_t blas() const { return blas_.get(); }
 
  private:
-  template <class Handle, auto destroy>
-  using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<destroy>>;
-
   static constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
   Owned<cudaStream_t, cudaStreamDestroy> stream_;
   Owned<void*, cudaFree> workspace_;
@@ -289,13 +289,13 @@ void launch_on(Lane lane) {
 Lane launch_lane() { return current_lane; }
 cudaStream_t stream() { return stream_of(current_lane); }
 cudaError_t order(Lane earlier, Lane later) {
-  static thread_local const cudaEvent_t event = [] {
+  static thread_local const Owned<cudaEvent_t, cudaEventDestroy> event([] {
     cudaEvent_t made = nullptr;
     cudaEventCreateWithFlags(&made, cudaEventDisableTiming);
     return made;
-  }();
-  const cudaError_t status = cudaEventRecord(event, stream_of(earlier));
-  return status == cudaSuccess ? cudaStreamWaitEvent(stream_of(later), event) : status;
+  }());
+  const cudaError_t status = cudaEventRecord(event.get(), stream_of(earlier));
+  return status == cudaSuccess ? cudaStreamWaitEvent(stream_of(later), event.get()) : status;
 }
 cublasHandle_t blas() { return queue_of(current_lane).blas(); }
 std::size_t l2_bytes() {

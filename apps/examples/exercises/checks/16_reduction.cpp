@@ -9,11 +9,14 @@ GRADUS_EXERCISE {
   const auto run = [&] { launch(block_sums, 3, 256, 0, gx.data<float>(), y.data<float>()); };
   run();
   expect_near("y", y.to_vector<float>(), expected, 1e-5,
-              "block b begins at x[256 b]; its thread 0 writes the sum, after the last turn");
+              "block b begins at x[256 b]; its thread 0 writes the sum, after the last of eight "
+              "turns, that "
+              "of distance 1");
   const std::int64_t requests = count_accesses(run).shared_requests / 3;
   expect(requests > 0, "shared memory is not used",
          "it is right, but nothing was added together: put the numbers into `partial`");
-  expect(requests <= 100,
-         fmt::format("a block's warps go to shared memory {} times, where 45 do", requests),
-         "it is right, but one thread adds while the others wait: halve, so that many add at once");
+  expect(
+      requests <= 100, fmt::format("a block goes to shared memory {} times, where 45 do", requests),
+      "it is right, but too few neighbours add at once: in a turn let threads 0 .. d - 1 add the "
+      "number d places on, for d = 128, 64, ..., 1");
 }

@@ -18,9 +18,13 @@ GRADUS_EXERCISE {
   expect_near("y", y.to_vector<float>(), expected, 0,
               "y[j * rows + i] = x[i * columns + j]; the tile's places are swapped, too");
   const auto counted = count_accesses(run);
-  expect(counted.shared_requests > 0, "shared memory is not used",
-         "it is right, but either reads or writes jump: go through the tile");
+  expect(
+      counted.shared_reads_of_others > rows * columns / 2,
+      fmt::format("threads take {} numbers out of the tile that others put in, of {}",
+                  counted.shared_reads_of_others, rows * columns),
+      "it is right, but either reads or writes jump: thread (tx, ty) reads x[.. + tx] and writes "
+      "y[.. + tx], so what it takes out of the tile, another one has put in");
   const std::int64_t conflicts = counted.shared_wavefronts - counted.shared_ideal_wavefronts;
   expect(conflicts == 0, fmt::format("{} bank conflicts", conflicts),
-         "make the tile's rows 33 words long");
+         "make the tile's rows 33 words long: in its size and in both indices, row * 33 + column");
 }

@@ -11,10 +11,15 @@ GRADUS_EXERCISE {
     const Tensor expected = gradus::softmax(gradus::from_vector(x, {3, columns}));
     const Tensor gx = on_gpu(x);
     Tensor y = fresh_on_gpu(x.size());
-    launch(softmax, 3, 32, 0, gx.data<float>(), y.data<float>(), columns);
-    expect_near(fmt::format("with {} columns, y", columns), y.to_vector<float>(),
-                expected.to_vector<float>(), 1e-5,
-                "subtract the largest of the whole row, not of the lane, which may be below 0; all "
-                "lanes need the sum");
+    const auto run = [&] { launch(softmax, 3, 32, 0, gx.data<float>(), y.data<float>(), columns); };
+    run();
+    expect_near(
+        fmt::format("with {} columns, y", columns), y.to_vector<float>(),
+        expected.to_vector<float>(), 1e-5,
+        "row r begins at x[r * columns]; lane l takes elements l, l + 32, ...; subtract the "
+        "largest of the whole row (it may be below 0); divide by the sum of all lanes");
+    expect(
+        count_accesses(run).lane_exchanges > 0, "no lane asks another one",
+        "it is right, but lanes do the same work: let each take every 32nd element, and combine");
   }
 }

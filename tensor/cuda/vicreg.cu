@@ -1,0 +1,138 @@
+// The VICReg loss in three kernels, beside those of its products (tensor/ops/vicreg.cpp).
+#include "tensor/backend/kernels.h"
+#include "tensor/cuda/runtime/launch.h"
+#include "tensor/cuda/warp.h"
+
+namespace gradus::cuda {
+namespace {
+
+constexpr int columns = 32, rows = 32;  // threads of a block of columns_kernel
+template <class T>
+using Partial = SharedArray<T, columns * rows>;
+
+/// The sum of `value` over the block's threads of a column, in each of them.
+template <class T>
+__device__ T sum_of_column(T value, Partial<T>& partial) {
+  const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
+  __syncthreads();  // the last use of partial is over
+  partial[y * columns + x] = value;
+  for (int half = rows / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (y >= half) continue;
+    const T other = partial[(y + half) * columns + x];
+    value += other;
+    partial[y * columns + x] = value;
+  }
+  __syncthreads();
+  return partial[x];
+}
+
+// z, centred [V, N, D], variance [V, D], spread [D]: a block takes 32 columns of all views.
+template <class T>
+__global__ void __launch_bounds__(columns* rows)
+    columns_kernel(const T* z, T* centred, T* variance, T* spread, VICRegProblem p) {
+  __shared__ Partial<T> partial;
+  const std::int64_t column = std::int64_t{blockIdx.x} * columns + threadIdx.x;
+  const std::int64_t view = p.N * p.D;
+  const bool inside = column < p.D;
+  const std::int64_t N = inside ? p.N : 0;  // all threads come to the barriers
+  for (std::int64_t v = 0; v < p.V; ++v) {
+    const T* const x = z + v * view + column;
+    T sum = 0, squares = 0;
+#pragma unroll 4
+    for (std::int64_t i = threadIdx.y; i < N; i += rows) sum += x[i * p.D];
+    const T mean = sum_of_column(sum, partial) / static_cast<T>(p.N);
+#pragma unroll 4
+    for (std::int64_t i = threadIdx.y; i < N; i += rows) {
+      const T value = x[i * p.D] - mean;
+      centred[v * view + i * p.D + column] = value;
+      squares += value * value;
+    }
+    squares = sum_of_column(squares, partial);
+    if (threadIdx.y == 0 && inside) variance[v * p.D + column] = squares / static_cast<T>(p.N - 1);
+  }
+  T distances = 0;
+#pragma unroll 4
+  for (std::int64_t i = threadIdx.y; i < N; i += rows)
+    distances += spread_of_views(z + i * p.D + column, view, p.V);
+  distances = sum_of_column(distances, partial);
+  if (threadIdx.y == 0 && inside) spread[column] = distances;
+}
+
+constexpr int value_threads = 256;
+
+// spread [D], off_diagonal [], variance [V, D], scatter [V, D, D] -> values [4], in one block
+template <class T>
+__global__ void values_kernel(const T* spread, const T* off_diagonal, T* variance, T* scatter,
+                              T* values, VICRegProblem p) {
+  __shared__ SharedArray<double, warp> scratch;
+  double distances = 0, hinges = 0;
+  for (std::int64_t j = threadIdx.x; j < p.D; j += value_threads)
+    distances += static_cast<double>(spread[j]);
+  for (std::int64_t j = threadIdx.x; j < p.V * p.D; j += value_threads) {
+    const StdHinge<T> hinge(variance[j], p.eps);
+    hinges += static_cast<double>(hinge.value);
+    variance[j] = hinge.inverse;
+    scatter[j * p.D + j % p.D] = 0;
+  }
+  distances = row_combine<value_threads>(AddBoth{}, distances, scratch);
+  hinges = row_combine<value_threads>(AddBoth{}, hinges, scratch);
+  if (threadIdx.x == 0)
+    write_vicreg_values(distances, hinges, static_cast<double>(*off_diagonal), values, p);
+}
+
+// dvalues [4], z, centred [V, N, D], inverse_std [V, D]; dz [V, N, D] is read and written. A thread
+// takes all views of a number.
+template <class T>
+__global__ void gradient_kernel(const T* dvalues, const T* z, const T* centred,
+                                const T* inverse_std, T* dz, VICRegProblem p) {
+  const VICRegGradient<T> gradient(dvalues, p);
+  const std::int64_t view = p.N * p.D;
+  const std::int64_t first = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  for (std::int64_t i = first; i < view; i += std::int64_t{gridDim.x} * blockDim.x)
+    gradient.write(z + i, centred + i, inverse_std + i % p.D, dz + i, view, p);
+}
+
+/// Of a kernel that moves so many arrays of z's size, with so many operations an element.
+template <class T>
+Work work_of(const VICRegProblem& p, double arrays, double flops_each) {
+  const double numel = static_cast<double>(p.V * p.N) * static_cast<double>(p.D);
+  return {.bytes = arrays * numel * sizeof(T),
+          .flops = flops_each * numel,
+          .unit = sizeof(T) == 8 ? Unit::fp64 : Unit::fp32};
+}
+
+}  // namespace
+
+template <class T>
+void vicreg_columns(const T* z, T* centred, T* variance, T* spread, const VICRegProblem& p) {
+  launch("vicreg columns", columns_kernel<T>,
+         {dim3(static_cast<unsigned>(divide_up(p.D, columns))), dim3(columns, rows)},
+         work_of<T>(p, 2, 8), z, centred, variance, spread, p);
+}
+
+template <class T>
+void vicreg_values(const T* spread, const T* off_diagonal, T* variance, T* scatter, T* values,
+                   const VICRegProblem& p) {
+  const double dimensions = static_cast<double>(p.D), views = static_cast<double>(p.V);
+  launch("vicreg values", values_kernel<T>, {dim3(1), dim3(value_threads)},
+         Work{.bytes = (1 + 3 * views) * dimensions * sizeof(T)}, spread, off_diagonal, variance,
+         scatter, values, p);
+}
+
+template <class T>
+void vicreg_backward(const T* dvalues, const T* z, const T* centred, const T* inverse_std, T* dz,
+                     const VICRegProblem& p) {
+  launch("vicreg gradient", gradient_kernel<T>, one_thread_each(p.N * p.D), work_of<T>(p, 4, 9),
+         dvalues, z, centred, inverse_std, dz, p);
+}
+
+#define GRADUS_INSTANTIATE(T)                                                        \
+  template void vicreg_columns(const T*, T*, T*, T*, const VICRegProblem&);          \
+  template void vicreg_values(const T*, const T*, T*, T*, T*, const VICRegProblem&); \
+  template void vicreg_backward(const T*, const T*, const T*, const T*, T*, const VICRegProblem&);
+GRADUS_INSTANTIATE(float)
+GRADUS_INSTANTIATE(double)
+#undef GRADUS_INSTANTIATE
+
+}  // namespace gradus::cuda
