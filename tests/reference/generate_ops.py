@@ -439,6 +439,14 @@ def loss_cases():
             case(f"vicreg_loss.{name}.{suffix}", inputs, total)
         case(f"vicreg_loss.{name}.terms", inputs, lambda x, y: torch.stack(vicreg_terms(x, y, 1e-4)))
 
+    def terms_of_views(z):
+        pairs = [vicreg_terms(x, y, 1e-4) for x, y in itertools.combinations(z, 2)]
+        invariance, variance, covariance = (sum(terms) / len(pairs) for terms in zip(*pairs))
+        return torch.stack([25 * invariance + 25 * variance + covariance, invariance, variance, covariance])
+
+    for name, shape in {"two_views": [2, 6, 4], "five_views": [5, 7, 3], "wide": [3, 35, 70]}.items():
+        case(f"vicreg_terms.{name}", [U(shape, -1.75, 1.75)], terms_of_views)
+
     def coding_rate_loss(z, views):
         z = F.normalize(z.reshape(views, -1, z.shape[1]), dim=2)
         n, d = z.shape[1:]

@@ -47,7 +47,8 @@ std::vector<Tensor> OpCase::values() const {
 }
 
 bool OpCase::takes_bfloat16() const {
-  for (const char* full_precision : {"logdet.", "vicreg_loss.", "coding_rate_loss."})
+  for (const char* full_precision :
+       {"logdet.", "vicreg_loss.", "vicreg_terms.", "coding_rate_loss."})
     if (name.starts_with(full_precision)) return false;
   return true;
 }

@@ -1,5 +1,5 @@
 // Wrong: one thread adds, the others wait.
-// The checker says: go to shared memory [0-9]+ times
+// The checker says: goes to shared memory [0-9]+ times
 #pragma once
 
 #include "tensor/cuda/shared_array.h"

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <gradus/autograd/ops.h>
+#include <gradus/autograd/ops_fused.h>
 #include <gradus/nn/coding_rate_loss.h>
 #include <gradus/nn/losses.h>
 #include <gradus/nn/vicreg_loss.h>
@@ -79,6 +80,17 @@ void add_vicreg(OpCases& cases) {
   }
 }
 
+/// The loss and its terms of several views as one op; a block of a GPU takes 32 columns.
+void add_vicreg_terms(OpCases& cases) {
+  for (const auto& [name, shape] : {std::pair<std::string, Shape>{"two_views", {2, 6, 4}},
+                                    {"five_views", {5, 7, 3}},
+                                    {"wide", {3, 35, 70}}}) {
+    cases.push_back({"vicreg_terms." + name,
+                     {uniform_input(shape, -1.75, 1.75)},
+                     [](const Inputs& in) { return vicreg_terms(in[0]); }});
+  }
+}
+
 void add_coding_rate(OpCases& cases) {
   const auto add = [&](const std::string& name, std::int64_t views, std::int64_t n,
                        std::int64_t d) {
@@ -108,6 +120,7 @@ void add_dropout(OpCases& cases) {
 void add_loss_cases(OpCases& cases) {
   add_classification(cases);
   add_vicreg(cases);
+  add_vicreg_terms(cases);
   add_coding_rate(cases);
   add_dropout(cases);
 }
