@@ -6,11 +6,12 @@
 //
 // A kernel takes as long as the slowest of three, memory, the second-level cache and arithmetic,
 // and a while to start and to end. What is reached of the peak rates was measured on an H100, where
-// a step of batch 256 took 6.18 ms in bfloat16, 10.9 in TF32 and 34.7 in float32, and is expected
-// to take 5.6, 9.8 and 21.9. Not in the model: the last round of blocks, which leaves
-// multiprocessors idle (the tiles of the largest layers are such that rounds are 97 % full);
-// branches that fill them; loops that wait for something else, like TF32's gradient of the weights
-// (1.6 ms expected, 2.2 taken); and what float32 waits for, which nobody has profiled.
+// a step of batch 256 took 6.18 ms in bfloat16, 10.9 in TF32 and 34.7 in float32, and was expected
+// to take 5.6, 9.8 and 21.9, with 54 kernels more than it has now. Not in the model: the last round
+// of blocks, which leaves multiprocessors idle (the tiles of the largest layers are such that
+// rounds are 97 % full); branches that fill them; loops that wait for something else, like TF32's
+// gradient of the weights (1.6 ms expected, 2.2 taken); and what float32 waits for, which nobody
+// has profiled.
 #include <algorithm>
 #include <cstdio>
 #include <map>
