@@ -42,16 +42,17 @@ GRADUS_HOST_DEVICE T mean_from_first_view(const T* z, std::int64_t view, std::in
   return sum / static_cast<T>(V);
 }
 
-/// The sum over views of (z_v - their mean)^2, likewise.
+/// The sum over views of (z_v - their mean)^2, likewise: sum d_v^2 - (sum d_v)^2 / V, where d_v =
+/// z_v - z_0. Of two views that is exact.
 template <class T>
 GRADUS_HOST_DEVICE T spread_of_views(const T* z, std::int64_t view, std::int64_t V) {
-  const T mean = mean_from_first_view(z, view, V);
-  T sum = 0;
-  for (std::int64_t v = 0; v < V; ++v) {
-    const T distance = z[v * view] - z[0] - mean;
-    sum += distance * distance;
+  T sum = 0, squares = 0;
+  for (std::int64_t v = 1; v < V; ++v) {
+    const T distance = z[v * view] - z[0];
+    sum += distance;
+    squares += distance * distance;
   }
-  return sum;
+  return squares - sum * sum / static_cast<T>(V);
 }
 
 /// values [4], the loss and its terms, from the sums over all of spread_of_views, of the hinges

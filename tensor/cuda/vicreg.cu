@@ -6,7 +6,8 @@
 namespace gradus::cuda {
 namespace {
 
-constexpr int columns = 32, rows = 32;  // threads of a block of columns_kernel
+// Threads of a block of columns_kernel: so few columns, a sector's, that there are many blocks.
+constexpr int columns = 8, rows = 64;
 template <class T>
 using Partial = SharedArray<T, columns * rows>;
 
@@ -27,36 +28,37 @@ __device__ T sum_of_column(T value, Partial<T>& partial) {
   return partial[x];
 }
 
-// z, centred [V, N, D], variance [V, D], spread [D]: a block takes 32 columns of all views.
+// z, centred [V, N, D], variance [V, D], spread [D]: a block takes `columns` of all views.
 template <class T>
 __global__ void __launch_bounds__(columns* rows)
     columns_kernel(const T* z, T* centred, T* variance, T* spread, VICRegProblem p) {
   __shared__ Partial<T> partial;
-  const std::int64_t column = std::int64_t{blockIdx.x} * columns + threadIdx.x;
-  const std::int64_t view = p.N * p.D;
-  const bool inside = column < p.D;
-  const std::int64_t N = inside ? p.N : 0;  // all threads come to the barriers
-  for (std::int64_t v = 0; v < p.V; ++v) {
-    const T* const x = z + v * view + column;
+  const int column = static_cast<int>(blockIdx.x) * columns + static_cast<int>(threadIdx.x);
+  const int y = static_cast<int>(threadIdx.y), D = static_cast<int>(p.D);
+  const bool inside = column < D;
+  const int N = inside ? static_cast<int>(p.N) : 0;  // all threads come to the barriers
+  const std::int64_t view = p.N * p.D, first = std::int64_t{y} * D + column,
+                     step = std::int64_t{rows} * D;
+  T distances = 0;
+  const T* at = z + first;
+  for (int i = y; i < N; i += rows, at += step) distances += spread_of_views(at, view, p.V);
+  distances = sum_of_column(distances, partial);
+  if (y == 0 && inside) spread[column] = distances;
+  for (int v = 0; v < p.V; ++v, z += view, centred += view, variance += D) {
     T sum = 0, squares = 0;
-#pragma unroll 4
-    for (std::int64_t i = threadIdx.y; i < N; i += rows) sum += x[i * p.D];
+    at = z + first;
+    for (int i = y; i < N; i += rows, at += step) sum += *at;
     const T mean = sum_of_column(sum, partial) / static_cast<T>(p.N);
-#pragma unroll 4
-    for (std::int64_t i = threadIdx.y; i < N; i += rows) {
-      const T value = x[i * p.D] - mean;
-      centred[v * view + i * p.D + column] = value;
+    at = z + first;
+    T* to = centred + first;
+    for (int i = y; i < N; i += rows, at += step, to += step) {
+      const T value = *at - mean;
+      *to = value;
       squares += value * value;
     }
     squares = sum_of_column(squares, partial);
-    if (threadIdx.y == 0 && inside) variance[v * p.D + column] = squares / static_cast<T>(p.N - 1);
+    if (y == 0 && inside) variance[column] = squares / static_cast<T>(p.N - 1);
   }
-  T distances = 0;
-#pragma unroll 4
-  for (std::int64_t i = threadIdx.y; i < N; i += rows)
-    distances += spread_of_views(z + i * p.D + column, view, p.V);
-  distances = sum_of_column(distances, partial);
-  if (threadIdx.y == 0 && inside) spread[column] = distances;
 }
 
 constexpr int value_threads = 256;
