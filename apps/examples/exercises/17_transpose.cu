@@ -1,16 +1,15 @@
 // Exercise 17: a transpose without bank conflicts.
 //
 // Threads run in warps: 32 of them, here those with the same threadIdx.y, execute an instruction
-// together. Global memory is fast if they touch neighbouring addresses. A transpose reads rows and
-// writes columns: one of the two is slow. So a block of 32 x 32 threads (threadIdx.x, threadIdx.y)
-// reads a tile row by row into shared memory and writes it column by column from there, with
-// threadIdx.x along the output's rows.
+// together. Global memory is fast if they touch neighbouring addresses (coalesced access). A
+// transpose reads rows and writes columns: one of the two is slow. So with a block of 32 x 32
+// threads (threadIdx.x, threadIdx.y) each warp reads a row of the tile into shared memory. After a
+// barrier each warp takes a column of the tile and writes it as a row of y. So the thread that
+// takes a number out of the tile is mostly not the one that has put it in.
 //
 // Shared memory has 32 banks: word w, of 4 bytes, lies in bank w % 32, and a warp's 32 accesses go
-// at once only if they meet different banks. Down a column of a tile of 32 x 32 all 32 words are in
-// one bank. With one unused word behind each row of the tile they are not.
-//
-// So the thread that takes a number out of the tile is not the one that has put it in.
+// at once only if no two ask for different words of one bank. Down a column of a tile of 32 x 32
+// all 32 words are in one bank. With one unused word behind each row of the tile they are not.
 //
 // Task: y [columns, rows] = the transpose of x [rows, columns]. A block takes the tile of x whose
 // first row is 32 * blockIdx.y and whose first column is 32 * blockIdx.x; rows and columns may end
