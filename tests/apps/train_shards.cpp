@@ -52,7 +52,7 @@ TEST_CASE("shards that a batch has not are told") {
   const CommandResult result =
       train_tiny(out, {"--shards", "4", "--lr", "1e30", "--steps", "9", "--optimizer", "sgd"});
   check_refused(result, {"the loss is", "images of the batch: "});
-  const std::string& line = lines_of(result.output).back();
+  const std::string line = lines_of(result.output).back();
   const std::string images = line.substr(line.find("images of the batch: ") + 21);
   CHECK(std::count(images.begin(), images.end(), ' ') == 7);
 }
