@@ -91,6 +91,11 @@
   template void off_diagonal_square_sum_backward(const Compute<T>*, const T*, T*, std::int64_t, \
                                                  std::int64_t);
 
+#define GRADUS_INSTANTIATE_VICREG(T)                                                 \
+  template void vicreg_columns(const T*, T*, T*, T*, const VICRegProblem&);          \
+  template void vicreg_values(const T*, const T*, T*, T*, T*, const VICRegProblem&); \
+  template void vicreg_backward(const T*, const T*, const T*, const T*, T*, const VICRegProblem&);
+
 #define GRADUS_INSTANTIATE_SOFTMAX(T)                                                 \
   template void softmax(const T*, T*, std::int64_t, std::int64_t);                    \
   template void softmax_backward(const T*, const T*, T*, std::int64_t, std::int64_t); \

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <array>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu {
@@ -82,12 +82,7 @@ void vicreg_backward(const T* dvalues, const T* z, const T* centred, const T* in
   });
 }
 
-#define GRADUS_INSTANTIATE(T)                                                        \
-  template void vicreg_columns(const T*, T*, T*, T*, const VICRegProblem&);          \
-  template void vicreg_values(const T*, const T*, T*, T*, T*, const VICRegProblem&); \
-  template void vicreg_backward(const T*, const T*, const T*, const T*, T*, const VICRegProblem&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-#undef GRADUS_INSTANTIATE
+GRADUS_INSTANTIATE_VICREG(float)
+GRADUS_INSTANTIATE_VICREG(double)
 
 }  // namespace gradus::cpu

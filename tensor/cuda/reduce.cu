@@ -164,7 +164,6 @@ __global__ void sum_columns_kernel(Term term, Finish finish, std::int64_t outer,
   using C = typename Term::Number;
   __shared__ SharedArray<C, block_threads> scratch;
   const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
-  const int columns = static_cast<int>(blockDim.x), own = y * columns + x;
   const std::int64_t tile_columns = std::int64_t{blockDim.x} * width;
   const std::int64_t tiles = divide_up(inner, tile_columns);
   for (std::int64_t item = blockIdx.x; item < outer * splits * tiles; item += gridDim.x) {
@@ -183,16 +182,8 @@ __global__ void sum_columns_kernel(Term term, Finish finish, std::int64_t outer,
     for (int r = 0; r < width; ++r) {
 #pragma unroll
       for (int j = 0; j < Term::sums; ++j) {
-        __syncthreads();
-        scratch[own] = sums.total[r][j];
-        for (int rows = static_cast<int>(blockDim.y) / 2; rows > 0; rows /= 2) {
-          __syncthreads();
-          if (y < rows) {
-            const C other = scratch[own + rows * columns];
-            scratch[own] += other;
-          }
-        }
-        if (y == 0) sums.total[r][j] = scratch[own];
+        const C total = column_sum(sums.total[r][j], scratch);
+        if (y == 0) sums.total[r][j] = total;
       }
     }
     if (y == 0 && column < inner) {

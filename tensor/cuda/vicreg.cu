@@ -1,5 +1,5 @@
 // The VICReg loss in three kernels, beside those of its products (tensor/ops/vicreg.cpp).
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/warp.h"
 
@@ -8,31 +8,12 @@ namespace {
 
 // Threads of a block of columns_kernel: so few columns, a sector's, that there are many blocks.
 constexpr int columns = 8, rows = 64;
-template <class T>
-using Partial = SharedArray<T, columns * rows>;
-
-/// The sum of `value` over the block's threads of a column, in each of them.
-template <class T>
-__device__ T sum_of_column(T value, Partial<T>& partial) {
-  const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
-  __syncthreads();  // the last use of partial is over
-  partial[y * columns + x] = value;
-  for (int half = rows / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (y >= half) continue;
-    const T other = partial[(y + half) * columns + x];
-    value += other;
-    partial[y * columns + x] = value;
-  }
-  __syncthreads();
-  return partial[x];
-}
 
 // z, centred [V, N, D], variance [V, D], spread [D]: a block takes `columns` of all views.
 template <class T>
-__global__ void __launch_bounds__(columns* rows)
+__global__ void __launch_bounds__(columns* rows, 2)
     columns_kernel(const T* z, T* centred, T* variance, T* spread, VICRegProblem p) {
-  __shared__ Partial<T> partial;
+  __shared__ SharedArray<T, columns * rows> scratch;
   const int column = static_cast<int>(blockIdx.x) * columns + static_cast<int>(threadIdx.x);
   const int y = static_cast<int>(threadIdx.y), D = static_cast<int>(p.D);
   const bool inside = column < D;
@@ -42,13 +23,16 @@ __global__ void __launch_bounds__(columns* rows)
   T distances = 0;
   const T* at = z + first;
   for (int i = y; i < N; i += rows, at += step) distances += spread_of_views(at, view, p.V);
-  distances = sum_of_column(distances, partial);
+  distances = column_sum(distances, scratch);
   if (y == 0 && inside) spread[column] = distances;
   for (int v = 0; v < p.V; ++v, z += view, centred += view, variance += D) {
     T sum = 0, squares = 0;
     at = z + first;
     for (int i = y; i < N; i += rows, at += step) sum += *at;
-    const T mean = sum_of_column(sum, partial) / static_cast<T>(p.N);
+    column_sum(sum, scratch);
+    __syncthreads();
+    const T total = scratch[static_cast<int>(threadIdx.x)];
+    const T mean = total / static_cast<T>(p.N);
     at = z + first;
     T* to = centred + first;
     for (int i = y; i < N; i += rows, at += step, to += step) {
@@ -56,7 +40,7 @@ __global__ void __launch_bounds__(columns* rows)
       *to = value;
       squares += value * value;
     }
-    squares = sum_of_column(squares, partial);
+    squares = column_sum(squares, scratch);
     if (y == 0 && inside) variance[column] = squares / static_cast<T>(p.N - 1);
   }
 }
@@ -129,12 +113,7 @@ void vicreg_backward(const T* dvalues, const T* z, const T* centred, const T* in
          dvalues, z, centred, inverse_std, dz, p);
 }
 
-#define GRADUS_INSTANTIATE(T)                                                        \
-  template void vicreg_columns(const T*, T*, T*, T*, const VICRegProblem&);          \
-  template void vicreg_values(const T*, const T*, T*, T*, T*, const VICRegProblem&); \
-  template void vicreg_backward(const T*, const T*, const T*, const T*, T*, const VICRegProblem&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-#undef GRADUS_INSTANTIATE
+GRADUS_INSTANTIATE_VICREG(float)
+GRADUS_INSTANTIATE_VICREG(double)
 
 }  // namespace gradus::cuda

@@ -60,4 +60,22 @@ __device__ C row_combine(Combine combine, C value, SharedArray<C, warp>& scratch
   return value;
 }
 
+/// The sum of the values of all threads with one threadIdx.x, valid where threadIdx.y = 0; it is
+/// then also in scratch[threadIdx.x]. blockDim.y is a power of two.
+template <class C, int size>
+__device__ C column_sum(C value, SharedArray<C, size>& scratch) {
+  const int y = static_cast<int>(threadIdx.y), columns = static_cast<int>(blockDim.x);
+  const int own = y * columns + static_cast<int>(threadIdx.x);
+  __syncthreads();  // the last use of scratch is over
+  scratch[own] = value;
+  for (int rows = static_cast<int>(blockDim.y) / 2; rows > 0; rows /= 2) {
+    __syncthreads();
+    if (y < rows) {
+      const C other = scratch[own + rows * columns];
+      scratch[own] += other;
+    }
+  }
+  return scratch[own];
+}
+
 }  // namespace gradus::cuda

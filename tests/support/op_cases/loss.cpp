@@ -80,7 +80,7 @@ void add_vicreg(OpCases& cases) {
   }
 }
 
-/// The loss and its terms of several views as one op; a block of a GPU takes 32 columns.
+/// The loss and its terms of several views as one op.
 void add_vicreg_terms(OpCases& cases) {
   for (const auto& [name, shape] : {std::pair<std::string, Shape>{"two_views", {2, 6, 4}},
                                     {"five_views", {5, 7, 3}},

@@ -10,8 +10,7 @@ GRADUS_EXERCISE {
   run();
   expect_near("y", y.to_vector<float>(), expected, 1e-5,
               "block b begins at x[256 b]; its thread 0 writes the sum, after the last of eight "
-              "turns, that "
-              "of distance 1");
+              "turns, that of distance 1");
   const std::int64_t requests = count_accesses(run).shared_requests / 3;
   expect(requests > 0, "shared memory is not used",
          "it is right, but nothing was added together: put the numbers into `partial`");
