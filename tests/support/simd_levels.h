@@ -7,14 +7,19 @@
 
 #include "tensor/cpu/simd/inner_kernels.h"
 
-namespace gradus::cpu::simd::plain_tiles {
+namespace gradus::cpu::simd {
+namespace plain_pairs {
+extern const Kernels kernels;  // tests/tensor/plain_pairs.cpp
+}
+namespace plain_tiles {
 extern const Kernels kernels;  // tests/tensor/plain_tiles.cpp
 }
+}  // namespace gradus::cpu::simd
 
 namespace gradus::test {
 
-/// Calls function() at each level and with the kernels of plain_tiles, and puts back the level that
-/// was in use.
+/// Calls function() at each level and with the kernels of plain_pairs and plain_tiles, and puts
+/// back the level that was in use.
 template <class Function>
 void at_each_simd_level(const Function& function) {
   struct Restore {
@@ -28,6 +33,9 @@ void at_each_simd_level(const Function& function) {
     cpu::simd::set_level(level);
     function();
   }
+  simd_level = "plain_pairs";
+  cpu::simd::set_kernels(cpu::simd::plain_pairs::kernels);
+  function();
   simd_level = "plain_tiles";
   cpu::simd::set_kernels(cpu::simd::plain_tiles::kernels);
   function();

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #include <gradus/tensor/ops.h>
@@ -28,34 +29,47 @@ std::vector<T> random_values(std::int64_t n, std::uint64_t seed) {
   return uniform({n}, -1, 1, generator).to(dtype_of<T>).template to_vector<T>();
 }
 
-/// Element (row, k) of words [.., depth words] that begin at `data`, `at` words on.
-template <class T>
-double element(const simd::Word<T>* data, std::int64_t at, std::int64_t k) {
-  return static_cast<double>(reinterpret_cast<const T*>(data + at)[k % simd::Packing<T>::per_word]);
+/// `count` words of random elements.
+template <class Word>
+std::vector<Word> random_words(std::int64_t count, std::uint64_t seed) {
+  const auto elements = random_values<simd::Element<Word>>(count * simd::per_word<Word>, seed);
+  std::vector<Word> words(static_cast<std::size_t>(count));
+  if (count > 0) std::memcpy(words.data(), elements.data(), words.size() * sizeof(Word));
+  return words;
 }
 
-template <class T>
+/// Element k of the row of words whose words k / per_word lie `step` apart.
+template <class Word>
+double element(const Word* row, std::int64_t step, std::int64_t k) {
+  constexpr int per_word = simd::per_word<Word>;
+  const auto* word = reinterpret_cast<const simd::Element<Word>*>(row + k / per_word * step);
+  return static_cast<double>(word[k % per_word]);
+}
+
+/// Whether the level in use multiplies such words.
+template <class Word>
+bool has_product() {
+  return simd::kernels().multiply<Word>() != nullptr;
+}
+
+template <class Word>
 void check_product(std::int64_t rows, std::int64_t depth, bool transposed, bool add) {
-  constexpr int per_word = simd::Packing<T>::per_word;
   const simd::Kernels& kernels = simd::kernels();
   const std::int64_t panel = kernels.panel, b_stride = panel + 16, c_stride = panel + 3;
-  const auto a = random_values<T>((rows + 5) * (depth + 5) * per_word, 1);
-  const auto b = random_values<T>(depth * b_stride * per_word, 2);
+  const auto a = random_words<Word>((rows + 5) * (depth + 5), 1);
+  const auto b = random_words<Word>(depth * b_stride, 2);
   const auto before = random_values<float>(rows * c_stride, 3);
   auto c = before;
-  const auto* a_words = reinterpret_cast<const simd::Word<T>*>(a.data());
-  const auto* b_words = reinterpret_cast<const simd::Word<T>*>(b.data());
   const std::int64_t row_stride = transposed ? 1 : depth + 2, step = transposed ? rows + 2 : 1;
-  kernels.multiply<T>()({a_words, row_stride, step}, rows, b_words, b_stride, {depth}, c.data(),
-                        c_stride, add);
+  kernels.multiply<Word>()({a.data(), row_stride, step}, rows, b.data(), b_stride, {depth},
+                           c.data(), c_stride, add);
   std::vector<double> expected;
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t j = 0; j < c_stride; ++j) {
       const std::size_t at = static_cast<std::size_t>(r * c_stride + j);
       double sum = add || j >= panel ? static_cast<double>(before[at]) : 0;
-      for (std::int64_t k = 0; k < depth * per_word && j < panel; ++k) {
-        sum += element<T>(a_words, r * row_stride + k / per_word * step, k) *
-               element<T>(b_words, k / per_word * b_stride + j, k);
+      for (std::int64_t k = 0; k < depth * simd::per_word<Word> && j < panel; ++k) {
+        sum += element(a.data() + r * row_stride, step, k) * element(b.data() + j, b_stride, k);
       }
       expected.push_back(sum);
     }
@@ -63,30 +77,20 @@ void check_product(std::int64_t rows, std::int64_t depth, bool transposed, bool 
   CHECK(relative_error(c, expected) <= 2e-6);
 }
 
-/// `count` words of a type of element, at least one.
-template <class T>
-std::vector<T> random_words(std::int64_t count, std::uint64_t seed) {
-  return random_values<T>(count * simd::Packing<T>::per_word, seed);
-}
-template <class T>
-const simd::Word<T>* words_of(const std::vector<T>& elements) {
-  return reinterpret_cast<const simd::Word<T>*>(elements.data());
-}
-
 /// A product along three runs is the sum of those along each of them.
-template <class T>
+template <class Word>
 void check_runs(std::int64_t rows, std::int64_t depth, bool transposed) {
   const simd::Kernels& kernels = simd::kernels();
   const std::int64_t panel = kernels.panel;
-  const auto a = random_words<T>(4 * (rows + 1) * (depth + 1), 1);
-  const auto b = random_words<T>(4 * depth * panel, 2);
+  const auto a = random_words<Word>(4 * (rows + 1) * (depth + 1), 1);
+  const auto b = random_words<Word>(4 * depth * panel, 2);
   const std::int64_t left[] = {transposed ? 2 * depth * rows : 2 * depth, 0, 3},
                      right[] = {0, 3 * depth * panel, depth * panel};
   const std::int64_t row_stride = transposed ? 1 : 3 * depth, step = transposed ? rows : 1;
   const auto run = [&](const simd::Depth& d, std::int64_t a_at, std::int64_t b_at, bool add,
                        std::vector<float>& c) {
-    kernels.multiply<T>()({words_of(a) + a_at, row_stride, step}, rows, words_of(b) + b_at, panel,
-                          d, c.data(), panel, add);
+    kernels.multiply<Word>()({a.data() + a_at, row_stride, step}, rows, b.data() + b_at, panel, d,
+                             c.data(), panel, add);
   };
   std::vector<float> together(static_cast<std::size_t>(rows * panel)), apart = together;
   run({depth, 3, left, right}, 0, 0, false, together);
@@ -107,8 +111,9 @@ void check_direct(const ConvCase& c) {
   };
   const Tensor x = draw(c.input, dtype_of<T>), w = draw(c.weight, DType::float32);
   const Tensor bias = draw({c.weight[0]}, DType::float32);
-  // Weights enter products in the type of x.
-  const Tensor rounded = w.to(dtype_of<T>).to(DType::float32);
+  // Weights enter products in the type of the words' elements.
+  const bool by_pairs = std::is_same_v<T, BFloat16> && has_product<simd::BFloat16Pair>();
+  const Tensor rounded = by_pairs ? w.to(DType::bfloat16).to(DType::float32) : w;
   const Tensor y = conv2d(x.to(DType::float32), w, {}, c.options);
   const Tensor dy = draw(y.shape(), dtype_of<T>);
   const Conv2dReference expected = conv2d_reference(x, rounded, bias, dy, c.options);
@@ -139,28 +144,32 @@ void check_direct(const ConvCase& c) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("products of panels match sums in double at each level", T, float, BFloat16) {
+TEST_CASE_TEMPLATE("products of panels match sums in double at each level", Word, float,
+                   simd::BFloat16Pair) {
   at_each_simd_level([] {
+    if (!has_product<Word>()) return;
     for (const std::int64_t rows : {1, 2, 5, 6, 7, 13, 14, 15, 16, 17, 27, 28, 32, 33, 65}) {
       for (const std::int64_t depth : {0, 1, 2, 9, 16, 17, 64, 70}) {
         CAPTURE(rows);
         CAPTURE(depth);
         for (const bool transposed : {false, true}) {
-          check_product<T>(rows, depth, transposed, false);
-          check_product<T>(rows, depth, transposed, true);
+          check_product<Word>(rows, depth, transposed, false);
+          check_product<Word>(rows, depth, transposed, true);
         }
       }
     }
   });
 }
 
-TEST_CASE_TEMPLATE("products along runs are sums of products at each level", T, float, BFloat16) {
+TEST_CASE_TEMPLATE("products along runs are sums of products at each level", Word, float,
+                   simd::BFloat16Pair) {
   at_each_simd_level([] {
+    if (!has_product<Word>()) return;
     for (const std::int64_t rows : {1, 14, 33}) {
       for (const std::int64_t depth : {1, 16, 19}) {
         CAPTURE(rows);
         CAPTURE(depth);
-        for (const bool transposed : {false, true}) check_runs<T>(rows, depth, transposed);
+        for (const bool transposed : {false, true}) check_runs<Word>(rows, depth, transposed);
       }
     }
   });
@@ -175,12 +184,12 @@ TEST_CASE("the processor's tiles give what plain C++ stands in for, bit by bit")
   const simd::Level before = simd::level();
   for (const std::int64_t depth : {1, 5, 16, 37}) {
     for (const std::int64_t rows : {1, 16, 21, 47}) {
-      const auto a = random_words<BFloat16>(rows * depth, 1);
-      const auto b = random_words<BFloat16>(depth * 32, 2);
+      const auto a = random_words<simd::BFloat16Pair>(rows * depth, 1);
+      const auto b = random_words<simd::BFloat16Pair>(depth * 32, 2);
       const auto multiply = [&](const simd::Kernels& kernels) {
         std::vector<float> c(static_cast<std::size_t>(rows * 32), 0.5f);
-        kernels.multiply_bfloat16({words_of(a), depth, 1}, rows, words_of(b), 32, {depth}, c.data(),
-                                  32, true);
+        kernels.multiply_pairs({a.data(), depth, 1}, rows, b.data(), 32, {depth}, c.data(), 32,
+                               true);
         return c;
       };
       simd::set_level(simd::Level::amx);

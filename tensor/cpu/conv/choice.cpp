@@ -15,15 +15,14 @@ struct Rates {
 /// Only their ratios matter, which an AMD EPYC (Zen 4) has, too.
 template <class T>
 Rates rates(simd::Level level) {
-  constexpr bool is_float = std::is_same_v<T, float>;
-  switch (level) {
-    case simd::Level::generic: return is_float ? Rates{54, 48, 27} : Rates{35, 31, 18};
-    case simd::Level::avx2: return is_float ? Rates{95, 85, 50} : Rates{55, 52, 38};
-    case simd::Level::avx512: return is_float ? Rates{145, 130, 70} : Rates{125, 120, 65};
-    case simd::Level::avx512_bf16: return is_float ? Rates{145, 130, 70} : Rates{100, 95, 62};
-    case simd::Level::amx: return is_float ? Rates{145, 130, 70} : Rates{1500, 450, 120};
+  constexpr bool is_bfloat16 = std::is_same_v<T, BFloat16>;
+  if (is_bfloat16 && level == simd::Level::amx) return {1500, 450, 120};
+  if (is_bfloat16 && level == simd::Level::avx512_bf16) return {100, 95, 62};
+  switch (level) {  // products of float
+    case simd::Level::generic: return {54, 48, 27};
+    case simd::Level::avx2: return {95, 85, 50};
+    default: return {145, 130, 70};
   }
-  return {};
 }
 
 /// Elements of tiles or weights that a core transforms in a second, there or back: 1e9.
@@ -35,7 +34,7 @@ template <class T>
 bool winograd_is_faster(const Conv2dGeometry& g, ConvPass pass, simd::Level level) {
   if (!g.winograd || !winograd::supports(g)) return false;
   const Rates rate = rates<T>(level);
-  const int side = simd::kernels().winograd<T>(winograd::scheme_of(g)).frequency_side;
+  const int side = simd::kernels().winograd<float, float>(winograd::scheme_of(g)).frequency_side;
   const auto tiles = static_cast<double>(winograd::Grids(g).input.count());
   const auto C = static_cast<double>(g.C), O = static_cast<double>(g.O);
   const auto whole_vectors = [](std::int64_t channels) {

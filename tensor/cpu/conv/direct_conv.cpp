@@ -25,7 +25,7 @@ struct Image {
 
 /// A convolution of x, whose geometry gives the outputs and their windows, with `weight`, + bias
 /// [K] unless that is null.
-template <class T>
+template <class T, class Word>
 class Convolution {
  public:
   Convolution(const T* x, const Conv2dGeometry& g, const WeightView& weight, const float* bias,
@@ -36,14 +36,14 @@ class Convolution {
         weight_(weight),
         bias_(bias),
         y_(y),
-        tap_words_(divide_up(Windows<T>::channels_of_tap(g), per_word)),
+        tap_words_(divide_up(Windows::channels_of_tap(g), per_word)),
         panels_(divide_up(weight.K, kernels_.panel)) {}
 
   void run() const {
     const std::int64_t lanes = std::clamp<std::int64_t>(enough_windows / g_.out_width, 1, g_.N);
     const std::int64_t groups = divide_up(g_.N, lanes), parts = row_parts(lanes, groups);
     const Scratch<Word> weights(panels_ * taps() * tap_size());
-    const ThreadScratch<T> rows(kernels_.panel * tap_words_ * per_word);
+    const ThreadScratch<Element> rows(kernels_.panel * tap_words_ * per_word);
     const ThreadScratch<Word> copy(windows(lanes, divide_up(g_.out_height, parts)).size());
     const ThreadScratch<float> sums(g_.out_width * lanes * kernels_.panel);
 #pragma omp parallel
@@ -65,17 +65,18 @@ class Convolution {
   }
 
  private:
-  using Word = simd::Word<T>;
-  static constexpr int per_word = simd::Packing<T>::per_word;
+  using Windows = direct::Windows<T, Word>;
+  using Element = simd::Element<Word>;
+  static constexpr int per_word = simd::per_word<Word>;
   static constexpr std::int64_t enough_windows = 32;  // for products at their full speed
 
   /// Of the windows: whole ones have a single tap, which is all of the weight's.
-  std::int64_t taps() const { return Windows<T>::tap_count(g_); }
+  std::int64_t taps() const { return Windows::tap_count(g_); }
   /// Words of a tap of a panel of packed weights.
   std::int64_t tap_size() const { return tap_words_ * kernels_.panel; }
 
-  Windows<T> windows(std::int64_t lanes, std::int64_t rows) const {
-    return {g_, lanes, 1, rows, Windows<T>::channels_of_tap(g_)};
+  Windows windows(std::int64_t lanes, std::int64_t rows) const {
+    return {g_, lanes, 1, rows, Windows::channels_of_tap(g_)};
   }
 
   /// Parts of the rows of outputs, some for each thread, each of which reads a part of the images
@@ -90,15 +91,15 @@ class Convolution {
 
   /// A tap of a panel of the weights, [word][k in panel], zero for k >= K and beyond the last
   /// channel. `rows` has room for as much.
-  void pack(std::int64_t p, std::int64_t tap, T* rows, Word* packed) const {
+  void pack(std::int64_t p, std::int64_t tap, Element* rows, Word* packed) const {
     const std::int64_t first = p * kernels_.panel;
     const std::int64_t count = std::min<std::int64_t>(kernels_.panel, weight_.K - first);
     const auto count_of_taps = static_cast<std::int64_t>(weight_.taps.size()) / taps();
-    const std::int64_t channels = Windows<T>::channels_of_tap(g_);
+    const std::int64_t channels = Windows::channels_of_tap(g_);
     const bool by_rows = weight_.j_stride == 1;  // of the weights of an output channel
     const std::int64_t stride = by_rows ? tap_words_ * per_word : kernels_.panel;
     std::fill_n(packed, tap_size(), Word{});
-    if (by_rows) std::fill_n(rows, tap_size() * per_word, T(0.0f));
+    if (by_rows) std::fill_n(rows, tap_size() * per_word, Element(0.0f));
     for (std::int64_t i = 0; i < count_of_taps; ++i) {
       const std::int64_t from = weight_.taps[static_cast<std::size_t>(tap * count_of_taps + i)];
       const float* const weights = weight_.data + from + first * weight_.k_stride;
@@ -115,8 +116,8 @@ class Convolution {
       interleave_rows(rows, stride, channels, count, packed, kernels_.panel);
     }
   }
-  void convert(const float* from, std::int64_t stride, const simd::StoredRows<T>& to) const {
-    kernels_.store_rows<T>()(from, stride, nullptr, to);
+  void convert(const float* from, std::int64_t stride, const simd::StoredRows<Element>& to) const {
+    kernels_.store_rows<Element>()(from, stride, nullptr, to);
   }
 
   /// A block of outputs, panel by panel, whose weights stay in a second-level cache for some panels
@@ -124,8 +125,8 @@ class Convolution {
   void convolve(const Block& block, const Word* weights, Word* copy, float* sums) const {
     constexpr std::int64_t words = 256 * 1024;  // of weights
     const std::int64_t lanes = block.images.size(), panel_size = taps() * tap_size();
-    const Windows<T> x = windows(lanes, block.rows.size());
-    x.gather(x_, block, 0, Windows<T>::channels_of_tap(g_), copy);
+    const Windows x = windows(lanes, block.rows.size());
+    x.gather(x_, block, 0, Windows::channels_of_tap(g_), copy);
     const std::vector<std::int64_t> left = x.tap_offsets();
     std::vector<std::int64_t> right;
     for (std::int64_t tap = 0; tap < taps(); ++tap) right.push_back(tap * tap_size());
@@ -135,9 +136,9 @@ class Convolution {
       const Range panels = part_of(panels_, parts, part);
       for (std::int64_t row = 0; row < block.rows.size(); ++row) {
         for (std::int64_t p = panels.begin; p < panels.end; ++p) {
-          kernels_.multiply<T>()({copy + row * x.row_stride(), x.lane_stride(), 1},
-                                 g_.out_width * lanes, weights + p * panel_size, kernels_.panel,
-                                 depth, sums, kernels_.panel, false);
+          kernels_.multiply<Word>()({copy + row * x.row_stride(), x.lane_stride(), 1},
+                                    g_.out_width * lanes, weights + p * panel_size, kernels_.panel,
+                                    depth, sums, kernels_.panel, false);
           store(sums, block, row, p);
         }
       }
@@ -195,7 +196,10 @@ void conv2d(const T* input, const float* weight, const float* bias, T* output,
     view.taps.push_back(tap * g.C);
   }
   const std::int64_t row = g.out_width * g.O;
-  Convolution<T>(input, g, view, bias, {output, g.out_height * row, row, g.O}).run();
+  simd::with_word<T>([&](auto word) {
+    Convolution<T, decltype(word)>(input, g, view, bias, {output, g.out_height * row, row, g.O})
+        .run();
+  });
 }
 
 template <class T>
@@ -226,10 +230,11 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
                                 .out_width = w.count,
                                 .kernel = {h.taps, w.taps},
                                 .padding = {h.padding, w.padding}};
-      Convolution<T>(doutput, back, view, nullptr,
-                     {dinput + h.first * row + w.first * g.C, g.H * row, g.stride.height * row,
-                      g.stride.width * g.C})
-          .run();
+      const Image<T> pixels{dinput + h.first * row + w.first * g.C, g.H * row,
+                            g.stride.height * row, g.stride.width * g.C};
+      simd::with_word<T>([&](auto word) {
+        Convolution<T, decltype(word)>(doutput, back, view, nullptr, pixels).run();
+      });
     }
   }
 }

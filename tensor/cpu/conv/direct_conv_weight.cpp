@@ -13,7 +13,7 @@ namespace {
 /// dweight, shared out as tasks: a part of the input channels and a part of the pixels, whose sums
 /// are added in order. The words of both factors are of `per_word` images: doutput enters as
 /// [output][pixel], the input as windows.
-template <class T>
+template <class T, class Word>
 class WeightGradient {
  public:
   WeightGradient(const T* input, const T* doutput, const Conv2dGeometry& g)
@@ -21,13 +21,13 @@ class WeightGradient {
         input_(input),
         doutput_(doutput),
         g_(g),
-        channels_(Windows<T>::channels_of_tap(g)),
+        channels_(Windows::channels_of_tap(g)),
         panels_(divide_up(channels_, kernels_.panel)),
         lanes_(std::clamp<std::int64_t>(divide_up(g.N, per_word), 1,
                                         whole_run / std::gcd(g.out_width, whole_run))) {
     // A task's sums take at most half of a second-level cache.
     constexpr std::int64_t sums = 256 * 1024, enough_tasks = 16;
-    channel_parts_ = Windows<T>::are_whole(g)
+    channel_parts_ = Windows::are_whole(g)
                          ? 1
                          : divide_up(panels_, std::max<std::int64_t>(sums / panel_size(), 1));
     // They are added to once for each chunk of the pixels: some rows of images, or whole images.
@@ -57,8 +57,8 @@ class WeightGradient {
   }
 
  private:
-  using Word = simd::Word<T>;
-  static constexpr std::int64_t per_word = simd::Packing<T>::per_word;
+  using Windows = direct::Windows<T, Word>;
+  static constexpr std::int64_t per_word = simd::per_word<Word>;
   static constexpr std::int64_t whole_run = 16;  // words of depth that products take as a whole
 
   /// A thread's memory: a chunk of the factors, and a row of doutput before it is transposed.
@@ -66,7 +66,7 @@ class WeightGradient {
     Word *left, *right, *row;
   };
 
-  std::int64_t taps() const { return Windows<T>::tap_count(g_); }
+  std::int64_t taps() const { return Windows::tap_count(g_); }
   /// The sums of a panel of channels, [tap][output][channel in panel]; of a task.
   std::int64_t panel_size() const { return taps() * g_.O * kernels_.panel; }
   std::int64_t sums_size() const { return divide_up(panels_, channel_parts_) * panel_size(); }
@@ -76,7 +76,7 @@ class WeightGradient {
   std::int64_t unit_words() const { return divide_up(g_.out_height, row_parts_) * row_words(); }
   std::int64_t left_stride() const { return spread(chunk_ * unit_words()); }
 
-  Windows<T> windows() const {
+  Windows windows() const {
     return {g_, lanes_, per_word, divide_up(g_.out_height, row_parts_),
             divide_up(panels_, channel_parts_) * kernels_.panel};
   }
@@ -97,7 +97,7 @@ class WeightGradient {
   /// A task's sums of a range of outputs, over a range of units.
   void accumulate(const Range& panels, const Range& units, const Range& outputs,
                   const Memory& memory, float* sums) const {
-    const Windows<T> x = windows();
+    const Windows x = windows();
     const std::vector<std::int64_t> taps = x.tap_offsets();
     const std::int64_t first = panels.begin * kernels_.panel;
     const std::int64_t channels = std::min(panels.end * kernels_.panel, channels_) - first;
@@ -123,9 +123,9 @@ class WeightGradient {
       float* to = sums + outputs.begin * kernels_.panel;
       for (std::int64_t c = 0; c < channels; c += kernels_.panel) {
         for (const std::int64_t tap : taps) {  // beyond the channels: computed, never read
-          kernels_.multiply<T>()({memory.left, left_stride(), 1}, outputs.size(),
-                                 memory.right + tap + c, x.lane_stride(), depth, to, kernels_.panel,
-                                 begin > units.begin);
+          kernels_.multiply<Word>()({memory.left, left_stride(), 1}, outputs.size(),
+                                    memory.right + tap + c, x.lane_stride(), depth, to,
+                                    kernels_.panel, begin > units.begin);
           to += g_.O * kernels_.panel;
         }
       }
@@ -197,7 +197,8 @@ class WeightGradient {
 template <class T>
 void conv2d_backward_weight(const T* input, const T* doutput, float* dweight,
                             const Conv2dGeometry& g) {
-  WeightGradient<T>(input, doutput, g).run(dweight);
+  simd::with_word<T>(
+      [&](auto word) { WeightGradient<T, decltype(word)>(input, doutput, g).run(dweight); });
 }
 
 template void conv2d_backward_weight(const float*, const float*, float*, const Conv2dGeometry&);

@@ -30,11 +30,11 @@ struct Block {
 ///
 /// A word holds neighbouring channels of an image; or, for sums over pixels, one channel of
 /// `per_word` images, which then make a lane.
-template <class T>
+template <class T, class Word>
 class Windows {
  public:
-  using Word = simd::Word<T>;
-  static constexpr std::int64_t per_word = simd::Packing<T>::per_word;
+  using Element = simd::Element<Word>;
+  static constexpr std::int64_t per_word = simd::per_word<Word>;
 
   /// Whether whole windows are copied; the channels of one tap then.
   static bool are_whole(const Conv2dGeometry& g) {
@@ -155,23 +155,25 @@ class Windows {
   void copy(const T* from, std::int64_t images, std::int64_t channels, std::int64_t first,
             Word* to) const {
     const bool by_words = images_per_lane_ > 1;
-    T* const elements = reinterpret_cast<T*>(to) + first;
+    Element* const elements = reinterpret_cast<Element*>(to);
     if (from == nullptr || images == 0) {
-      const std::int64_t size = channels * (by_words ? per_word : 1);
-      std::fill_n(reinterpret_cast<T*>(to) + first * (by_words ? per_word : 1), size, T(0.0f));
+      const std::int64_t per_channel = by_words ? per_word : 1;
+      std::fill_n(elements + first * per_channel, channels * per_channel, Element(0.0f));
     } else if (by_words) {
       interleave_rows(from, image(), images, channels, to + first, 0);
+    } else if constexpr (!std::is_same_v<T, Element>) {
+      copy_elements(from, channels, elements + first);
     } else {
       constexpr std::int64_t line = 64 / sizeof(T);  // a call for each pixel would take longer
       std::int64_t c = 0;
-      for (; c + line <= channels; c += line) std::memcpy(elements + c, from + c, 64);
-      std::copy(from + c, from + channels, elements + c);
+      for (; c + line <= channels; c += line) std::memcpy(elements + first + c, from + c, 64);
+      std::copy(from + c, from + channels, elements + first + c);
     }
   }
   /// What the last word holds beyond the channels is zero.
   void end_pixel(std::int64_t channels, Word* to) const {
     const std::int64_t elements = channels * images_per_lane_;
-    if (elements % per_word != 0) reinterpret_cast<T*>(to)[elements] = T(0.0f);
+    if (elements % per_word != 0) reinterpret_cast<Element*>(to)[elements] = Element(0.0f);
   }
 
   Conv2dGeometry g_;

@@ -44,7 +44,7 @@ void gather_filters(const WeightView& w, std::int64_t p, int panel, std::int64_t
 }
 
 /// A convolution from x to y with `weight`, + bias [K] unless that is null.
-template <class T>
+template <class T, class Word>
 class Convolution {
  public:
   Convolution(simd::WinogradScheme scheme, const T* x, const WeightView& weight, const float* bias,
@@ -63,10 +63,9 @@ class Convolution {
   void run() const { tiles() < weight_.K ? by_panels() : by_tiles(); }
 
  private:
-  using Word = simd::Word<T>;
   using Transformed = Frequencies<Word>;  // V[frequency][tile][j]
   using Products = Frequencies<float>;    // M[frequency][tile][k in panel]
-  static constexpr int per_word = simd::Packing<T>::per_word;
+  static constexpr int per_word = simd::per_word<Word>;
 
   std::int64_t tiles() const { return grids_.input.count(); }
   std::int64_t panels() const { return divide_up(weight_.K, algorithm_.panel); }
@@ -171,7 +170,7 @@ class Convolution {
     }
   }
 
-  Algorithm<T> algorithm_;
+  Algorithm<T, Word> algorithm_;
   const T* x_;
   WeightView weight_;
   const float* bias_;
@@ -180,6 +179,13 @@ class Convolution {
   std::int64_t words_;  // of the input channels of a tile
   std::int64_t u_stride_;
 };
+
+template <class T>
+void convolve(simd::WinogradScheme scheme, const T* x, const WeightView& weight, const float* bias,
+              T* y, const Grids& grids) {
+  simd::with_word<T>(
+      [&](auto word) { Convolution<T, decltype(word)>(scheme, x, weight, bias, y, grids).run(); });
+}
 
 }  // namespace
 
@@ -193,7 +199,7 @@ template <class T>
 void conv2d(const T* input, const float* weight, const float* bias, T* output,
             const Conv2dGeometry& g) {
   const WeightView view{weight, g.C, g.O, 1, taps * taps * g.C, g.C, false};
-  Convolution<T>(scheme_of(g), input, view, bias, output, Grids(g)).run();
+  convolve(scheme_of(g), input, view, bias, output, Grids(g));
 }
 
 template <class T>
@@ -206,9 +212,8 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
     const std::int64_t rows = divide_up(g.H, to), columns = divide_up(g.W, to);
     const TileGrid of_doutput{g.N, g.out_height, g.out_width, g.O, rows, columns, 0, from};
     const TileGrid of_dinput{g.N, g.H, g.W, g.C, rows, columns, 0, to};
-    return Convolution<T>(simd::WinogradScheme::strided_back, doutput, view, nullptr, dinput,
-                          {of_doutput, of_dinput})
-        .run();
+    return convolve(simd::WinogradScheme::strided_back, doutput, view, nullptr, dinput,
+                    {of_doutput, of_dinput});
   }
   // Of doutput, padded to give H x W.
   Conv2dGeometry back = g;
@@ -216,7 +221,7 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
   std::swap(back.W, back.out_width);
   std::swap(back.C, back.O);
   back.padding = {taps - 1 - g.padding.height, taps - 1 - g.padding.width};
-  Convolution<T>(scheme_of(back), doutput, view, nullptr, dinput, Grids(back)).run();
+  convolve(scheme_of(back), doutput, view, nullptr, dinput, Grids(back));
 }
 
 #define GRADUS_INSTANTIATE(T)                                                            \

@@ -13,16 +13,16 @@ namespace gradus::cpu::winograd {
 inline constexpr int taps = 3;
 
 /// A scheme with the kernels of the level in use.
-template <class T>
+template <class T, class Word>
 struct Algorithm {
-  const simd::WinogradKernels<T>& transforms;
-  simd::MultiplyPanel<T> multiply;
+  const simd::WinogradKernels<T, Word>& transforms;
+  simd::MultiplyPanel<Word> multiply;
   int panel, rows;  // of products
   int frequencies;
 
   Algorithm(const simd::Kernels& kernels, simd::WinogradScheme scheme)
-      : transforms(kernels.winograd<T>(scheme)),
-        multiply(kernels.multiply<T>()),
+      : transforms(kernels.winograd<T, Word>(scheme)),
+        multiply(kernels.multiply<Word>()),
         panel(kernels.panel),
         rows(kernels.rows),
         frequencies(transforms.frequency_side * transforms.frequency_side) {}

@@ -13,7 +13,7 @@ namespace {
 /// dweight = G^T dU G, where dU[frequency][o][c] is a product over the tiles, dM^T V, of what the
 /// output's gradients and the inputs are transformed to. Sums are taken in an order that depends on
 /// the shapes alone. Rows of V and dM are words of `per_word` tiles.
-template <class T>
+template <class T, class Word>
 class WeightGradient {
  public:
   WeightGradient(const T* input, const T* doutput, const Conv2dGeometry& g)
@@ -85,8 +85,8 @@ class WeightGradient {
   }
 
  private:
-  using Transformed = Frequencies<simd::Word<T>>;
-  static constexpr int per_word = simd::Packing<T>::per_word;
+  using Transformed = Frequencies<Word>;
+  static constexpr int per_word = simd::per_word<Word>;
 
   /// Some transformed tiles.
   struct Chunk {
@@ -201,19 +201,16 @@ class WeightGradient {
     }
   }
 
-  Algorithm<T> algorithm_;
+  Algorithm<T, Word> algorithm_;
   const T* input_;
   const T* doutput_;
   std::int64_t C_, O_, padded_C_;
   Grids grids_;
 };
 
-}  // namespace
-
-template <class T>
-void conv2d_backward_weight(const T* input, const T* doutput, float* dweight,
-                            const Conv2dGeometry& g) {
-  const WeightGradient<T> gradient(input, doutput, g);
+/// dweight, by the way that suits the sizes.
+template <class T, class Word>
+void sum_tiles(const WeightGradient<T, Word>& gradient, const Conv2dGeometry& g, float* dweight) {
   // Parts of the tiles: enough to keep many threads busy, as long as their sums take little memory.
   constexpr std::int64_t enough = 16, fewest = 4, words = 2 << 20, fewest_rows = 64;
   const std::int64_t most_by_rows = std::min(gradient.rows() / fewest_rows, enough);
@@ -222,6 +219,16 @@ void conv2d_backward_weight(const T* input, const T* doutput, float* dweight,
   if (parts >= fewest) return gradient.by_tiles(parts, dweight);
   const bool in_parts = most_by_rows >= fewest && g.O * taps * taps * g.C * (fewest - 1) <= words;
   gradient.by_blocks(in_parts ? fewest : 1, dweight);
+}
+
+}  // namespace
+
+template <class T>
+void conv2d_backward_weight(const T* input, const T* doutput, float* dweight,
+                            const Conv2dGeometry& g) {
+  simd::with_word<T>([&](auto word) {
+    sum_tiles(WeightGradient<T, decltype(word)>(input, doutput, g), g, dweight);
+  });
 }
 
 template void conv2d_backward_weight(const float*, const float*, float*, const Conv2dGeometry&);

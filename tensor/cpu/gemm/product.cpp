@@ -11,7 +11,7 @@ namespace {
 
 /// Both factors are packed into words along the depth k: op(a) by rows, or by columns where it is
 /// transposed, and op(b) by panels. Each task multiplies a block of rows by a panel.
-template <class T, class Out>
+template <class T, class Word, class Out>
 class Product {
  public:
   Product(const T* a, const T* b, Out* c, const MatmulGeometry& g)
@@ -50,8 +50,7 @@ class Product {
   }
 
  private:
-  using Word = simd::Word<T>;
-  static constexpr std::int64_t per_word = simd::Packing<T>::per_word;
+  static constexpr std::int64_t per_word = simd::per_word<Word>;
 
   /// A row of op(a), [words of k]; or one word of each of its rows, [m].
   void pack_a(std::int64_t i, Word* to) const {
@@ -59,9 +58,10 @@ class Product {
       const std::int64_t k = i * per_word;
       interleave_rows(a_ + k * g_.m, g_.m, std::min(per_word, g_.k - k), g_.m, to, g_.m);
     } else {
-      T* const elements = reinterpret_cast<T*>(to);
-      std::copy_n(a_ + i * g_.k, g_.k, elements);
-      std::fill(elements + g_.k, elements + words_ * per_word, T(0.0f));
+      using Element = simd::Element<Word>;
+      Element* const elements = reinterpret_cast<Element*>(to);
+      copy_elements(a_ + i * g_.k, g_.k, elements);
+      std::fill(elements + g_.k, elements + words_ * per_word, Element(0.0f));
     }
   }
 
@@ -91,7 +91,12 @@ class Product {
     const std::int64_t whole = g_.k / per_word;
     for (std::int64_t w = 0; w < whole; ++w, to += kernels_.panel) {
       for (std::int64_t j = 0; j < rows; ++j) {
-        std::memcpy(to + j, from + j * g_.k + w * per_word, sizeof(Word));
+        const T* const elements = from + j * g_.k + w * per_word;
+        if constexpr (per_word > 1) {
+          std::memcpy(to + j, elements, sizeof(Word));
+        } else {
+          to[j] = static_cast<float>(*elements);
+        }
       }
     }
     if constexpr (per_word > 1) {
@@ -108,13 +113,13 @@ class Product {
   /// c[rows][panel p]; `sums` has room for as much.
   void multiply(const Word* a, const Range& rows, const Word* b, std::int64_t p,
                 float* sums) const {
-    const simd::LeftMatrix<T> left =
-        g_.transpose_a ? simd::LeftMatrix<T>{a + rows.begin, 1, a_stride_}
-                       : simd::LeftMatrix<T>{a + rows.begin * a_stride_, a_stride_, 1};
+    const simd::LeftMatrix<Word> left =
+        g_.transpose_a ? simd::LeftMatrix<Word>{a + rows.begin, 1, a_stride_}
+                       : simd::LeftMatrix<Word>{a + rows.begin * a_stride_, a_stride_, 1};
     Out* to = c_ + rows.begin * g_.n + p * kernels_.panel;
     const std::int64_t count = columns_of(p);
-    kernels_.multiply<T>()(left, rows.size(), b, kernels_.panel, {words_}, sums, kernels_.panel,
-                           false);
+    kernels_.multiply<Word>()(left, rows.size(), b, kernels_.panel, {words_}, sums, kernels_.panel,
+                              false);
     const float scale = static_cast<float>(g_.scale);
     for (std::int64_t i = 0; i < rows.size(); ++i, to += g_.n, sums += kernels_.panel) {
       for (std::int64_t j = 0; j < count; ++j) to[j] = Out(scale * sums[j]);
@@ -135,7 +140,8 @@ class Product {
 
 template <class T, class Out>
 void multiply_blocked(const T* a, const T* b, Out* c, const MatmulGeometry& g) {
-  if (g.m > 0 && g.n > 0) Product<T, Out>(a, b, c, g).run();
+  if (g.m == 0 || g.n == 0) return;
+  simd::with_word<T>([&](auto word) { Product<T, decltype(word), Out>(a, b, c, g).run(); });
 }
 
 template void multiply_blocked(const float*, const float*, float*, const MatmulGeometry&);

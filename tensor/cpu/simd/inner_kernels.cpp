@@ -8,21 +8,36 @@
 
 namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
 
-extern constexpr Kernels kernels = {
-    width,
-    panel,
-    FloatProduct::most_rows,
-    &multiply_panel<float>,
-    &multiply_panel<BFloat16>,
-    &store_rows<float>,
-    &store_rows<BFloat16>,
-    &transpose,
-    {winograd_kernels<Filtering, float>(), winograd_kernels<StridedFiltering, float>(),
-     winograd_kernels<StridedGradient, float>()},
-    {winograd_kernels<Filtering, BFloat16>(), winograd_kernels<StridedFiltering, BFloat16>(),
-     winograd_kernels<StridedGradient, BFloat16>()},
-    norm_kernels<float>(),
-    norm_kernels<BFloat16>(),
-};
+template <class T, class Word>
+constexpr void set_schemes(WinogradKernels<T, Word> (&kernels)[3]) {
+  kernels[static_cast<int>(WinogradScheme::plain)] = winograd_kernels<Filtering, T, Word>();
+  kernels[static_cast<int>(WinogradScheme::strided)] =
+      winograd_kernels<StridedFiltering, T, Word>();
+  kernels[static_cast<int>(WinogradScheme::strided_back)] =
+      winograd_kernels<StridedGradient, T, Word>();
+}
+
+constexpr Kernels make_kernels() {
+  Kernels k{};
+  k.width = width;
+  k.panel = panel;
+  k.rows = FloatProduct::most_rows;
+  k.multiply_float = &multiply_panel<float>;
+  k.store_rows_float = &store_rows<float>;
+  k.store_rows_bfloat16 = &store_rows<BFloat16>;
+  k.transpose = &transpose;
+  set_schemes(k.winograd_float);
+  if constexpr (by_pairs) {
+    k.multiply_pairs = &multiply_panel<BFloat16Pair>;
+    set_schemes(k.winograd_pairs);
+  } else {
+    set_schemes(k.winograd_bfloat16);
+  }
+  k.norm_float = norm_kernels<float>();
+  k.norm_bfloat16 = norm_kernels<BFloat16>();
+  return k;
+}
+
+extern constexpr Kernels kernels = make_kernels();
 
 }  // namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL

@@ -4,37 +4,31 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include <gradus/tensor/bfloat16.h>
 #include "tensor/cpu/simd/level.h"
 
 namespace gradus::cpu::simd {
 
-/// Two neighbours along the depth of a matrix product, which the processor multiplies and adds at a
-/// time.
+// The factors of matrix products are made of words of 32 bits. A word is a float, or, at levels
+// that multiply bfloat16, two neighbours along the depth, which are multiplied and added at a time.
+// At other levels bfloat16 becomes float on its way into words.
+
 struct BFloat16Pair {
   BFloat16 first, second;
 };
 
-/// How elements of type T enter a matrix product: in words of 32 bits, `per_word` of them along the
-/// depth.
-template <class T>
-struct Packing {
-  using Word = float;
-  static constexpr int per_word = 1;
-};
-template <>
-struct Packing<BFloat16> {
-  using Word = BFloat16Pair;
-  static constexpr int per_word = 2;
-};
-template <class T>
-using Word = typename Packing<T>::Word;
+/// The elements of a word, and how many it has.
+template <class Word>
+using Element = std::conditional_t<std::is_same_v<Word, float>, float, BFloat16>;
+template <class Word>
+inline constexpr int per_word = sizeof(Word) / sizeof(Element<Word>);
 
 /// A matrix [rows, depth], in words, to be multiplied from the left. One of the strides is 1.
-template <class T>
+template <class Word>
 struct LeftMatrix {
-  const Word<T>* data;
+  const Word* data;
   std::int64_t row_stride, step;  ///< between rows; along the depth
 };
 
@@ -51,8 +45,8 @@ struct Depth {
 
 /// c [rows, panel] = (add ? c : 0) + a [rows, depth] b [depth, panel], with sums in float; the
 /// strides of b and c are those between their rows, of b in words.
-template <class T>
-using MultiplyPanel = void (*)(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
+template <class Word>
+using MultiplyPanel = void (*)(const LeftMatrix<Word>& a, std::int64_t rows, const Word* b,
                                std::int64_t b_stride, const Depth& depth, float* c,
                                std::int64_t c_stride, bool add);
 
@@ -84,24 +78,24 @@ enum class WinogradScheme { plain, strided, strided_back };
 /// each of their pixels, row by row, null for zeros. A frequency f of a result begins at f *
 /// stride. Results are written in whole vectors: memory must have room for the channels rounded up
 /// to Kernels::width words. What only weight gradients need is null for
-/// WinogradScheme::strided_back.
-template <class T>
+/// WinogradScheme::strided_back. Images are of T, transformed ones of Word.
+template <class T, class Word>
 struct WinogradKernels {
   int input_side = 0;      ///< of a tile that transform_input takes
   int frequency_side = 0;  ///< of its transform
   int output_side = 0;     ///< of a tile that restore_output gives
 
   /// to[f][c / per_word] = B^T x B of a tile x.
-  void (*transform_input)(const T* const* pixels, std::int64_t C, Word<T>* to,
+  void (*transform_input)(const T* const* pixels, std::int64_t C, Word* to,
                           std::int64_t stride) = nullptr;
   /// The same of `per_word` tiles, whose elements make one word: to[f][c].
-  void (*transform_input_tiles)(const T* const* pixels, std::int64_t C, Word<T>* to,
+  void (*transform_input_tiles)(const T* const* pixels, std::int64_t C, Word* to,
                                 std::int64_t stride) = nullptr;
   /// A dy A^T of `per_word` tiles of output gradients, likewise.
-  void (*transform_doutput_tiles)(const T* const* pixels, std::int64_t C, Word<T>* to,
+  void (*transform_doutput_tiles)(const T* const* pixels, std::int64_t C, Word* to,
                                   std::int64_t stride) = nullptr;
   /// to[f][j / per_word][k] = G g G^T of filters [count][9][panel], count a multiple of per_word.
-  void (*transform_weight)(const float* filters, std::int64_t count, Word<T>* to,
+  void (*transform_weight)(const float* filters, std::int64_t count, Word* to,
                            std::int64_t stride) = nullptr;
   /// to[i][j] = A^T y A + bias for from[f][c], where i < rows and j < columns; bias [C] or null.
   void (*restore_output)(const float* from, std::int64_t stride, const float* bias, std::int64_t C,
@@ -143,23 +137,25 @@ struct Kernels {
   int rows;   ///< rows that a product of float computes together
 
   MultiplyPanel<float> multiply_float;
-  MultiplyPanel<BFloat16> multiply_bfloat16;
+  MultiplyPanel<BFloat16Pair> multiply_pairs;  ///< null: bfloat16 is multiplied as float
   StoreRows<float> store_rows_float;
   StoreRows<BFloat16> store_rows_bfloat16;
   /// to [columns, rows] = the transpose of from [rows, columns], of words of 32 bits.
   void (*transpose)(const void* from, std::int64_t from_stride, std::int64_t rows,
                     std::int64_t columns, void* to, std::int64_t to_stride);
-  WinogradKernels<float> winograd_float[3];  ///< by scheme
-  WinogradKernels<BFloat16> winograd_bfloat16[3];
+  WinogradKernels<float, float> winograd_float[3];  ///< by scheme
+  /// By scheme, of the words that products of bfloat16 take.
+  WinogradKernels<BFloat16, float> winograd_bfloat16[3];
+  WinogradKernels<BFloat16, BFloat16Pair> winograd_pairs[3];
   NormKernels<float> norm_float;
   NormKernels<BFloat16> norm_bfloat16;
 
-  template <class T>
-  MultiplyPanel<T> multiply() const;
+  template <class Word>
+  MultiplyPanel<Word> multiply() const;
   template <class T>
   StoreRows<T> store_rows() const;
-  template <class T>
-  const WinogradKernels<T>& winograd(WinogradScheme scheme) const;
+  template <class T, class Word>
+  const WinogradKernels<T, Word>& winograd(WinogradScheme scheme) const;
   template <class T>
   const NormKernels<T>& norm() const;
 };
@@ -169,8 +165,8 @@ inline MultiplyPanel<float> Kernels::multiply() const {
   return multiply_float;
 }
 template <>
-inline MultiplyPanel<BFloat16> Kernels::multiply() const {
-  return multiply_bfloat16;
+inline MultiplyPanel<BFloat16Pair> Kernels::multiply() const {
+  return multiply_pairs;
 }
 template <>
 inline StoreRows<float> Kernels::store_rows() const {
@@ -181,12 +177,17 @@ inline StoreRows<BFloat16> Kernels::store_rows() const {
   return store_rows_bfloat16;
 }
 template <>
-inline const WinogradKernels<float>& Kernels::winograd(WinogradScheme scheme) const {
+inline const WinogradKernels<float, float>& Kernels::winograd(WinogradScheme scheme) const {
   return winograd_float[static_cast<int>(scheme)];
 }
 template <>
-inline const WinogradKernels<BFloat16>& Kernels::winograd(WinogradScheme scheme) const {
+inline const WinogradKernels<BFloat16, float>& Kernels::winograd(WinogradScheme scheme) const {
   return winograd_bfloat16[static_cast<int>(scheme)];
+}
+template <>
+inline const WinogradKernels<BFloat16, BFloat16Pair>& Kernels::winograd(
+    WinogradScheme scheme) const {
+  return winograd_pairs[static_cast<int>(scheme)];
 }
 
 template <>
@@ -200,6 +201,16 @@ inline const NormKernels<BFloat16>& Kernels::norm() const {
 
 /// Those of level().
 const Kernels& kernels();
+
+/// function(Word()) for the words that products of T take at the level in use; T is float or
+/// BFloat16.
+template <class T, class Function>
+void with_word(const Function& function) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (kernels().multiply_pairs != nullptr) return function(BFloat16Pair());
+  }
+  function(float());
+}
 
 /// Uses others, for tests, until the next set_level() and while no kernel runs.
 void set_kernels(const Kernels& others);

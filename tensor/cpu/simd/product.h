@@ -5,7 +5,7 @@
 
 namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL {
 
-// Of each type of element: how many rows of two vectors of sums leave room in the registers for the
+// Of each type of word: how many rows of two vectors of sums leave room in the registers for the
 // factors, whether the right one's rows are prefetched, what a word of the left and a vector of
 // words of the right matrix become, and sum += left * right.
 
@@ -22,13 +22,8 @@ struct FloatProduct {
   }
 };
 
-[[gnu::always_inline]] inline Bits load_words(const BFloat16Pair* from) {
-  Bits x;
-  std::memcpy(&x, from, sizeof(x));
-  return x;
-}
-
-/// sum + a b for the two elements of each word, the second ones first.
+/// sum + a b for the two elements of each word, the second ones first. Without the instruction,
+/// plain C++ takes its place, for tests.
 [[gnu::always_inline]] inline Vector add_pair_products(const Vector& sum, const Bits& a,
                                                        const Bits& b) {
 #if defined(__AVX512BF16__)
@@ -41,12 +36,8 @@ struct FloatProduct {
 #endif
 }
 
-struct BFloat16Product {
-#if defined(__AVX512BF16__)
+struct PairProduct {
   static constexpr int most_rows = 14;
-#else
-  static constexpr int most_rows = width == 16 ? 12 : 4;
-#endif
   static constexpr bool prefetches = false;  // right factors are pairs, made just before
   using Left = Bits;
   using Right = Bits;
@@ -55,35 +46,33 @@ struct BFloat16Product {
     std::memcpy(&word, x, sizeof(word));
     return word - Bits{};
   }
-  [[gnu::always_inline]] static Right right(const BFloat16Pair* x) { return load_words(x); }
+  [[gnu::always_inline]] static Right right(const BFloat16Pair* x) {
+    Bits words;
+    std::memcpy(&words, x, sizeof(words));
+    return words;
+  }
   [[gnu::always_inline]] static void accumulate(Vector& sum, const Left& a, const Right& b) {
     sum = add_pair_products(sum, a, b);
   }
 };
 
-template <class T>
-struct ProductOf {
-  using type = FloatProduct;
-};
-template <>
-struct ProductOf<BFloat16> {
-  using type = BFloat16Product;
-};
+template <class Word>
+using ProductOf = std::conditional_t<std::is_same_v<Word, float>, FloatProduct, PairProduct>;
 
 /// Sums of a fixed number of rows by two vectors of columns, which stay in registers.
 template <int rows>
 using Sums = Vector[rows][2];
 
 /// sum += a b
-template <class T, int rows>
-[[gnu::always_inline]] inline void accumulate_product(const LeftMatrix<T>& a, const Word<T>* b,
+template <class Word, int rows>
+[[gnu::always_inline]] inline void accumulate_product(const LeftMatrix<Word>& a, const Word* b,
                                                       std::int64_t b_stride, const Depth& depth,
                                                       Sums<rows>& sum) {
-  using Product = typename ProductOf<T>::type;
+  using Product = ProductOf<Word>;
   const std::int64_t row_stride = a.row_stride, step = a.step;
   for (std::int64_t run = 0; run < depth.runs; ++run) {
-    const Word<T>* x = a.data + depth.left_begin(run);
-    const Word<T>* y = b + depth.right_begin(run);
+    const Word* x = a.data + depth.left_begin(run);
+    const Word* y = b + depth.right_begin(run);
     for (std::int64_t k = 0; k < depth.words; ++k) {
       if constexpr (Product::prefetches) {
         constexpr int rows_ahead = 32;  // 400 to 800 cycles with AVX-512
@@ -105,17 +94,17 @@ template <class T, int rows>
 }
 
 /// MultiplyPanel for a fixed number of rows.
-template <class T>
+template <class Word>
 struct MultiplyRows {
   template <int rows>
-  static void run(const LeftMatrix<T>& a, const Word<T>* b, std::int64_t b_stride,
+  static void run(const LeftMatrix<Word>& a, const Word* b, std::int64_t b_stride,
                   const Depth& depth, float* c, std::int64_t c_stride, bool add) {
     Sums<rows> sum;
     unroll<rows>([&](auto r) __attribute__((always_inline)) {
       sum[r][0] = add ? load(c + r * c_stride) : Vector{};
       sum[r][1] = add ? load(c + r * c_stride + width) : Vector{};
     });
-    accumulate_product<T, rows>(a, b, b_stride, depth, sum);
+    accumulate_product<Word, rows>(a, b, b_stride, depth, sum);
     unroll<rows>([&](auto r) __attribute__((always_inline)) {
       store(c + r * c_stride, sum[r][0]);
       store(c + r * c_stride + width, sum[r][1]);
@@ -136,21 +125,22 @@ struct FunctionsOfRows {
 };
 
 /// The MultiplyPanel of this level.
-template <class T>
-void multiply_panel(const LeftMatrix<T>& a, std::int64_t rows, const Word<T>* b,
+template <class Word>
+void multiply_panel(const LeftMatrix<Word>& a, std::int64_t rows, const Word* b,
                     std::int64_t b_stride, const Depth& depth, float* c, std::int64_t c_stride,
                     bool add) {
-  if constexpr (by_tiles && Packing<T>::per_word == 2) {
-    return multiply_panel_in_tiles(a, rows, b, b_stride, depth, c, c_stride, add);
+  if constexpr (by_tiles && std::is_same_v<Word, BFloat16Pair>) {
+    multiply_panel_in_tiles(a, rows, b, b_stride, depth, c, c_stride, add);
+  } else {
+    constexpr int most = ProductOf<Word>::most_rows;
+    using Function = decltype(&MultiplyRows<Word>::template run<1>);
+    static constexpr FunctionsOfRows<MultiplyRows<Word>, Function, most> multiply;
+    for_each_part<most>(
+        rows, [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
+          multiply(end - begin)({a.data + begin * a.row_stride, a.row_stride, a.step}, b, b_stride,
+                                depth, c + begin * c_stride, c_stride, add);
+        });
   }
-  constexpr int most = ProductOf<T>::type::most_rows;
-  using Function = decltype(&MultiplyRows<T>::template run<1>);
-  static constexpr FunctionsOfRows<MultiplyRows<T>, Function, most> multiply;
-  for_each_part<most>(
-      rows, [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
-        multiply(end - begin)({a.data + begin * a.row_stride, a.row_stride, a.step}, b, b_stride,
-                              depth, c + begin * c_stride, c_stride, add);
-      });
 }
 
 }  // namespace gradus::cpu::simd::GRADUS_SIMD_LEVEL

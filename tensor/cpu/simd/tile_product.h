@@ -15,6 +15,13 @@ inline constexpr bool by_tiles = true;
 inline constexpr bool by_tiles = false;
 #endif
 
+/// Whether products take pairs of bfloat16.
+#if defined(__AVX512BF16__) || defined(GRADUS_SIMD_PLAIN_PAIRS)
+inline constexpr bool by_pairs = true;
+#else
+inline constexpr bool by_pairs = by_tiles;
+#endif
+
 /// Two by two tiles of sums in tiles 0 to 3, left factors in 4 and 5, right ones in 6 and 7.
 constexpr TileSizes sizes_of_product(int upper_rows, int lower_rows, int words) {
   TileSizes sizes;
@@ -42,7 +49,7 @@ constexpr std::array<TileSizes, 2 * tile_side + 1> sizes_by_rows = [] {
 /// MultiplyPanel for `upper` rows and, unless `lower` is false, those below them, and words `k` of
 /// the runs, a tile's width at a time.
 template <bool lower>
-inline void multiply_in_tiles(const LeftMatrix<BFloat16>& a, std::int64_t upper,
+inline void multiply_in_tiles(const LeftMatrix<BFloat16Pair>& a, std::int64_t upper,
                               const BFloat16Pair* b, std::int64_t b_stride, const Depth& depth,
                               std::int64_t k_begin, std::int64_t k_end, float* c,
                               std::int64_t c_stride, bool add) {
@@ -85,7 +92,7 @@ inline void multiply_in_tiles(const LeftMatrix<BFloat16>& a, std::int64_t upper,
 }
 
 /// MultiplyPanel for at most two tiles of rows, whose words follow each other.
-inline void multiply_rows_in_tiles(const LeftMatrix<BFloat16>& a, std::int64_t rows,
+inline void multiply_rows_in_tiles(const LeftMatrix<BFloat16Pair>& a, std::int64_t rows,
                                    const BFloat16Pair* b, std::int64_t b_stride, const Depth& depth,
                                    float* c, std::int64_t c_stride, bool add) {
   static_assert(!by_tiles || panel == 2 * tile_side);
@@ -106,7 +113,7 @@ inline void multiply_rows_in_tiles(const LeftMatrix<BFloat16>& a, std::int64_t r
 }
 
 /// The same for rows whose words do not follow each other: they are transposed piece by piece.
-inline void transpose_and_multiply_in_tiles(const LeftMatrix<BFloat16>& a, std::int64_t rows,
+inline void transpose_and_multiply_in_tiles(const LeftMatrix<BFloat16Pair>& a, std::int64_t rows,
                                             const BFloat16Pair* b, std::int64_t b_stride,
                                             const Depth& depth, float* c, std::int64_t c_stride,
                                             bool add) {
@@ -123,7 +130,7 @@ inline void transpose_and_multiply_in_tiles(const LeftMatrix<BFloat16>& a, std::
   }
 }
 
-inline void multiply_panel_in_tiles(const LeftMatrix<BFloat16>& a, std::int64_t rows,
+inline void multiply_panel_in_tiles(const LeftMatrix<BFloat16Pair>& a, std::int64_t rows,
                                     const BFloat16Pair* b, std::int64_t b_stride,
                                     const Depth& depth, float* c, std::int64_t c_stride, bool add) {
   const auto multiply = a.step == 1 ? &multiply_rows_in_tiles : &transpose_and_multiply_in_tiles;

@@ -67,23 +67,23 @@ template <class L, class T, class Lanes, class Store>
 }
 
 /// Words along the channels.
-template <class L, class T>
-[[gnu::always_inline]] inline void transform_tile(const T* const* pixels, std::int64_t C,
-                                                  Word<T>* to, std::int64_t stride) {
+template <class L, class T, class Word>
+[[gnu::always_inline]] inline void transform_tile(const T* const* pixels, std::int64_t C, Word* to,
+                                                  std::int64_t stride) {
   for_each_vector(
       C, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
         transform_pixels<L>(
             pixels, c, lanes, [&](int f, const Vector& y) __attribute__((always_inline)) {
-              store(reinterpret_cast<T*>(to + f * stride) + c, y, width);
+              store(reinterpret_cast<Element<Word>*>(to + f * stride) + c, y, width);
             });
       });
 }
 
-/// Words of one element of each of `per_word` tiles.
-template <class L, class T>
-[[gnu::always_inline]] inline void transform_tiles(const T* const* pixels, std::int64_t C,
-                                                   Word<T>* to, std::int64_t stride) {
-  if constexpr (Packing<T>::per_word == 1) {
+/// Words of one element of each of per_word tiles.
+template <class L, class T, class Word>
+[[gnu::always_inline]] inline void transform_tiles(const T* const* pixels, std::int64_t C, Word* to,
+                                                   std::int64_t stride) {
+  if constexpr (per_word<Word> == 1) {
     transform_tile<L>(pixels, C, to, stride);
   } else {
     const T* const* const second = pixels + L::columns * L::columns;
@@ -105,35 +105,34 @@ template <class L, class T>
 
 // --- the functions of WinogradKernels ------------------------------------------------------------
 
-template <class F, class T>
-void transform_input(const T* const* pixels, std::int64_t C, Word<T>* to, std::int64_t stride) {
+template <class F, class T, class Word>
+void transform_input(const T* const* pixels, std::int64_t C, Word* to, std::int64_t stride) {
   transform_tile<typename F::InputMatrix>(pixels, C, to, stride);
 }
 
-template <class F, class T>
-void transform_input_tiles(const T* const* pixels, std::int64_t C, Word<T>* to,
-                           std::int64_t stride) {
+template <class F, class T, class Word>
+void transform_input_tiles(const T* const* pixels, std::int64_t C, Word* to, std::int64_t stride) {
   transform_tiles<typename F::InputMatrix>(pixels, C, to, stride);
 }
 
-template <class F, class T>
-void transform_doutput_tiles(const T* const* pixels, std::int64_t C, Word<T>* to,
+template <class F, class T, class Word>
+void transform_doutput_tiles(const T* const* pixels, std::int64_t C, Word* to,
                              std::int64_t stride) {
   transform_tiles<Transposed<typename F::OutputMatrix>>(pixels, C, to, stride);
 }
 
-template <class F, class T>
-void transform_weight(const float* filters, std::int64_t count, Word<T>* to, std::int64_t stride) {
+template <class F, class Word>
+void transform_weight(const float* filters, std::int64_t count, Word* to, std::int64_t stride) {
   using L = typename F::WeightMatrix;
-  constexpr int per_word = Packing<T>::per_word, taps = F::taps;
-  for (std::int64_t j = 0; j < count; j += per_word) {
+  constexpr int taps = F::taps;
+  for (std::int64_t j = 0; j < count; j += per_word<Word>) {
     for (int k = 0; k < panel; k += width) {
       const float* from = filters + j * taps * taps * panel + k;
-      Word<T>* into = to + j / per_word * panel + k;
+      Word* into = to + j / per_word<Word> * panel + k;
       const auto load_tap = [&](int r, int s) __attribute__((always_inline)) {
         return load(from + (r * taps + s) * panel);
       };
-      if constexpr (per_word == 1) {
+      if constexpr (per_word<Word> == 1) {
         transform<L>(
             load_tap, [&](int r, int s, const Vector& y) __attribute__((always_inline)) {
               store(into + (r * L::rows + s) * stride, y);
@@ -196,18 +195,18 @@ void restore_weight(const float* from, std::int64_t stride, std::int64_t parts,
       });
 }
 
-template <class F, class T>
-constexpr WinogradKernels<T> winograd_kernels() {
-  WinogradKernels<T> kernels;
+template <class F, class T, class Word>
+constexpr WinogradKernels<T, Word> winograd_kernels() {
+  WinogradKernels<T, Word> kernels;
   kernels.input_side = F::InputMatrix::columns;
   kernels.frequency_side = F::InputMatrix::rows;
   kernels.output_side = F::output_side;
-  kernels.transform_input = &transform_input<F, T>;
-  kernels.transform_weight = &transform_weight<F, T>;
+  kernels.transform_input = &transform_input<F, T, Word>;
+  kernels.transform_weight = &transform_weight<F, Word>;
   kernels.restore_output = &restore_output<F, T>;
   if constexpr (!std::is_same_v<F, StridedGradient>) {
-    kernels.transform_input_tiles = &transform_input_tiles<F, T>;
-    kernels.transform_doutput_tiles = &transform_doutput_tiles<F, T>;
+    kernels.transform_input_tiles = &transform_input_tiles<F, T, Word>;
+    kernels.transform_doutput_tiles = &transform_doutput_tiles<F, T, Word>;
     kernels.restore_weight = &restore_weight<F>;
   }
   return kernels;
