@@ -1,5 +1,6 @@
 #include <gradus/autograd/checkpoint.h>
 
+#include <algorithm>
 #include <unordered_set>
 #include <utility>
 
@@ -137,7 +138,9 @@ Variable recomputed(const CheckpointedFunction& function, const std::vector<Vari
   if (!grad_enabled()) return function(inputs);
   RepeatedCall call(function, inputs);
   Variable result = call.first(inputs);
-  if (result.requires_grad())
+  // A leaf, or an input that the function returned, is there anyway.
+  const auto is_result = [&](const Variable& input) { return input.node() == result.node(); };
+  if (result.requires_grad() && !result.node()->leaf && std::ranges::none_of(inputs, is_result))
     result.node()->recompute = [call] { return call.second(call.leaves()).value(); };
   return result;
 }

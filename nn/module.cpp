@@ -164,8 +164,8 @@ Device Module::device() const {
 }
 
 void Module::to(DType dtype) {
-  check(is_floating(dtype), "to", "parameters must be of a floating type; got {}",
-        gradus::name(dtype));
+  check(dtype == DType::float32 || dtype == DType::float64, "to",
+        "parameters must be float32 or float64; got {}", gradus::name(dtype));
   convert_state([dtype](const Tensor& x) { return is_floating(x.dtype()) ? x.to(dtype) : x; });
 }
 

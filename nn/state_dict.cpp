@@ -93,7 +93,10 @@ LoadReport load_state_dict(Module& module, const StateDict& state, std::string_v
     const std::string name = join_path(prefix, target.name);
     const auto found = state.find(name);
     if (found == state.end()) continue;
-    copies.emplace_back(target.tensor, converted(found->second, target, name));
+    Tensor value = converted(found->second, target, name);
+    const auto holds_it = [&](const NamedTensor& t) { return t.tensor->shares_storage(value); };
+    if (std::ranges::any_of(targets, holds_it)) value = value.clone();  // another copy comes first
+    copies.emplace_back(target.tensor, std::move(value));
   }
   for (auto& [target, value] : copies) target->copy_from(value);
   return report;

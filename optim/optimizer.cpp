@@ -1,6 +1,7 @@
 #include <gradus/optim/optimizer.h>
 
 #include <cmath>
+#include <map>
 #include <set>
 
 #include <gradus/tensor/check.h>
@@ -20,7 +21,9 @@ std::int64_t read_counter(const std::string& name, const Tensor& value) {
         "{} must be one int64; got {} of shape {}", name, gradus::name(value.dtype()),
         value.shape());
   const auto count = value.item<std::int64_t>();
-  check(count >= 0, "load_state", "{} must not be negative; got {}", name, count);
+  constexpr std::int64_t most = std::int64_t{1} << 53;  // which float64 counts exactly
+  check(count >= 0 && count <= most, "load_state", "{} must be from 0 to {}; got {}", name, most,
+        count);
   return count;
 }
 
@@ -48,6 +51,7 @@ std::vector<ParameterGroup> exclude_biases_and_norms(const std::vector<NamedPara
 Optimizer::Optimizer(std::vector<ParameterGroup> groups, double lr, std::vector<std::string> state)
     : groups_(std::move(groups)), lr_(lr), state_names_(std::move(state)) {
   std::set<std::string> names;
+  std::map<const Node*, std::string> nodes;
   for (const ParameterGroup& group : groups_) {
     check(std::isfinite(group.weight_decay) && group.weight_decay >= 0 &&
               std::isfinite(group.lr_scale) && group.lr_scale >= 0,
@@ -56,6 +60,11 @@ Optimizer::Optimizer(std::vector<ParameterGroup> groups, double lr, std::vector<
     for (const NamedParameter& parameter : group.parameters) {
       check(names.insert(parameter.name).second, "optimizer", "the parameter {} is given twice",
             parameter.name);
+      if (const Node* node = parameter.variable->node().get(); node != nullptr) {
+        const auto [known, is_new] = nodes.emplace(node, parameter.name);
+        check(is_new, "optimizer", "the parameters {} and {} are one variable", known->second,
+              parameter.name);
+      }
       entries_.push_back({.parameter = parameter, .group = &group});
     }
   }
@@ -95,7 +104,13 @@ void Optimizer::apply(const Tensor& guard) {
     parameters.push_back(
         {variable.value(), entry.updated ? variable.grad() : Tensor(), entry.state});
   }
-  update(parameters, guard);
+  try {
+    update(parameters, guard);
+  } catch (...) {  // the step is not made
+    prepared_ = false;
+    --step_count_;
+    throw;
+  }
 }
 
 void Optimizer::zero_grad() {

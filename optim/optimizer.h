@@ -54,7 +54,8 @@ class Optimizer {
   /// One update with learning rate lr, finite and not negative, times each group's lr_scale. A
   /// parameter without a gradient is left alone, and its state with it. Where `guard` (the loss,
   /// say: one element of the parameters' type and device) is not finite, no parameter and no state
-  /// changes: they are still there when the host, which does not wait for the loss, learns of it.
+  /// changes but for the counts of steps: they are still there when the host, which does not wait
+  /// for the loss, learns of it. A step that throws is not made.
   void step(double lr, const Tensor& guard = {});
   /// The same with the options' learning rate.
   void step() { step(lr_); }

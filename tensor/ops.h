@@ -295,15 +295,10 @@ Tensor log_softmax_backward(const Tensor& dy, const Tensor& y);
 /// -sum_c t_ic log softmax(logits)_ic, t_ic = (1 - smoothing) [c = label_i] + smoothing / classes;
 /// logits [N, classes], labels int64 [N] in [0, classes), smoothing in [0, 1]. Other labels are an
 /// Error where they lie on the CPU, and a loss of NaN where they lie on a GPU.
-struct CrossEntropyResult {
-  Tensor losses, log_sum_exp;  ///< [N] each
-};
-CrossEntropyResult softmax_cross_entropy(const Tensor& logits, const Tensor& labels,
-                                         double smoothing = 0);
+Tensor softmax_cross_entropy(const Tensor& logits, const Tensor& labels, double smoothing = 0);
 /// dlogits_ic = dlosses_i (softmax(logits)_ic - t_ic); the labels on the device of the logits.
 Tensor softmax_cross_entropy_backward(const Tensor& dlosses, const Tensor& logits,
-                                      const Tensor& labels, const Tensor& log_sum_exp,
-                                      double smoothing = 0);
+                                      const Tensor& labels, double smoothing = 0);
 
 /// Elements, floating, that are 0 with probability p, else 1 / (1 - p); 0 <= p < 1. Dropout is x
 /// times this mask.

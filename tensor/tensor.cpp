@@ -104,6 +104,9 @@ void Tensor::copy_from(const Tensor& source) {
         "shapes and types must match; got {} {} and {} {}", shape_, name(dtype_), source.shape_,
         name(source.dtype_));
   if (numel_ == 0) return;
+  const std::int64_t apart = std::abs(byte_offset_ - source.byte_offset_);
+  if (shares_storage(source) && apart < static_cast<std::int64_t>(bytes()))
+    return copy_from(source.clone());  // they overlap
   copy_bytes(raw(), device_, source.raw(), source.device_, bytes());
 }
 

@@ -58,7 +58,8 @@ std::string Trace::json() const {
                     {"pid", 0},
                     {"tid", event.thread}});
   }
-  return nlohmann::ordered_json{{"traceEvents", list}}.dump();
+  return nlohmann::ordered_json{{"traceEvents", list}}.dump(
+      -1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 void TraceInterval::begin(std::string_view category, std::string_view name) {

@@ -84,8 +84,10 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias)
   check_linear(x, weight, bias);
   if (x.shape().rank() == 2) return linear_of_matrix(x, weight, bias);
   Shape shape = x.shape();
+  shape[-1] = 1;
+  const std::int64_t rows = shape.numel();
   shape[-1] = weight.size(0);
-  return reshape(linear_of_matrix(reshape(x, {-1, x.size(-1)}), weight, bias), shape);
+  return reshape(linear_of_matrix(reshape(x, {rows, x.size(-1)}), weight, bias), shape);
 }
 
 Variable dropout(const Variable& x, double p, Generator& generator) {

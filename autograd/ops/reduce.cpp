@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include <gradus/autograd/ops.h>
 #include <gradus/autograd/saved_tensor.h>
 
@@ -45,10 +47,12 @@ Variable variance(const Variable& x, Axes axes, double correction, bool keep_axe
       "variance", std::move(y), {&x},
       [x_saved = SavedTensor(x), axes, correction,
        kept = kept_shape(x.shape(), axes)](const Tensor& dy) -> std::vector<Tensor> {
-        const Tensor x_value = x_saved.get();
+        const DType compute = compute_dtype(dy.dtype());
+        const Tensor x_value = x_saved.get().to(compute);
         const double divisor = reduced_count(x_value.shape(), kept) - correction;
+        const double factor = divisor > 0 ? 2 / divisor : std::nan("");  // as the variance itself
         const Tensor deviation = sub(x_value, mean(x_value, axes, true));
-        return {mul(deviation, dy.reshape(kept) * (2 / divisor))};
+        return {mul(deviation, dy.to(compute).reshape(kept) * factor).to(dy.dtype())};
       });
 }
 

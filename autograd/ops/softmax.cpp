@@ -20,14 +20,11 @@ Variable log_softmax(const Variable& x) {
 }
 
 Variable softmax_cross_entropy(const Variable& logits, const Tensor& labels, double smoothing) {
-  auto [losses, log_sum_exp] = softmax_cross_entropy(logits.value(), labels, smoothing);
   return make_variable(
-      "softmax_cross_entropy", losses, {&logits},
+      "softmax_cross_entropy", softmax_cross_entropy(logits.value(), labels, smoothing), {&logits},
       [logits = SavedTensor(logits), labels = SavedTensor(labels.to(logits.device())),
-       log_sum_exp = SavedTensor(log_sum_exp),
        smoothing](const Tensor& dlosses) -> std::vector<Tensor> {
-        return {softmax_cross_entropy_backward(dlosses, logits.get(), labels.get(),
-                                               log_sum_exp.get(), smoothing)};
+        return {softmax_cross_entropy_backward(dlosses, logits.get(), labels.get(), smoothing)};
       });
 }
 

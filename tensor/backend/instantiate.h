@@ -103,11 +103,10 @@
   template void log_softmax_backward(const T*, const T*, T*, std::int64_t, std::int64_t);
 
 #define GRADUS_INSTANTIATE_CROSS_ENTROPY(T)                                                      \
-  template void softmax_cross_entropy(const T*, const std::int64_t*, Compute<T>*, Compute<T>*,   \
-                                      double, std::int64_t, std::int64_t);                       \
+  template void softmax_cross_entropy(const T*, const std::int64_t*, Compute<T>*, double,        \
+                                      std::int64_t, std::int64_t);                               \
   template void softmax_cross_entropy_backward(const Compute<T>*, const T*, const std::int64_t*, \
-                                               const Compute<T>*, T*, double, std::int64_t,      \
-                                               std::int64_t);
+                                               T*, double, std::int64_t, std::int64_t);
 
 // Of each distribution (distributions.h): GRADUS_DISTRIBUTIONS(GRADUS_INSTANTIATE_DRAW).
 #define GRADUS_INSTANTIATE_DRAW(Distribution)                                   \

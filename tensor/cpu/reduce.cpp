@@ -131,8 +131,10 @@ void max(const T* x, T* y, std::int64_t* index, const ReduceGeometry& g) {
 template <class T>
 void max_backward(const T* dy, const std::int64_t* index, T* dx, const ReduceGeometry& g) {
   fill(dx, T{0}, g.outer * g.reduce * g.inner);
-  for (std::int64_t i = 0; i < g.outer * g.inner; ++i)
+  for (std::int64_t i = 0; i < g.outer * g.inner; ++i) {
+    if (index[i] < 0 || index[i] >= g.reduce) continue;
     dx[(i / g.inner * g.reduce + index[i]) * g.inner + i % g.inner] = dy[i];
+  }
 }
 
 GRADUS_FLOATS(GRADUS_INSTANTIATE_SUM)

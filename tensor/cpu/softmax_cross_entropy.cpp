@@ -1,5 +1,6 @@
 // Softmax cross-entropy of each row, fused: the probabilities are never stored.
 #include <cmath>
+#include <utility>
 
 #include "tensor/backend/instantiate.h"
 #include "tensor/cpu/parallel.h"
@@ -16,6 +17,16 @@ void for_each_row(std::int64_t rows, std::int64_t classes, const Function& funct
   });
 }
 
+/// The largest of a row's logits x, and sum_c exp(x_c - largest).
+template <class T>
+std::pair<Compute<T>, Compute<T>> shifted_sum(const T* x, std::int64_t classes) {
+  using C = Compute<T>;
+  C largest = x[0], sum = 0;
+  for (std::int64_t c = 1; c < classes; ++c) largest = std::max(largest, static_cast<C>(x[c]));
+  for (std::int64_t c = 0; c < classes; ++c) sum += std::exp(x[c] - largest);
+  return {largest, sum};
+}
+
 /// weight x, and 0 where the weight is: x is infinite where a logit is -infinity.
 template <class C>
 C weighted(C weight, C x) {
@@ -26,22 +37,16 @@ C weighted(C weight, C x) {
 
 template <class T>
 void softmax_cross_entropy(const T* logits, const std::int64_t* labels, Compute<T>* losses,
-                           Compute<T>* log_sum_exp, double smoothing, std::int64_t rows,
-                           std::int64_t classes) {
+                           double smoothing, std::int64_t rows, std::int64_t classes) {
   using C = Compute<T>;
   const C own = static_cast<C>(1 - smoothing);
   const C share = static_cast<C>(smoothing / static_cast<double>(classes));
   for_each_row(rows, classes, [=](std::int64_t i) {
     const T* x = logits + i * classes;
-    C largest = x[0];
-    for (std::int64_t c = 1; c < classes; ++c) largest = std::max(largest, static_cast<C>(x[c]));
-    C sum_exp = 0, sum = 0;
-    for (std::int64_t c = 0; c < classes; ++c) {
-      sum_exp += std::exp(x[c] - largest);
-      sum += x[c] - largest;
-    }
-    const C log_sum = std::log(sum_exp);  // of the shifted logits
-    log_sum_exp[i] = largest + log_sum;
+    const auto [largest, sum_exp] = shifted_sum(x, classes);
+    C sum = 0;
+    for (std::int64_t c = 0; c < classes; ++c) sum += x[c] - largest;
+    const C log_sum = std::log(sum_exp);
     losses[i] = weighted(own, log_sum - (x[labels[i]] - largest)) +
                 weighted(share, static_cast<C>(classes) * log_sum - sum);
   });
@@ -49,18 +54,18 @@ void softmax_cross_entropy(const T* logits, const std::int64_t* labels, Compute<
 
 template <class T>
 void softmax_cross_entropy_backward(const Compute<T>* dlosses, const T* logits,
-                                    const std::int64_t* labels, const Compute<T>* log_sum_exp,
-                                    T* dlogits, double smoothing, std::int64_t rows,
-                                    std::int64_t classes) {
+                                    const std::int64_t* labels, T* dlogits, double smoothing,
+                                    std::int64_t rows, std::int64_t classes) {
   using C = Compute<T>;
   const C own = static_cast<C>(1 - smoothing);
   const C share = static_cast<C>(smoothing / static_cast<double>(classes));
   for_each_row(rows, classes, [=](std::int64_t i) {
     const T* x = logits + i * classes;
     T* dx = dlogits + i * classes;
+    const auto [largest, sum_exp] = shifted_sum(x, classes);
     for (std::int64_t c = 0; c < classes; ++c) {
       const C target = share + (c == labels[i] ? own : C(0));
-      dx[c] = static_cast<T>(dlosses[i] * (std::exp(x[c] - log_sum_exp[i]) - target));
+      dx[c] = static_cast<T>(dlosses[i] * (std::exp(x[c] - largest) / sum_exp - target));
     }
   });
 }

@@ -24,56 +24,67 @@ __device__ C weighted(C weight, C x) {
   return weight == C(0) ? C(0) : weight * x;
 }
 
-// logits [rows, classes]; block (32, rows_per_block): one warp a row.
-template <class T>
-__global__ void softmax_cross_entropy_kernel(const T* logits, const std::int64_t* labels,
-                                             Compute<T>* losses, Compute<T>* log_sum_exp,
-                                             Compute<T> own, Compute<T> share, std::int64_t rows,
-                                             std::int64_t classes) {
-  using C = Compute<T>;
-  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * rows_per_block;
-  for (std::int64_t i = blockIdx.x * std::int64_t{rows_per_block} + threadIdx.y; i < rows;
-       i += stride) {
-    const T* x = logits + i * classes;
-    C largest = x[0];
+/// The largest of a row's logits x, sum_c exp(x_c - largest), and sum_c (x_c - largest), of a warp.
+template <class C>
+struct ShiftedSums {
+  C largest, sum_exp = 0, sum = 0;
+
+  template <class T>
+  __device__ ShiftedSums(const T* x, std::int64_t classes) {
+    largest = x[0];
     for (std::int64_t c = threadIdx.x; c < classes; c += warp) {
       const C value = x[c];
       largest = value > largest ? value : largest;
     }
     largest = warp_max(largest);
-    C sum_exp = 0, sum = 0;
     for (std::int64_t c = threadIdx.x; c < classes; c += warp) {
       sum_exp += std::exp(x[c] - largest);
       sum += x[c] - largest;
     }
     sum_exp = warp_sum(sum_exp);
     sum = warp_sum(sum);
+  }
+};
+
+// logits [rows, classes]; block (32, rows_per_block): one warp a row.
+template <class T>
+__global__ void softmax_cross_entropy_kernel(const T* logits, const std::int64_t* labels,
+                                             Compute<T>* losses, Compute<T> own, Compute<T> share,
+                                             std::int64_t rows, std::int64_t classes) {
+  using C = Compute<T>;
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * rows_per_block;
+  for (std::int64_t i = blockIdx.x * std::int64_t{rows_per_block} + threadIdx.y; i < rows;
+       i += stride) {
+    const T* x = logits + i * classes;
+    const ShiftedSums<C> row(x, classes);
     if (threadIdx.x == 0) {
-      const C log_sum = std::log(sum_exp);  // of the shifted logits
-      log_sum_exp[i] = largest + log_sum;
+      const C log_sum = std::log(row.sum_exp);
       const std::int64_t label = labels[i];
       const bool in_range = label >= 0 && label < classes;
       const C own_logit = in_range ? static_cast<C>(x[label]) : static_cast<C>(std::nan(""));
-      losses[i] = weighted(own, log_sum - (own_logit - largest)) +
-                  weighted(share, static_cast<C>(classes) * log_sum - sum);
+      losses[i] = weighted(own, log_sum - (own_logit - row.largest)) +
+                  weighted(share, static_cast<C>(classes) * log_sum - row.sum);
     }
   }
 }
 
-// dlogits [rows, classes], one thread an element.
+// dlogits [rows, classes]; block (32, rows_per_block): one warp a row.
 template <class T>
 __global__ void softmax_cross_entropy_backward_kernel(const Compute<T>* dlosses, const T* logits,
-                                                      const std::int64_t* labels,
-                                                      const Compute<T>* log_sum_exp, T* dlogits,
+                                                      const std::int64_t* labels, T* dlogits,
                                                       Compute<T> own, Compute<T> share,
-                                                      std::int64_t n, std::int64_t classes) {
+                                                      std::int64_t rows, std::int64_t classes) {
   using C = Compute<T>;
-  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t at = blockIdx.x * std::int64_t{blockDim.x} + threadIdx.x; at < n;
-       at += stride) {
-    const std::int64_t i = at / classes;
-    const C target = share + (at % classes == labels[i] ? own : C(0));
-    dlogits[at] = static_cast<T>(dlosses[i] * (std::exp(logits[at] - log_sum_exp[i]) - target));
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * rows_per_block;
+  for (std::int64_t i = blockIdx.x * std::int64_t{rows_per_block} + threadIdx.y; i < rows;
+       i += stride) {
+    const T* x = logits + i * classes;
+    T* dx = dlogits + i * classes;
+    const ShiftedSums<C> row(x, classes);
+    for (std::int64_t c = threadIdx.x; c < classes; c += warp) {
+      const C target = share + (c == labels[i] ? own : C(0));
+      dx[c] = static_cast<T>(dlosses[i] * (std::exp(x[c] - row.largest) / row.sum_exp - target));
+    }
   }
 }
 
@@ -81,31 +92,28 @@ __global__ void softmax_cross_entropy_backward_kernel(const Compute<T>* dlosses,
 
 template <class T>
 void softmax_cross_entropy(const T* logits, const std::int64_t* labels, Compute<T>* losses,
-                           Compute<T>* log_sum_exp, double smoothing, std::int64_t rows,
-                           std::int64_t classes) {
+                           double smoothing, std::int64_t rows, std::int64_t classes) {
   if (rows == 0) return;
   const double n = static_cast<double>(rows) * static_cast<double>(classes);
   launch("softmax_cross_entropy", softmax_cross_entropy_kernel<T>, row_shape(rows),
-         {.bytes = n * sizeof(T) + static_cast<double>(rows) * (8 + 2 * sizeof(Compute<T>)),
+         {.bytes = n * sizeof(T) + static_cast<double>(rows) * (8 + sizeof(Compute<T>)),
           .flops = 6 * n},
-         logits, labels, losses, log_sum_exp, 1 - smoothing,
-         smoothing / static_cast<double>(classes), rows, classes);
+         logits, labels, losses, 1 - smoothing, smoothing / static_cast<double>(classes), rows,
+         classes);
 }
 
 template <class T>
 void softmax_cross_entropy_backward(const Compute<T>* dlosses, const T* logits,
-                                    const std::int64_t* labels, const Compute<T>* log_sum_exp,
-                                    T* dlogits, double smoothing, std::int64_t rows,
-                                    std::int64_t classes) {
-  const std::int64_t n = rows * classes;
-  if (n == 0) return;
+                                    const std::int64_t* labels, T* dlogits, double smoothing,
+                                    std::int64_t rows, std::int64_t classes) {
+  if (rows == 0) return;
+  const double n = static_cast<double>(rows) * static_cast<double>(classes);
   launch("softmax_cross_entropy_backward", softmax_cross_entropy_backward_kernel<T>,
-         one_thread_each(n),
-         {.bytes = 2.0 * static_cast<double>(n) * sizeof(T) +
-                   static_cast<double>(rows) * (8 + 2 * sizeof(Compute<T>)),
-          .flops = 4.0 * static_cast<double>(n)},
-         dlosses, logits, labels, log_sum_exp, dlogits, 1 - smoothing,
-         smoothing / static_cast<double>(classes), n, classes);
+         row_shape(rows),
+         {.bytes = 2 * n * sizeof(T) + static_cast<double>(rows) * (8 + sizeof(Compute<T>)),
+          .flops = 8 * n},
+         dlosses, logits, labels, dlogits, 1 - smoothing, smoothing / static_cast<double>(classes),
+         rows, classes);
 }
 
 GRADUS_FLOATS(GRADUS_INSTANTIATE_CROSS_ENTROPY)

@@ -13,8 +13,8 @@ template <class Distribution>
 Tensor drawn(std::string_view op, Distribution distribution, const Shape& shape,
              Generator& generator, TensorOptions options) {
   Tensor y = empty(shape, options);
-  const PhiloxStream random{generator.seed(), generator.stream(), generator.reserve(y.numel())};
   dispatch_floating(op, y.dtype(), [&]<class T>() {
+    const PhiloxStream random{generator.seed(), generator.stream(), generator.reserve(y.numel())};
     GRADUS_KERNEL(y.device(), draw(distribution, random, y.data<T>(), y.numel()));
   });
   return y;

@@ -17,8 +17,7 @@ void check_logits_and_labels(const Tensor& logits, const Tensor& labels, double 
 
 }  // namespace
 
-CrossEntropyResult softmax_cross_entropy(const Tensor& logits, const Tensor& labels,
-                                         double smoothing) {
+Tensor softmax_cross_entropy(const Tensor& logits, const Tensor& labels, double smoothing) {
   check_logits_and_labels(logits, labels, smoothing);
   const std::int64_t rows = logits.size(0), classes = logits.size(1);
   if (labels.device() == Device::cpu) {
@@ -28,34 +27,27 @@ CrossEntropyResult softmax_cross_entropy(const Tensor& logits, const Tensor& lab
     }
   }
   const Tensor device_labels = labels.to(logits.device());
-  const TensorOptions options{compute_dtype(logits.dtype()), logits.device()};
-  CrossEntropyResult result{empty({rows}, options), empty({rows}, options)};
+  Tensor losses = empty({rows}, {compute_dtype(logits.dtype()), logits.device()});
   dispatch_floating("softmax_cross_entropy", logits.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(
-        logits.device(),
-        softmax_cross_entropy(logits.data<T>(), device_labels.data<std::int64_t>(),
-                              result.losses.data<Compute<T>>(),
-                              result.log_sum_exp.data<Compute<T>>(), smoothing, rows, classes));
+    GRADUS_KERNEL(logits.device(),
+                  softmax_cross_entropy(logits.data<T>(), device_labels.data<std::int64_t>(),
+                                        losses.data<Compute<T>>(), smoothing, rows, classes));
   });
-  return result;
+  return losses;
 }
 
 Tensor softmax_cross_entropy_backward(const Tensor& dlosses, const Tensor& logits,
-                                      const Tensor& labels, const Tensor& log_sum_exp,
-                                      double smoothing) {
+                                      const Tensor& labels, double smoothing) {
   constexpr std::string_view op = "softmax_cross_entropy_backward";
   check_logits_and_labels(logits, labels, smoothing);
   check_index(op, "labels", labels, logits.device());
-  check_parameter(op, "logits", logits, "log_sum_exp", log_sum_exp);
-  check_same_kind(op, "dlosses", dlosses, "log_sum_exp", log_sum_exp);
+  check_parameter(op, "logits", logits, "dlosses", dlosses);
   check_shape(op, "dlosses", dlosses, labels.shape());
-  check_shape(op, "log_sum_exp", log_sum_exp, labels.shape());
   Tensor dlogits = empty(logits.shape(), options_of(logits));
   dispatch_floating(op, logits.dtype(), [&]<class T>() {
     GRADUS_KERNEL(logits.device(),
                   softmax_cross_entropy_backward(dlosses.data<Compute<T>>(), logits.data<T>(),
-                                                 labels.data<std::int64_t>(),
-                                                 log_sum_exp.data<Compute<T>>(), dlogits.data<T>(),
+                                                 labels.data<std::int64_t>(), dlogits.data<T>(),
                                                  smoothing, logits.size(0), logits.size(1)));
   });
   return dlogits;

@@ -89,6 +89,16 @@ TEST_CASE("conv2d of bfloat16 sums dweight over more images than are converted a
   check_mixed(function, {5, 512, 512, 4}, {4, 1, 1, 4});  // 2^20 elements an image, 4 at once
 }
 
+TEST_CASE("linear without input features is the bias, whatever the number of axes") {
+  const Variable weight(zeros({4, 0}, device_options())), bias(full({4}, 3, device_options()));
+  for (const Shape& shape : {Shape{2, 0}, Shape{2, 3, 0}}) {
+    Shape expected = shape;
+    expected[-1] = 4;
+    const Variable y = linear(Variable(zeros(shape, device_options())), weight, bias);
+    CHECK(same_bits(y.value(), full(expected, 3, device_options())));
+  }
+}
+
 TEST_CASE("linear of bfloat16 with float32 parameters") {
   const auto function = [](const Variable& x, const Variable& weight, const Variable& bias) {
     return linear(x, weight, bias);

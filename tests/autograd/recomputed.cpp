@@ -171,6 +171,23 @@ TEST_CASE("what is recomputed and changed in place in between is an error") {
   CHECK(same_bits(x.grad(), x.value() * 2));
 }
 
+TEST_CASE("what a function returns of its inputs, or of leaves, is not computed again") {
+  Variable x = leaf({3});
+  const auto check_usable = [](const Variable& y, Variable& changed) {
+    sum(square(y)).backward();
+    changed.value().fill(2);  // as an optimiser does
+    changed.zero_grad();
+    sum(square(changed)).backward();
+    CHECK(same_bits(changed.grad(), changed.value() * 2));
+  };
+  check_usable(recomputed([](const Inputs& v) { return cast(v[0], DType::float32); }, {x}), x);
+  Variable other = leaf({3});
+  check_usable(recomputed([&](const Inputs&) { return other; }, {x}), other);
+  const Variable between = x * 2;
+  recomputed([](const Inputs& v) { return v[0]; }, {between});
+  CHECK_FALSE(between.node()->recompute);
+}
+
 TEST_CASE("a function that gives something else the second time is an error") {
   const Variable x = leaf({3});
   int calls = 0;

@@ -12,6 +12,7 @@
 #include <gradus/nn/shape_layers.h>
 #include <gradus/tensor/repeated_work.h>
 #include "tests/support/compare.h"
+#include "tests/support/errors.h"
 #include "tests/support/module_gradcheck.h"
 #include "tests/support/near.h"
 
@@ -129,6 +130,8 @@ TEST_CASE("initial weights: PyTorch's bounds, float and double alike, in the ord
 
 TEST_CASE("batch norm tracks the mean and the unbiased variance") {
   BatchNorm layer({.channels = 2, .momentum = 0.25});
+  CHECK_ERROR(layer.to(DType::bfloat16),
+              "[to] parameters must be float32 or float64; got bfloat16");
   layer.to(DType::float64);
   layer.to(test_device());
   const Tensor x = device_vector<double>({1, 10, 2, 20, 6, 60}, {3, 2});  // means 3, 30; var 7, 700

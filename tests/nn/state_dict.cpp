@@ -71,6 +71,19 @@ TEST_CASE("state_dict is a snapshot") {
   CHECK(floats(state.at("2.bias")) == before);
 }
 
+TEST_CASE("a state may hold the module's own tensors, in other places") {
+  Generator generator(1);
+  Sequential net;
+  Variable& a =
+      net.add<Linear>({.in_features = 2, .out_features = 2, .bias = false}, generator).weight;
+  Variable& b =
+      net.add<Linear>({.in_features = 2, .out_features = 2, .bias = false}, generator).weight;
+  const auto a_before = floats(a.value()), b_before = floats(b.value());
+  load_state_dict(net, {{"0.weight", b.value()}, {"1.weight", a.value()}});
+  CHECK(floats(a.value()) == b_before);
+  CHECK(floats(b.value()) == a_before);
+}
+
 TEST_CASE("a state goes from one module to another, below a prefix, and from float64") {
   const auto source = small_net(1);
   (*source)(Variable(ones({2, 3, 3, 3}, device_options())));  // moves the buffers

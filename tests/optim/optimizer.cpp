@@ -101,6 +101,8 @@ TEST_CASE("bad groups and learning rates are errors") {
     CHECK_THROWS_AS(Sgd(one_group(layer.parameters(), bad), {}), Error);
     CHECK_THROWS_AS(Sgd({{.parameters = layer.parameters(), .lr_scale = bad}}, {}), Error);
   }
+  CHECK_THROWS_WITH_AS(Sgd(one_group({{"w", &layer.weight}, {"tied", &layer.weight}}, 0), {}),
+                       "[optimizer] the parameters w and tied are one variable", Error);
   Sgd sgd(layer.parameters(), {});
   CHECK_THROWS_AS(sgd.step(NAN), Error);
   CHECK_THROWS_AS(sgd.step(-1), Error);
@@ -129,6 +131,27 @@ TEST_CASE("a parameter without a gradient keeps its value and starts late") {
   CHECK(adam.step_count() == 3);
   adam.zero_grad();
   CHECK_FALSE(layer.weight.grad().defined());
+}
+
+TEST_CASE("a step that throws is not made") {
+  Layer layer, other;
+  Adam adam(layer.parameters(), {}), undisturbed(other.parameters(), {});
+  const auto fail = [&] {
+    CHECK_THROWS_AS(adam.step(0.1, ones({}, device_options(DType::float64))), Error);
+  };
+  layer.give_gradients(1);
+  other.give_gradients(1);
+  fail();
+  CHECK(adam.step_count() == 0);
+  CHECK(adam.state().size() == 1);
+  for (int i = 1; i <= 2; ++i) {
+    adam.step(0.1);
+    undisturbed.step(0.1);
+    fail();
+    CHECK(adam.step_count() == i);
+    CHECK(adam.state().at("step.fc.weight").item<std::int64_t>() == i);
+    CHECK(values(layer.weight) == values(other.weight));
+  }
 }
 
 TEST_CASE("a restored optimiser continues bit by bit") {

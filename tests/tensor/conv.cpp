@@ -42,6 +42,7 @@ const std::vector<Case> cases = {
      {8, 3, 3, 2},
      {.padding = 1, .groups = 4}},
     {"empty batch", {0, 5, 5, 3}, {4, 3, 3, 3}, {.padding = 1}},
+    {"images without rows", {2, 0, 5, 16}, {16, 3, 3, 16}, {.padding = 2}},
     {"several blocks of pixels", {5, 17, 19, 16}, {24, 3, 3, 16}, {.padding = 1}},
     {"several tiles of weights", {8, 8, 8, 115}, {260, 3, 3, 115}, {.padding = 1}},
 };

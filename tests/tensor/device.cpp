@@ -152,13 +152,18 @@ TEST_CASE("work that draws is called every time, as a replay would draw the same
 TEST_CASE("work that reads a result is called every time") {
   Tensor x = zeros({4}, device_options());
   double seen = 0;
-  RepeatedWork work(test_device(), [&] { seen = sum(x).item<float>(); });
-  for (int i = 1; i <= 5; ++i) {
-    x.fill(i);
-    work.run();
-    CHECK(seen == 4 * i);
+  const auto reads_at_once = [&] { seen = sum(x).item<float>(); };
+  const auto reads_later = [&] { seen = Readback(sum(x)).get().item<float>(); };
+  for (const std::function<void()>& function :
+       {std::function<void()>(reads_at_once), {reads_later}}) {
+    RepeatedWork work(test_device(), function);
+    for (int i = 1; i <= 5; ++i) {
+      x.fill(i);
+      work.run();
+      CHECK(seen == 4 * i);
+    }
+    CHECK_FALSE(work.replays());
+    CHECK((work.failure() != "") == (test_device() == Device::cuda));
+    CHECK(work.failure().find('\n') == std::string::npos);
   }
-  CHECK_FALSE(work.replays());
-  CHECK((work.failure() != "") == (test_device() == Device::cuda));
-  CHECK(work.failure().find('\n') == std::string::npos);
 }

@@ -203,6 +203,7 @@ TEST_CASE("random ops check their arguments") {
   CHECK_ERROR(uniform({2}, 1, 0, g), "[uniform] low must not exceed high; got 1 and 0");
   CHECK_ERROR(uniform({2}, 0, 1, g, {DType::int64}),
               "[uniform] elements must be float32, float64 or bfloat16; got int64");
+  CHECK(g.position() == 0);  // nothing was drawn
   CHECK_ERROR(normal({2}, 0, -1, g),
               "[normal] the standard deviation must not be negative; got -1");
   CHECK_ERROR(permutation(-1, g), "[permutation] the count must not be negative; got -1");

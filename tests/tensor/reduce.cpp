@@ -143,6 +143,12 @@ TEST_CASE_TEMPLATE("the maximum, where it is first, and the way back", T, float,
   }
 }
 
+TEST_CASE("places beyond the axes get no gradient from max_backward") {
+  const Tensor places = device_vector<std::int64_t>({7, -1}, {2});
+  CHECK(same_bits(max_backward(ones({2}, device_options()), places, {2, 3}, {1}),
+                  zeros({2, 3}, device_options())));
+}
+
 TEST_CASE("argmax along an axis") {
   const Tensor x = device_vector<float>({1, 5, 5, 7, 0, 7}, {2, 3});
   CHECK(argmax(x).to_vector<std::int64_t>() == std::vector<std::int64_t>{1, 0});

@@ -97,6 +97,17 @@ TEST_CASE("a slice is a view of rows") {
   CHECK_ERROR(zeros({}).slice(0, 0), "[slice] a scalar has no leading axis");
 }
 
+TEST_CASE("copies between slices that overlap") {
+  const auto copied = [](std::int64_t to, std::int64_t from) {
+    const Tensor x = on_device(arange(0, 6));
+    x.slice(to, to + 4).copy_from(x.slice(from, from + 4));
+    return x.to_vector<std::int64_t>();
+  };
+  CHECK(copied(2, 0) == std::vector<std::int64_t>{0, 1, 0, 1, 2, 3});
+  CHECK(copied(0, 2) == std::vector<std::int64_t>{2, 3, 4, 5, 4, 5});
+  CHECK(copied(1, 1) == std::vector<std::int64_t>{0, 1, 2, 3, 4, 5});
+}
+
 TEST_CASE("elements convert between types") {
   const Tensor x = device_vector<double>({0, 1, 2.75, 200}, {4});
   CHECK(x.to(DType::float32).to_vector<float>() == std::vector<float>{0, 1, 2.75f, 200});

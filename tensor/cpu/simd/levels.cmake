@@ -1,7 +1,7 @@
 # The innermost kernels (inner_kernels.cpp), once for each level of vector instructions (level.h).
 # Compiler vector extensions rather than a library such as Highway: the kernels need +, *, load and
-# store, which the compiler gives for any width and processor; the few intrinsics (bfloat16, stores
-# past the caches) have a plain way beside them.
+# store, which the compiler gives for any width and processor; the few intrinsics (of bfloat16) have a
+# plain way beside them.
 set(simd_levels generic:4:)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   list(APPEND simd_levels "avx2:8:-march=x86-64-v3" "avx512:16:-march=x86-64-v4"

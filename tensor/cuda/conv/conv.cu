@@ -265,7 +265,7 @@ void conv2d_with_statistics(const T* input, const Compute<T>* weight, T* output,
 template <class T>
 void conv2d_backward_input(const T* doutput, const Compute<T>* weight, T* dinput,
                            const Conv2dGeometry& g) {
-  if (g.N == 0) return;
+  if (g.N * g.H * g.W == 0) return;
   if constexpr (has_tensor_cores<T>) {
     if (by_implicit_gemm(g, doutput, dinput)) {
       return implicit_gemm::conv2d_backward_input(doutput, weight, dinput, g);

@@ -78,6 +78,7 @@ std::size_t PinnedBlock::count() {
 }
 
 std::function<void(void*)> read_back(const void* from, std::size_t bytes) {
+  check(!recording(), "cuda", "reading back cannot be part of a captured graph");
   const auto block = std::make_shared<PinnedBlock>(bytes);
   block->copy_from_device(from);
   return [block](void* to) { block->read(to); };
