@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 
+#include <gradus/tensor/check.h>
 #include "tensor/cuda/runtime/runtime.h"
 
 namespace gradus::cuda {
