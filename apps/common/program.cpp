@@ -1,5 +1,6 @@
 #include "common/program.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,14 @@
 
 namespace gradus::apps {
 namespace {
+
+/// Opens /dev/null in the place of a standard stream that is closed: a file would take the place,
+/// and what is printed would be written into it.
+void open_closed_streams() {
+  int descriptor = open("/dev/null", O_RDWR);
+  while (descriptor >= 0 && descriptor <= STDERR_FILENO) descriptor = open("/dev/null", O_RDWR);
+  if (descriptor >= 0) close(descriptor);
+}
 
 /// Where that fails, OpenMP waits as it does by itself.
 void wait_briefly(char** argv) {
@@ -26,6 +35,7 @@ void wait_briefly(char** argv) {
 }  // namespace
 
 int run_program(const char* name, char** argv, const std::function<int()>& body) {
+  open_closed_streams();
   wait_briefly(argv);
   try {
     return body();

@@ -97,6 +97,18 @@ TEST_CASE("runs go on when nobody reads their output") {
   CHECK(fs::exists(out / "linear_eval.json"));
 }
 
+TEST_CASE("without standard streams, nothing that is printed lands in a file of the run") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  const Arguments shell{"-c", "exec \"$0\" \"$@\" <&- >&- 2>&-", program("train")};
+  const CommandResult result =
+      run_command("/bin/sh", shell + tiny + Arguments{"--out", out.string(), "--epochs", "1"});
+  CHECK(result.exit_code == 0);
+  CHECK(step_count(out) == 3);
+  for (const std::string& line : lines_of(read_text(out / "metrics.jsonl")))
+    CHECK(line.starts_with('{'));
+}
+
 TEST_CASE("a program without memory ends with one line, at once" * doctest::skip(is_sanitized)) {
   const TempFolder folder;
   const auto refused = [](const CommandResult& result) {
