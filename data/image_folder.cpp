@@ -105,6 +105,11 @@ std::vector<ImageFile> list_files(const fs::path& part, const std::vector<std::s
         "{} has images both in folders and in none ({}): put each in a folder named after its "
         "class, or all in none",
         part.string(), files.empty() ? "" : files.front().path.string());
+  // They would all count as the first class.
+  check(files.empty() || classes.empty(), "images",
+        "{} is in no folder, but the images to train on have classes; put each into a folder named "
+        "after its class",
+        files.empty() ? "" : files.front().path.string());
   for (const std::string& folder : folders) {
     const auto found = std::find(classes.begin(), classes.end(), folder);
     check(found != classes.end() || classes.empty(), "images",

@@ -86,6 +86,17 @@ TEST_CASE("images in no folder have no labels, whatever test has") {
   CHECK_FALSE(load(folder, Split::test).is_labelled());
 }
 
+TEST_CASE("test images in no folder are refused where the images to train on have classes") {
+  const TempFolder folder;
+  write_png(folder / "train/cat/a.png", 1);
+  write_png(folder / "train/dog/b.png", 2);
+  write_png(folder / "test/c.png", 3);
+  CHECK(contains(problem(folder, Split::test), (folder / "test/c.png").string() +
+                                                   " is in no folder, but the images to train on "
+                                                   "have classes; put each into a folder"));
+  CHECK(load(folder).is_labelled());
+}
+
 TEST_CASE("any size and shape becomes the size asked for") {
   const TempFolder folder;
   write_png(folder / "train/one.png", 1, 1, 1);
