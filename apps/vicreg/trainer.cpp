@@ -83,13 +83,17 @@ void Trainer::open_run_folder() {
       folder_.string());
 }
 
+bool Trainer::starts_from_file() const {
+  return !options_.init.empty() || !options_.continue_from.empty();
+}
+
 void Trainer::restore() {
   const bool has_checkpoint = is_first() && std::filesystem::exists(file(checkpoint_name));
-  const bool resumes = options_.resume && largest_of_members(communicator_, has_checkpoint) != 0;
+  resumes_ = options_.resume && largest_of_members(communicator_, has_checkpoint) != 0;
   std::int64_t epochs_before = 0;
   communicator_.first_then_others([&] {
     if (!options_.init.empty()) load_weights(options_.init, model_);
-    if (resumes) {
+    if (resumes_) {
       step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_, probe_.get());
       saved_step_ = step_;
     } else if (!options_.continue_from.empty()) {
@@ -98,11 +102,17 @@ void Trainer::restore() {
     }
   });
   if (!is_first()) return;
-  if (resumes) {
+  if (resumes_) {
     apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
   } else if (!options_.continue_from.empty()) {
     apps::print("continued {} after epoch {}\n", options_.continue_from, epochs_before);
   }
+}
+
+void Trainer::settle_run_folder() {
+  // Until a checkpoint holds what the file gave, --resume would start from other weights.
+  if (!resumes_ && starts_from_file()) save();
+  if (!is_first()) return;
   write_file_atomically(file(config_name), config_);
 }
 
@@ -147,9 +157,10 @@ int Trainer::run() {
   // Without steps only the initial weights are wanted.
   if (options_.steps != 0 || options_.probe) communicator_.first_then_others([&] { load_data(); });
   restore();
+  if (options_.steps != 0 && shards_ != nullptr)
+    check_same(communicator_, run_identity(options_, device_, dataset_, step_));
+  settle_run_folder();
   if (options_.steps != 0) {
-    if (shards_ != nullptr)
-      check_same(communicator_, run_identity(options_, device_, dataset_, step_));
     schedule_ = make_schedule(options_, steps_per_epoch_);
     train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_,
                                               /*replay=*/true, probe_.get(), shards_);

@@ -55,8 +55,12 @@ class Trainer {
   bool is_first() const { return communicator_.rank() == 0; }
   void open_run_folder();
   void load_data();
-  /// Takes the weights that the options name: of --init, or of the run folder's checkpoint.
+  /// Whether the options name a file of weights to start from.
+  bool starts_from_file() const;
+  /// Takes the weights that the options name: of that file, or of the run folder's checkpoint.
   void restore();
+  /// Brings the run folder into the state from which --resume goes on with this run.
+  void settle_run_folder();
   /// The signal by which the user has interrupted one of the processes, or 0.
   int signal();
   /// Starts steps until that one, or until the user interrupts.
@@ -129,6 +133,7 @@ class Trainer {
   std::unique_ptr<TrainStep> train_step_;
   std::deque<PendingStep> pending_;
   std::int64_t step_ = 0;  ///< steps started
+  bool resumes_ = false;   ///< from the run folder's checkpoint
   std::int64_t saved_step_ = -1;
   bool report_failed_ = false;  ///< which has been said
   double epoch_seconds_ = 0;    ///< that dry_run measured, beside the steps

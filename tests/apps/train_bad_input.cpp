@@ -121,23 +121,32 @@ TEST_CASE("a loss that is not finite stops the run and keeps the last good check
   CHECK(read_safetensors(out / "checkpoint.safetensors").metadata.at("gradus.step") == "1");
   check_no_temporary(out);
   CHECK(lines_of(read_text(out / "metrics.jsonl")).size() == 1);
+
+  check_refused(train_tiny(folder / "unsaved", {"--lr", "1e30"}),
+                {"no checkpoint was written yet"});
+  CHECK_FALSE(fs::exists(folder / "unsaved" / "checkpoint.safetensors"));
 }
 
-TEST_CASE("the layer whose weights are not finite is named") {
+TEST_CASE("the layer whose output is not finite is named, and weights that are not finite") {
   const TempFolder folder;
   const fs::path weights = folder / "weights";
   REQUIRE(train_tiny(folder / "first", {"--steps", "0", "--export", weights.string()}).exit_code ==
           0);
   TensorFile file = read_safetensors(weights);
-  file.tensors.at("encoder.layer2.1.conv1.weight").data<float>()[5] = NAN;
+  file.tensors.at("encoder.layer2.1.conv1.weight").fill(3e38);
   write_safetensors(weights, file);
   const CommandResult result =
       train_tiny(folder / "run", {"--init", weights.string(), "--no-shuffle"});
-  check_refused(result, {"step 1 (epoch 1)", "that of encoder.layer2.1.conv1",
-                         "no checkpoint was written yet", "0 1 2 3 4 5 6 7"});
-  CHECK_FALSE(fs::exists(folder / "run" / "checkpoint.safetensors"));
-  check_refused(train_tiny(folder / "run", {"--init", weights.string(), "--steps", "0"}),
-                {"encoder.layer2.1.conv1.weight is not finite"});
+  check_refused(result, {"step 1 (epoch 1)", "that of encoder.layer2.1.conv1", "after step 0",
+                         "0 1 2 3 4 5 6 7"});
+
+  file.tensors.at("encoder.layer2.1.conv1.weight").data<float>()[5] = NAN;
+  write_safetensors(weights, file);
+  for (const char* steps : {"0", "3"}) {
+    check_refused(train_tiny(folder / "none", {"--init", weights.string(), "--steps", steps}),
+                  {"encoder.layer2.1.conv1.weight is not finite"});
+    CHECK_FALSE(fs::exists(folder / "none" / "checkpoint.safetensors"));
+  }
 }
 
 TEST_CASE(

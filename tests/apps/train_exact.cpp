@@ -106,6 +106,25 @@ TEST_CASE("a resumed run takes its options from the run folder") {
   check_steps(out, 4);
 }
 
+TEST_CASE("killed before its first checkpoint, a run from --init goes on from these weights") {
+  const TempFolder folder;
+  const std::string weights = folder / "weights.safetensors";
+  train_whole(folder / "other", {"--steps", "2", "--seed", "5", "--export", weights});
+  const Arguments run{"--init", weights, "--epochs", "100", "--checkpoint-every", "1000"};
+  const fs::path out = folder / "run";
+  const CommandResult killed =
+      train_tiny(out, run, {.signal = SIGKILL, .signal_when = [&] { return has_steps(out); }});
+  INFO("output: ", killed.output);
+  REQUIRE(killed.exit_code == 128 + SIGKILL);
+  const CommandResult resumed =
+      run_train({"--resume", "--out", out.string(), "--steps", "4", "--workers", "1"});
+  INFO("output: ", resumed.output);
+  REQUIRE(resumed.exit_code == 0);
+  CHECK(contains(resumed.output, "at step 0"));
+  CHECK(checkpoint_bytes(out) == train_whole(folder / "whole", run + Arguments{"--steps", "4"}));
+  check_steps(out, 4);
+}
+
 TEST_CASE("SIGKILL at random moments changes nothing in the end") {
   const std::uint64_t seed = std::random_device{}();
   MESSAGE("random seed: ", seed);
