@@ -147,7 +147,7 @@ bool parse(int argc, const char* const* argv, EvalOptions& options) {
 std::filesystem::path results_file(const EvalOptions& o) {
   if (!o.json.empty()) return o.json;
   if (o.untrained) return "linear_eval_untrained.json";
-  return std::filesystem::path(o.file).parent_path() / "linear_eval.json";
+  return std::filesystem::path(o.file).parent_path() / results_name;
 }
 
 /// Writes features and labels of a split of the data: NAME.npy gives NAME_train.npy and
@@ -325,7 +325,9 @@ int run(const EvalOptions& o) {
   };
   Subject images{.test = features(test), .protocol = o.protocol, .knn = o.knn_options};
   const std::filesystem::path folder = std::filesystem::path(o.file).parent_path();
-  const bool report = !o.untrained && std::filesystem::exists(folder / metrics_name);
+  // Of a run folder's files only the checkpoint is what the run's report is about.
+  const bool report = !o.untrained && std::filesystem::path(o.file).filename() == checkpoint_name &&
+                      std::filesystem::exists(folder / metrics_name);
   if (o.knn || o.whiten || o.protocol.cached || !o.features.empty() || report)
     images.train = features(train);
   if (!o.features.empty()) {

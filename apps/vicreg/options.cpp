@@ -184,11 +184,14 @@ void add_folder_options(CLI::App& app, TrainOptions& o) {
       ->group(group)
       ->excludes(init)
       ->configurable(false);
-  app.add_flag("--resume", o.resume, "Go on from the run folder's checkpoint, if it has one")
+  CLI::Option* resume =
+      app.add_flag("--resume", o.resume, "Go on from the run folder's checkpoint, if it has one")
+          ->group(group)
+          ->configurable(false);
+  app.add_flag("--overwrite", o.overwrite,
+               "Discard the run folder's checkpoint, metrics, report and results, and start afresh")
       ->group(group)
-      ->configurable(false);
-  app.add_flag("--overwrite", o.overwrite, "Discard the run folder's checkpoint and start afresh")
-      ->group(group)
+      ->excludes(resume)
       ->configurable(false);
   app.add_option("--checkpoint-every", o.checkpoint_every,
                  "Steps between checkpoints; 0: the end of every epoch")

@@ -115,7 +115,7 @@ struct TrainOptions {
   std::string init;                   ///< a file of weights to start from; empty: none
   std::string continue_from;          ///< a PyTorch checkpoint to go on from; empty: none
   bool resume = false;                ///< go on from the run folder's checkpoint
-  bool overwrite = false;             ///< discard the run folder's checkpoint
+  bool overwrite = false;             ///< discard what the run folder holds of a run
   std::int64_t checkpoint_every = 0;  ///< steps; 0: the end of every epoch
   std::int64_t knn_every = 0;         ///< epochs; 0: never
   std::int64_t knn_images = 5000;     ///< images of each split that kNN looks at, at most

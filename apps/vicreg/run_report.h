@@ -19,6 +19,7 @@ namespace gradus::vicreg {
 inline constexpr const char* checkpoint_name = "checkpoint.safetensors";
 inline constexpr const char* report_name = "report.html";
 inline constexpr const char* metrics_name = "metrics.jsonl";
+inline constexpr const char* results_name = "linear_eval.json";  // of linear_eval
 
 /// What the page says of a run apart from pictures: its configuration, its curves (long ones
 /// averaged over spans of steps, with the range), the health of its embeddings, and the commands

@@ -43,6 +43,17 @@ data::Loader::Options loader_options(const TrainOptions& options, Device device)
           .augment = augment_options(options.views)};
 }
 
+namespace {
+
+/// Removes a file of the run folder, if it is there.
+void discard(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::remove(path, error);
+  check(!error, "train", "--overwrite cannot remove {}: {}", path.string(), error.message());
+}
+
+}  // namespace
+
 Trainer::Trainer(const TrainOptions& options, std::string config, Device device,
                  Communicator& communicator, std::shared_future<data::Dataset> training_set)
     : options_(options),
@@ -113,6 +124,11 @@ void Trainer::settle_run_folder() {
   // Until a checkpoint holds what the file gave, --resume would start from other weights.
   if (!resumes_ && starts_from_file()) save();
   if (!is_first()) return;
+  if (options_.overwrite) {
+    // Late, since the weights to start from may be those of the checkpoint to discard.
+    if (saved_step_ < 0) discard(file(checkpoint_name));
+    for (const char* name : {metrics_name, report_name, results_name}) discard(file(name));
+  }
   write_file_atomically(file(config_name), config_);
 }
 

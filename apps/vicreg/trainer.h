@@ -59,7 +59,8 @@ class Trainer {
   bool starts_from_file() const;
   /// Takes the weights that the options name: of that file, or of the run folder's checkpoint.
   void restore();
-  /// Brings the run folder into the state from which --resume goes on with this run.
+  /// Brings the run folder into the state from which --resume goes on with this run: with
+  /// --overwrite nothing is left of the run before.
   void settle_run_folder();
   /// The signal by which the user has interrupted one of the processes, or 0.
   int signal();

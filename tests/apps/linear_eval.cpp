@@ -92,6 +92,12 @@ TEST_CASE("an evaluation of a run's checkpoint goes into the run's report, and t
   CHECK(page.at("evaluation").contains("time"));
   CHECK_FALSE(results.contains("pictures"));
 
+  // Another file of the folder is not what the report is about.
+  const fs::path other = trained.out / "other.safetensors";
+  fs::copy_file(trained.exported, other);
+  evaluate(trained.out / "linear_eval.json", settings + Arguments{other.string(), "--epochs", "1"});
+  CHECK(gradus::vicreg::read_page_run(trained.out).at("evaluation") == page.at("evaluation"));
+
   // Elsewhere there is no report, and one that cannot be written is no error.
   evaluate(trained.folder / "linear_eval.json", settings + Arguments{trained.exported.string()});
   CHECK_FALSE(fs::exists(trained.folder / "report.html"));
@@ -101,6 +107,19 @@ TEST_CASE("an evaluation of a run's checkpoint goes into the run's report, and t
       run_linear_eval(tiny_data + settings + Arguments{trained.checkpoint.string()});
   CHECK(result.exit_code == 0);
   CHECK(contains(lines_of(result.output).back(), "no report: "));
+}
+
+TEST_CASE("--overwrite discards the evaluation of the run before") {
+  const Trained trained;
+  const Arguments settings{"--cached", "--epochs", "2", "--crops", "0"};
+  const CommandResult result =
+      run_linear_eval(tiny_data + settings + Arguments{trained.checkpoint.string()});
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  REQUIRE(gradus::vicreg::read_page_run(trained.out).contains("evaluation"));
+  REQUIRE(train_tiny(trained.out, {"--steps", "1", "--overwrite"}).exit_code == 0);
+  CHECK_FALSE(gradus::vicreg::read_page_run(trained.out).contains("evaluation"));
+  CHECK_FALSE(fs::exists(trained.out / "linear_eval.json"));
 }
 
 TEST_CASE("crops are evaluated beside the single images, and whitened features beside both") {

@@ -354,6 +354,7 @@ TEST_CASE("bad options are refused in one line that names them") {
   refused({"--milestones", "-3"}, {"--milestones"});
   refused({"--schedule", "cosine", "--schedule"}, {"--schedule"});
   refused({"--schedule", "vicreg", "--epochs", "5"}, {"--warmup-epochs", "10", "5"});
+  refused({"--resume", "--overwrite"}, {"--overwrite", "--resume"});
   // Whatever there is: no CUDA in the build, no driver, or no GPU to be seen.
   check_refused(run_train({"--device", "cuda"}, {.environment = {"CUDA_VISIBLE_DEVICES="}}),
                 {"--device cuda: ", "--device cpu"});

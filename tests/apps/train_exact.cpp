@@ -125,6 +125,23 @@ TEST_CASE("killed before its first checkpoint, a run from --init goes on from th
   check_steps(out, 4);
 }
 
+TEST_CASE(
+    "killed before its first checkpoint, a run with --overwrite has discarded the one before") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  train_whole(out, {"--steps", "2", "--seed", "5"});
+  const CommandResult killed = train_tiny(
+      out, {"--overwrite", "--epochs", "100", "--checkpoint-every", "1000"},
+      {.signal = SIGKILL, .signal_when = [&] {
+         return contains(read_text(out / "config.toml"), "checkpoint-every=1000") && has_steps(out);
+       }});
+  INFO("output: ", killed.output);
+  REQUIRE(killed.exit_code == 128 + SIGKILL);
+  CHECK_FALSE(fs::exists(out / "checkpoint.safetensors"));
+  REQUIRE(run_train({"--resume", "--out", out.string(), "--steps", "2"}).exit_code == 0);
+  CHECK(checkpoint_bytes(out) == train_whole(folder / "whole", {"--steps", "2"}));
+}
+
 TEST_CASE("SIGKILL at random moments changes nothing in the end") {
   const std::uint64_t seed = std::random_device{}();
   MESSAGE("random seed: ", seed);

@@ -135,6 +135,16 @@ TEST_CASE("a run folder's checkpoint is not overwritten unasked") {
   train_well(out, {"--steps", "1", "--seed", "5", "--overwrite"});
   CHECK(checkpoint_bytes(out) != before);
   CHECK(losses(out).size() == 1);
+  // The weights to start from may be those that are discarded.
+  const std::string weights = out / "checkpoint.safetensors";
+  train_well(folder / "elsewhere", {"--steps", "1", "--init", weights});
+  train_well(out, {"--steps", "1", "--init", weights, "--overwrite"});
+  CHECK(checkpoint_bytes(out) == checkpoint_bytes(folder / "elsewhere"));
+  // What cannot be started from discards nothing.
+  const std::string kept = checkpoint_bytes(out);
+  check_refused(train_tiny(out, {"--init", folder / "none", "--overwrite"}), {"none"});
+  CHECK(checkpoint_bytes(out) == kept);
+  CHECK(losses(out).size() == 1);
 }
 
 TEST_CASE("--steps 0 writes the initial weights, and needs no data set") {
