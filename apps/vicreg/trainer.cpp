@@ -109,7 +109,7 @@ void Trainer::restore() {
       saved_step_ = step_;
     } else if (!options_.continue_from.empty()) {
       epochs_before = load_pytorch_checkpoint(options_.continue_from, model_, *optimizer_);
-      if (loader_) step_ = epochs_before * steps_per_epoch_;
+      step_ = epochs_before * steps_per_epoch_;
     }
   });
   if (!is_first()) return;
@@ -170,8 +170,10 @@ void Trainer::load_test_set() {
 
 int Trainer::run() {
   open_run_folder();
-  // Without steps only the initial weights are wanted.
-  if (options_.steps != 0 || options_.probe) communicator_.first_then_others([&] { load_data(); });
+  // Without steps only the initial weights are wanted; but how many steps the epochs of a file had,
+  // the images decide.
+  if (options_.steps != 0 || options_.probe || !options_.continue_from.empty())
+    communicator_.first_then_others([&] { load_data(); });
   restore();
   if (options_.steps != 0 && shards_ != nullptr)
     check_same(communicator_, run_identity(options_, device_, dataset_, step_));

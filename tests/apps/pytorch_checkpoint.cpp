@@ -107,6 +107,17 @@ TEST_CASE("train --continue-from goes on at the epoch, with the architecture, an
   CHECK(contains(resumed.output, "at step 8"));
 }
 
+TEST_CASE("train --continue-from without a step keeps the position") {
+  const TempFolder folder;
+  const CommandResult result =
+      run_train(small_data +
+                Arguments{"--out", folder / "run", "--continue-from", checkpoint, "--steps", "0"});
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  CHECK(read_safetensors(folder / "run" / "checkpoint.safetensors").metadata.at("gradus.step") ==
+        "6");
+}
+
 TEST_CASE("train --init and linear_eval take .pt files") {
   const TempFolder folder;
   const Arguments model{"--width",       "2",  "--stem-padding", "0",      "--stem-bias",
