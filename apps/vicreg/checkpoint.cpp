@@ -40,15 +40,28 @@ void check_same_options(const std::filesystem::path& path, const nlohmann::json&
   }
 }
 
-void check_identity(const std::filesystem::path& path, const std::string& saved_text,
+nlohmann::json parse_options(const std::filesystem::path& path, const std::string& text) {
+  nlohmann::json options = nlohmann::json::parse(text, nullptr, false);
+  check(options.is_object(), "resume", "{}: its options cannot be read", path.string());
+  return options;
+}
+
+void check_identity(const std::filesystem::path& path, const nlohmann::json& saved,
                     const nlohmann::json& current) {
-  const nlohmann::json saved = nlohmann::json::parse(saved_text, nullptr, false);
-  check(saved.is_object(), "resume", "{}: its options cannot be read", path.string());
   // An option that the checkpoint does not name is newer than it; the default is what was done
   // then. What has no default either, it does not know: it was made without the images' facts.
   nlohmann::json complete = identity(TrainOptions());
   complete.merge_patch(saved);
   check_same_options(path, complete, current);
+}
+
+ImageFacts parse_images(const std::filesystem::path& path, const nlohmann::json& saved) {
+  try {
+    return image_facts_from_json(saved);
+  } catch (const nlohmann::json::exception& error) {
+    fail("resume", "{}: what it says of its images cannot be read: {}", path.string(),
+         error.what());
+  }
 }
 
 std::int64_t parse_step(const std::filesystem::path& path, const std::string& text) {
@@ -88,7 +101,7 @@ void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
 }
 
 std::int64_t load_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
-                             optim::Optimizer& optimizer, const TrainOptions& options,
+                             optim::Optimizer& optimizer, TrainOptions& options,
                              OnlineProbe* probe) {
   const TensorFile file = read_safetensors(path);
   for (const char* key : {format_key, step_key, options_key})
@@ -98,7 +111,8 @@ std::int64_t load_checkpoint(const std::filesystem::path& path, nn::VICRegModel&
   check(file.metadata.at(format_key) == format_version, "resume",
         "{} has checkpoint format {}, this program reads {}", path.string(),
         file.metadata.at(format_key), format_version);
-  check_identity(path, file.metadata.at(options_key), identity(options));
+  const nlohmann::json saved_options = parse_options(path, file.metadata.at(options_key));
+  check_identity(path, saved_options, identity(options));
 
   nn::StateDict weights, probe_state;
   optim::OptimizerState state;
@@ -124,6 +138,7 @@ std::int64_t load_checkpoint(const std::filesystem::path& path, nn::VICRegModel&
     entry.generator->set_position(
         static_cast<std::uint64_t>(position->second.item<std::int64_t>()));
   }
+  if (options.images.count == 0) options.images = parse_images(path, saved_options);
   return parse_step(path, file.metadata.at(step_key));
 }
 

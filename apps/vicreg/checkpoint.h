@@ -23,8 +23,9 @@ void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
 
 /// Restores what save_checkpoint wrote and returns the number of steps done. Throws Error if the
 /// file is damaged, of another architecture, or of a run with other options (naming the first).
+/// options.images becomes the file's where no images were loaded.
 std::int64_t load_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
-                             optim::Optimizer& optimizer, const TrainOptions& options,
+                             optim::Optimizer& optimizer, TrainOptions& options,
                              OnlineProbe* probe = nullptr);
 
 }  // namespace gradus::vicreg

@@ -63,7 +63,7 @@ struct Drawing : nn::VICRegModel {
 TEST_CASE("a checkpoint restores the positions of a model's generators") {
   const TempFolder folder;
   const std::filesystem::path path = folder / "checkpoint.safetensors";
-  const vicreg::TrainOptions options = small_options();
+  vicreg::TrainOptions options = small_options();
   Generator generator(3);
   Drawing saved(generator, 1234), loaded(generator, 5);
   save_checkpoint(path, saved, *vicreg::make_optimizer(options, saved.parameters()), 0, options);

@@ -73,6 +73,11 @@ TEST_CASE("a folder with classes: train, resume and linear_eval, on the same sta
   CHECK(kept.at("images") == 12);
   CHECK(kept.at("mean").size() == 3);
   CHECK(options_of(folder / "w") == kept);
+  // Exported later, without the images, it is the same file.
+  REQUIRE(train(out, folder_options(folder / "none") +
+                         Arguments{"--resume", "--steps", "0", "--export", folder / "later"})
+              .exit_code == 0);
+  CHECK(read_text(folder / "later") == read_text(folder / "w"));
 
   const fs::path results = folder / "results.json";
   const auto evaluate = [&](const fs::path& weights, const fs::path& with) {
