@@ -42,26 +42,42 @@ bool is_folder(const fs::directory_entry& entry) {
 }
 
 /// Calls function(entry) for what is not hidden in the folder, in no order.
-template <class Iterator, class Function>
+template <class Function>
 void visit(const fs::path& folder, const Function& function) {
   std::error_code error;
-  for (Iterator at(folder, error); !error && at != Iterator(); at.increment(error)) {
-    if (!is_hidden(at->path()))
-      function(*at);
-    else if constexpr (std::is_same_v<Iterator, fs::recursive_directory_iterator>)
-      at.disable_recursion_pending();
-  }
+  for (fs::directory_iterator at(folder, error); !error && at != fs::directory_iterator();
+       at.increment(error))
+    if (!is_hidden(at->path())) function(*at);
   check(!error, "images", "cannot read folder {}: {}", folder.string(), error.message());
 }
 
 /// The names of the folders in `folder`, in order.
 std::vector<std::string> folder_names(const fs::path& folder) {
   std::vector<std::string> names;
-  visit<fs::directory_iterator>(folder, [&](const fs::directory_entry& entry) {
+  visit(folder, [&](const fs::directory_entry& entry) {
     if (is_folder(entry)) names.push_back(entry.path().filename().string());
   });
   std::sort(names.begin(), names.end());
   return names;
+}
+
+/// Adds the files in the folder, at any depth, to `paths`. `around` are the folders that it lies
+/// in, without links: a link to one of them would be followed for ever.
+void find_files(const fs::path& folder, std::vector<fs::path>& around,
+                std::vector<fs::path>& paths) {
+  std::error_code error;
+  fs::path real = fs::canonical(folder, error);
+  check(!error, "images", "cannot read folder {}: {}", folder.string(), error.message());
+  check(std::find(around.begin(), around.end(), real) == around.end(), "images",
+        "{} is a link to a folder that it lies in; remove it", folder.string());
+  around.push_back(std::move(real));
+  visit(folder, [&](const fs::directory_entry& entry) {
+    if (is_folder(entry))
+      find_files(entry.path(), around, paths);
+    else
+      paths.push_back(entry.path());
+  });
+  around.pop_back();
 }
 
 /// Sorts the image files into `files`, and tells of all others in `skipped`.
@@ -96,7 +112,7 @@ std::vector<ImageFile> list_files(const fs::path& part, const std::vector<std::s
   check(fs::is_directory(part, ignored), "images", "there is no folder {}", part.string());
   std::vector<ImageFile> files;
   std::vector<fs::path> in_no_folder;
-  visit<fs::directory_iterator>(part, [&](const fs::directory_entry& entry) {
+  visit(part, [&](const fs::directory_entry& entry) {
     if (!is_folder(entry)) in_no_folder.push_back(entry.path());
   });
   add_files(std::move(in_no_folder), 0, files, skipped);
@@ -115,10 +131,8 @@ std::vector<ImageFile> list_files(const fs::path& part, const std::vector<std::s
     check(found != classes.end() || classes.empty(), "images",
           "{} is a class that no folder to train on has; rename or remove it",
           (part / folder).string());
-    std::vector<fs::path> paths;
-    visit<fs::recursive_directory_iterator>(part / folder, [&](const fs::directory_entry& entry) {
-      if (!is_folder(entry)) paths.push_back(entry.path());
-    });
+    std::vector<fs::path> paths, around{fs::canonical(part)};
+    find_files(part / folder, around, paths);
     const std::size_t before = files.size();
     add_files(std::move(paths), std::distance(classes.begin(), found), files, skipped);
     check(files.size() > before, "images", "the folder {} has no .png, .jpg or .jpeg in it",
@@ -133,6 +147,10 @@ std::vector<ImageFile> list_files(const fs::path& part, const std::vector<std::s
 
 /// The image in a file, [1, H, W, 3], resized if a size is asked for.
 Tensor read_image(const fs::path& path, std::int64_t size) {
+  std::error_code ignored;
+  const fs::file_status status = fs::status(path, ignored);
+  if (fs::exists(status) && !fs::is_regular_file(status))  // a pipe could be waited for, for ever
+    throw Error("it is not a regular file");
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw Error(fmt::format("it cannot be opened: {}", std::strerror(errno)));
   const std::vector<char> bytes{std::istreambuf_iterator<char>(stream), {}};

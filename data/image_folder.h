@@ -28,18 +28,19 @@ struct ImageFolder {
 /// or [N, H, W, 3] without a size.
 ///
 /// The folders in train are the classes, in the order of their names, and every image in one, at
-/// any depth, is of that class; images in no folder have no labels. The order of the images is the
-/// first one of each class by path, then the second ones, and so on, so that the first N show all
-/// classes.
+/// any depth and behind links, is of that class; images in no folder have no labels. The order of
+/// the images is the first one of each class by path, then the second ones, and so on, so that the
+/// first N show all classes.
 ///
 /// Greys, palettes, 16 bits, transparency (over white), CMYK and EXIF's orientation become upright
 /// RGB. Files are decoded in parallel.
 ///
 /// Throws Error if a folder is missing, cannot be read or has no images, if train has images both
-/// in folders and in none, if test has a class that train lacks, if images differ in size and none
+/// in folders and in none, if test has a class that train lacks or, where train has classes, images
+/// in no folder, if a link leads to a folder around it, if images differ in size and none
 /// was asked for, if they take more than the machine's memory, and, with the number of these files
-/// and the reason of the first, if files cannot be read: damaged, truncated, empty, neither PNG nor
-/// JPEG, or of more than 100 million pixels.
+/// and the reason of the first, if files cannot be read: damaged, truncated, empty, no files but
+/// pipes, neither PNG nor JPEG, or of more than 100 million pixels.
 ImageFolder load_image_folder(const std::filesystem::path& folder, Split split,
                               const ImageFolderOptions& options = {});
 

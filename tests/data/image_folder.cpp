@@ -1,6 +1,7 @@
 #include <gradus/data/image_folder.h>
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -167,6 +168,31 @@ TEST_CASE("files with other names are left out and told, hidden ones without a w
   REQUIRE(loaded.skipped.size() == 3);
   CHECK(loaded.skipped[0] ==
         (folder / "train/labels.csv").string() + ": its name does not end in .png, .jpg or .jpeg");
+}
+
+TEST_CASE("links to folders are followed, and those that lead back are refused") {
+  const TempFolder folder;
+  write_png(folder / "elsewhere/deep/b.png", 2);
+  write_png(folder / "train/cat/a.png", 1);
+  fs::create_directory_symlink(folder / "elsewhere", folder / "train/cat/more");
+  CHECK(reds(load(folder)) == std::vector<int>{1, 2});
+
+  const fs::path back = folder / "elsewhere/deep/back";
+  for (const char* target : {"elsewhere", "train", "train/cat"}) {
+    CAPTURE(target);
+    fs::create_directory_symlink(folder / target, back);
+    CHECK(contains(problem(folder), (folder / "train/cat/more/deep/back").string() +
+                                        " is a link to a folder that it lies in"));
+    fs::remove(back);
+  }
+}
+
+TEST_CASE("a pipe with an image's name is refused, and not waited for") {
+  const TempFolder folder;
+  write_png(folder / "train/a.png", 1);
+  REQUIRE(::mkfifo((folder / "train/b.png").c_str(), 0600) == 0);
+  CHECK(
+      contains(problem(folder), (folder / "train/b.png").string() + ": it is not a regular file"));
 }
 
 TEST_CASE("folders that cannot be a data set are told in one line") {
