@@ -166,8 +166,10 @@ void ConfigFile::apply(CLI::App& app) const {
     CLI::Option* option = app.get_option_no_throw("--" + setting.key);
     if (!option) option = app.get_option_no_throw(setting.key);  // without dashes: by position
     if (!option) reject(name_, setting.line, "unknown key '{}'", setting.key);
-    if (!option->get_configurable())
+    if (!option->get_configurable()) {
+      if (setting.value.empty()) continue;  // files of earlier versions hold such
       reject(name_, setting.line, "'{}' belongs on the command line, not in a file", setting.key);
+    }
     const auto [first, is_new] = lines.emplace(option, setting.line);
     if (!is_new)
       reject(name_, setting.line, "'{}' was given in line {} already, under another name",

@@ -219,15 +219,17 @@ void add_folder_options(CLI::App& app, TrainOptions& o) {
       ->group(group);
   app.add_option("--export", o.export_file, "Write the weights alone to this file at the end")
       ->check(apps::file_name())
-      ->group(group);
+      ->group(group)
+      ->configurable(false);
 }
 
 /// With --resume the run folder's own configuration, if it has one; but how far the call before was
-/// to go does not hold for this one.
+/// to go does not hold for this one, nor what it was to export, which files of earlier versions
+/// name.
 apps::ConfigFile own_config(const TrainOptions& o) {
   const auto own = std::filesystem::path(o.out) / config_name;
   if (!o.resume || !std::filesystem::exists(own)) return {};
-  return apps::ConfigFile::read(own).without("steps");
+  return apps::ConfigFile::read(own).without("steps").without("export");
 }
 
 void check_consistency(const TrainOptions& o) {

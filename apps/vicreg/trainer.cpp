@@ -45,6 +45,19 @@ data::Loader::Options loader_options(const TrainOptions& options, Device device)
 
 namespace {
 
+/// Refuses to export to a file that cannot be written, or that --resume needs.
+void check_export(const std::filesystem::path& path, const std::filesystem::path& checkpoint) {
+  std::error_code ignored;
+  const std::filesystem::path absolute = std::filesystem::absolute(path);
+  check(std::filesystem::is_directory(absolute.parent_path(), ignored), "train",
+        "--export {}: there is no folder {}; make it first", path.string(),
+        absolute.parent_path().string());
+  check(!std::filesystem::is_directory(absolute, ignored), "train",
+        "--export {}: it is a folder; name a file", path.string());
+  check(std::filesystem::weakly_canonical(path) != std::filesystem::weakly_canonical(checkpoint),
+        "train", "--export {}: it is the run's own checkpoint; name another file", path.string());
+}
+
 /// Removes a file of the run folder, if it is there.
 void discard(const std::filesystem::path& path) {
   std::error_code error;
@@ -92,6 +105,7 @@ void Trainer::open_run_folder() {
       "{} already has a checkpoint; go on with --resume, start elsewhere with --out, or discard it "
       "with --overwrite",
       folder_.string());
+  if (!options_.export_file.empty()) check_export(options_.export_file, file(checkpoint_name));
 }
 
 bool Trainer::starts_from_file() const {

@@ -46,7 +46,6 @@ nlohmann::json all_of(const TrainOptions& o) {
   json["checkpoint-every"] = o.checkpoint_every;
   json["knn-every"] = o.knn_every;
   json["knn-images"] = o.knn_images;
-  json["export"] = o.export_file;
   return json;
 }
 
@@ -212,8 +211,7 @@ TEST_CASE("the resolved configuration reads back to the same options") {
       {"--views", "64", "--crop-scale", "0.1,0.3", "--crop-ratio", "1,1.25", "--view-size", "24"},
       {"--loss", "coding-rate", "--similarity", "150.5", "--distortion", "0.3"},
       {"--projector", "7", "--milestones", "1,2,3", "--seed", "18446744073709551615"},
-      {"--out", "a folder with spaces", "--data", "/some where/else", "--export",
-       "x y.safetensors"},
+      {"--out", "a folder with spaces", "--data", "/some where/else"},
       {"--steps",
        "12",
        "--checkpoint-every",
@@ -279,8 +277,11 @@ TEST_CASE("--resume takes the options of the run folder's own configuration") {
   CHECK(parse({"--resume", "--out", folder.path().string()}).options.steps == -1);
   CHECK(parse({"--resume", "--out", folder.path().string(), "--steps", "9"}).options.steps == 9);
   CHECK(parse({"--config", folder / "config.toml"}).options.steps == 7);
-  // Switches that were numbers in earlier versions.
-  write_text(folder / "config.toml", "winograd = 0\nbf16 = 4\n");
+  // Switches that were numbers in earlier versions, and what a call before was to export.
+  write_text(folder / "config.toml", "export = \"\"\n");
+  CHECK(parse({"--config", folder / "config.toml"}).options.export_file.empty());
+  write_text(folder / "config.toml", "winograd = 0\nbf16 = 4\nexport = \"weights\"\n");
+  CHECK(parse({"--resume", "--out", folder.path().string()}).options.export_file.empty());
   CHECK_FALSE(parse({"--resume", "--out", folder.path().string()}).options.compute.winograd);
   CHECK(parse({"--resume", "--out", folder.path().string()}).options.compute.bf16);
   const TrainOptions elsewhere = parse({"--resume", "--out", folder / "none"}).options;
@@ -383,6 +384,7 @@ TEST_CASE("a bad configuration file is refused in one line that names it") {
   refused("winograd = \"4\"\n", {file + ":1: ", "winograd must be true or false"});
   refused("\nrecipe=\"nobody's\"\n", {file + ":2: ", "recipe", "nobody's"});
   refused("resume=true\n", {file + ":1: ", "resume", "command line"});
+  refused("export=\"weights\"\n", {file + ":1: ", "export", "command line"});
   refused(std::string("\x00\xff\x7f"
                       "ELF\x01=\n\n\x02",
                       12),

@@ -165,6 +165,30 @@ TEST_CASE("--steps 0 writes the initial weights, and needs no data set") {
   CHECK(losses(folder / "other") != losses(folder / "drawn"));
 }
 
+TEST_CASE(
+    "--export belongs to one call, and a file that cannot be is refused before the first step") {
+  const TempFolder folder;
+  const fs::path out = folder / "run", exported = folder / "weights.safetensors";
+  train_well(out, {"--steps", "1", "--export", exported.string()});
+  const std::string weights = read_text(exported), checkpoint = checkpoint_bytes(out);
+  const CommandResult other =
+      run_train({"--config", out / "config.toml", "--out", folder / "other", "--seed", "5"});
+  INFO("output: ", other.output);
+  REQUIRE(other.exit_code == 0);
+  CHECK(read_text(exported) == weights);
+
+  const auto refused = [&](const fs::path& path, const std::string& reason) {
+    check_refused(train_tiny(out, {"--steps", "2", "--resume", "--export", path.string()}),
+                  {"--export " + path.string(), reason});
+    CHECK(checkpoint_bytes(out) == checkpoint);
+    CHECK(losses(out).size() == 1);
+  };
+  refused(folder / "none" / "weights", "there is no folder " + (folder / "none").string());
+  refused(folder.path(), "a folder");
+  refused(out / "checkpoint.safetensors", "own checkpoint");
+  refused(folder / "other" / ".." / "run" / "checkpoint.safetensors", "own checkpoint");
+}
+
 TEST_CASE("--augment none makes every view the image") {
   const TempFolder folder;
   for (const char* views : {"2", "4"}) {
