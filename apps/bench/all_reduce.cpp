@@ -55,8 +55,8 @@ int run(int argc, char** argv, Processes* processes) {
   int repeats = 21;
   apps::CommandLine app("Sums over a job's processes: in the fixed tree, and by MPI_Allreduce",
                         "all_reduce");
-  app.add_option("--most-kib", most_kib, "Of the largest sum")->check(CLI::Range(4, 1 << 22));
-  app.add_option("--repeats", repeats, "Of each")->check(CLI::Range(1, 1000000));
+  apps::add_integer(app, "--most-kib", most_kib, "Of the largest sum", 4, 1 << 22);
+  apps::add_integer(app, "--repeats", repeats, "Of each", 1, 1000000);
   if (!apps::parse_command_line(app, argc, argv)) return 0;
   check(processes != nullptr && processes->size() > 1, "all_reduce",
         "one process has nothing to add up; start several: mpirun -n 2 {}", argv[0]);

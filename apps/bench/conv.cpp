@@ -127,13 +127,10 @@ void run(const Options& options) {
 int main(int argc, char** argv) {
   Options options;
   apps::CommandLine app("Speed of conv2d on the layers of a CIFAR ResNet-18", "conv");
-  app.add_option("--batch", options.batch, "Images")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 16));
-  app.add_option("--size", options.size, "Pixels a side of the network's images")
-      ->check(CLI::Range(std::int64_t{8}, std::int64_t{4096}));
-  app.add_option("--repeats", options.repeats,
-                 "Calls timed at least, after a first one; the median counts")
-      ->check(CLI::Range(1, 100000));
+  apps::add_integer(app, "--batch", options.batch, "Images", 1, 1 << 16);
+  apps::add_integer(app, "--size", options.size, "Pixels a side of the network's images", 8, 4096);
+  apps::add_integer(app, "--repeats", options.repeats,
+                    "Calls timed at least, after a first one; the median counts", 1, 100000);
   apps::add_compute_options(app, options.compute, "Options");
   app.add_flag("--json", options.json, "Seconds of each layer as JSON, not a table");
   return apps::run_program("conv", argv, [&] {

@@ -297,8 +297,8 @@ int main(int argc, char** argv) {
   Options options;
   apps::CommandLine app("The least time of a training step on a GPU, kernel by kernel.",
                         "gpu_step");
-  app.add_option("--batch-size", options.train.batch_size, "Images a step (each in two views)")
-      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16));
+  apps::add_integer(app, "--batch-size", options.train.batch_size,
+                    "Images a step (each in two views)", 2, 1 << 16);
   std::vector<std::string> names;
   for (const Gpu& gpu : gpus) names.push_back(gpu.name);
   app.add_option("--gpu", options.gpu, "The GPU whose peak rates are taken")
@@ -307,11 +307,11 @@ int main(int argc, char** argv) {
   app.add_flag("--tf32", options.train.compute.tf32, "TF32 products");
   auto* const measure =
       app.add_flag("--measure", options.measure, "Also run the step and time each kernel");
-  app.add_option(
-         "--gpus", options.gpus,
-         "Instead of the kernels, the step on 1, 2, 4, ... GPUs up to so many: with so many "
-         "images each, and with so many in all")
-      ->check(CLI::Range(1, 1024))
+  apps::add_integer(
+      app, "--gpus", options.gpus,
+      "Instead of the kernels, the step on 1, 2, 4, ... GPUs up to so many: with so many "
+      "images each, and with so many in all",
+      1, 1024)
       ->excludes(measure);
   std::vector<std::string> links;
   for (const bench::Network& network : bench::networks()) links.push_back(network.name);

@@ -209,13 +209,11 @@ int main(int argc, char** argv) {
       "counts "
       "them",
       "ladder");
-  app.add_option("--batch", options.batch, "Images")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 12));
-  app.add_option("--repeats", options.repeats,
-                 "Calls timed at least, after a first one; the fastest counts")
-      ->check(CLI::Range(1, 100000));
-  app.add_option("--threads", options.threads, "Threads of the library's ways; 1 is fair")
-      ->check(CLI::Range(1, 4096));
+  apps::add_integer(app, "--batch", options.batch, "Images", 1, 1 << 12);
+  apps::add_integer(app, "--repeats", options.repeats,
+                    "Calls timed at least, after a first one; the fastest counts", 1, 100000);
+  apps::add_integer(app, "--threads", options.threads, "Threads of the library's ways; 1 is fair",
+                    1, 4096);
   app.add_flag("--library-only", options.library_only,
                "Only the library's ways, at the level that GRADUS_SIMD names");
   return apps::run_program("ladder", argv, [&] {

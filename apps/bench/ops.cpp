@@ -264,12 +264,10 @@ int main(int argc, char** argv) {
       "The peak rates of this machine, and the operations of a training step (ResNet-18 for 32x32, "
       "projector 1024x4, Adam) measured against them.",
       "ops");
-  app.add_option("--batch", options.batch, "Images a step (each in two views)")
-      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 14));
-  app.add_option("--repeats", options.repeats,
-                 "Calls timed at least, after a first one; the fastest counts")
-      ->check(CLI::Range(1, 100000));
-  app.add_option("--threads", options.threads, "Threads; 0: all cores")->check(CLI::Range(0, 4096));
+  apps::add_integer(app, "--batch", options.batch, "Images a step (each in two views)", 2, 1 << 14);
+  apps::add_integer(app, "--repeats", options.repeats,
+                    "Calls timed at least, after a first one; the fastest counts", 1, 100000);
+  apps::add_integer(app, "--threads", options.threads, "Threads; 0: all cores", 0, 4096);
   app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
   app.add_flag("--json", options.json, "The figures as JSON, in seconds, bytes and operations");
   return apps::run_program("ops", argv, [&] {

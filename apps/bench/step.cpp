@@ -180,18 +180,17 @@ int main(int argc, char** argv) {
   train.batch_size = 64;
   train.views.size = 32;
   train.compute.device = apps::DeviceName::cpu;
-  app.add_option("batch", train.batch_size, "Images a step, each in all its views")
-      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 16));
-  app.add_option("steps", options.steps, "Steps timed, after the first ones")
-      ->check(CLI::Range(1, 100000));
-  app.add_option("--views", train.views.count, "Views of each image")->check(CLI::Range(2, 64));
-  app.add_option("--view-size", train.views.size, "Pixels a side of a view")
-      ->check(CLI::Range(1, 4096));
+  apps::add_integer(app, "batch", train.batch_size, "Images a step, each in all its views", 2,
+                    1 << 16);
+  apps::add_integer(app, "steps", options.steps, "Steps timed, after the first ones", 1, 100000);
+  apps::add_integer(app, "--views", train.views.count, "Views of each image", 2, 64);
+  apps::add_integer(app, "--view-size", train.views.size, "Pixels a side of a view", 1, 4096);
   apps::add_compute_options(app, train.compute, "Options");
-  app.add_option("--l2-bytes", options.l2_bytes,
-                 "On a GPU, size the scratch of convolutions for a second-level cache of N bytes "
-                 "(0: the GPU's own)")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  apps::add_integer(
+      app, "--l2-bytes", options.l2_bytes,
+      "On a GPU, size the scratch of convolutions for a second-level cache of N bytes "
+      "(0: the GPU's own)",
+      0, std::int64_t{1} << 40);
   app.add_flag("--forward", options.forward,
                "The encoder in evaluation mode, without a graph, on one view of each image");
   app.add_flag("--json", options.json, "The figures as JSON");

@@ -6,8 +6,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <concepts>
 #include <functional>
+#include <limits>
+#include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "common/config_file.h"
@@ -26,10 +31,52 @@ class CommandLine : public CLI::App {
 CLI::Option* add_switch(CLI::App& app, const std::string& names, bool& value,
                         const std::string& description);
 
-/// Numbers that are finite, above 0, or at least 0. CLI11's own let "nan" and "inf" through.
+/// Numbers, not integers, that are finite, above 0, or at least 0. CLI11's own let "nan" and "inf"
+/// through.
 CLI::Validator finite();
 CLI::Validator positive();
 CLI::Validator non_negative();
+
+/// The number that the whole text is; integers in decimal digits, whatever zeros they begin with.
+/// (CLI11 takes 010 for 8, and an integer that is too large for the largest there is.)
+template <class Number>
+std::optional<Number> parse_number(const std::string& text) {
+  Number number{};
+  if constexpr (std::integral<Number>) {
+    const char* end = text.data() + text.size();
+    const auto [parsed, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc() || parsed != end) return std::nullopt;
+  } else if (!CLI::detail::lexical_cast(text, number)) {
+    return std::nullopt;
+  }
+  return number;
+}
+
+/// An integer from `least` to `most`. As a transform it writes the integer so that CLI11 reads it.
+template <std::integral Number>
+CLI::Validator integer(Number least, Number most = std::numeric_limits<Number>::max()) {
+  const bool open = most == std::numeric_limits<Number>::max();
+  return CLI::Validator(
+      [=](std::string& text) {
+        const auto number = parse_number<Number>(text);
+        if (!number || *number < least || *number > most)
+          return fmt::format("'{}' is not an integer {}", text,
+                             open ? fmt::format("of at least {}", least)
+                                  : fmt::format("from {} to {}", least, most));
+        text = std::to_string(*number);
+        return std::string();
+      },
+      open ? fmt::format(">= {}", least)
+           : fmt::format("{} in [{} - {}]", CLI::detail::type_name<Number>(), least, most));
+}
+
+/// An option that is such an integer.
+template <std::integral Number>
+CLI::Option* add_integer(CLI::App& app, const std::string& name, Number& value,
+                         const std::string& description, std::type_identity_t<Number> least,
+                         std::type_identity_t<Number> most = std::numeric_limits<Number>::max()) {
+  return app.add_option(name, value, description)->transform(integer<Number>(least, most));
+}
 
 /// Names of files and folders: any text is taken, and the shell completes it.
 CLI::Validator file_name();
@@ -42,10 +89,9 @@ template <class Number>
 std::vector<Number> parse_numbers(const std::string& text) {
   std::vector<Number> numbers;
   for (const std::string& part : CLI::detail::split(text, ',')) {
-    Number number{};
-    if (!CLI::detail::lexical_cast(part, number))
-      throw CLI::ConversionError("'" + part + "' is not a number");
-    numbers.push_back(number);
+    const auto number = parse_number<Number>(part);
+    if (!number) throw CLI::ConversionError("'" + part + "' is not a number");
+    numbers.push_back(*number);
   }
   return numbers;
 }

@@ -20,8 +20,8 @@ void add_compute_options(CLI::App& app, ComputeOptions& o, const std::string& gr
              "3x3 convolutions by Winograd's algorithm; otherwise plain sums: slower, with less "
              "rounding")
       ->group(group);
-  app.add_option("--threads", o.threads, "Threads of the computation; 0: all cores")
-      ->check(CLI::Range(0, 4096))
+  apps::add_integer(app, "--threads", o.threads, "Threads of the computation; 0: all cores", 0,
+                    4096)
       ->group(group);
 }
 

@@ -56,13 +56,12 @@ void add_data_options(CLI::App& app, DataOptions& o, const std::string& group) {
                  "each class has a folder of images, or images have no class")
       ->check(apps::folder_name())
       ->group(group);
-  app.add_option("--limit", o.limit, "Use the first N training images; 0: all")
-      ->check(apps::non_negative())
+  apps::add_integer(app, "--limit", o.limit, "Use the first N training images; 0: all", 0)
       ->group(group);
-  app.add_option("--image-size", o.image_size,
-                 "Pixels a side to which the centred square of each image is resized when it is "
-                 "read; 0: as the images are")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{4096}))
+  apps::add_integer(app, "--image-size", o.image_size,
+                    "Pixels a side to which the centred square of each image is resized when it is "
+                    "read; 0: as the images are",
+                    0, 4096)
       ->group(group);
   apps::add_switch(app, "--skip-unreadable,!--refuse-unreadable", o.skip_unreadable,
                    "Leave out image files that cannot be read, or refuse the data set (default)")

@@ -54,10 +54,8 @@ void add_protocol_options(CLI::App& app, Protocol& p) {
   app.add_flag("--cached", p.cached,
                "Fast: features of the plain images, computed once, without crops and flips")
       ->group(group);
-  app.add_option("--epochs", p.epochs, "Epochs")
-      ->check(CLI::Range(std::int64_t{1}, most_epochs))
-      ->group(group);
-  app.add_option("--batch-size", p.batch_size, "Images a step")->check(positive())->group(group);
+  apps::add_integer(app, "--epochs", p.epochs, "Epochs", 1, most_epochs)->group(group);
+  apps::add_integer(app, "--batch-size", p.batch_size, "Images a step", 1)->group(group);
   app.add_option("--lr", p.lr, "Learning rate")->check(positive())->group(group);
   app.add_option("--momentum", p.momentum, "Momentum")
       ->check(finite())
@@ -87,11 +85,11 @@ void add_options(CLI::App& app, EvalOptions& o) {
   app.add_flag("--untrained", o.untrained, "Evaluate an encoder with its initial weights");
   app.add_flag("--knn", o.knn, "Also classify by the nearest neighbours");
   apps::add_switch(app, "--linear,!--no-linear", o.linear, "Train a linear classifier");
-  app.add_option(
-         "--crops", o.crops,
-         "Also evaluate as EMP-SSL: the projector's first hidden layer, its mean over N views "
-         "of each image as in training; 0: do not")
-      ->check(CLI::Range(0, 1024));
+  apps::add_integer(
+      app, "--crops", o.crops,
+      "Also evaluate as EMP-SSL: the projector's first hidden layer, its mean over N views "
+      "of each image as in training; 0: do not",
+      0, 1024);
   app.add_flag("--whiten", o.whiten, "Also classify the whitened features");
   app.add_option("--features", o.features,
                  "Write the frozen features of the plain images for numpy: NAME.npy gives "
@@ -100,21 +98,18 @@ void add_options(CLI::App& app, EvalOptions& o) {
       ->check(apps::file_name());
   app.add_option("--json", o.json, "Where to write the results (default: beside FILE)")
       ->check(apps::file_name());
-  app.add_option("--k", o.knn_options.k, "Neighbours of kNN")->check(positive());
+  apps::add_integer(app, "--k", o.knn_options.k, "Neighbours of kNN", 1);
   app.add_option("--temperature", o.knn_options.temperature, "Temperature of kNN")
       ->check(positive());
   add_data_options(app, o.data, "Data");
-  app.add_option("--test-limit", o.test_limit, "Use the first N test images; 0: all")
-      ->check(non_negative())
+  apps::add_integer(app, "--test-limit", o.test_limit, "Use the first N test images; 0: all", 0)
       ->group("Data");
   add_protocol_options(app, o.protocol);
   add_encoder_options(app, o.model.encoder, "Encoder (with --untrained)");
   apps::add_compute_options(app, o.compute, "Run");
-  app.add_option("--workers", o.workers, "Threads that augment ahead; 0: none")
-      ->check(CLI::Range(0, 1024))
+  apps::add_integer(app, "--workers", o.workers, "Threads that augment ahead; 0: none", 0, 1024)
       ->group("Run");
-  app.add_option("--seed", o.seed, "Of the classifier, the order and the crops")
-      ->check(non_negative())
+  apps::add_integer(app, "--seed", o.seed, "Of the classifier, the order and the crops", 0)
       ->group("Run");
   app.footer(manual);
 }

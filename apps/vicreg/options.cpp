@@ -14,6 +14,7 @@ namespace gradus::vicreg {
 namespace {
 
 using apps::add_choice;
+using apps::add_integer;
 using apps::add_switch;
 using apps::finite;
 using apps::non_negative;
@@ -21,7 +22,7 @@ using apps::positive;
 
 void add_view_options(CLI::App& app, ViewOptions& o) {
   const std::string group = "Views";
-  app.add_option("--views", o.count, "Views of each image")->check(CLI::Range(2, 64))->group(group);
+  add_integer(app, "--views", o.count, "Views of each image", 2, 64)->group(group);
   add_choice(app, "--augment", o.augment, augmentations)->group(group);
   apps::add_list(app, "--crop-scale", o.crop_scale,
                  "Least and largest area of a crop, of the image's", finite())
@@ -29,17 +30,15 @@ void add_view_options(CLI::App& app, ViewOptions& o) {
   apps::add_list(app, "--crop-ratio", o.crop_ratio, "Least and largest width / height of a crop",
                  finite())
       ->group(group);
-  app.add_option("--view-size", o.size,
-                 "Pixels a side to which crops are resized; 0: as many as the images have")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{4096}))
+  add_integer(app, "--view-size", o.size,
+              "Pixels a side to which crops are resized; 0: as many as the images have", 0, 4096)
       ->group(group);
 }
 
 void add_image_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Data";
   add_data_options(app, o.data, group);
-  app.add_option("--test-limit", o.test_limit, "Use the first N test images; 0: all")
-      ->check(non_negative())
+  add_integer(app, "--test-limit", o.test_limit, "Use the first N test images; 0: all", 0)
       ->group(group);
   add_switch(app, "--shuffle,!--no-shuffle", o.shuffle,
              "Shuffle (default), or take the images in the files' order")
@@ -48,11 +47,9 @@ void add_image_options(CLI::App& app, TrainOptions& o) {
              "Drop (default) or keep a partial last batch; a small batch raises the covariance "
              "term, so keeping it disturbs the end of every epoch")
       ->group(group);
-  app.add_option("--batch-size", o.batch_size, "Images a step, each in all its views")
-      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20))
+  add_integer(app, "--batch-size", o.batch_size, "Images a step, each in all its views", 2, 1 << 20)
       ->group(group);
-  app.add_option("--workers", o.workers, "Threads that augment ahead; 0: none")
-      ->check(CLI::Range(0, 1024))
+  add_integer(app, "--workers", o.workers, "Threads that augment ahead; 0: none", 0, 1024)
       ->group(group);
 }
 
@@ -60,8 +57,7 @@ void add_model_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Model and loss";
   add_encoder_options(app, o.model.encoder, group);
   apps::add_list(app, "--projector", o.model.projector_widths,
-                 "Widths of the projector's linear layers",
-                 CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
+                 "Widths of the projector's linear layers", apps::integer<std::int64_t>(1, 1 << 20))
       ->group(group);
   add_switch(app, "--zero-init-residual,!--no-zero-init-residual",
              o.model.encoder.zero_init_residual, "Start each block's last batch norm at 0")
@@ -98,14 +94,12 @@ void add_model_options(CLI::App& app, TrainOptions& o) {
 void add_optimizer_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Optimiser";
   add_choice(app, "--optimizer", o.optimizer, optimizer_names)->group(group);
-  app.add_option("--epochs", o.epochs, "Epochs")
-      ->check(CLI::Range(std::int64_t{1}, most_epochs))
-      ->group(group);
-  app.add_option(
-         "--steps", o.steps,
-         "Stop after N steps, those before an interruption included; -1: when the epochs are done. "
-         "--resume without it goes on to the end")
-      ->check(CLI::Range(std::int64_t{-1}, std::int64_t{1} << 40))
+  add_integer(app, "--epochs", o.epochs, "Epochs", 1, most_epochs)->group(group);
+  add_integer(
+      app, "--steps", o.steps,
+      "Stop after N steps, those before an interruption included; -1: when the epochs are done. "
+      "--resume without it goes on to the end",
+      -1, std::int64_t{1} << 40)
       ->group(group);
   app.add_option("--lr", o.lr, "Learning rate")->check(positive())->group(group);
   add_switch(app, "--scale-lr,!--no-scale-lr", o.scale_lr,
@@ -131,12 +125,11 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
       ->check(non_negative())
       ->group(group);
   add_choice(app, "--schedule", o.schedule, schedule_names)->group(group);
-  app.add_option("--warmup-epochs", o.warmup_epochs, "Epochs of warm-up")
-      ->check(CLI::Range(std::int64_t{0}, most_epochs))
+  add_integer(app, "--warmup-epochs", o.warmup_epochs, "Epochs of warm-up", 0, most_epochs)
       ->group(group);
   apps::add_list(app, "--milestones", o.milestones,
                  "Epochs at which the schedule 'step' divides by 10",
-                 CLI::Range(std::int64_t{0}, most_epochs))
+                 apps::integer<std::int64_t>(0, most_epochs))
       ->group(group);
 }
 
@@ -148,18 +141,17 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
              "Less memory for more time: residual blocks keep their input only and compute their "
              "inside again in backward")
       ->group(group);
-  app.add_option("--shards", o.shards,
-                 "Cut each batch into that many parts, 1, 2, 4, ..., computed side by side and "
-                 "joined in a fixed order. The result depends on their number, never on that of "
-                 "the processes that share them: mpirun -n 4 train --shards 4")
-      ->check(CLI::Range(1, 1024))
+  add_integer(app, "--shards", o.shards,
+              "Cut each batch into that many parts, 1, 2, 4, ..., computed side by side and "
+              "joined in a fixed order. The result depends on their number, never on that of "
+              "the processes that share them: mpirun -n 4 train --shards 4",
+              1, 1024)
       ->group(group);
   add_switch(app, "--unordered-sums,!--no-unordered-sums", o.unordered_sums,
              "Let MPI or NCCL add up in an order of their own: the result then depends on the "
              "processes, too")
       ->group(group);
-  app.add_option("--seed", o.seed, "Of the initial weights, the order and the augmentation")
-      ->check(non_negative())
+  add_integer(app, "--seed", o.seed, "Of the initial weights, the order and the augmentation", 0)
       ->group(group);
 }
 
@@ -193,15 +185,13 @@ void add_folder_options(CLI::App& app, TrainOptions& o) {
       ->group(group)
       ->excludes(resume)
       ->configurable(false);
-  app.add_option("--checkpoint-every", o.checkpoint_every,
-                 "Steps between checkpoints; 0: the end of every epoch")
-      ->check(non_negative())
+  add_integer(app, "--checkpoint-every", o.checkpoint_every,
+              "Steps between checkpoints; 0: the end of every epoch", 0)
       ->group(group);
-  app.add_option("--knn-every", o.knn_every, "Epochs between kNN evaluations; 0: none")
-      ->check(CLI::Range(std::int64_t{0}, most_epochs))
+  add_integer(app, "--knn-every", o.knn_every, "Epochs between kNN evaluations; 0: none", 0,
+              most_epochs)
       ->group(group);
-  app.add_option("--knn-images", o.knn_images, "Images of each split used for kNN, at most")
-      ->check(positive())
+  add_integer(app, "--knn-images", o.knn_images, "Images of each split used for kNN, at most", 1)
       ->group(group);
   add_switch(
       app, "--probe,!--no-probe", o.probe,

@@ -21,7 +21,7 @@ struct Program {
     app.add_option("--name", name, "Text");
     app.add_option("--rate", rate, "A number")->check(gradus::apps::positive());
     app.add_option("--count", count, "An integer");
-    app.add_option("--seed", seed, "An integer of 64 bits")->check(gradus::apps::non_negative());
+    gradus::apps::add_integer(app, "--seed", seed, "An integer of 64 bits", 0);
     gradus::apps::add_list(app, "--widths", widths, "A list", gradus::apps::finite());
     gradus::apps::add_switch(app, "--shuffle,!--no-shuffle", shuffle, "A switch");
     app.add_flag("--once", once, "Not in files")->configurable(false);

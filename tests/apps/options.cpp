@@ -193,6 +193,15 @@ TEST_CASE("the last of an option given twice holds") {
   CHECK(lists.model.projector_widths == std::vector<std::int64_t>{16});
 }
 
+TEST_CASE("integers are decimal, whatever zeros they begin with") {
+  const Parsed parsed = parse({"--epochs", "010", "--seed", "007", "--projector", "010,8"});
+  CHECK(parsed.options.epochs == 10);
+  CHECK(parsed.options.seed == 7);
+  CHECK(parsed.options.model.projector_widths == std::vector<std::int64_t>{10, 8});
+  CHECK(contains(parsed.config, "epochs=10\n"));
+  CHECK(contains(parsed.config, "projector=[10, 8]\n"));
+}
+
 TEST_CASE("the resolved configuration reads back to the same options") {
   const TempFolder folder;
   const std::string file = folder / "config.toml";
@@ -323,7 +332,10 @@ TEST_CASE("bad options are refused in one line that names them") {
   refused({"--batch-size", "1"}, {"--batch-size"});
   refused({"--batch-size", "99999999999999999999"}, {"--batch-size"});
   refused({"--epochs", "0"}, {"--epochs"});
-  refused({"--epochs", "2.5"}, {"--epochs"});
+  refused({"--epochs", "2.5"}, {"--epochs", "'2.5' is not an integer from 1 to"});
+  refused({"--limit", "99999999999999999999"}, {"--limit", "not an integer of at least 0"});
+  refused({"--views", "0x10"}, {"--views", "0x10"});
+  refused({"--milestones", "1,99999999999999999999"}, {"--milestones", "99999999999999999999"});
   refused({"--epochs", "9223372036854775807"}, {"--epochs"});
   refused({"--steps", "-2"}, {"--steps"});
   refused({"--projector", "8,0"}, {"--projector"});

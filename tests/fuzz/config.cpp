@@ -20,8 +20,8 @@ struct Program {
     app.add_option("--recipe", recipe, "Text")->check(CLI::IsMember({"default", "solo-learn"}));
     app.add_option("--out", out, "Any text");
     app.add_option("--lr", lr, "A number")->check(gradus::apps::positive());
-    app.add_option("--epochs", epochs, "An integer")->check(CLI::Range(1, 1000));
-    app.add_option("--seed", seed, "An integer of 64 bits")->check(gradus::apps::non_negative());
+    gradus::apps::add_integer(app, "--epochs", epochs, "An integer", 1, 1000);
+    gradus::apps::add_integer(app, "--seed", seed, "An integer of 64 bits", 0);
     app.add_option("--projector", projector, "A list")->delimiter(',');
     gradus::apps::add_switch(app, "--shuffle,!--no-shuffle", shuffle, "A switch");
   }

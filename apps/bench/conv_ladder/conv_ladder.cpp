@@ -201,7 +201,7 @@ int main(int argc, char** argv) {
       "One 3x3 convolution, from the plain loop to the tensor cores, each step checked and timed",
       "conv_ladder");
   const auto add = [&](const char* name, int& value, const char* description) {
-    app.add_option(name, value, description)->check(CLI::Range(1, 1 << 20));
+    apps::add_integer(app, name, value, description, 1, 1 << 20);
   };
   add("--images", options.images, "Images");
   add("--size", options.size, "Their height and width");
