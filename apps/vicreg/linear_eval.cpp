@@ -6,6 +6,7 @@
 #include <gradus/autograd/variable.h>
 #include <gradus/tensor/io/file.h>
 #include <gradus/tensor/io/npy.h>
+#include <gradus/tensor/ops.h>
 #include "common/command_line.h"
 #include "common/compute.h"
 #include "common/program.h"
@@ -149,8 +150,9 @@ std::filesystem::path results_file(const EvalOptions& o) {
 /// NAME_train_labels.npy.
 void write_features(const std::filesystem::path& file, const std::string& split,
                     const Tensor& features, const Tensor& labels) {
+  const std::filesystem::path stem = file.extension() == ".npy" ? file.stem() : file.filename();
   const auto write = [&](const std::string& what, const Tensor& x) {
-    const std::string name = fmt::format("{}_{}.npy", file.stem().string(), what);
+    const std::string name = fmt::format("{}_{}.npy", stem.string(), what);
     write_npy(file.parent_path() / name, x);
     print("{}: {} {}\n", (file.parent_path() / name).string(), gradus::name(x.dtype()), x.shape());
   };
@@ -233,7 +235,11 @@ class Judge {
     const auto head = train_linear_probe(encoder_, train_, subject.train, protocol, o_.workers,
                                          o_.seed, say, o_.compute.activation_dtype());
     const NoGrad no_grad;
-    return (*head)(Variable(subject.test)).value().to(Device::cpu);
+    const Tensor logits = (*head)(Variable(subject.test)).value().to(Device::cpu);
+    check(all_finite(logits), "linear_eval",
+          "the classifier diverged in epoch {}: its scores are not finite; a lower --lr may help",
+          protocol.epochs);
+    return logits;
   }
 
   const EvalOptions& o_;

@@ -1,5 +1,6 @@
 #include "vicreg/linear_probe.h"
 
+#include <cmath>
 #include <optional>
 
 #include <gradus/autograd/ops.h>
@@ -162,7 +163,11 @@ std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::
       add_scaled(total, loss.value().to(DType::float64),
                  static_cast<double>(batch->labels.size(0)));
     }
-    if (!on_epoch(epoch + 1, total.item<double>() / static_cast<double>(train.size()))) break;
+    const double loss = total.item<double>() / static_cast<double>(train.size());
+    check(std::isfinite(loss), "linear_probe",
+          "the classifier diverged in epoch {}: its loss is {}; a lower --lr may help", epoch + 1,
+          loss);
+    if (!on_epoch(epoch + 1, loss)) break;
   }
   return head;
 }

@@ -139,8 +139,9 @@ void export_weights(const std::filesystem::path& path, nn::VICRegModel& model,
 }
 
 void load_weights(const std::filesystem::path& path, nn::VICRegModel& model) {
+  const TensorFile file = read_weights(path);
   try {
-    nn::load_state_dict(model, model_tensors(read_weights(path)));
+    nn::load_state_dict(model, model_tensors(file));
   } catch (const Error& error) {
     fail("load", "{} does not fit the model: {}", path.string(), error.message());
   }

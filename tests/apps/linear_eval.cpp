@@ -241,6 +241,13 @@ TEST_CASE("features alone are written, and nothing else is computed") {
     CHECK(fs::exists(trained.folder / part));
   CHECK_FALSE(contains(result.output, "crops"));
   CHECK_FALSE(fs::exists(trained.out / "linear_eval.json"));
+  // Of a name only .npy is no part.
+  for (const char* name : {"run.1", "run.2"})
+    CHECK(run_linear_eval(tiny_data + Arguments{trained.checkpoint.string(), "--no-linear",
+                                                "--features", trained.folder / name})
+              .exit_code == 0);
+  for (const char* part : {"run.1_train.npy", "run.2_test.npy"})
+    CHECK(fs::exists(trained.folder / part));
 }
 
 TEST_CASE("--bf16 computes the features in mixed precision, and the results say so") {
@@ -262,6 +269,15 @@ TEST_CASE("--bf16 computes the features in mixed precision, and the results say 
                                                        "--epochs", "1", "--crops", "0", "--bf16"})
                      .output,
                  " features, bf16); "));
+}
+
+TEST_CASE("a classifier that diverges is an error, and no result") {
+  const Trained trained;
+  check_refused(
+      run_linear_eval(tiny_data + Arguments{trained.exported.string(), "--cached", "--crops", "0",
+                                            "--epochs", "5", "--lr", "3e38"}),
+      {"the classifier diverged in epoch ", "a lower --lr may help"});
+  CHECK_FALSE(fs::exists(trained.folder / "linear_eval.json"));
 }
 
 TEST_CASE("linear_eval refuses what it cannot evaluate, in one line") {

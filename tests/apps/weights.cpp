@@ -116,6 +116,9 @@ TEST_CASE("load_weights takes exported files and checkpoints") {
   CHECK(contains(error, (folder / "exported").string() + " does not fit the model"));
   CHECK(contains(error, "encoder.conv1.weight"));
   CHECK(same_tensors(nn::state_dict(other.model), before));
+  const std::string missing = error_of([&] { vicreg::load_weights(folder / "none", other.model); });
+  CHECK(contains(missing, "no such file"));
+  CHECK_FALSE(contains(missing, "does not fit"));
 }
 
 TEST_CASE("load_encoder takes the architecture from a checkpoint or an exported file") {
