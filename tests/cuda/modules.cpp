@@ -102,11 +102,12 @@ TEST_CASE("a training step with bfloat16 activations: parameters stay in float32
   CHECK(rms_error(on_gpu.value(), in_float32.value()) < 0.01);
   for (const Variable& loss : {in_float32, on_cpu, on_gpu}) loss.backward();
   // So few images make a hard case: rounding moves many ReLUs and half of the gradient. On the
-  // GPU it may not move more of it than on the CPU.
+  // GPU it may not move much more of it than on the CPU, where at some levels of vector
+  // instructions only what is stored is rounded, not what enters products.
   const double usual = gradient_distance(exact, cpu);
   CAPTURE(usual);
   CHECK(usual > 0.01);
-  CHECK(gradient_distance(exact, gpu) < 1.25 * usual);
+  CHECK(gradient_distance(exact, gpu) < 1.5 * usual);
 }
 
 TEST_CASE("in evaluation the GPU's features are the CPU's") {

@@ -293,6 +293,28 @@ TEST_CASE("direct convolution gives the same bits for any number of threads" * c
   }
 }
 
+TEST_CASE("batch norm's sums over two gradients have the bits of those over their sum") {
+  constexpr std::int64_t rows = 37,
+                         C = 77;  // an odd row, whole groups of vectors and a part of one
+  const auto dy = random_values<float>(rows * C, 1), dy2 = random_values<float>(rows * C, 2);
+  const auto x = random_values<float>(rows * C, 3), y = random_values<float>(rows * C, 4);
+  const auto mean = random_values<float>(C, 5), scale = random_values<float>(C, 6);
+  std::vector<float> sum = dy;
+  for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += dy2[i];
+  at_each_simd_level([&] {
+    const auto sums = [&](const std::vector<float>& first, const float* second, bool keeps) {
+      std::vector<float> masked(rows * C), results(2 * C);
+      simd::kernels().norm<float>().gradient_sums(
+          first.data(), second, x.data(), y.data(), true, {mean.data(), scale.data(), mean.data()},
+          keeps ? masked.data() : nullptr, rows, C, results.data(), results.data() + C);
+      return results;
+    };
+    const auto together = sums(sum, nullptr, true);
+    CHECK(sums(dy, dy2.data(), true) == together);
+    CHECK(sums(sum, nullptr, false) == together);
+  });
+}
+
 TEST_CASE("levels: the best one is used unless another is set") {
   const auto& levels = simd::available_levels();
   REQUIRE(!levels.empty());

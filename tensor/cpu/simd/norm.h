@@ -142,25 +142,25 @@ template <Mask mask, bool two_terms, class T>
       C, [&](std::int64_t c, auto vectors, auto lanes) __attribute__((always_inline)) {
         const Normaliser<vectors> normalised(n, c, lanes);
         Vector of_dy[vectors] = {}, of_dy_x[vectors] = {};
-        // Two rows at a time: chains of additions half as long, with half the rounding.
+        // Two rows at a time: chains of additions half as long, with half the rounding. But
+        // products are added one by one: of two, the compiler would round either before it fuses
+        // the other with the sum, and so the variants of this function would differ.
         const auto add_rows = [&](std::int64_t at, auto count) __attribute__((always_inline)) {
           unroll<vectors>([&](auto v) __attribute__((always_inline)) {
-            Vector g[decltype(count)::value], g_x[decltype(count)::value];
+            Vector g[decltype(count)::value];
             unroll<count>([&](auto r) __attribute__((always_inline)) {
               const std::int64_t i = at + r * C + v * width;
               const Vector value = load(x + i, lanes);
               Vector sum = load(dy + i, lanes);
               if constexpr (two_terms) sum += load(dy2 + i, lanes);
               g[r] = masked_gradient<mask>(sum, value, y + i, normalised, v, lanes);
-              g_x[r] = g[r] * (value - normalised.mean[v]);
+              of_dy_x[v] += g[r] * (value - normalised.mean[v]);
               if (mask == Mask::of_y && masked != nullptr) store(masked + i, g[r], lanes);
             });
             if constexpr (count == 2) {
               of_dy[v] += g[0] + g[1];
-              of_dy_x[v] += g_x[0] + g_x[1];
             } else {
               of_dy[v] += g[0];
-              of_dy_x[v] += g_x[0];
             }
           });
         };
