@@ -1,9 +1,8 @@
-// Options that take one of a few values by name: a table of these names for each.
+// Values that have names on the command line and in files: a table of these for each type.
 #pragma once
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -64,22 +63,6 @@ Value choice(const Choices<Value, count>& choices, std::string_view what, std::s
   check(value.has_value(), "choice", "{} '{}' is unknown; there are {}", what, name,
         list_of(choices, false));
   return *value;
-}
-
-/// An option that sets `value`, which holds its default; `about` stands before the list of choices
-/// in the help.
-template <class Value, std::size_t count>
-CLI::Option* add_choice(CLI::App& app, const std::string& name, Value& value,
-                        const Choices<Value, count>& choices, const std::string& about = "") {
-  std::vector<std::string> names;
-  for (const auto& choice : choices) names.emplace_back(choice.name);
-  return app
-      .add_option_function<std::string>(
-          name,
-          [&value, &choices](const std::string& given) { value = *find_choice(choices, given); },
-          about + list_of(choices, true))
-      ->check(CLI::IsMember(names))
-      ->default_str(name_of(choices, value));
 }
 
 }  // namespace gradus::apps

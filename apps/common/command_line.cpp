@@ -38,7 +38,7 @@ Request parse(CLI::App& app, int argc, const char* const* argv) {
   } catch (const CLI::CallForHelp&) {
     return Request::help;
   } catch (const CLI::CallForVersion& answer) {
-    print("{}", answer.what());
+    print_answer(answer.what());
     return Request::answered;
   } catch (const CLI::ParseError& error) {
     fail("options", "{} (--help lists the options)", one_line(error.what()));
@@ -127,7 +127,7 @@ CLI::Validator list_check(std::size_t count, const CLI::Validator& each) {
 
 bool parse_command_line(CLI::App& app, int argc, const char* const* argv) {
   const Request request = parse(app, argc, argv);
-  if (request == Request::help) print("{}", app.help());
+  if (request == Request::help) print_answer(app.help());
   return request == Request::run;
 }
 
@@ -150,7 +150,7 @@ bool parse_command_line(const ConfigurableProgram& program, int argc, const char
   config.apply(second.app);
   if (!parse_command_line(second.app, argc, argv)) return false;
   if (program.check_options) program.check_options();
-  if (second.print_config) print("{}", to_toml(second.app));
+  if (second.print_config) print_answer(to_toml(second.app));
   if (resolved) *resolved = to_toml(second.app);
   return !second.print_config;
 }

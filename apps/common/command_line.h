@@ -15,6 +15,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "common/choice.h"
 #include "common/config_file.h"
 
 namespace gradus::apps {
@@ -76,6 +77,22 @@ CLI::Option* add_integer(CLI::App& app, const std::string& name, Number& value,
                          const std::string& description, std::type_identity_t<Number> least,
                          std::type_identity_t<Number> most = std::numeric_limits<Number>::max()) {
   return app.add_option(name, value, description)->transform(integer<Number>(least, most));
+}
+
+/// An option that sets `value`, which holds its default; `about` stands before the list of choices
+/// in the help.
+template <class Value, std::size_t count>
+CLI::Option* add_choice(CLI::App& app, const std::string& name, Value& value,
+                        const Choices<Value, count>& choices, const std::string& about = "") {
+  std::vector<std::string> names;
+  for (const auto& choice : choices) names.emplace_back(choice.name);
+  return app
+      .add_option_function<std::string>(
+          name,
+          [&value, &choices](const std::string& given) { value = *find_choice(choices, given); },
+          about + list_of(choices, true))
+      ->check(CLI::IsMember(names))
+      ->default_str(name_of(choices, value));
 }
 
 /// Names of files and folders: any text is taken, and the shell completes it.

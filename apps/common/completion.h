@@ -1,8 +1,11 @@
 // Completion of a program's options by the shell.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace gradus::apps {
 

@@ -1,13 +1,16 @@
 // Where and how a program computes: the device, its threads, its precision.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
 
 #include <gradus/tensor/device.h>
 #include <gradus/tensor/dtype.h>
 #include "common/choice.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace gradus::apps {
 

@@ -85,6 +85,15 @@ std::string quoted(const std::string& text) {
   return result + "\"";
 }
 
+/// Whether TOML can hold the text: a file's name may be any bytes.
+bool is_utf8(const std::string& text) {
+  try {
+    return toml::parse("text=" + quoted(text)).contains("text");
+  } catch (const toml::parse_error&) {
+    return false;
+  }
+}
+
 /// The option's value, be it given or the default.
 std::string toml_value(const CLI::Option& option) {
   if (is_flag(option)) return option.as<bool>() ? "true" : "false";
@@ -94,7 +103,13 @@ std::string toml_value(const CLI::Option& option) {
                ? fmt::format("[{}]", fmt::join(parse_numbers<double>(text), ", "))
                : fmt::format("[{}]", fmt::join(parse_numbers<std::int64_t>(text), ", "));
   }
-  if (is_of(option, "TEXT")) return quoted(option.as<std::string>());
+  if (is_of(option, "TEXT")) {
+    const auto text = option.as<std::string>();
+    check(is_utf8(text), "config",
+          "{} '{}' is not UTF-8 text, which a configuration file must be; rename what it names",
+          option.get_name(), text);
+    return quoted(text);
+  }
   if (is_of(option, "FLOAT")) return fmt::format("{}", option.as<double>());
   if (is_of(option, "INT")) return fmt::format("{}", option.as<std::int64_t>());
   const auto number = option.as<std::uint64_t>();
@@ -166,10 +181,8 @@ void ConfigFile::apply(CLI::App& app) const {
     CLI::Option* option = app.get_option_no_throw("--" + setting.key);
     if (!option) option = app.get_option_no_throw(setting.key);  // without dashes: by position
     if (!option) reject(name_, setting.line, "unknown key '{}'", setting.key);
-    if (!option->get_configurable()) {
-      if (setting.value.empty()) continue;  // files of earlier versions hold such
+    if (!option->get_configurable())
       reject(name_, setting.line, "'{}' belongs on the command line, not in a file", setting.key);
-    }
     const auto [first, is_new] = lines.emplace(option, setting.line);
     if (!is_new)
       reject(name_, setting.line, "'{}' was given in line {} already, under another name",

@@ -4,12 +4,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <new>
 #include <system_error>
+
+#include <gradus/tensor/check.h>
 
 namespace gradus::apps {
 namespace {
@@ -52,7 +56,8 @@ int report_error(const char* program, const std::string& text) {
 
 std::string error_text(const std::exception& error) {
   const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-  return no_memory ? "out of memory; a smaller batch needs less" : one_line(error.what());
+  return no_memory ? "out of memory; a smaller batch or a smaller model needs less"
+                   : one_line(error.what());
 }
 
 std::string one_line(std::string text) {
@@ -67,6 +72,12 @@ void ignore_closed_output() { std::signal(SIGPIPE, SIG_IGN); }
 
 void write_text(std::FILE* stream, std::string_view text) {
   [[maybe_unused]] const std::size_t written = std::fwrite(text.data(), 1, text.size(), stream);
+}
+
+void print_answer(std::string_view text) {
+  const bool written =
+      std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  check(written || errno == EPIPE, "output", "cannot write to stdout: {}", std::strerror(errno));
 }
 
 }  // namespace gradus::apps

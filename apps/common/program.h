@@ -36,6 +36,10 @@ void ignore_closed_output();
 /// disk) the text is dropped. fmt::print would throw.
 void write_text(std::FILE* stream, std::string_view text);
 
+/// Prints what a program was asked for and ends with (--help, --print-config). Throws Error where
+/// it cannot be written, unless the reader has gone (a closed pipe).
+void print_answer(std::string_view text);
+
 /// Prints to stdout as `write_text` does.
 template <class... Args>
 void print(fmt::format_string<Args...> format, Args&&... args) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
+
 #include <gradus/tensor/device.h>
 
 namespace gradus::apps {

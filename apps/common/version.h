@@ -1,8 +1,11 @@
 // What a program says of itself.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace gradus::apps {
 

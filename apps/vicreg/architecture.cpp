@@ -1,5 +1,7 @@
 #include "vicreg/architecture.h"
 
+#include <nlohmann/json.hpp>
+
 #include "common/choice.h"
 #include "common/command_line.h"
 

@@ -1,11 +1,14 @@
 // The architecture of a model, nn::VICRegModel::Options: its options, and how files describe it.
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include <gradus/nn/vicreg_model.h>
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace gradus::vicreg {
 

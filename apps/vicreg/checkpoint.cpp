@@ -1,6 +1,7 @@
 #include "vicreg/checkpoint.h"
 
 #include <charconv>
+#include <nlohmann/json.hpp>
 
 #include <gradus/nn/state_dict.h>
 #include <gradus/tensor/io/safetensors.h>
@@ -79,8 +80,9 @@ void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
                      const TrainOptions& options, const OnlineProbe* probe) {
   for (const NamedParameter& parameter : model.parameters())
     check(all_finite(parameter.variable->value()), "checkpoint",
-          "after step {} the weight {} is not finite; the checkpoint before it was kept", step,
-          parameter.name);
+          "after step {} the weight {} is not finite; {}", step, parameter.name,
+          std::filesystem::exists(path) ? "the checkpoint before it was kept"
+                                        : "no checkpoint was written");
   TensorFile file;
   file.tensors = nn::state_dict(model);
   for (const auto& [name, tensor] : optimizer.state())

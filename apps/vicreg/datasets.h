@@ -1,11 +1,14 @@
 // The data sets that the programs know.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include <gradus/data/dataset.h>
 #include "common/choice.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace gradus::vicreg {
 
@@ -14,7 +17,7 @@ enum class DatasetName : std::uint8_t { cifar10, cifar100, stl10, folder, synthe
 inline constexpr apps::Choices<DatasetName, 5> dataset_names{
     {{DatasetName::cifar10, "cifar10"},
      {DatasetName::cifar100, "cifar100"},
-     {DatasetName::stl10, "stl10", "trains on its unlabelled images"},
+     {DatasetName::stl10, "stl10", "pre-training takes its unlabelled images"},
      {DatasetName::folder, "folder", "PNG and JPEG files"},
      {DatasetName::synthetic, "synthetic", "built in"}}};
 

@@ -176,7 +176,7 @@ std::uint64_t Trainer::disk_needed() const {
   for (const nn::NamedTensor& entry : model_.state()) weights += entry.tensor->bytes();
   checkpoint = weights;
   for (const auto& [name, tensor] : optimizer_->state()) checkpoint += tensor.bytes();
-  const auto steps = static_cast<std::uint64_t>(total_steps());
+  const auto steps = static_cast<std::uint64_t>(steps_left());
   const std::uint64_t epochs = steps / static_cast<std::uint64_t>(steps_per_epoch_);
   constexpr std::uint64_t record = 300, event_record = 600, pictures = 2 << 20, histogram = 1200;
   std::uint64_t bytes = 2 * checkpoint + steps * record + pictures;  // a new one beside the old one
@@ -188,20 +188,23 @@ std::uint64_t Trainer::disk_needed() const {
 
 int Trainer::dry_run() {
   const double begin = seconds_now();
+  check_run_folder();
   load_data();
+  restore();
   schedule_ = make_schedule(options_, steps_per_epoch_);
   const Size2 view =
       augment_options(options_.views).view_size({dataset_.height(), dataset_.width()});
   const std::uint64_t forward =
       multiply_adds(model_, {1, view.height, view.width, dataset_.channels()}, device_);
-  const auto images_a_step = static_cast<double>(options_.views.count * options_.batch_size);
+  const std::int64_t batch_size = std::min(options_.batch_size, dataset_.size());
+  const auto images_a_step = static_cast<double>(options_.views.count * batch_size);
 
   // Ever larger batches, as long as memory and time suffice for the next.
   const std::uint64_t available = available_memory(device_);
   std::vector<Rehearsal> done;
   std::uint64_t rest = 0;  // memory beside the tensors'
   const auto memory_of = [&](const Rehearsal& r) { return r.tensors + rest; };
-  for (const std::int64_t size : sizes(options_.batch_size)) {
+  for (const std::int64_t size : sizes(batch_size)) {
     if (done.size() >= 2) {  // else nothing is known of what grows
       const Rehearsal next = predict(done, size);
       const double seconds = steps_of_rehearsal() * std::max(next.seconds, done.back().seconds);
@@ -213,11 +216,11 @@ int Trainer::dry_run() {
         device_ == Device::cpu ? peak_resident_memory() : memory_stats(device_).reserved;
     rest = taken - std::min(taken, done.back().tensors);
   }
-  const Rehearsal step = predict(done, options_.batch_size);
+  const Rehearsal step = predict(done, batch_size);
   const bool measured = step.batch_size == done.back().batch_size;
   const Supply memory{memory_of(step), available};
   const Supply disk{disk_needed(), free_disk(options_.out)};
-  const auto steps = static_cast<double>(total_steps());
+  const auto steps = static_cast<double>(steps_left());
   const double epochs = steps / static_cast<double>(steps_per_epoch_);
   const double seconds = steps * step.seconds + epochs * seconds_of_epoch_end();
 
@@ -236,7 +239,7 @@ int Trainer::dry_run() {
   apps::print("a step        {:.3g} s{}\n", step.seconds,
               measured ? "" : fmt::format(" (by steps of {} images)", done.back().batch_size));
   apps::print("the run       {} ({} steps, {} an epoch)\n", duration_in_words(seconds),
-              total_steps(), steps_per_epoch_);
+              steps_left(), steps_per_epoch_);
   apps::print("disk          {}, of {} that are free for {}\n", format_bytes(disk.needed),
               format_bytes(disk.available), folder_.string());
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include <gradus/nn/losses.h>
 #include <gradus/tensor/ops.h>

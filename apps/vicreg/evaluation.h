@@ -1,7 +1,7 @@
 // What a classifier's scores say: accuracies with their uncertainty, by class, and the confusions.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 

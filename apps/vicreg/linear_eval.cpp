@@ -1,6 +1,7 @@
 // Evaluates a frozen encoder with a linear classifier, and with kNN: `linear_eval --help`.
 #include <cstdio>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include <gradus/autograd/variable.h>
@@ -69,7 +70,8 @@ void add_protocol_options(CLI::App& app, Protocol& p) {
 
 /// The end of the help.
 constexpr const char* manual =
-    R"(Files: the results as JSON, linear_eval.json beside FILE, or where --json says.
+    R"(Files: the results as JSON: linear_eval.json beside FILE, of --untrained
+linear_eval_untrained.json in the current folder, or where --json says.
 
 Examples:
   linear_eval runs/a/checkpoint.safetensors --data cifar10 --knn
@@ -97,7 +99,7 @@ void add_options(CLI::App& app, EvalOptions& o) {
                  "NAME_train.npy [N, F] and NAME_train_labels.npy [N], and _test likewise; with "
                  "--no-linear and without --knn that is all")
       ->check(apps::file_name());
-  app.add_option("--json", o.json, "Where to write the results (default: beside FILE)")
+  app.add_option("--json", o.json, "Where to write the results (default: see Files below)")
       ->check(apps::file_name());
   apps::add_integer(app, "--k", o.knn_options.k, "Neighbours of kNN", 1);
   app.add_option("--temperature", o.knn_options.temperature, "Temperature of kNN")
@@ -200,10 +202,11 @@ class Judge {
                      static_cast<std::int64_t>(train_.class_names.size()), subject.knn);
       if (scores && !o_.linear) *scores = votes;
       const Evaluation knn = evaluate(votes, test_.labels);
-      print("{}kNN (k {}, temperature {}): {}", subject.name, subject.knn.k,
-            subject.knn.temperature, text(knn));
+      const std::int64_t k = std::min(subject.knn.k, train_.size());
+      print("{}kNN (k {}, temperature {}): {}", subject.name, k, subject.knn.temperature,
+            text(knn));
       results["knn"] = to_json(knn, test_.class_names);
-      results["knn"]["k"] = subject.knn.k;
+      results["knn"]["k"] = k;
       results["knn"]["temperature"] = subject.knn.temperature;
     }
     return results;

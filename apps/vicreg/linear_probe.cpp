@@ -1,6 +1,7 @@
 #include "vicreg/linear_probe.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include <gradus/autograd/ops.h>

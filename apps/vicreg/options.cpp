@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include <gradus/tensor/check.h>
 #include "common/command_line.h"
@@ -214,12 +215,11 @@ void add_folder_options(CLI::App& app, TrainOptions& o) {
 }
 
 /// With --resume the run folder's own configuration, if it has one; but how far the call before was
-/// to go does not hold for this one, nor what it was to export, which files of earlier versions
-/// name.
+/// to go does not hold for this one.
 apps::ConfigFile own_config(const TrainOptions& o) {
   const auto own = std::filesystem::path(o.out) / config_name;
   if (!o.resume || !std::filesystem::exists(own)) return {};
-  return apps::ConfigFile::read(own).without("steps").without("export");
+  return apps::ConfigFile::read(own).without("steps");
 }
 
 void check_consistency(const TrainOptions& o) {
@@ -326,7 +326,6 @@ nlohmann::json identity(const TrainOptions& o) {
                       {"shuffle", o.shuffle},
                       {"drop-last", o.drop_last},
                       {"batch-size", o.batch_size},
-                      {"epochs", o.schedule == ScheduleName::constant ? 0 : o.epochs},
                       {"loss", apps::name_of(loss_names, o.loss)},
                       {"invariance", o.vicreg.invariance},
                       {"variance", o.vicreg.variance},
@@ -354,6 +353,7 @@ nlohmann::json identity(const TrainOptions& o) {
                       {"probe", o.probe},
                       {"seed", o.seed}};
   json.update(to_json(o.views));
+  if (depends_on_epochs(o.schedule)) json["epochs"] = o.epochs;
   if (o.images.count > 0)
     json.update({{"images", o.images.count},
                  {"mean", o.images.normalization.mean},

@@ -113,6 +113,10 @@ optim::Schedule make_schedule(const ScheduleOptions& o, std::int64_t steps_per_e
   return optim::cosine(cosine);
 }
 
+bool depends_on_epochs(ScheduleName schedule) {
+  return schedule != ScheduleName::constant && schedule != ScheduleName::step;
+}
+
 double peak_learning_rate(const TrainOptions& o) {
   return o.scale_lr ? o.lr * static_cast<double>(o.batch_size) / 256 : o.lr;
 }

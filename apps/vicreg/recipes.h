@@ -46,6 +46,9 @@ struct ScheduleOptions {
 };
 optim::Schedule make_schedule(const ScheduleOptions& options, std::int64_t steps_per_epoch);
 optim::Schedule make_schedule(const TrainOptions& options, std::int64_t steps_per_epoch);
+/// Whether the schedule's rates depend on how many epochs there are, so that a run cannot have
+/// more.
+bool depends_on_epochs(ScheduleName schedule);
 /// The learning rate at its highest.
 double peak_learning_rate(const TrainOptions& options);
 

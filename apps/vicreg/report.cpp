@@ -1,5 +1,7 @@
 // Writes a run's report anew, or a page that compares runs: `report --help`.
 #include "common/command_line.h"
+
+#include <nlohmann/json.hpp>
 #include "common/program.h"
 #include "vicreg/run_report.h"
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <future>
+#include <nlohmann/json.hpp>
 
 #include <gradus/tensor/communicator.h>
 #include "common/processes.h"

@@ -53,8 +53,12 @@ class Trainer {
 
  private:
   bool is_first() const { return communicator_.rank() == 0; }
-  void open_run_folder();
   void load_data();
+
+  // Of the run folder (run_folder.cpp):
+  /// Refuses a folder with a run of which the options do not say what becomes of it.
+  void check_run_folder() const;
+  void open_run_folder();
   /// Whether the options name a file of weights to start from.
   bool starts_from_file() const;
   /// Takes the weights that the options name: of that file, or of the run folder's checkpoint.
@@ -62,6 +66,8 @@ class Trainer {
   /// Brings the run folder into the state from which --resume goes on with this run: with
   /// --overwrite nothing is left of the run before.
   void settle_run_folder();
+  void save();
+
   /// The signal by which the user has interrupted one of the processes, or 0.
   int signal();
   /// Starts steps until that one, or until the user interrupts.
@@ -88,7 +94,6 @@ class Trainer {
   std::int64_t shown_epoch() const;
   /// Renews report.html. Where it cannot be written, that is said once, and training goes on.
   void write_report(Progress& progress);
-  void save();
 
   // Of dry_run (dry_run.cpp):
   Rehearsal rehearse(std::int64_t batch_size);
@@ -99,6 +104,7 @@ class Trainer {
   std::uint64_t disk_needed() const;
 
   std::int64_t total_steps() const;
+  std::int64_t steps_left() const;
   std::filesystem::path file(const char* name) const { return folder_ / name; }
 
   /// A step that was started, and what will be recorded of it.

@@ -1,5 +1,6 @@
 // The training images in a report: run_report.h.
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include <gradus/data/augment.h>

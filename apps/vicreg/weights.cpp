@@ -1,5 +1,7 @@
 #include "vicreg/weights.h"
 
+#include <nlohmann/json.hpp>
+
 #include <gradus/tensor/check.h>
 #include <gradus/tensor/io/pytorch.h>
 #include "vicreg/architecture.h"
@@ -73,21 +75,26 @@ std::vector<std::int64_t> infer_projector(const TensorFile& file) {
   }
 }
 
-/// The architecture that a file names, or else shows.
-nn::VICRegModel::Options architecture(const TensorFile& file, const nn::StateDict& state) {
+/// The architecture that a file names, if it does.
+std::optional<nn::VICRegModel::Options> named_architecture(const TensorFile& file) {
   const auto named = file.metadata.find(model_key);
-  if (named == file.metadata.end())
-    return {.encoder = infer_architecture(state), .projector_widths = infer_projector(file)};
-  nn::VICRegModel::Options options;
+  if (named == file.metadata.end()) return std::nullopt;
   try {
-    options = model_options_from_json(nlohmann::json::parse(named->second));
+    return model_options_from_json(nlohmann::json::parse(named->second));
   } catch (const nlohmann::json::exception& error) {
     fail("load", "the architecture in its metadata cannot be read: {}", error.what());
   }
+}
+
+/// The architecture that a file names, or else shows.
+nn::VICRegModel::Options architecture(const TensorFile& file, const nn::StateDict& state) {
+  const auto named = named_architecture(file);
+  if (!named)
+    return {.encoder = infer_architecture(state), .projector_widths = infer_projector(file)};
   const std::int64_t width = state.at("conv1.weight").size(0);
-  check(options.encoder.width == width, "load",
-        "its metadata name width {}, but conv1.weight has {}", options.encoder.width, width);
-  return options;
+  check(named->encoder.width == width, "load",
+        "its metadata name width {}, but conv1.weight has {}", named->encoder.width, width);
+  return *named;
 }
 
 /// The projector that the architecture names, if the file has its tensors.
@@ -142,6 +149,12 @@ void load_weights(const std::filesystem::path& path, nn::VICRegModel& model) {
   const TensorFile file = read_weights(path);
   try {
     nn::load_state_dict(model, model_tensors(file));
+    // The one part of the architecture that changes the features and no tensor's shape.
+    const std::int64_t padding = model.encoder.options().stem_padding;
+    if (const auto named = named_architecture(file))
+      check(named->encoder.stem_padding == padding, "load",
+            "its stem has padding {}, the model's {}; give --stem-padding {}",
+            named->encoder.stem_padding, padding, named->encoder.stem_padding);
   } catch (const Error& error) {
     fail("load", "{} does not fit the model: {}", path.string(), error.message());
   }

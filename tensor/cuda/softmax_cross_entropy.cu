@@ -18,6 +18,12 @@ LaunchShape row_shape(std::int64_t rows) {
   return {dim3(static_cast<unsigned>(blocks)), dim3(warp, rows_per_block)};
 }
 
+/// The rows of a warp: its first one, and the distance to its next ones.
+__device__ std::int64_t first_row() {
+  return blockIdx.x * std::int64_t{rows_per_block} + threadIdx.y;
+}
+__device__ std::int64_t row_stride() { return gridDim.x * std::int64_t{rows_per_block}; }
+
 /// weight x, and 0 where the weight is: x is infinite where a logit is -infinity.
 template <class C>
 __device__ C weighted(C weight, C x) {
@@ -52,9 +58,7 @@ __global__ void softmax_cross_entropy_kernel(const T* logits, const std::int64_t
                                              Compute<T>* losses, Compute<T> own, Compute<T> share,
                                              std::int64_t rows, std::int64_t classes) {
   using C = Compute<T>;
-  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * rows_per_block;
-  for (std::int64_t i = blockIdx.x * std::int64_t{rows_per_block} + threadIdx.y; i < rows;
-       i += stride) {
+  for (std::int64_t i = first_row(); i < rows; i += row_stride()) {
     const T* x = logits + i * classes;
     const ShiftedSums<C> row(x, classes);
     if (threadIdx.x == 0) {
@@ -75,9 +79,7 @@ __global__ void softmax_cross_entropy_backward_kernel(const Compute<T>* dlosses,
                                                       Compute<T> own, Compute<T> share,
                                                       std::int64_t rows, std::int64_t classes) {
   using C = Compute<T>;
-  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * rows_per_block;
-  for (std::int64_t i = blockIdx.x * std::int64_t{rows_per_block} + threadIdx.y; i < rows;
-       i += stride) {
+  for (std::int64_t i = first_row(); i < rows; i += row_stride()) {
     const T* x = logits + i * classes;
     T* dx = dlogits + i * classes;
     const ShiftedSums<C> row(x, classes);

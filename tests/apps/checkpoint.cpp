@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include <gradus/tensor/io/file.h>
 #include <gradus/tensor/io/safetensors.h>
@@ -269,6 +270,7 @@ TEST_CASE("weights that are not finite are not saved") {
   saved.run.model.encoder.bn1.weight.value().fill(NAN);
   CHECK_ERROR(
       save_checkpoint(saved.path, saved.run.model, *saved.run.optimizer, 3, saved.run.options),
-      "after step 3 the weight encoder.bn1.weight is not finite");
+      "after step 3 the weight encoder.bn1.weight is not finite; the checkpoint before it was "
+      "kept");
   CHECK(read_text(saved.path) == before);
 }

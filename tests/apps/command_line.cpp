@@ -70,6 +70,15 @@ TEST_CASE("--print-config prints a file that --config reads to the same, and run
   CHECK(run_linear_eval({"--config", file, "--print-config"}).output == eval.output);
 }
 
+TEST_CASE("an answer that cannot be written is an error, unless nobody reads it") {
+  for (const std::string asked : {"--help", "--version", "--print-config", "--completion"}) {
+    CAPTURE(asked);
+    check_refused(run_command("/bin/sh", {"-c", program("train") + " " + asked + " >/dev/full"}),
+                  {"cannot write to stdout: No space left on device"});
+    CHECK(run_train({asked}, {.output_is_closed = true}).exit_code == 0);
+  }
+}
+
 TEST_CASE("bash completes options, their values and files") {
   const auto bash = [](const std::string& words) { return completed("bash", words); };
   CHECK(bash("train --augm") == "--augment\n");

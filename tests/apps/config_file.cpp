@@ -110,6 +110,7 @@ TEST_CASE("config: what is wrong is refused with its line") {
   refused("# fine\nlearning-rate = 1\n", 2, "unknown key 'learning-rate'");
   refused("\n\nonce = true\n", 3, "'once' belongs on the command line");
   refused("help = true\n", 1, "'help' belongs on the command line");
+  refused("help = \"\"\n", 1, "'help' belongs on the command line");
   refused("[section]\nrate = 1\n", 1, "'section' is a table");
   refused("a.b = 1\n", 1, "'a' is a table");
   refused("rate = 2026-01-01\n", 1, "date");

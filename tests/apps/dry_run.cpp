@@ -101,6 +101,27 @@ TEST_CASE("--dry-run: the disk is that of two checkpoints, with the optimiser's 
   CHECK(number_behind("disk ", told.output) * 1e6 == near(2 * checkpoint, 0.05));
 }
 
+TEST_CASE("--dry-run tells what is left of a run, of the batches that there are") {
+  const TempFolder folder;
+  REQUIRE(train_tiny(folder / "run", {"--steps", "5"}).exit_code == 0);
+  const std::string bytes = checkpoint_bytes(folder / "run");
+  check_refused(dry_run(folder / "run", {}), {"already has a checkpoint"});
+  const CommandResult rest = dry_run(folder / "run", {"--resume", "--epochs", "4"});
+  CHECK(rest.exit_code == 0);
+  CHECK_MESSAGE(contains(rest.output, "(7 steps, 3 an epoch)"), rest.output);
+  CHECK(checkpoint_bytes(folder / "run") == bytes);
+
+  check_refused(
+      dry_run(folder / "wide", {"--init", folder / "run/checkpoint.safetensors", "--width", "6"}),
+      {"does not fit the model", "encoder.conv1.weight"});
+  const auto operations = [&](const char* batch_size) {
+    return number_behind(
+        "forward, ", dry_run(folder / "wide", {"--batch-size", batch_size, "--keep-last"}).output);
+  };
+  CHECK(operations("24") == near(3 * operations("8"), 0.001));
+  CHECK(operations("96") == operations("24"));  // there are no more images
+}
+
 TEST_CASE("--dry-run refuses what does not fit before it takes the memory") {
   const TempFolder folder;
   const CommandResult result = run_train({"--dry-run", "--dataset", "synthetic", "--limit", "50000",

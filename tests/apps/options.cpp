@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "tests/apps/programs.h"
 
 namespace {
@@ -286,15 +288,20 @@ TEST_CASE("--resume takes the options of the run folder's own configuration") {
   CHECK(parse({"--resume", "--out", folder.path().string()}).options.steps == -1);
   CHECK(parse({"--resume", "--out", folder.path().string(), "--steps", "9"}).options.steps == 9);
   CHECK(parse({"--config", folder / "config.toml"}).options.steps == 7);
-  // Switches that were numbers in earlier versions, and what a call before was to export.
-  write_text(folder / "config.toml", "export = \"\"\n");
-  CHECK(parse({"--config", folder / "config.toml"}).options.export_file.empty());
-  write_text(folder / "config.toml", "winograd = 0\nbf16 = 4\nexport = \"weights\"\n");
-  CHECK(parse({"--resume", "--out", folder.path().string()}).options.export_file.empty());
+  // Switches that were numbers in earlier versions.
+  write_text(folder / "config.toml", "winograd = 0\nbf16 = 4\n");
   CHECK_FALSE(parse({"--resume", "--out", folder.path().string()}).options.compute.winograd);
   CHECK(parse({"--resume", "--out", folder.path().string()}).options.compute.bf16);
   const TrainOptions elsewhere = parse({"--resume", "--out", folder / "none"}).options;
   CHECK(elsewhere.lr == 2e-4);
+}
+
+TEST_CASE("a name that is not UTF-8 is refused where the configuration would hold it") {
+  const TempFolder folder;
+  const std::string name = folder / "caf\xe9";
+  check_refused(train_tiny(name, {"--steps", "1"}), {"--out", "UTF-8"});
+  CHECK(std::filesystem::is_empty(folder.path()));
+  CHECK(train_tiny(folder / "caf\xc3\xa9", {"--steps", "0", "--export", name}).exit_code == 0);
 }
 
 TEST_CASE("--help shows the groups and the defaults") {

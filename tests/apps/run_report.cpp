@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include <gradus/data/synthetic.h>
 #include <gradus/tensor/ops.h>

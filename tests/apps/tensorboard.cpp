@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include <gradus/autograd/variable.h>
 #include <gradus/tensor/ops.h>

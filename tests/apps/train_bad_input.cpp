@@ -104,6 +104,9 @@ TEST_CASE("files that --init and --resume cannot use") {
   REQUIRE(train_tiny(out, {"--steps", "1", "--export", folder / "exported"}).exit_code == 0);
   check_refused(train_tiny(folder / "wide", {"--init", folder / "exported", "--width", "6"}),
                 {(folder / "exported").string(), "encoder.conv1.weight"});
+  check_refused(
+      train_tiny(folder / "other", {"--init", folder / "exported", "--stem-padding", "0"}),
+      {(folder / "exported").string(), "padding 1, the model's 0"});
 
   const std::string checkpoint = checkpoint_bytes(out);
   write_text(out / "checkpoint.safetensors", checkpoint.substr(0, checkpoint.size() / 2));
@@ -144,7 +147,7 @@ TEST_CASE("the layer whose output is not finite is named, and weights that are n
   write_safetensors(weights, file);
   for (const char* steps : {"0", "3"}) {
     check_refused(train_tiny(folder / "none", {"--init", weights.string(), "--steps", steps}),
-                  {"encoder.layer2.1.conv1.weight is not finite"});
+                  {"encoder.layer2.1.conv1.weight is not finite; no checkpoint was written"});
     CHECK_FALSE(fs::exists(folder / "none" / "checkpoint.safetensors"));
   }
 }

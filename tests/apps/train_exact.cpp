@@ -78,6 +78,18 @@ TEST_CASE("a resumed run is the uninterrupted one") {
   }
 }
 
+TEST_CASE("a run whose rates do not depend on the number of epochs can be given more") {
+  const TempFolder folder;
+  const Arguments step{"--schedule", "step", "--milestones", "1,2"};
+  const std::string whole = train_whole(folder / "whole", step + Arguments{"--epochs", "3"});
+  train_whole(folder / "parts", step + Arguments{"--epochs", "1"});
+  CHECK(train_whole(folder / "parts", step + Arguments{"--epochs", "3", "--resume"}) == whole);
+  train_whole(folder / "cosine", {"--schedule", "cosine", "--epochs", "1"});
+  check_refused(
+      train_tiny(folder / "cosine", {"--schedule", "cosine", "--epochs", "3", "--resume"}),
+      {"epochs = 1, this run has 3"});
+}
+
 TEST_CASE("a resumed run takes its options from the run folder") {
   const TempFolder folder;
   const fs::path out = folder / "run";
@@ -100,6 +112,9 @@ TEST_CASE("a resumed run takes its options from the run folder") {
                 {"lr = 0.01", "0.02", "checkpoint.safetensors"});
   CHECK(checkpoint_bytes(out) == before);
   // Once done, resuming changes nothing.
+  // Of options that differ, the one that the others come from is named.
+  check_refused(run_train({"--resume", "--out", out.string(), "--schedule", "cosine"}),
+                {"schedule = ", "this run has \"cosine\""});
   const CommandResult done = run_train({"--resume", "--out", out.string(), "--steps", "4"});
   CHECK(done.exit_code == 0);
   CHECK(checkpoint_bytes(out) == before);

@@ -1,0 +1,100 @@
+// A trainer and its run folder: what a run starts from, and what it leaves for the next.
+#include <gradus/tensor/io/file.h>
+#include "common/program.h"
+#include "vicreg/checkpoint.h"
+#include "vicreg/pytorch_checkpoint.h"
+#include "vicreg/run_report.h"
+#include "vicreg/same_run.h"
+#include "vicreg/trainer.h"
+#include "vicreg/weights.h"
+
+namespace gradus::vicreg {
+namespace {
+
+/// Refuses to export to a file that cannot be written, or that --resume needs.
+void check_export(const std::filesystem::path& path, const std::filesystem::path& checkpoint) {
+  std::error_code ignored;
+  const std::filesystem::path absolute = std::filesystem::absolute(path);
+  check(std::filesystem::is_directory(absolute.parent_path(), ignored), "train",
+        "--export {}: there is no folder {}; make it first", path.string(),
+        absolute.parent_path().string());
+  check(!std::filesystem::is_directory(absolute, ignored), "train",
+        "--export {}: it is a folder; name a file", path.string());
+  check(std::filesystem::weakly_canonical(path) != std::filesystem::weakly_canonical(checkpoint),
+        "train", "--export {}: it is the run's own checkpoint; name another file", path.string());
+}
+
+/// Removes a file of the run folder, if it is there.
+void discard(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::remove(path, error);
+  check(!error, "train", "--overwrite cannot remove {}: {}", path.string(), error.message());
+}
+
+}  // namespace
+
+void Trainer::check_run_folder() const {
+  const bool has_checkpoint = std::filesystem::exists(file(checkpoint_name));
+  check(
+      options_.resume || options_.overwrite || !has_checkpoint, "train",
+      "{} already has a checkpoint; go on with --resume, start elsewhere with --out, or discard it "
+      "with --overwrite",
+      folder_.string());
+}
+
+void Trainer::open_run_folder() {
+  if (!is_first()) return;
+  std::error_code error;
+  std::filesystem::create_directories(folder_, error);
+  check(!error, "train", "cannot make the run folder {}: {}", folder_.string(), error.message());
+  lock_ = std::make_unique<RunLock>(folder_);
+  check_run_folder();
+  if (!options_.export_file.empty()) check_export(options_.export_file, file(checkpoint_name));
+}
+
+bool Trainer::starts_from_file() const {
+  return !options_.init.empty() || !options_.continue_from.empty();
+}
+
+void Trainer::restore() {
+  const bool has_checkpoint = is_first() && std::filesystem::exists(file(checkpoint_name));
+  resumes_ = options_.resume && largest_of_members(communicator_, has_checkpoint) != 0;
+  std::int64_t epochs_before = 0;
+  communicator_.first_then_others([&] {
+    if (!options_.init.empty()) load_weights(options_.init, model_);
+    if (resumes_) {
+      step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_, probe_.get());
+      saved_step_ = step_;
+    } else if (!options_.continue_from.empty()) {
+      epochs_before = load_pytorch_checkpoint(options_.continue_from, model_, *optimizer_);
+      step_ = epochs_before * steps_per_epoch_;
+    }
+  });
+  if (!is_first()) return;
+  if (resumes_) {
+    apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
+  } else if (!options_.continue_from.empty()) {
+    apps::print("continued {} after epoch {}\n", options_.continue_from, epochs_before);
+  }
+}
+
+void Trainer::settle_run_folder() {
+  // Until a checkpoint holds what the file gave, --resume would start from other weights.
+  if (!resumes_ && starts_from_file()) save();
+  if (!is_first()) return;
+  if (options_.overwrite) {
+    // Late, since the weights to start from may be those of the checkpoint to discard.
+    if (saved_step_ < 0) discard(file(checkpoint_name));
+    for (const char* name : {metrics_name, report_name, results_name}) discard(file(name));
+  }
+  write_file_atomically(file(config_name), config_);
+}
+
+void Trainer::save() {
+  if (saved_step_ == step_) return;
+  if (is_first())
+    save_checkpoint(file(checkpoint_name), model_, *optimizer_, step_, options_, probe_.get());
+  saved_step_ = step_;
+}
+
+}  // namespace gradus::vicreg
