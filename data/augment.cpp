@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include <gradus/data/counters.h>
 #include <gradus/tensor/check.h>
@@ -108,9 +109,10 @@ void check_probability(std::string_view what, float value) {
   check(value >= 0.0f && value <= 1.0f, "augment", "{} must lie in [0, 1]; got {}", what, value);
 }
 
-void check_range(std::string_view what, std::array<float, 2> range, float highest) {
-  check(range[0] > 0.0f && range[0] <= range[1] && range[1] <= highest, "augment",
-        "{} must satisfy 0 < low <= high <= {}; got {}, {}", what, highest, range[0], range[1]);
+void check_range(std::string_view what, std::array<float, 2> range, float lowest, float highest) {
+  check(range[0] >= lowest && range[0] <= range[1] && range[1] <= highest, "augment",
+        "{} must satisfy {} <= low <= high <= {}; got {}, {}", what, lowest, highest, range[0],
+        range[1]);
 }
 
 }  // namespace
@@ -121,9 +123,10 @@ void validate(const AugmentOptions& options, std::int64_t channels) {
         "augment",
         "the views' size must lie in [1, 4096], or be 0 for the images' own; got {} x {}", height,
         width);
-  check_range("crop_scale", options.crop_scale, 1.0f);
-  check_range("crop_ratio", options.crop_ratio, 1000.0f);
-  check_range("blur_sigma", options.blur_sigma, 1000.0f);
+  constexpr float smallest = std::numeric_limits<float>::min();
+  check_range("crop_scale", options.crop_scale, smallest, 1.0f);
+  check_range("crop_ratio", options.crop_ratio, 0.001f, 1000.0f);
+  check_range("blur_sigma", options.blur_sigma, smallest, 1000.0f);
   check_probability("flip_probability", options.flip_probability);
   check_probability("jitter_probability", options.jitter_probability);
   check_probability("grayscale_probability", options.grayscale_probability);

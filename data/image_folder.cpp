@@ -62,18 +62,20 @@ std::vector<std::string> folder_names(const fs::path& folder) {
 }
 
 /// Adds the files in the folder, at any depth, to `paths`. `around` are the folders that it lies
-/// in, without links: a link to one of them would be followed for ever.
-void find_files(const fs::path& folder, std::vector<fs::path>& around,
+/// in, without links: a link to one of them would be followed for ever. `link` is the last one on
+/// the way to the folder.
+void find_files(const fs::path& folder, fs::path link, std::vector<fs::path>& around,
                 std::vector<fs::path>& paths) {
   std::error_code error;
+  if (fs::is_symlink(folder, error)) link = folder;
   fs::path real = fs::canonical(folder, error);
   check(!error, "images", "cannot read folder {}: {}", folder.string(), error.message());
   check(std::find(around.begin(), around.end(), real) == around.end(), "images",
-        "{} is a link to a folder that it lies in; remove it", folder.string());
+        "{} is a link to a folder that it lies in; remove it", link.string());
   around.push_back(std::move(real));
   visit(folder, [&](const fs::directory_entry& entry) {
     if (is_folder(entry))
-      find_files(entry.path(), around, paths);
+      find_files(entry.path(), link, around, paths);
     else
       paths.push_back(entry.path());
   });
@@ -118,9 +120,10 @@ std::vector<ImageFile> list_files(const fs::path& part, const std::vector<std::s
   add_files(std::move(in_no_folder), 0, files, skipped);
   const std::vector<std::string> folders = folder_names(part);
   check(files.empty() || folders.empty(), "images",
-        "{} has images both in folders and in none ({}): put each in a folder named after its "
-        "class, or all in none",
-        part.string(), files.empty() ? "" : files.front().path.string());
+        "{} has images in no folder ({}) beside folders ({}): put each image into a folder named "
+        "after its class, or leave no folders",
+        part.string(), files.empty() ? "" : files.front().path.string(),
+        folders.empty() ? "" : folders.front());
   // They would all count as the first class.
   check(files.empty() || classes.empty(), "images",
         "{} is in no folder, but the images to train on have classes; put each into a folder named "
@@ -132,7 +135,7 @@ std::vector<ImageFile> list_files(const fs::path& part, const std::vector<std::s
           "{} is a class that no folder to train on has; rename or remove it",
           (part / folder).string());
     std::vector<fs::path> paths, around{fs::canonical(part)};
-    find_files(part / folder, around, paths);
+    find_files(part / folder, {}, around, paths);
     const std::size_t before = files.size();
     add_files(std::move(paths), std::distance(classes.begin(), found), files, skipped);
     check(files.size() > before, "images", "the folder {} has no .png, .jpg or .jpeg in it",

@@ -79,19 +79,22 @@ void Optimizer::step(double lr, const Tensor& guard) {
 void Optimizer::prepare(double lr) {
   check(std::isfinite(lr) && lr >= 0, "optimizer",
         "the learning rate must be finite and not negative; got {}", lr);
-  for (Entry& entry : entries_) entry.step = updates(entry);
-  prepared_ = true;
-  ++step_count_;
   std::vector<Coming> coming;
   for (Entry& entry : entries_) {
     const Variable& variable = *entry.parameter.variable;
     if (variable.requires_grad() && entry.state.empty()) {
+      std::vector<Tensor> state;
       for (std::size_t i = 0; i < state_names_.size(); ++i)
-        entry.state.push_back(zeros(variable.shape(), options_of(variable.value())));
+        state.push_back(zeros(variable.shape(), options_of(variable.value())));
+      entry.state = std::move(state);
     }
-    coming.push_back({*entry.group, lr * entry.group->lr_scale, entry.step + 1});
+    coming.push_back({*entry.group, lr * entry.group->lr_scale, updates(entry) + 1});
   }
   set_updates(coming, entries_.front().parameter.variable->device());
+  // From here on nothing throws, so that a step which cannot be prepared counts nowhere.
+  for (Entry& entry : entries_) entry.step = updates(entry);
+  prepared_ = true;
+  ++step_count_;
 }
 
 void Optimizer::apply(const Tensor& guard) {

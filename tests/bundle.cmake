@@ -15,9 +15,10 @@ foreach(command "tests/test_data --test-case=*torchvision*" "apps/vicreg/train -
   endif()
 endforeach()
 # Nothing of this machine's folders is left in the programs.
+string(REGEX REPLACE "([][+.*?()^$|\\\\])" "\\\\\\1" source_dir "${SOURCE_DIR}")  # as a pattern
 file(GLOB programs ${OUT}/moved/tests/test_* ${OUT}/moved/apps/vicreg/train ${OUT}/moved/apps/bench/step)
 foreach(program ${programs})
-  file(STRINGS ${program} paths REGEX "${SOURCE_DIR}/(tests|tensor|apps|autograd|nn|data|optim)")
+  file(STRINGS ${program} paths REGEX "${source_dir}/(tests|tensor|apps|autograd|nn|data|optim)")
   if(paths)
     message(FATAL_ERROR "${program} holds ${paths}")
   endif()

@@ -32,22 +32,47 @@ int run_in_job(const char* program, Processes* processes, const std::function<in
   }
 }
 
-void choose_gpu(const Processes* processes, int gpus) {
-  if (processes == nullptr || processes->local_size() == 1) return;
+namespace {
+
+/// For process `rank` of the `size` on this machine.
+void choose_gpu(int rank, int size, int gpus) {
+  if (size <= 1 || rank < 0 || rank >= size) return;
   std::vector<std::string> listed;
   if (const char* list = std::getenv("CUDA_VISIBLE_DEVICES")) {
     std::istringstream text(list);
     for (std::string gpu; std::getline(text, gpu, ',');) listed.push_back(gpu);
     if (listed.size() <= 1) return;  // the launcher has chosen, or there shall be none
   } else {
-    const int count = gpus > 0 ? gpus : processes->local_size();
+    const int count = gpus > 0 ? gpus : size;
     for (int gpu = 0; gpu < count; ++gpu) listed.push_back(std::to_string(gpu));
   }
   // Where there are fewer GPUs than processes, neighbours share one.
-  const auto size = static_cast<std::size_t>(processes->local_size());
-  const auto own = static_cast<std::size_t>(processes->local_rank());
-  const std::size_t used = std::min(listed.size(), size);
-  setenv("CUDA_VISIBLE_DEVICES", listed[own * used / size].c_str(), 1);
+  const int used = std::min(static_cast<int>(listed.size()), size);
+  setenv("CUDA_VISIBLE_DEVICES", listed[static_cast<std::size_t>(rank * used / size)].c_str(), 1);
+}
+
+/// A variable that begins with a number; -1 where there is none.
+int number_in_environment(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? -1 : std::atoi(text);
+}
+
+}  // namespace
+
+void choose_gpu(int gpus) {
+  struct Launcher {
+    const char *rank, *size;
+  };
+  for (const auto& [rank, size] :
+       {Launcher{"OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"},  // Open MPI
+        Launcher{"MPI_LOCALRANKID", "MPI_LOCALNRANKS"},                        // MPICH
+        Launcher{"SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"}})
+    if (std::getenv(rank) != nullptr)
+      return choose_gpu(number_in_environment(rank), number_in_environment(size), gpus);
+}
+
+void choose_gpu(const Processes& processes, int gpus) {
+  choose_gpu(processes.local_rank(), processes.local_size(), gpus);
 }
 
 int gpu_count() {

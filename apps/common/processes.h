@@ -15,7 +15,10 @@ int run_in_job(const char* program, Processes* processes, const std::function<in
 /// Before the first use of a GPU: where several processes share a machine, each gets one of its
 /// `gpus` GPUs (0: as many as processes), or of those that CUDA_VISIBLE_DEVICES lists; neighbours
 /// share one where there are fewer.
-void choose_gpu(const Processes* processes, int gpus);
+void choose_gpu(const Processes& processes, int gpus);
+/// The same before there are Processes, by what the launcher says in the environment, if it does:
+/// to make them, an MPI library may start CUDA, which looks at CUDA_VISIBLE_DEVICES only then.
+void choose_gpu(int gpus);
 /// The GPUs that the driver shows on this machine; 0 where there is none.
 int gpu_count();
 

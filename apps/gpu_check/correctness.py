@@ -11,7 +11,7 @@ RACE_TESTS = {"test_tensor": "*norm*,*sum*,*max*,*softmax*,*reduc*", "test_optim
 
 
 def start(part, settings, runner, until):
-    """What machine this is, and whether the smallest run works; the data are prepared meanwhile."""
+    """What machine this is, and whether the smallest run works."""
     facts = part.report.facts
     smi = runner.run("nvidia-smi", ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,"
                                     "clocks.max.sm,clocks.max.mem", "--format=csv,noheader"], 15)
@@ -20,8 +20,6 @@ def start(part, settings, runner, until):
         return
     facts["GPU, driver, memory, clocks"] = smi.output.strip()
     facts["cores"] = os.cpu_count()
-    settings.model_gpu = next((name for name in ("h200", "h100", "a100", "t4")
-                               if name in smi.output.lower()), "h100")
     libraries = runner.run("ldd", ["ldd", settings.program("apps/vicreg/train")], 10)
     missing = re.findall(r"(\S+) => not found", libraries.output)
     if missing:
@@ -36,8 +34,6 @@ def start(part, settings, runner, until):
     part.text(f"`step 4 2 --device cuda`: {run.output.strip()}")
     if "replayed as a graph" not in run.output:
         part.fail("the step was not captured as a graph")
-    if settings.prepare:
-        settings.prepared = runner.start("prepare", ["bash", "-c", settings.prepare], 300)
 
 
 def suites(part, settings, runner, until):

@@ -9,6 +9,7 @@ where it is there (PyTorch, compute-sanitizer, ncu) is named where it is missing
 """
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -48,9 +49,8 @@ class Settings:
         self.work = out / "work"  # checkpoints and other large files: removed at the end
         self.small = args.small
         self.batch = 4 if args.small else 256
-        self.data, self.prepare = args.data, args.prepare
+        self.data = args.data and Path(args.data).resolve()  # programs run in `root`
         self.jpeg = args.data_note
-        self.model_gpu = "h100"  # whose peak rates the model takes; the part `start` sets it
         self.prepared = None  # the function that waits for the data
 
     def program(self, name):
@@ -99,12 +99,16 @@ def main():
     check_root(settings)
     report = Report(out)
     runner = Runner(settings.root, out / "logs", begin + 60 * args.minutes - 3)
-    settings.work.mkdir(exist_ok=True)
+    shutil.rmtree(settings.work, ignore_errors=True)  # of a run that was killed
+    settings.work.mkdir()
 
     def stop(sign, _frame):
         raise SystemExit(128 + sign)
 
     signal.signal(signal.SIGTERM, stop)
+    if args.prepare:
+        here = f"cd {shlex.quote(os.getcwd())}\n"
+        settings.prepared = runner.start("prepare", ["bash", "-c", here + args.prepare], 300)
     try:
         run_parts(args, settings, report, runner)
     finally:

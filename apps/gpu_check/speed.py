@@ -151,13 +151,19 @@ def layers(part, settings, runner, until):
                   + (f", cuDNN's {milliseconds(sums[1])} ms." if sums[1] else "; PyTorch told nothing."))
 
 
+def model_gpu(runner):
+    """The GPU whose peak rates the model takes, by its name there: this one, or an H100."""
+    found = runner.run("gpu", ["nvidia-smi", "-L"], 10).output.lower()
+    return next((name for name in ("h200", "h100", "a100", "t4") if name in found), "h100")
+
+
 def kernels(part, settings, runner, until):
     """Each kernel's time by events beside the least and the expected one; the ladder of convolutions."""
     program = next(path for path in map(settings.program, ("apps/bench/gpu_step_measured",
                                                            "apps/bench/gpu_step")) if path.exists())
+    gpu = model_gpu(runner)
     for name in ("bf16", "tf32"):
-        command = [program, "--batch-size", settings.batch, "--measure", "--json", "--gpu", settings.model_gpu,
-                   *PRECISIONS[name]]
+        command = [program, "--batch-size", settings.batch, "--measure", "--json", "--gpu", gpu, *PRECISIONS[name]]
         result = runner.run(f"kernels_{name}", command, until - time.monotonic())
         record = next(json_lines(result.output), None)
         if record is None:

@@ -69,6 +69,7 @@ def run_recipe(part, settings, runner, until, recipe):
         epochs = min(epochs, 2)
     knn_every = max(1, epochs // 4)
     run = settings.out / recipe.name
+    shutil.rmtree(run, ignore_errors=True)  # of a check before
     result = runner.run(recipe.name, [program, *common, "--epochs", epochs, "--knn-every", knn_every,
                                   "--checkpoint-every", 10**9, "--out", run], 0.9 * left)
     seconds = result.seconds

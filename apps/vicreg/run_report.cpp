@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <limits>
@@ -39,19 +40,39 @@ std::string read_file(const fs::path& path) {
 /// Five digits, which a curve shows; null where the number is not finite.
 json number(double value) {
   if (!std::isfinite(value)) return nullptr;
-  return std::stod(fmt::format("{:.5g}", value));
+  return std::strtod(fmt::format("{:.5g}", value).c_str(), nullptr);
+}
+
+/// Curves have a point a record, or each for a span of them.
+std::size_t span_count(std::size_t records) { return std::min(records, most_points); }
+/// The first record of a span.
+std::size_t span_begin(std::size_t span, std::size_t records) {
+  return span * records / span_count(records);
+}
+
+/// Where the points of the curves lie: the mean step of each span.
+json step_axis(const std::vector<StepRecord>& records) {
+  json steps = json::array();
+  const std::size_t count = records.size();
+  for (std::size_t s = 0; s < span_count(count); ++s) {
+    const auto first = static_cast<double>(records[span_begin(s, count)].step);
+    const auto last = static_cast<double>(records[span_begin(s + 1, count) - 1].step);
+    steps.push_back((first + last) / 2);
+  }
+  return steps;
 }
 
 /// One curve: {"mean": [...]} with a value a span of records, and where spans hold several records
 /// their range, "low" and "high". Null where no record has a finite value.
 json curve(const std::vector<StepRecord>& records,
            const std::function<double(const StepRecord&)>& value) {
-  const std::size_t spans = std::min(records.size(), most_points);
+  const std::size_t spans = span_count(records.size());
   json mean = json::array(), low = json::array(), high = json::array();
   for (std::size_t s = 0; s < spans; ++s) {
     double sum = 0, least = INFINITY, most = -INFINITY;
     int finite = 0;
-    for (std::size_t i = s * records.size() / spans; i < (s + 1) * records.size() / spans; ++i) {
+    for (std::size_t i = span_begin(s, records.size()); i < span_begin(s + 1, records.size());
+         ++i) {
       const double x = value(records[i]);
       if (!std::isfinite(x)) continue;
       ++finite;
@@ -71,12 +92,15 @@ json curve(const std::vector<StepRecord>& records,
 json step_curves(const std::vector<StepRecord>& records) {
   const LossName loss = records.empty() ? LossName::vicreg : records.back().loss.name;
   json curves = {
-      {"step", curve(records, [](const StepRecord& r) { return double(r.step); }).at("mean")},
+      {"step", step_axis(records)},
       {"lr", curve(records, [](const StepRecord& r) { return r.learning_rate; })},
       {"images_per_second",
        curve(records, [](const StepRecord& r) { return r.images_per_second; })},
       {"data_wait_share", curve(records, [](const StepRecord& r) { return r.data_wait_share; })},
       {"terms", json::array()}};
+  if (!records.empty() && records.back().probe_train)
+    curves["probe_train"] =
+        curve(records, [](const StepRecord& r) { return r.probe_train.value_or(NAN); });
   for (const LossTerm& term : loss_terms(loss)) {
     curves["terms"].push_back({{"key", term.key}, {"title", term.title}});
     curves[term.key] = curve(records, [&](const StepRecord& r) { return r.loss.*term.value; });
@@ -203,6 +227,7 @@ json describe_run(const fs::path& folder, const std::string& config, const Train
           {"config", config},
           {"defaults", defaults},
           {"epochs", options.epochs},
+          {"steps_done", metrics.steps.empty() ? 0 : metrics.steps.back().step},
           {"seconds", number(seconds)},
           {"steps", step_curves(metrics.steps)},
           {"epoch_values", epoch_curves(metrics.epochs)},

@@ -42,7 +42,7 @@ build_gradus() {
   cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release ${GRADUS_CMAKE_FLAGS:-} \
     >"$log" 2>&1 && cmake --build "$build" ${1:+--target "$@"} >>"$log" 2>&1 || {
     echo "${0##*/}: error: the build failed; the end of $log:" >&2
-    grep -E 'error|Error' "$log" | head -n 20 >&2
+    grep -E 'error|Error' "$log" | head -n 20 >&2 || true
     tail -n 20 "$log" >&2
     return 1
   }

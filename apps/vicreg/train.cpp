@@ -48,13 +48,15 @@ Command read(int argc, char** argv, Communicator& all, const Processes* processe
     command.device = apps::use(compute);
     members_of_each(command, all.size());
   });
-  vicreg::check_same(all, {{"help", !command.trains}, {"shards", command.options.shards}});
+  vicreg::check_same(all, {{"help", !command.trains},
+                           {"shards", command.options.shards},
+                           {"device", name(command.device)}});
   return command;
 }
 
 int train(int argc, char** argv, Processes* processes) {
   Command command;
-  apps::choose_gpu(processes, apps::gpu_count());
+  if (processes != nullptr) apps::choose_gpu(*processes, apps::gpu_count());
   run_members(1, processes, [&](Communicator& all) { command = read(argc, argv, all, processes); });
   if (!command.trains) return 0;
   if (processes != nullptr) {
@@ -84,6 +86,7 @@ int train(int argc, char** argv, Processes* processes) {
 int main(int argc, char** argv) {
   return apps::run_program("train", argv, [&] {
     apps::ignore_closed_output();
+    apps::choose_gpu(apps::gpu_count());
     const auto processes = launched_processes();
     return apps::run_in_job("train", processes.get(),
                             [&] { return train(argc, argv, processes.get()); });

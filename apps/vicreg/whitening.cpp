@@ -18,7 +18,12 @@ Whitening fit_whitening(const Tensor& x) {
   using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   constexpr double ridge = 1e-3;
   Whitening fitted{.mean = mean(x, {0}, true)};
-  const Tensor centred = x - fitted.mean;
+  const Tensor deviations = x - fitted.mean;
+  check(all_finite(deviations), "whitening", "features must be finite");
+  // W is the same for features of any scale: here the largest deviation is 1.
+  const float largest = max(abs(deviations), {0, 1}).values.to(Device::cpu).item<float>();
+  const Tensor centred =
+      largest > 0 ? div(deviations, full({}, largest, options_of(x))) : deviations;
   const std::vector<float> covariance =
       matmul(centred, centred,
              {.transpose_a = true, .scale = 1.0 / static_cast<double>(x.size(0) - 1)})
@@ -27,7 +32,6 @@ Whitening fit_whitening(const Tensor& x) {
   Matrix c(f, f);
   for (Eigen::Index i = 0; i < c.size(); ++i) c.data()[i] = covariance[static_cast<std::size_t>(i)];
   const double variance = c.trace() / static_cast<double>(f);
-  check(std::isfinite(variance), "whitening", "features must be finite");
   if (variance > 0) {
     c.diagonal().array() += ridge * variance;
   } else {  // all features are equal

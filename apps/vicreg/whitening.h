@@ -17,7 +17,8 @@ struct Whitening {
   Tensor operator()(const Tensor& x) const;
 };
 
-/// Fits x [N, F] float32, N >= 2, finite. Costs a Cholesky decomposition of size F on the CPU.
+/// Fits x [N, F] float32, N >= 2, F >= 1, finite, of any size. Costs a Cholesky decomposition of
+/// size F on the CPU.
 Whitening fit_whitening(const Tensor& x);
 
 }  // namespace gradus::vicreg

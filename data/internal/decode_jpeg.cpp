@@ -96,7 +96,16 @@ class Decompressor {
   }
 
   [[noreturn]] void fail() const {
-    throw Error(fmt::format("it is a damaged JPEG ({})", handler_.text));
+    switch (handler_.msg_code) {
+      case JERR_ARITH_NOTIMPL:
+      case JERR_BAD_COMPONENT_ID:
+      case JERR_BAD_PRECISION:
+      case JERR_CONVERSION_NOTIMPL:
+      case JERR_SOF_UNSUPPORTED:
+        throw Error(
+            fmt::format("it is a JPEG of a kind that is not read ({}); convert it", handler_.text));
+      default: throw Error(fmt::format("it is a damaged JPEG ({})", handler_.text));
+    }
   }
 
  private:

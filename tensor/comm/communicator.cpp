@@ -105,10 +105,18 @@ std::shared_future<void> Communicator::start_all_reduce(Tensor& x) {
     return std::async(std::launch::deferred,
                       [started = std::move(started)]() mutable { started.reset(); });
   }
-  const auto sum = [&team = background_, member = member_, before = last_started_, x]() mutable {
+  const auto sum = [&team = background_, &foreground = team_, member = member_,
+                    before = last_started_, x]() mutable {
     if (before.valid()) before.wait();
     before = {};
-    all_reduce_in(team, member, x);
+    try {
+      all_reduce_in(team, member, x);
+    } catch (const MemberStopped&) {
+      throw;
+    } catch (...) {  // or the others would take this member's next sum for this one
+      for (Team* each : {&team, &foreground}) each->fail(std::current_exception());
+      throw;
+    }
   };
   // The last to hold a future of std::async waits for it. That is the thread of the sum after it,
   // or this communicator: never a member that leaves a function by an exception, which ends the

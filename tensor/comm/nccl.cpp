@@ -53,6 +53,9 @@ using Ids = std::array<ncclUniqueId, 2>;
 class NcclCommunicators : public Nccl {
  public:
   NcclCommunicators(const Processes& processes, const Ids& ids) {
+    // The channels' operations run beside each other. Where a GPU has no room for both, all must
+    // start them in one order, or they wait for each other: the host's, from NCCL 2.26 on.
+    setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*overwrite=*/0);
     for (std::size_t channel = 0; channel < ids.size(); ++channel)
       check_nccl(library().CommInitRank(&communicators_[channel], processes.size(), ids[channel],
                                         processes.rank()),

@@ -125,12 +125,17 @@ class Arena {
   }
 
  private:
-  /// Far more addresses than any machine has memory, or what a limit on them allows. They cost
-  /// nothing: no access, no memory.
+  /// Far more addresses than any machine has memory; where their number is limited, as many as
+  /// leave a third of these to all else. They cost nothing: no access, no memory.
   bool reserve_addresses() {
-    for (std::size_t size = std::size_t{1} << 44; size >= (std::size_t{1} << 30); size /= 2) {
-      void* range = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    constexpr std::size_t most = std::size_t{1} << 44, least = std::size_t{1} << 26;
+    const auto reserve = [](std::size_t bytes) {
+      return ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    };
+    for (std::size_t size = most; size >= least; size = round_down(size / 4 * 3, 8 * huge_page)) {
+      void* range = reserve(size + size / 2);
       if (range == MAP_FAILED) continue;
+      ::munmap(static_cast<std::byte*>(range) + size, size / 2);
       const std::size_t address = reinterpret_cast<std::uintptr_t>(range);
       const std::size_t skipped = round_up(address, huge_page) - address;
       base_ = static_cast<std::byte*>(range) + skipped;

@@ -14,7 +14,8 @@ using io::reject;
 using pytorch::Container;
 using pytorch::Value;
 
-constexpr std::uint64_t max_pickle_bytes = 16'000'000;
+/// Numbers as tensors take up to 250 times their bytes in the pickle: a gigabyte.
+constexpr std::uint64_t max_pickle_bytes = 4'000'000;
 
 /// How files begin: those of torch.save, and those that it made before PyTorch 1.6.
 constexpr std::string_view zip_start = "PK\x03\x04";
@@ -32,15 +33,13 @@ std::string first_bytes(const fs::path& path) {
 class Flattener {
  public:
   explicit Flattener(const fs::path& path, std::uint64_t pickle_bytes)
-      : path_(path), name_bytes_left_((1 << 20) + 8 * pickle_bytes) {}
+      : path_(path), bytes_left_((1 << 20) + 8 * pickle_bytes) {}
 
   void visit(const std::string& name, const Value& value, int depth = 0) {
     // Containers may be shared, or hold themselves: visits are bounded, not what was visited.
     constexpr int deepest = 32;
-    const std::uint64_t cost = name.size() + 1;
-    if (depth > deepest || cost > name_bytes_left_)
-      reject(path_, "{} is nested too deeply, or repeated too often", quote(name));
-    name_bytes_left_ -= cost;
+    if (depth > deepest) reject_repeated(name);
+    spend(name, name.size() + 1);
     if (const auto* container = std::get_if<Container*>(&value)) {
       const auto& items = (*container)->items;
       const std::size_t step = (*container)->is_dict ? 2 : 1;
@@ -64,6 +63,7 @@ class Flattener {
 
   void add(const std::string& name, const Value& value) {
     if (const auto* text = std::get_if<std::string_view>(&value)) {
+      spend(name, text->size());
       if (!file.metadata.emplace(name, *text).second) reject_twice(name);
     } else if (const auto* tensor = std::get_if<const Tensor*>(&value)) {
       add_tensor(name, **tensor);
@@ -82,12 +82,22 @@ class Flattener {
     if (!file.tensors.emplace(name, tensor).second) reject_twice(name);
   }
 
+  /// Takes bytes of those that names and texts may have.
+  void spend(const std::string& name, std::uint64_t bytes) {
+    if (bytes > bytes_left_) reject_repeated(name);
+    bytes_left_ -= bytes;
+  }
+
+  [[noreturn]] void reject_repeated(const std::string& name) const {
+    reject(path_, "{} is nested too deeply, or repeated too often", quote(name));
+  }
+
   [[noreturn]] void reject_twice(const std::string& name) const {
     reject(path_, "the name {} is there twice", quote(name));
   }
 
   fs::path path_;
-  std::uint64_t name_bytes_left_;
+  std::uint64_t bytes_left_;
 };
 
 }  // namespace
@@ -114,6 +124,7 @@ TensorFile read_pytorch(const fs::path& path) {
 }
 
 TensorFile read_tensors(const fs::path& path) {
+  io::readable_size(path);
   const std::string start = first_bytes(path);
   return start.starts_with(zip_start) || start == legacy_start ? read_pytorch(path)
                                                                : read_safetensors(path);

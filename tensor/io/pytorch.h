@@ -18,7 +18,8 @@ namespace gradus {
 /// Element types: those of DType; bool as uint8, float16 as float32, int8 to int32 as int64, all
 /// exactly. Tensors that share memory in PyTorch share it here where both are contiguous.
 ///
-/// A file is not trusted: memory is bounded by a small multiple of its size. Errors are one line:
+/// A file is not trusted: memory is bounded by a small multiple of its size, but for its pickle, of
+/// 4 MB at most, whose numbers take up to 250 times as much. Errors are one line:
 ///   [load] cannot read FILE: entry data.pkl, byte 812: it names "os.system", which ...
 TensorFile read_pytorch(const std::filesystem::path& path);
 

@@ -27,10 +27,10 @@ struct TensorFile {
 ///   [load] cannot read FILE: truncated: the data needs 180 MB, 12 MB are there
 TensorFile read_safetensors(const std::filesystem::path& path);
 
-/// Writes a file atomically (tensor/io/file.h). The elements stand in the order of the reference
-/// implementation (larger element types first, then by name), so that they stay aligned. The
-/// metadata gains the entry "gradus.crc32", a CRC-32 over the rest of the header and the elements;
-/// the reader takes it out again. The same contents always give the same bytes.
+/// Writes a file atomically (tensor/io/file.h). Tensors of larger elements stand first, and those
+/// of one size in the order of their names, so that all stay aligned. The metadata gains the entry
+/// "gradus.crc32", a CRC-32 over the rest of the header and the elements; the reader takes it out
+/// again. The same contents always give the same bytes.
 void write_safetensors(const std::filesystem::path& path, const TensorFile& file);
 
 }  // namespace gradus

@@ -65,6 +65,17 @@ esac
 """
 
 
+REFUSING_TRAIN = r"""#!/bin/bash
+previous=
+for argument in "$@"; do
+  [ "$previous" = --out ] && [ -e "$argument/checkpoint.safetensors" ] && { echo "there is a checkpoint"; exit 1; }
+  [ "$previous" = --data ] && [ ! -d "$argument" ] && { echo "there is no $argument"; exit 1; }
+  previous=$argument
+done
+exec "$(dirname "$0")/../../real/train" "$@"
+"""
+
+
 def make_root(folder: Path):
     """A bundle of stand-ins; returns the folder of the tools."""
     tools = folder / "tools"
@@ -109,6 +120,26 @@ FAULTS = {"nvidia-smi": "start", "step@4 2 ": "start", "test_nn": "suites", "ste
 
 
 class GpuCheckTest(unittest.TestCase):
+    def test_data_and_prepare_are_of_the_callers_folder_whatever_was_left_there(self):
+        with tempfile.TemporaryDirectory() as name:
+            here = Path(name)
+            (here / "report/training").mkdir(parents=True)
+            (here / "report/training/checkpoint.safetensors").write_text("of a check before")
+            (here / "report/work").mkdir()
+            tools = make_root(here / "root")
+            # train, as the real one, refuses a folder with a checkpoint, and data that are not there.
+            train = here / "root/apps/vicreg/train"
+            (here / "root/real").mkdir()
+            train.rename(here / "root/real/train")
+            train.write_text(REFUSING_TRAIN)
+            train.chmod(0o755)
+            process = subprocess.run(
+                [sys.executable, SCRIPT, "--root", here / "root", "--out", "report", "--small", "--minutes", "1",
+                 "--parts", "training", "--data", "images", "--prepare", "mkdir images"],
+                cwd=here, env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "FAULT": ""},
+                capture_output=True, text=True)
+            self.assertEqual(process.returncode, 0, process.stdout + process.stderr)
+
     def test_all_is_well(self):
         run = Outcome()
         self.assertEqual(run.code, 0, run.output)

@@ -45,7 +45,7 @@ std::string chosen(int rank, int size, const std::string& listed, int gpus = 0) 
   const std::string before = visible_gpus();
   set_visible_gpus(listed);
   const OneOf process(rank, size);
-  apps::choose_gpu(&process, gpus);
+  apps::choose_gpu(process, gpus);
   const std::string result = visible_gpus();
   set_visible_gpus(before);
   return result;
@@ -67,9 +67,29 @@ TEST_CASE("processes on one machine take a GPU each, of those that are listed") 
   CHECK(chosen(1, 2, "") == "");        // none
   CHECK(chosen(0, 1, "5,6") == "5,6");  // alone on its machine
   CHECK(chosen(0, 1, unset, 4) == unset);
+}
+
+TEST_CASE("they take them by what the launcher says, before MPI begins") {
   const std::string before = visible_gpus();
-  apps::choose_gpu(nullptr, 4);
-  CHECK(visible_gpus() == before);
+  const auto chosen_by = [&](const char* rank_name, const char* size_name, const char* size) {
+    ::setenv(rank_name, "2", 1);
+    ::setenv(size_name, size, 1);
+    set_visible_gpus(unset);
+    apps::choose_gpu(4);
+    const std::string result = visible_gpus();
+    const OneOf process(2, 4);
+    apps::choose_gpu(process, 4);  // changes nothing
+    CHECK((result == unset || visible_gpus() == result));
+    ::unsetenv(rank_name);
+    ::unsetenv(size_name);
+    set_visible_gpus(before);
+    return result;
+  };
+  CHECK(chosen_by("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "4") == "2");
+  CHECK(chosen_by("MPI_LOCALRANKID", "MPI_LOCALNRANKS", "4") == "2");
+  CHECK(chosen_by("SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE", "4(x2)") == "2");
+  CHECK(chosen_by("SLURM_LOCALID", "SLURM_OTHER", "4") == unset);  // of how many is not said
+  CHECK(chosen_by("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "1") == unset);
 }
 
 TEST_CASE("where there are fewer GPUs than processes, neighbours share one") {

@@ -93,6 +93,11 @@ TEST_CASE("curves of a short run are its records") {
   CHECK(run.at("epoch_values").at("epoch") == json{1, 2});
   CHECK(run.at("epoch_values").at("effective_rank") == json{101, 102});
   CHECK(run.at("seconds") == 3);  // 256 images a step, at 256 images/s
+  CHECK(run.at("steps_done") == 3);
+  CHECK_FALSE(steps.contains("probe_train"));
+  Metrics probed = example_metrics(2, 0);
+  probed.steps[1].probe_train = 0.25;
+  CHECK(described(probed).at("steps").at("probe_train").at("mean") == json{nullptr, 0.25});
 }
 
 TEST_CASE("curves of a long run are means over spans, with the range") {
@@ -104,6 +109,8 @@ TEST_CASE("curves of a long run are means over spans, with the range") {
   CHECK(loss.at("mean").at(0) == 98);
   CHECK(loss.at("high").at(999) == 195'000);
   CHECK(run.at("steps").at("step").at(0) == 98);
+  CHECK(run.at("steps").at("step").at(999) == 194'903);
+  CHECK(run.at("steps_done") == 195'000);
   CHECK(make_page({{"runs", json::array({run})}}).size() < 400'000);
 }
 
@@ -123,6 +130,10 @@ TEST_CASE("curves of nothing, of one step, and of numbers that are not finite") 
   CHECK(run.at("steps").at("loss").at("mean") == json{nullptr, 2});
   CHECK(run.at("steps").at("images_per_second").at("mean") == json{256, nullptr});
   CHECK(run.at("epoch_values").at("std_mean") == json{nullptr, 0.9});
+
+  Metrics tiny = example_metrics(1, 0);
+  tiny.steps[0].learning_rate = 1e-310;
+  CHECK(described(tiny).at("steps").at("lr").at("mean").at(0) == 1e-310);
 
   Metrics many = example_metrics(4000, 0);  // of four records in a span one is not finite
   many.steps[1].loss.total = std::numeric_limits<double>::quiet_NaN();

@@ -128,6 +128,17 @@ TEST_CASE("a program without memory ends with one line, at once" * doctest::skip
                           {.timeout_seconds = 20, .address_space_limit = limit}));
 }
 
+TEST_CASE("a limit on addresses leaves enough to all else" * doctest::skip(is_sanitized)) {
+  const TempFolder folder;
+  for (const std::uint64_t kib : {1'000'000, 2'110'000, 4'200'000, 4'230'000, 8'450'000}) {
+    CAPTURE(kib);
+    const CommandResult result = train_tiny(
+        folder / "run", {"--device", "cpu", "--steps", "1", "--width", "32", "--overwrite"},
+        {.address_space_limit = kib * 1024});
+    CHECK_MESSAGE(result.exit_code == 0, result.output);
+  }
+}
+
 TEST_CASE("threads that the system refuses are an error" * doctest::skip(is_sanitized)) {
   const TempFolder folder;
   constexpr std::uint64_t limit = std::uint64_t{3} << 30;  // a thread's stack takes 8 MiB

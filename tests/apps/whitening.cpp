@@ -66,6 +66,18 @@ TEST_CASE("features that are whitened with others' statistics") {
   CHECK(y[1] == near(7 * std::sqrt(c / (8.0 / 3 + 0.001 * c))));
 }
 
+TEST_CASE("features of any size are whitened alike") {
+  Generator generator(5);
+  const Tensor x = normal({50, 4}, 0, 1, generator);
+  const std::vector<float> expected = fit_whitening(x)(x).to_vector<float>();
+  for (const double scale : {1e-30, 1e-24, 1e20, 1e35}) {
+    CAPTURE(scale);
+    const Tensor scaled = affine(x, scale, 0);
+    const std::vector<float> y = fit_whitening(scaled)(scaled).to_vector<float>();
+    for (std::size_t i = 0; i < y.size(); ++i) REQUIRE(y[i] / scale == near(expected[i], 1e-4));
+  }
+}
+
 TEST_CASE("constant features stay finite when they are whitened") {
   Generator generator(4);
   Tensor x = normal({50, 3}, 0, 1, generator);

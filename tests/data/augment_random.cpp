@@ -207,7 +207,8 @@ TEST_CASE("the stream of parameters stays what it is") {
 TEST_CASE("a view goes through jitter, grayscale, blur, solarize and normalisation in this order") {
   const std::vector<std::uint8_t> image = test_image();
   AugmentScratch scratch;
-  const AugmentOptions options = every_step();
+  AugmentOptions options = every_step();
+  options.solarize_threshold = 0.3f;  // between this sample's values
   const ViewFormat format = view_format(side, side);
   AugmentParameters p = draw_sample(options, 4);
   p.crop = {0, 0, side, side};
@@ -229,7 +230,12 @@ TEST_CASE("a view goes through jitter, grayscale, blur, solarize and normalisati
     }
     if (gray) grayscale(planes.data(), pixels);
     gaussian_blur(format, planes.data(), p.blur_sigma, scratch.geometry);
-    solarize(planes.data(), pixels, options.solarize_threshold);
+    const auto bright = std::count_if(planes.begin(), planes.end(), [&](float value) {
+      return value >= options.solarize_threshold;
+    });
+    CHECK(bright > pixels / 4);
+    CHECK(bright < 2 * pixels);
+    solarize(planes.data(), 3 * pixels, options.solarize_threshold);
     normalize(format, planes.data(), expected.data());
     CHECK(actual == expected);
   }
@@ -305,6 +311,8 @@ TEST_CASE("absurd options are refused by name") {
   CHECK(contains(message({.crop_scale = {0.5f, 0.2f}}), "crop_scale"));
   CHECK(contains(message({.crop_scale = {0.5f, 2.0f}}), "crop_scale"));
   CHECK(contains(message({.crop_ratio = {-1.0f, 1.0f}}), "crop_ratio"));
+  CHECK(contains(message({.crop_ratio = {1e-30f, 1.0f}}), "0.001 <= low"));
+  CHECK(contains(message({.crop_scale = {0.0f, 1.0f}}), "crop_scale"));
   CHECK(contains(message({.jitter = {.hue = 0.6f}}), "hue"));
   CHECK(contains(message({.jitter = {.brightness = -1.0f}}), "jitter strengths"));
   CHECK(contains(message({.blur_sigma = {0.0f, 1.0f}}), "blur_sigma"));

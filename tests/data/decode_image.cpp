@@ -166,6 +166,19 @@ TEST_CASE("what is no image is refused with a reason") {
   CHECK(contains(problem("\xff\xd8\xff"), "damaged JPEG"));
 }
 
+TEST_CASE("a JPEG that is whole, but of a rare kind, is not called damaged") {
+  const std::string usual = jpeg_file(24, 24, varied_pixels(24, 24));
+  const std::size_t frame = usual.find("\xff\xc0");
+  REQUIRE(frame != usual.npos);
+  std::string precise = usual, lossless = usual;
+  precise[frame + 4] = 12;  // bits
+  lossless[frame + 1] = '\xc3';
+  for (const std::string& file : {precise, lossless}) {
+    CHECK(contains(problem(file), "of a kind that is not read"));
+    CHECK(contains(problem(file), "convert it"));
+  }
+}
+
 TEST_CASE("a file that was cut off is refused, wherever") {
   const Bytes pixels = varied_pixels(24, 24);
   const std::string png = png_file(24, 24, pixels), jpeg = jpeg_file(24, 24, pixels),

@@ -185,6 +185,10 @@ TEST_CASE("links to folders are followed, and those that lead back are refused")
                                         " is a link to a folder that it lies in"));
     fs::remove(back);
   }
+  // Whichever folder is met again, the link is named.
+  const fs::path up = folder / "train/cat/up";
+  fs::create_directory_symlink(folder.path(), up);
+  CHECK(contains(problem(folder), up.string() + " is a link to a folder that it lies in"));
 }
 
 TEST_CASE("a pipe with an image's name is refused, and not waited for") {
@@ -208,7 +212,9 @@ TEST_CASE("folders that cannot be a data set are told in one line") {
   CHECK(contains(problem(folder), (folder / "train/dog").string() + " has no .png"));
   fs::remove(folder / "train/dog");
   write_png(folder / "train/loose.png", 1);
-  CHECK(contains(problem(folder), "both in folders and in none"));
+  CHECK(contains(problem(folder), "has images in no folder (" +
+                                      (folder / "train/loose.png").string() +
+                                      ") beside folders (cat)"));
   fs::remove(folder / "train/loose.png");
   CHECK(problem(folder).empty());
   if (::geteuid() == 0) return;  // who may read everything

@@ -253,6 +253,35 @@ TEST_CASE("what members cannot do together is refused") {
   CHECK_THROWS_AS(run_members(2, nullptr, bad_root), Error);
 }
 
+TEST_CASE("a background sum that fails ends all members, with its own error") {
+  struct Cut : Processes {
+    Cut() : Processes(0, 2) {}
+    int local_rank() const override { return 0; }
+    int local_size() const override { return 2; }
+    void exchange(Channel channel, int, std::span<const std::byte> sent,
+                  std::span<std::byte> received) override {
+      if (channel == Channel::background) throw Error("the connection is cut");
+      std::copy(sent.begin(), sent.end(), received.begin());
+    }
+    void abort(int) override { std::terminate(); }
+  };
+  for (int run = 0; run < 20; ++run) {
+    Cut processes;
+    CHECK_THROWS_WITH_AS(run_members(2, &processes,
+                                     [](Communicator& communicator) {
+                                       std::vector<Tensor> parts;
+                                       std::vector<std::shared_future<void>> sums;
+                                       for (std::int64_t n = 1; n <= 6; ++n)
+                                         sums.push_back(communicator.start_all_reduce(
+                                             parts.emplace_back(zeros({n}))));
+                                       std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                                       communicator.barrier();
+                                       for (auto& sum : sums) sum.get();
+                                     }),
+                         "the connection is cut", Error);
+  }
+}
+
 TEST_SUITE_END();
 
 // Of tensors that stay on a GPU. A real one may have one thread for all that the host does in its

@@ -3,6 +3,7 @@
 #include <gradus/tensor/io/pytorch.h>
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <limits>
@@ -215,6 +216,10 @@ TEST_CASE("bombs: depth, repetition, cycles") {
     twice += "]q"s + static_cast<char>(i) + before + "a" + before + "a";
   }
   CHECK_CONTAINS(files.error(twice + end), "repeated too often");
+  // A long text is not copied for each of its names.
+  std::string texts = begin + "](" + text(std::string(1'000'000, 'a')) + "q" + "\0"s;
+  for (int i = 0; i < 3000; ++i) texts += "h\0"s;
+  CHECK_CONTAINS(files.error(texts + "e" + end), "repeated too often");
   CHECK_CONTAINS(files.error(begin + "}" + text("a.b") + "K\x01s" + text("a") + "}" + text("b") +
                              "K\x01ss" + end),
                  "\"a.b\" is there twice");
@@ -243,6 +248,9 @@ TEST_CASE("files that are something else") {
   const Files files;
   CHECK_CONTAINS(error_of([&] { read_pytorch(files.folder / "none.pt"); }), "no such file");
   CHECK_CONTAINS(error_of([&] { read_pytorch(files.folder.path()); }), "not a regular file");
+  const auto pipe = files.folder / "pipe";  // which nobody writes
+  REQUIRE(::mkfifo(std::string(pipe).c_str(), 0600) == 0);
+  CHECK_CONTAINS(error_of([&] { read_tensors(pipe); }), "not a regular file");
   CHECK_CONTAINS(files.error_of_bytes("PK\x03\x04 but no more"), "truncated or corrupt");
   CHECK_CONTAINS(files.error_of_bytes("text"), "not a file of torch.save");
   const std::string legacy = file_path("tests/reference/values_legacy.pt");

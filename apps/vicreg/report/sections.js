@@ -55,9 +55,9 @@ function header() {
   main.append(element("h1", {}, title));
   if (several) return;
   const run = runs[0];
-  const epoch = last(run.epoch_values.epoch) ?? 0, step = last(run.steps.step) ?? 0;
+  const epoch = last(run.epoch_values.epoch) ?? 0;
   main.append(element("p", { class: "quiet" },
-    `${epoch} of ${run.epochs} epochs · ${format(step)} steps · ${duration(run.seconds)} of training · written ${run.updated}`));
+    `${epoch} of ${run.epochs} epochs · ${run.steps_done.toLocaleString("en")} steps · ${duration(run.seconds)} of training · written ${run.updated}`));
   main.append(element("div", { class: `card verdict ${run.health.verdict}` },
     element("b", {}, {
       healthy: "Healthy", doubtful: "Doubtful", warning: "Something is wrong", unknown: "Not known yet",

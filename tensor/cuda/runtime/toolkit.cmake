@@ -85,7 +85,7 @@ function(gradus_add_cuda)
   target_compile_options(gradus_flags INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:${options}>")
   foreach(layer ${gradus_kernel_layers})
     set(sources ${ARGN})
-    list(FILTER sources INCLUDE REGEX "/${layer}/cuda/")
+    list(FILTER sources INCLUDE REGEX "^${layer}/cuda/")
     target_sources(gradus_${layer} PRIVATE ${sources})
   endforeach()
   target_compile_definitions(gradus_internal INTERFACE GRADUS_CUDA=1)
@@ -104,6 +104,7 @@ function(gradus_add_cuda)
       "Compute capabilities that the target cuda_resources looks at")
   set(kernels ${ARGN})
   list(FILTER kernels INCLUDE REGEX "\\.cu$")
+  list(TRANSFORM kernels PREPEND ${PROJECT_SOURCE_DIR}/)
   add_custom_target(cuda_resources
     COMMAND ${PROJECT_SOURCE_DIR}/tensor/cuda/runtime/kernel_resources.sh ${CMAKE_CUDA_COMPILER}
             ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/include ${GRADUS_CUDA_RESOURCES} ${kernels}

@@ -238,7 +238,7 @@ void Unpickler::step(unsigned char opcode) {
                          as<std::string_view>(names[1], "a string"));
     }
     case reduce: {
-      const std::vector<Value> arguments = as_items(pop());
+      const std::vector<Value>& arguments = as_items(pop());
       return call(as<Global>(pop(), "a function"), arguments);
     }
     case build:  // attributes, as a state_dict's _metadata, are passed over
@@ -282,7 +282,8 @@ void Unpickler::call(const Global& function, const std::vector<Value>& arguments
       return push_container(true, {});
     case Global::Kind::size:
       if (arguments.size() != 1) reject("corrupt: torch.Size needs one argument");
-      return push_container(false, as_items(arguments[0]));
+      as_items(arguments[0]);
+      return push(arguments[0]);
     case Global::Kind::tensor: return push(rebuild_tensor(arguments));
     case Global::Kind::parameter:  // data, requires_grad, backward hooks
       if (arguments.size() != 3) reject("corrupt: a Parameter needs three arguments");
@@ -304,7 +305,7 @@ Value Unpickler::rebuild_tensor(const std::vector<Value>& arguments) {
 
 void Unpickler::load_storage() {
   // "storage", class, key, device, elements
-  const std::vector<Value> id = as_items(pop());
+  const std::vector<Value>& id = as_items(pop());
   if (id.size() != 5 || as<std::string_view>(id[0], "a string") != "storage")
     reject("corrupt: not the name of a storage");
   const Global type = as<Global>(id[1], "a storage class");
