@@ -188,10 +188,11 @@ struct Conv2dOptions {
   ///
   /// The rounding error of a plain sum is relative to what an output sees. Winograd's is relative
   /// to the largest input M of the output's whole tile, 6x6 pixels of all channels: up to about
-  /// 2^-24 38 M S, with S the sum of the output's |weights| (38 is the largest
-  /// sum_f |A_kf G_fj B_fe| of tensor/backend/winograd_matrices.h, squared). One input far above
-  /// its neighbours thus blurs outputs that do not see it, and one that is not finite, or whose
-  /// transform overflows, makes all outputs of its tiles NaN.
+  /// 2^-24 175 M S, with S the sum of the output's |weights| (175 is the largest
+  /// sum_ef |A_kf G_fj B_fe| of tensor/backend/winograd_matrices.h, squared; where one input is far
+  /// above all others 38, the largest sum_f). One input far above its neighbours thus blurs outputs
+  /// that do not see it, and one that is not finite, or whose transform overflows, makes all
+  /// outputs of its tiles NaN.
   bool winograd = true;
 };
 /// y[n,p,q,o] = bias[o] + sum_{r,s,c} x[n, p stride + r dilation - padding, ..., c] w[o,r,s,c].

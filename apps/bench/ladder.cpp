@@ -14,6 +14,7 @@
 #include "common/command_line.h"
 #include "common/compute.h"
 #include "common/program.h"
+#include "tensor/cpu/simd/level.h"
 
 namespace {
 
@@ -177,15 +178,19 @@ void run_levels(char** argv) {
   std::string library_only = "--library-only";
   arguments.push_back(library_only.data());
   arguments.push_back(nullptr);
-  for (const char* level : {"generic", "avx2", "avx512"}) {
+  for (const cpu::simd::Level level : cpu::simd::available_levels()) {
+    if (level > cpu::simd::Level::avx512) break;  // what comes after is for bfloat16
+    const std::string level_name(cpu::simd::name(level));
     const pid_t child = fork();
     check(child >= 0, "ladder", "cannot start another process");
     if (child == 0) {
-      setenv("GRADUS_SIMD", level, 1);
+      setenv("GRADUS_SIMD", level_name.c_str(), 1);
       execv("/proc/self/exe", arguments.data());
       _exit(1);
     }
-    waitpid(child, nullptr, 0);
+    int status = -1;
+    waitpid(child, &status, 0);
+    check(status == 0, "ladder", "the steps with {} failed", level_name);
   }
 }
 

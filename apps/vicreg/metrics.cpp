@@ -44,6 +44,7 @@ StepRecord parse_step(const Json& record) {
   StepRecord step{.step = record["step"].get<std::int64_t>(),
                   .epoch = record["epoch"].get<std::int64_t>(),
                   .learning_rate = number(record, "lr"),
+                  .images = record.value("images", std::int64_t{0}),
                   .images_per_second = number(record, "images_per_second"),
                   .data_wait_seconds = number(record, "data_wait_seconds"),
                   .data_wait_share = number(record, "data_wait_share")};
@@ -93,6 +94,7 @@ Json to_json(const StepRecord& record) {
   Json json{{"step", record.step}, {"epoch", record.epoch}, {"lr", record.learning_rate}};
   for (const LossTerm& term : loss_terms(record.loss.name))
     json[term.key] = record.loss.*term.value;
+  json["images"] = record.images;
   json["images_per_second"] = record.images_per_second;
   json["data_wait_seconds"] = record.data_wait_seconds;
   json["data_wait_share"] = record.data_wait_share;

@@ -15,7 +15,7 @@ namespace gradus::vicreg {
 
 /// One training step. In the file:
 ///   {"step":1,"epoch":1,"lr":0.0002,"loss":31.6,"invariance":0.4,"variance":0.8,"covariance":1.6,
-///    "images_per_second":512.0,"data_wait_seconds":0.001,"data_wait_share":0.002,
+///    "images":256,"images_per_second":512.0,"data_wait_seconds":0.001,"data_wait_share":0.002,
 ///    "probe_train":0.41}
 /// and, with the loss coding-rate, "similarity":0.9,"coding_rate":150.2 for its terms.
 /// A number that is not finite is null in the file and NaN here.
@@ -24,7 +24,8 @@ struct StepRecord {
   std::int64_t epoch = 0;  ///< 1 for the first
   double learning_rate = 0;
   LossTerms loss{};
-  double images_per_second = 0;  ///< images, not views
+  std::int64_t images = 0;  ///< of the batch, each in all its views; 0 where the file lacks it
+  double images_per_second = 0;
   double data_wait_seconds = 0;  ///< time that the step waited for its batch
   double data_wait_share = 0;    ///< of the step's time, in [0, 1]
   /// The online probe's accuracy on the batch's views, before the step, in [0, 1]; absent without

@@ -17,10 +17,13 @@ int run(const std::vector<std::string>& folders, const std::string& out) {
   std::vector<nlohmann::json> runs;
   for (const std::string& folder : folders) {
     nlohmann::json run = describe_run(folder);
-    nlohmann::json evaluation = read_page_run(folder).value("evaluation", nlohmann::json());
-    if (evaluation.is_object()) {
-      evaluation.erase("pictures");
-      run["evaluation"] = evaluation;
+    const nlohmann::json before = read_page_run(folder);
+    for (const char* part : {"training", "evaluation"})
+      if (const auto found = before.find(part); found != before.end() && found->is_object())
+        run[part] = *found;
+    if (folders.size() > 1) {  // of several, the page shows numbers alone
+      run.erase("training");
+      if (run.contains("evaluation")) run["evaluation"].erase("pictures");
     }
     runs.push_back(std::move(run));
   }
@@ -42,7 +45,8 @@ int main(int argc, char** argv) {
     std::vector<std::string> folders;
     std::string out;
     app.add_option("runs", folders, "Run folders")->required();
-    app.add_option("--out", out, "The page of several runs (default: comparison.html)");
+    app.add_option("--out", out,
+                   "The page (default: of one run its report.html, of several comparison.html)");
     return apps::parse_command_line(app, argc, argv) ? vicreg::run(folders, out) : 0;
   });
 }

@@ -122,11 +122,28 @@ json epoch_curves(const std::vector<EpochRecord>& records) {
   return curves;
 }
 
+/// Images of a step's batch.
+std::int64_t images_of(const StepRecord& step, const TrainOptions& o) {
+  return step.images > 0 ? step.images : o.batch_size;
+}
+
+/// How many embeddings an epoch's health was measured on: two of each image of its last batch.
+std::int64_t embeddings_measured(const Metrics& metrics, const TrainOptions& o) {
+  const auto& steps = metrics.steps;
+  if (metrics.epochs.empty()) return 2 * o.batch_size;
+  const auto found = std::find_if(steps.rbegin(), steps.rend(), [&](const StepRecord& step) {
+    return step.step == metrics.epochs.back().step;
+  });
+  return 2 * (found == steps.rend() ? o.batch_size : images_of(*found, o));
+}
+
 /// Thresholds and a verdict in plain words on the last epoch.
-json describe_health(const TrainOptions& o, const std::vector<EpochRecord>& epochs) {
-  const std::int64_t images = 2 * o.batch_size, dimensions = o.model.projector_widths.back();
-  const std::int64_t most_rank = std::min(images, dimensions);
-  const CollapseThresholds thresholds = collapse_thresholds(images, dimensions);
+json describe_health(const TrainOptions& o, const Metrics& metrics) {
+  const std::vector<EpochRecord>& epochs = metrics.epochs;
+  const std::int64_t embeddings = embeddings_measured(metrics, o);
+  const std::int64_t dimensions = o.model.projector_widths.back();
+  const std::int64_t most_rank = std::min(embeddings, dimensions);
+  const CollapseThresholds thresholds = collapse_thresholds(embeddings, dimensions);
   json health = {
       {"std", thresholds.std_mean}, {"rank", thresholds.effective_rank}, {"most_rank", most_rank}};
   if (epochs.empty()) {
@@ -135,8 +152,8 @@ json describe_health(const TrainOptions& o, const std::vector<EpochRecord>& epoc
     return health;
   }
   const EpochRecord& last = epochs.back();
-  const auto warning = collapse_warning({last.std_mean, last.std_min, last.effective_rank}, images,
-                                        dimensions, o.loss);
+  const auto warning = collapse_warning({last.std_mean, last.std_min, last.effective_rank},
+                                        embeddings, dimensions, o.loss);
   const bool few = last.effective_rank < few_directions * static_cast<double>(most_rank);
   health["verdict"] = warning ? "warning" : few ? "doubtful" : "healthy";
   const std::string numbers = fmt::format(
@@ -171,6 +188,7 @@ json commands(const fs::path& folder, const TrainOptions& o) {
   const std::string checkpoint = quoted((folder / checkpoint_name).string());
   std::string data = "--dataset " + apps::name_of(dataset_names, o.data.dataset);
   if (o.data.dataset != DatasetName::synthetic) data += " --data " + quoted(o.data.folder);
+  if (o.data.skip_unreadable) data += " --skip-unreadable";
   return {
       {{"title", "Go on training"}, {"text", programs + "train --out " + run + " --resume"}},
       {{"title", "Evaluate"},
@@ -221,7 +239,7 @@ json describe_run(const fs::path& folder, const std::string& config, const Train
   double seconds = 0;
   for (const StepRecord& step : metrics.steps)
     if (step.images_per_second > 0)
-      seconds += static_cast<double>(options.batch_size) / step.images_per_second;
+      seconds += static_cast<double>(images_of(step, options)) / step.images_per_second;
   return {{"name", folder.string()},
           {"updated", now()},
           {"config", config},
@@ -231,7 +249,7 @@ json describe_run(const fs::path& folder, const std::string& config, const Train
           {"seconds", number(seconds)},
           {"steps", step_curves(metrics.steps)},
           {"epoch_values", epoch_curves(metrics.epochs)},
-          {"health", describe_health(options, metrics.epochs)},
+          {"health", describe_health(options, metrics)},
           {"commands", commands(folder, options)}};
 }
 

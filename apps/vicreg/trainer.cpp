@@ -185,10 +185,10 @@ void Trainer::start_step() {
   pending_.push_back({.record = {.step = step_ + 1,
                                  .epoch = step_ / steps_per_epoch_ + 1,
                                  .learning_rate = lr,
+                                 .images = batch->size() * communicator_.size(),
                                  .data_wait_seconds = loader_->seconds_waited() - waited_before},
                       .loss = train_step_->loss(),
                       .predicted = probe_ ? Readback(probe_->predicted()) : Readback(),
-                      .images = batch->size() * communicator_.size(),
                       .labels = batch->labels,
                       .begin = begin});
   ++step_;
@@ -202,7 +202,7 @@ void Trainer::finish_step(Progress& progress) {
   if (!std::isfinite(record.loss.total)) fail_not_finite(record);
   if (!is_first()) return;
   const double end = pending_.empty() ? seconds_now() : pending_.front().begin;
-  record.images_per_second = static_cast<double>(pending.images) / (end - pending.begin);
+  record.images_per_second = static_cast<double>(record.images) / (end - pending.begin);
   record.data_wait_share = record.data_wait_seconds / (end - pending.begin);
   if (probe_)
     record.probe_train =

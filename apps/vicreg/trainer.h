@@ -112,7 +112,6 @@ class Trainer {
     StepRecord record;
     Readback loss;
     Readback predicted;  ///< by the probe, if there is one
-    std::int64_t images;
     Tensor labels;
     double begin;  ///< when its batch was asked for, in seconds
   };

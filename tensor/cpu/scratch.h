@@ -35,13 +35,19 @@ template <class T>
 class ThreadScratch {
  public:
   explicit ThreadScratch(std::int64_t count, int threads = omp_get_max_threads())
-      : stride_(spread(divide_up(count * size, word)) * word / size), memory_(threads * stride_) {}
+      : threads_(threads),
+        stride_(spread(divide_up(count * size, word)) * word / size),
+        memory_(threads * stride_) {}
+
+  /// How many threads have a part.
+  int threads() const { return threads_; }
 
   /// The calling thread's part.
   T* get() const { return memory_.data() + omp_get_thread_num() * stride_; }
 
  private:
   static constexpr std::int64_t size = sizeof(T), word = 4;  // bytes
+  int threads_;
   std::int64_t stride_;
   Scratch<T> memory_;
 };

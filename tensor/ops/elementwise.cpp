@@ -170,6 +170,8 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 void add_scaled(Tensor& into, const Tensor& x, double scale) {
   check_same_kind("add_scaled", "into", into, "x", x);
   check_shape("add_scaled", "x", x, into.shape());
+  if (x.shares_storage(into) && x.raw() != into.raw())  // they may overlap
+    return add_scaled(into, x.clone(), scale);
   dispatch_floating("add_scaled", x.dtype(), [&]<class T>() {
     GRADUS_KERNEL(x.device(), add_scaled(static_cast<Compute<T>>(scale), x.data<T>(),
                                          into.data<T>(), x.numel()));

@@ -155,6 +155,7 @@ BatchStatistics batch_norm_statistics(const Tensor& x) {
 
 BatchStatistics merge_statistics(const BatchStatistics& own, Communicator& communicator) {
   check_same_kind("merge_statistics", "variance", own.variance, "mean", own.mean);
+  check_shape("merge_statistics", "variance", own.variance, own.mean.shape());
   const std::int64_t C = own.mean.numel();
   const Tensor all = communicator.all_gather(concat({own.mean, own.variance}));  // [size, 2 C]
   BatchStatistics joint{empty({C}, options_of(own.mean)), empty({C}, options_of(own.mean))};

@@ -51,6 +51,13 @@ Tensor vicreg_terms_backward(const Tensor& dvalues, const Tensor& z, const VICRe
   const VICRegProblem p = problem_of(z, options);
   check_same_kind(op, "dvalues", dvalues, "z", z);
   check_shape(op, "dvalues", dvalues, {4});
+  const auto check_term = [&](const char* what, const Tensor& term, const Shape& shape) {
+    check_same_kind(op, what, term, "z", z);
+    check_shape(op, what, term, shape);
+  };
+  check_term("centred", terms.centred, z.shape());
+  check_term("inverse_std", terms.inverse_std, {p.V, p.D});
+  check_term("scatter", terms.scatter, {p.V, p.D, p.D});
   Tensor dz = matmul(terms.centred, terms.scatter);
   dispatch_full_precision(op, z.dtype(), [&]<class T>() {
     GRADUS_KERNEL(z.device(),

@@ -29,6 +29,7 @@ StepRecord step_record(std::int64_t step) {
                    .invariance = 0.1,
                    .variance = 0.2,
                    .covariance = 0.3},
+          .images = 256,
           .images_per_second = 512,
           .data_wait_seconds = 0.001,
           .data_wait_share = 0.25};
@@ -57,8 +58,9 @@ bool same(const Metrics& a, const Metrics& b) {
   const auto numbers_of = [](const Metrics& m) {
     std::vector<double> numbers;
     for (const StepRecord& r : m.steps) {
-      numbers.insert(numbers.end(), {double(r.step), double(r.epoch), r.learning_rate,
-                                     r.images_per_second, r.data_wait_seconds, r.data_wait_share});
+      numbers.insert(numbers.end(),
+                     {double(r.step), double(r.epoch), r.learning_rate, double(r.images),
+                      r.images_per_second, r.data_wait_seconds, r.data_wait_share});
       for (const LossTerm& term : loss_terms(r.loss.name)) numbers.push_back(r.loss.*term.value);
     }
     for (const EpochRecord& r : m.epochs) {
@@ -78,7 +80,7 @@ TEST_CASE("metrics: a line a step, as documented") {
   writer.write(step_record(1));
   CHECK(read_text(folder / "metrics.jsonl") ==
         "{\"step\":1,\"epoch\":1,\"lr\":0.0002,\"loss\":30.0,\"invariance\":0.1,\"variance\":0.2,"
-        "\"covariance\":0.3,\"images_per_second\":512.0,\"data_wait_seconds\":0.001,"
+        "\"covariance\":0.3,\"images\":256,\"images_per_second\":512.0,\"data_wait_seconds\":0.001,"
         "\"data_wait_share\":0.25}\n");
 }
 
@@ -89,7 +91,7 @@ TEST_CASE("metrics: the terms of the loss that is trained") {
       .name = LossName::coding_rate, .total = -30, .similarity = 0.5, .coding_rate = 130};
   MetricsWriter(folder / "m").write(record);
   CHECK(contains(read_text(folder / "m"),
-                 "\"loss\":-30.0,\"similarity\":0.5,\"coding_rate\":130.0,\"images_per_second\""));
+                 "\"loss\":-30.0,\"similarity\":0.5,\"coding_rate\":130.0,\"images\""));
   const Metrics metrics = read_metrics(folder / "m");
   REQUIRE(metrics.steps.size() == 1);
   CHECK(metrics.steps[0].loss.name == LossName::coding_rate);

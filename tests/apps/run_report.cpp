@@ -158,6 +158,18 @@ TEST_CASE("the terms are those of the loss that is trained") {
   CHECK_FALSE(steps.contains("variance"));
 }
 
+TEST_CASE("time and verdict of a batch that is not full") {
+  Metrics metrics = example_metrics(2, 1);
+  metrics.steps[1].images = 4;
+  metrics.steps[1].images_per_second = 2;
+  metrics.epochs[0].step = 2;
+  metrics.epochs[0].effective_rank = 7.8;  // of 8 embeddings
+  const json run = described(metrics);
+  CHECK(run.at("seconds") == 1 + 2);
+  CHECK(run.at("health").at("most_rank") == 8);
+  CHECK(run.at("health").at("verdict") == "healthy");
+}
+
 TEST_CASE("the verdict in words: healthy, or the warning of training") {
   Metrics metrics = example_metrics(1, 1);
   json health = described(metrics).at("health");
@@ -309,6 +321,11 @@ TEST_CASE("report: runs on one page, with their evaluations but without pictures
   CHECK(runs.at(0).at("steps").contains("variance"));
   CHECK(runs.at(1).at("steps").contains("coding_rate"));
   CHECK(runs.at(1).at("name") == (folder / "b").string());
+
+  // One run elsewhere keeps all that its own page has.
+  REQUIRE(run_report({folder / "a", "--out", folder / "one.html"}).exit_code == 0);
+  const json one = data_of(read_text(folder / "one.html")).at("runs").at(0);
+  CHECK(one.at("evaluation").at("pictures") == "many");
 }
 
 TEST_CASE("report: what is no run is refused in one line") {

@@ -84,6 +84,7 @@ TEST_CASE("the time that steps waited for data is consistent, over an interrupti
   for (const auto& step : metrics.steps) {
     CAPTURE(step.step);
     constexpr double images = 8;
+    CHECK(step.images == 8);
     const double step_seconds = images / step.images_per_second;
     CHECK(step.data_wait_seconds > 0);  // without workers each batch is made while the step waits
     CHECK(step.data_wait_share == near(step.data_wait_seconds / step_seconds));

@@ -176,6 +176,9 @@ TEST_CASE("the VICReg loss as one op is that of the plain lines") {
   const Tensor z = ones({2, 3, 4});
   CHECK_THROWS_WITH_AS(vicreg_terms_backward(ones({3}), z, vicreg_terms(z)),
                        "[vicreg_terms_backward] dvalues must have shape [4]; got [3]", Error);
+  CHECK_THROWS_WITH_AS(vicreg_terms_backward(ones({4}), ones({2, 5, 4}), vicreg_terms(z)),
+                       "[vicreg_terms_backward] centred must have shape [2, 5, 4]; got [2, 3, 4]",
+                       Error);
 }
 
 TEST_CASE("the VICReg loss refuses what it cannot use") {

@@ -246,6 +246,11 @@ TEST_CASE("what members cannot do together is refused") {
     communicator.all_reduce(x);
   };
   CHECK_THROWS_AS(run_members(1, nullptr, undefined), Error);
+  const auto other_size = [](Communicator& communicator) {
+    merge_statistics({zeros({4}), zeros({2})}, communicator);
+  };
+  CHECK_THROWS_WITH_AS(run_members(1, nullptr, other_size),
+                       "[merge_statistics] variance must have shape [4]; got [2]", Error);
   const auto bad_root = [](Communicator& communicator) {
     Tensor x = zeros({1});
     communicator.broadcast(x, 2);

@@ -227,6 +227,12 @@ TEST_CASE_TEMPLATE("add_scaled changes its first argument in place", T, float, d
   add_scaled(into, full({70'001}, 2, options), -0.25);
   CHECK(handle.template to_vector<T>() == std::vector<T>(70'001, T{0.5}));
   add_scaled(into, into);
+  const std::int64_t n = 100'000;  // parts of one tensor, which overlap
+  Tensor all = arange(0, n + 1).to(dtype_of<T>).to(options.device);
+  Tensor later = all.slice(1, n + 1);
+  add_scaled(later, all.slice(0, n));
+  const std::vector<T> sums = all.to_vector<T>();
+  for (std::int64_t i = 1; i <= n; ++i) REQUIRE(sums[static_cast<std::size_t>(i)] == T(2 * i - 1));
   CHECK(handle.template to_vector<T>() == std::vector<T>(70'001, T{1}));
 }
 

@@ -136,7 +136,9 @@ class WeightGradient {
     std::int64_t begin = range.begin;
     do {  // at least once: the sum over no tiles is zero
       const Range now{begin, std::min(begin + memory.chunk_rows, range.end)};
-#pragma omp parallel
+// Within by_blocks' region, if only of one thread, this one is nested: OMP_NUM_THREADS=2,8 asks for
+// more threads there than memory was made for.
+#pragma omp parallel num_threads(memory.sums.threads())
       {
 #pragma omp for schedule(dynamic)
         for (std::int64_t row = now.begin; row < now.end; ++row) {
