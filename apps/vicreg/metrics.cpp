@@ -40,11 +40,18 @@ double number(const Json& record, const char* key) {
   return is_number ? value->get<double>() : std::numeric_limits<double>::quiet_NaN();
 }
 
+/// 0 where there is none.
+std::int64_t count(const Json& record, const char* key) {
+  const auto value = record.find(key);
+  const bool is_count = value != record.end() && value->is_number_integer();
+  return is_count ? value->get<std::int64_t>() : 0;
+}
+
 StepRecord parse_step(const Json& record) {
   StepRecord step{.step = record["step"].get<std::int64_t>(),
                   .epoch = record["epoch"].get<std::int64_t>(),
                   .learning_rate = number(record, "lr"),
-                  .images = record.value("images", std::int64_t{0}),
+                  .images = count(record, "images"),
                   .images_per_second = number(record, "images_per_second"),
                   .data_wait_seconds = number(record, "data_wait_seconds"),
                   .data_wait_share = number(record, "data_wait_share")};

@@ -154,6 +154,15 @@ TEST_CASE("metrics: NaN and infinity still give valid JSON") {
   CHECK(std::isnan(metrics.steps[0].loss.total));
 }
 
+TEST_CASE("metrics: values that are no numbers count as missing") {
+  const TempFolder folder;
+  write_text(folder / "m", "{\"step\":1,\"epoch\":1,\"loss\":\"low\",\"images\":\"many\"}\n");
+  const Metrics metrics = read_metrics(folder / "m");
+  REQUIRE(metrics.steps.size() == 1);
+  CHECK(std::isnan(metrics.steps[0].loss.total));
+  CHECK(metrics.steps[0].images == 0);
+}
+
 TEST_CASE("metrics: a resumed run goes on as if it had never stopped") {
   const TempFolder folder;
   write_run(folder / "whole");
