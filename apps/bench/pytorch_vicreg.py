@@ -35,10 +35,11 @@ class VICReg(nn.Module):
             if i + 1 < len(widths):
                 layers += [nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
             features = width
-        self.projector = nn.Sequential(*layers)
+        self.projector = nn.Module()
+        self.projector.network = nn.Sequential(*layers)
 
     def forward(self, x):
-        return self.projector(self.encoder(x))
+        return self.projector.network(self.encoder(x))
 
 
 def vicreg_loss(x, y, eps=1e-4):
