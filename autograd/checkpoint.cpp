@@ -141,7 +141,8 @@ Variable recomputed(const CheckpointedFunction& function, const std::vector<Vari
   // A leaf, or an input that the function returned, is there anyway.
   const auto is_result = [&](const Variable& input) { return input.node() == result.node(); };
   if (result.requires_grad() && !result.node()->leaf && std::ranges::none_of(inputs, is_result))
-    result.node()->recompute = [call] { return call.second(call.leaves()).value(); };
+    result.node()->recompute = std::make_shared<Recompute::element_type>(
+        [call = std::move(call)] { return call.second(call.leaves()).value(); });
   return result;
 }
 

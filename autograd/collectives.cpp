@@ -25,6 +25,10 @@ class Bucket {
     leaves_.push_back(leaf);
     elements_ += leaf->gradient.numel();
   }
+  /// Whether a gradient can go with the others: all must be of one type.
+  bool takes(const Tensor& gradient) const {
+    return is_empty() || leaves_.front()->gradient.dtype() == gradient.dtype();
+  }
   bool is_empty() const { return leaves_.empty(); }
   bool is_full() const { return elements_ >= enough; }
 
@@ -80,12 +84,19 @@ Variable all_gather(const Variable& x, Communicator& communicator, Downstream do
 
 void backward_of_mean(const Variable& loss, Communicator& communicator) {
   std::vector<Bucket> buckets(1);
-  loss.backward({}, false, [&](const std::shared_ptr<Node>& leaf) {
-    if (!leaf->gradient.defined()) return;
-    buckets.back().add(leaf);
-    if (!buckets.back().is_full()) return;
+  const auto send_last = [&] {
     buckets.back().send(communicator);
     buckets.emplace_back();
+  };
+  loss.backward({}, false, [&](const std::shared_ptr<Node>& leaf) {
+    const Tensor& gradient = leaf->gradient;
+    if (!gradient.defined()) return;
+    check(gradient.dtype() == DType::float32 || gradient.dtype() == DType::float64,
+          "backward_of_mean", "parameters must be float32 or float64; got {}",
+          name(gradient.dtype()));
+    if (!buckets.back().takes(gradient)) send_last();
+    buckets.back().add(leaf);
+    if (buckets.back().is_full()) send_last();
   });
   if (buckets.back().is_empty())
     buckets.pop_back();

@@ -26,7 +26,8 @@ Variable all_gather(const Variable& x, Communicator& communicator, Downstream do
 
 /// loss.backward(), of float32 or float64 leaves, after which the gradient of each is its average
 /// over the members; they must have made their graphs alike. Gradients are sent while those of
-/// other leaves are still computed, in buckets of a million elements or so.
+/// other leaves are still computed, in buckets of a million elements or so. If a sum fails, leaves
+/// whose gradients were under way have none.
 void backward_of_mean(const Variable& loss, Communicator& communicator);
 
 }  // namespace gradus

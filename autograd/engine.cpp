@@ -90,6 +90,10 @@ void add_to(Tensor& sum, const Tensor& gradient) {
 
 /// Adds a gradient of a node's value to those before it: a leaf's stay with it.
 void accumulate(Node& node, Gradients& gradients, Tensor gradient) {
+  const auto [dtype, device] = node.options;
+  check(gradient.dtype() == dtype && gradient.device() == device, node.name,
+        "its gradient must be {} on {}, as the value is; got {} on {}", name(dtype), name(device),
+        name(gradient.dtype()), name(gradient.device()));
   check(broadcast_shapes(node.name, node.shape, gradient.shape()) == gradient.shape(), node.name,
         "its gradient has shape {}, which does not sum to the value's shape {}", gradient.shape(),
         node.shape);
@@ -148,9 +152,7 @@ void Variable::backward(Tensor doutput, bool retain_graph,
           shape());
     doutput = ones(shape(), options_of(value_));
   }
-  check(doutput.shape() == shape() && doutput.dtype() == dtype(), "backward",
-        "the gradient must be {} of shape {}; got {} of shape {}", name(dtype()), shape(),
-        name(doutput.dtype()), doutput.shape());
+  check_like_value("backward", doutput);
   const TraceInterval interval("step", "backward");
   const NoGrad no_grad;
   LeafGradients leaves;

@@ -50,8 +50,8 @@ GradcheckResult gradcheck(const Function& function, const std::vector<Tensor>& i
                           const GradcheckOptions& options) {
   std::vector<Variable> variables;
   for (const Tensor& input : inputs) {
-    check(input.dtype() == DType::float64, "gradcheck", "inputs must be float64; got {}",
-          name(input.dtype()));
+    check(input.defined() && input.dtype() == DType::float64, "gradcheck",
+          "inputs must be float64; got {}", input.defined() ? name(input.dtype()) : "undefined");
     variables.emplace_back(input.clone(), true);
   }
   const Variable output = function(variables);

@@ -1,6 +1,5 @@
 #include <gradus/autograd/saved_tensor.h>
 
-#include <set>
 #include <utility>
 
 #include <gradus/autograd/variable.h>
@@ -19,6 +18,12 @@ void note_read(const Tensor& value) {
     notes->notes_.push_back({value.storage(), value.version()});
 }
 
+void note_kept(const Recompute& recompute) {
+  if (!recompute || taking_notes == nullptr) return;
+  // Once for each function: those that it captured may share captures of their own.
+  if (taking_notes->functions_.insert(recompute).second) const std::function copy = *recompute;
+}
+
 SavedTensor::SavedTensor(Tensor value) : value_(std::move(value)), version_(value_.version()) {
   note_read(value_);
 }
@@ -30,16 +35,18 @@ SavedTensor::SavedTensor(const Variable& input) : version_(input.value().version
     value_ = input.value();
   }
   note_read(value_);
+  note_kept(recompute_);
 }
 
 SavedTensor::SavedTensor(const SavedTensor& other)
     : value_(other.value_), recompute_(other.recompute_), version_(other.version_) {
   note_read(value_);
+  note_kept(recompute_);
 }
 
 Tensor SavedTensor::get() const {
   // What is computed again has the version that it had when it was new.
-  Tensor value = recompute_ ? recompute_() : value_;
+  Tensor value = recompute_ ? (*recompute_)() : value_;
   check(value.version() == version_, "backward",
         "a {} tensor of shape {} that the gradient is computed from was changed in place after "
         "the forward pass that used it; change a clone, or run forward again",

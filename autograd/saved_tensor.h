@@ -2,15 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <set>
 #include <vector>
 
-#include <gradus/tensor/tensor.h>
+#include <gradus/autograd/variable.h>
 
 namespace gradus {
-
-class Variable;
 
 /// A handle on a tensor as it is now. Were its elements changed in place before backward reads
 /// them, the gradient would be that of other values: reading them is then an error. Changes are
@@ -35,7 +33,7 @@ class SavedTensor {
 
  private:
   Tensor value_;  ///< undefined where there is recompute_
-  std::function<Tensor()> recompute_;
+  Recompute recompute_;
   std::uint64_t version_ = 0;
 };
 
@@ -62,12 +60,16 @@ class ReadNotes {
 
  private:
   friend void note_read(const Tensor& value);
+  friend void note_kept(const Recompute& recompute);
   std::vector<ReadNote> notes_;
-  ReadNotes* outer_;  ///< notes, too
+  std::set<std::shared_ptr<const void>> functions_;  ///< whose captures were noted
+  ReadNotes* outer_;                                 ///< notes, too
 };
 
 /// Notes a tensor that an op reads, where notes are taken.
 void note_read(const Tensor& value);
+/// Notes what such a function keeps.
+void note_kept(const Recompute& recompute);
 
 /// Throws Error if any of the memory was changed since it was read.
 void check_unchanged(const std::vector<ReadNote>& notes);

@@ -12,10 +12,10 @@ thread_local int no_grad_depth = 0;
 
 /// A node for the result of an op, or null if none of its inputs needs a gradient or NoGrad is in
 /// force.
-std::shared_ptr<Node> make_node(std::string_view name, const Shape& shape,
+std::shared_ptr<Node> make_node(std::string_view name, const Tensor& value,
                                 std::span<const Variable* const> inputs) {
   if (!grad_enabled()) return nullptr;
-  auto node = std::make_shared<Node>(name, shape);
+  auto node = std::make_shared<Node>(name, value);
   bool any = false;
   for (const Variable* input : inputs) {
     note_read(input->value());
@@ -51,7 +51,7 @@ Variable::Variable(Tensor value, bool requires_grad) : value_(std::move(value)) 
   check(value_.defined(), "variable", "a value that requires a gradient must be defined");
   check(is_floating(value_.dtype()), "variable", "only floating tensors have gradients; got {}",
         name(value_.dtype()));
-  node_ = std::make_shared<Node>("leaf", value_.shape());
+  node_ = std::make_shared<Node>("leaf", value_);
   node_->leaf = true;
 }
 
@@ -62,10 +62,14 @@ const Tensor& Variable::grad() const {
 
 void Variable::set_grad(Tensor gradient) {
   check(node_ && node_->leaf, "set_grad", "only a leaf that requires a gradient keeps one");
-  check(!gradient.defined() || (gradient.shape() == shape() && gradient.dtype() == dtype()),
-        "set_grad", "the gradient must be {} of shape {}; got {} of shape {}", name(dtype()),
-        shape(), name(gradient.dtype()), gradient.shape());
+  if (gradient.defined()) check_like_value("set_grad", gradient);
   node_->gradient = std::move(gradient);
+}
+
+void Variable::check_like_value(std::string_view where, const Tensor& gradient) const {
+  check(gradient.shape() == shape() && gradient.dtype() == dtype() && gradient.device() == device(),
+        where, "the gradient must be {} of shape {} on {}; got {} of shape {} on {}", name(dtype()),
+        shape(), name(device()), name(gradient.dtype()), gradient.shape(), name(gradient.device()));
 }
 
 void Variable::zero_grad() {
@@ -81,7 +85,7 @@ bool grad_enabled() { return no_grad_depth == 0; }
 Variable make_variable(std::string_view name, Tensor value,
                        std::initializer_list<const Variable*> inputs, BackwardFunction backward) {
   Variable result(std::move(value));
-  result.node_ = make_node(name, result.shape(), inputs);
+  result.node_ = make_node(name, result.value(), inputs);
   if (result.node_) result.node_->backward = std::move(backward);
   return result;
 }
@@ -89,7 +93,7 @@ Variable make_variable(std::string_view name, Tensor value,
 Variable make_variable(std::string_view name, Tensor value,
                        std::initializer_list<const Variable*> inputs, BackwardOfTwo backward) {
   Variable result(std::move(value));
-  result.node_ = make_node(name, result.shape(), inputs);
+  result.node_ = make_node(name, result.value(), inputs);
   if (result.node_) result.node_->backward_of_two = std::move(backward);
   return result;
 }
@@ -99,7 +103,7 @@ Variable make_variable(std::string_view name, Tensor value, std::span<const Vari
   std::vector<const Variable*> pointers;
   for (const Variable& input : inputs) pointers.push_back(&input);
   Variable result(std::move(value));
-  result.node_ = make_node(name, result.shape(), pointers);
+  result.node_ = make_node(name, result.value(), pointers);
   if (result.node_) result.node_->backward = std::move(backward);
   return result;
 }

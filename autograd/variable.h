@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -20,21 +21,26 @@ using BackwardFunction = std::function<std::vector<Tensor>(Tensor doutput)>;
 /// One that adds up the gradient itself, on its way: doutput + second, which may be undefined.
 using BackwardOfTwo = std::function<std::vector<Tensor>(Tensor doutput, Tensor second)>;
 
+/// Computes a value again.
+using Recompute = std::shared_ptr<const std::function<Tensor()>>;
+
 /// A node of the graph: how one value was computed from others. A leaf (a parameter) has no
 /// backward function; gradients accumulate in it.
 struct Node {
-  std::string_view name;                      ///< the op, for errors
+  std::string name;                           ///< the op, for errors
   Shape shape;                                ///< of the value
+  TensorOptions options;                      ///< of the value
   Tensor gradient;                            ///< of a leaf: accumulated so far
   std::vector<std::shared_ptr<Node>> inputs;  ///< null for inputs that need no gradient
   BackwardFunction backward;
   BackwardOfTwo backward_of_two;  ///< in place of `backward`, where an op has one
-  /// Computes the value again where ops are not to keep it for backward (recomputed), else empty.
-  std::function<Tensor()> recompute;
+  /// Where ops are not to keep the value for backward (recomputed), else null.
+  Recompute recompute;
   bool leaf = false;
   bool freed = false;  ///< backward has run and released what it needed
 
-  Node(std::string_view op, const Shape& value_shape) : name(op), shape(value_shape) {}
+  Node(std::string_view op, const Tensor& value)
+      : name(op), shape(value.shape()), options(options_of(value)) {}
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
   /// Frees what backward would read.
@@ -76,7 +82,7 @@ class Variable {
   /// The gradient accumulated in a leaf; undefined before the first backward. An Error, as in
   /// set_grad, for what is no leaf.
   const Tensor& grad() const;
-  /// Replaces the gradient of a leaf by one of its shape and type, or by none (undefined).
+  /// Replaces the gradient of a leaf by one of its shape, type and device, or by none (undefined).
   void set_grad(Tensor gradient);
   /// Forgets the gradient of a leaf.
   void zero_grad();
@@ -84,13 +90,13 @@ class Variable {
   /// The same value as a constant: gradients stop here.
   Variable detach() const { return Variable(value_); }
 
-  /// Adds sum(doutput d(this)/d(leaf)) to every leaf's gradient; `doutput`, of this value's shape
-  /// and type, is 1 where it is not given, and then this must have one element. The graph is freed
-  /// as it is walked, unless `retain_graph`. If it throws, the leaves' gradients are what they were
-  /// before. It throws Error if a tensor that it reads was changed in place after the forward pass
-  /// that used it.
-  /// `when_complete` is called with each leaf as soon as nothing more will be added to its
-  /// gradient, while others are still to come: in an order that depends on nothing but the graph.
+  /// Adds sum(doutput d(this)/d(leaf)) to every leaf's gradient; `doutput`, of this value's shape,
+  /// type and device, is 1 where it is not given, and then this must have one element. The graph is
+  /// freed as it is walked, unless `retain_graph`. If it throws, the leaves' gradients are what
+  /// they were before. It throws Error if a tensor that it reads was changed in place after the
+  /// forward pass that used it. `when_complete` is called with each leaf as soon as nothing more
+  /// will be added to its gradient, while others are still to come: in an order that depends on
+  /// nothing but the graph.
   void backward(Tensor doutput = {}, bool retain_graph = false,
                 const LeafFunction& when_complete = {}) const;
 
@@ -104,6 +110,7 @@ class Variable {
                                 BackwardFunction);
   friend Variable make_variable(std::string_view, Tensor, std::initializer_list<const Variable*>,
                                 BackwardOfTwo);
+  void check_like_value(std::string_view where, const Tensor& gradient) const;
   Tensor value_;
   std::shared_ptr<Node> node_;
 };

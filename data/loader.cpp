@@ -76,28 +76,20 @@ std::optional<Batch> Loader::next() {
   check(prefetcher_ != nullptr, "loader", "start_epoch must be called before next");
   const auto start = std::chrono::steady_clock::now();
   std::optional<Prepared> prepared = prefetcher_->next();
-  if (prepared) finish(*prepared);
+  if (prepared && options_.device != Device::cpu) make_images(*prepared);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   seconds_waited_ += elapsed.count();
   if (!prepared) return std::nullopt;
   return std::move(prepared->batch);
 }
 
-void Loader::finish(Prepared& prepared) const {
-  Batch& batch = prepared.batch;
-  const std::int64_t count = batch.size();
-  if (!batch.images.defined()) {  // a worker has made them otherwise
-    batch.images = empty(images_shape(count), {DType::float32, options_.device});
-    augment(options_.augment, dataset_.normalization, prepared.plan, images_, batch.images);
-  }
-  for (std::int64_t view = 0; view < options_.views; ++view) {
-    batch.views.push_back(batch.images.slice(view * count, (view + 1) * count));
-  }
-}
-
-Shape Loader::images_shape(std::int64_t samples) const {
+void Loader::make_images(Prepared& prepared) const {
+  Tensor& images = prepared.batch.images;
   const Size2 size = options_.augment.view_size({dataset_.height(), dataset_.width()});
-  return {options_.views * samples, size.height, size.width, dataset_.channels()};
+  images =
+      empty({options_.views * prepared.batch.size(), size.height, size.width, dataset_.channels()},
+            {DType::float32, options_.device});
+  augment(options_.augment, dataset_.normalization, prepared.plan, images_, images);
 }
 
 Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
@@ -108,8 +100,6 @@ Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
   const std::int64_t count = whole / options_.parts, first = begin + options_.part * count;
   Prepared prepared;
   Batch& batch = prepared.batch;
-  batch.epoch = epoch;
-  batch.index = index;
   batch.samples = order.slice(first, first + count).clone();
   if (dataset_.is_labelled()) {
     batch.labels = empty({count}, {DType::int64});
@@ -119,15 +109,12 @@ Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
     for (std::int64_t i = 0; i < count; ++i) labels[i] = all_labels[samples[i]];
   }
 
-  prepared.plan = draw_views(batch);
-  if (options_.device == Device::cpu) {
-    batch.images = empty(images_shape(count));
-    augment(options_.augment, dataset_.normalization, prepared.plan, images_, batch.images);
-  }
+  prepared.plan = draw_views(batch, epoch);
+  if (options_.device == Device::cpu) make_images(prepared);
   return prepared;
 }
 
-std::vector<AugmentedView> Loader::draw_views(const Batch& batch) const {
+std::vector<AugmentedView> Loader::draw_views(const Batch& batch, std::int64_t epoch) const {
   const auto height = static_cast<int>(dataset_.height());
   const auto width = static_cast<int>(dataset_.width());
   const std::int64_t* samples = batch.samples.data<std::int64_t>();
@@ -135,8 +122,7 @@ std::vector<AugmentedView> Loader::draw_views(const Batch& batch) const {
   views.reserve(static_cast<std::size_t>(options_.views * batch.size()));
   for (int view = 0; view < options_.views; ++view) {
     for (std::int64_t i = 0; i < batch.size(); ++i) {
-      const ViewId id{
-          .seed = options_.seed, .epoch = batch.epoch, .sample = samples[i], .view = view};
+      const ViewId id{.seed = options_.seed, .epoch = epoch, .sample = samples[i], .view = view};
       views.push_back({samples[i], draw_parameters(options_.augment, height, width, id)});
     }
   }

@@ -17,12 +17,9 @@ namespace gradus::data {
 /// One batch, or a part of it, of B samples. The images lie on the loader's device, the rest on the
 /// CPU.
 struct Batch {
-  Tensor images;  ///< float32 [views * B, H, W, C]: all first views, then all second ones
-  Tensor labels;  ///< int64 [B], on the CPU; undefined where the data set has none
-  std::vector<Tensor> views;  ///< slices of `images`, each [B, H, W, C]
-  Tensor samples;             ///< int64 [B], on the CPU: indices in the data set
-  std::int64_t epoch = 0;
-  std::int64_t index = 0;  ///< position in the epoch
+  Tensor images;   ///< float32 [views * B, H, W, C]: all first views, then all second ones
+  Tensor labels;   ///< int64 [B], on the CPU; undefined where the data set has none
+  Tensor samples;  ///< int64 [B], on the CPU: indices in the data set
 
   /// B.
   std::int64_t size() const { return samples.size(0); }
@@ -105,9 +102,8 @@ class Loader {
   };
 
   Prepared prepare(const Tensor& order, std::int64_t epoch, std::int64_t index) const;
-  std::vector<AugmentedView> draw_views(const Batch& batch) const;
-  Shape images_shape(std::int64_t samples) const;
-  void finish(Prepared& prepared) const;  // the images, and the slices of them
+  std::vector<AugmentedView> draw_views(const Batch& batch, std::int64_t epoch) const;
+  void make_images(Prepared& prepared) const;
 
   Dataset dataset_;
   Options options_;

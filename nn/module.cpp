@@ -142,9 +142,7 @@ void Module::set_requires_grad(bool on) {
 }
 
 void Module::zero_grad() {
-  for (const auto& parameter : parameters()) {
-    if (parameter.variable->requires_grad()) parameter.variable->zero_grad();
-  }
+  for (const auto& parameter : parameters()) parameter.variable->zero_grad();
 }
 
 template <class Convert>
@@ -174,17 +172,17 @@ void Module::to(Device device) {
 }
 
 void Module::check_new_name(const std::string& name) const {
-  const auto taken = [&name](const auto& entries, auto name_of) {
+  const auto taken = [&name](const auto& entries) {
     return std::any_of(entries.begin(), entries.end(),
-                       [&](const auto& entry) { return name_of(entry) == name; });
+                       [&](const auto& entry) { return entry.name == name; });
   };
-  const auto own_name = [](const auto& entry) -> const std::string& { return entry.name; };
-  const auto first = [](const auto& entry) -> const std::string& { return entry.first; };
+  const bool is_child =
+      std::any_of(children_.begin(), children_.end(),
+                  [&](const std::unique_ptr<Module>& child) { return child->name_ == name; });
   check(!name.empty() && name.find('.') == std::string::npos, "module",
         "a name must not be empty or contain a dot; got \"{}\"", name);
-  check(!taken(parameters_, own_name) && !taken(buffers_, own_name) && !taken(generators_, first) &&
-            !taken(children_, [](const auto& child) -> const std::string& { return child->name_; }),
-        "module", "the name \"{}\" is already taken", name);
+  check(!taken(parameters_) && !taken(buffers_) && !taken(generators_) && !is_child, "module",
+        "the name \"{}\" is already taken", name);
 }
 
 void Module::add_child(std::string name, std::unique_ptr<Module> child) {
@@ -207,7 +205,7 @@ void Module::register_buffer(std::string name, Tensor& tensor, Presence presence
 
 void Module::register_generator(std::string name, Generator& generator) {
   check_new_name(name);
-  generators_.emplace_back(std::move(name), &generator);
+  generators_.push_back({std::move(name), &generator});
 }
 
 }  // namespace gradus::nn

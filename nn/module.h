@@ -125,7 +125,8 @@ class Module {
 
   /// The device of the first parameter or buffer; the CPU for a module without any.
   Device device() const;
-  /// Converts parameters and floating buffers to a floating type; forgets gradients.
+  /// Converts parameters and floating buffers to float32 or float64, another type is an Error;
+  /// forgets gradients.
   void to(DType dtype);
   /// Moves parameters and buffers, counters too, to a device; forgets gradients.
   void to(Device device);
@@ -198,7 +199,7 @@ class Module {
   bool training_ = true;
   std::vector<Parameter> parameters_;
   std::vector<NamedTensor> buffers_;  // under their own names
-  std::vector<std::pair<std::string, Generator*>> generators_;
+  std::vector<NamedGenerator> generators_;
   std::vector<std::unique_ptr<Module>> children_;
 };
 

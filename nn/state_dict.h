@@ -29,8 +29,8 @@ struct LoadReport {
   std::vector<std::string> unexpected;  ///< in the state, not in the module
 };
 
-/// Copies a state (PyTorch's layouts) into the module; float32 and float64 convert to the module's
-/// type. With a prefix only names that start with it and a dot are read:
+/// Copies a state (PyTorch's layouts) into the module; floating types convert to the module's. With
+/// a prefix only names that start with it and a dot are read:
 /// `load_state_dict(encoder, state, "encoder")`. All or nothing: on an Error the module is as it
 /// was. The error names missing and unexpected names (unless options.strict is off), and the first
 /// tensor whose shape or type does not fit. Batch norm's num_batches_tracked may be missing, as in

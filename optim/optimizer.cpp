@@ -117,11 +117,7 @@ void Optimizer::apply(const Tensor& guard) {
 }
 
 void Optimizer::zero_grad() {
-  for (const ParameterGroup& group : groups_) {
-    for (const NamedParameter& parameter : group.parameters) {
-      if (parameter.variable->requires_grad()) parameter.variable->zero_grad();
-    }
-  }
+  for (const Entry& entry : entries_) entry.parameter.variable->zero_grad();
 }
 
 OptimizerState Optimizer::state() const {

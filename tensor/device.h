@@ -19,7 +19,8 @@ constexpr std::string_view name(Device device) { return device == Device::cpu ? 
 const std::string& cuda_unavailable_reason();
 /// Whether Device::cuda can be used.
 inline bool cuda_available() { return cuda_unavailable_reason().empty(); }
-/// The GPU in words, as "NVIDIA H100 80GB HBM3 (79.1 GiB)"; cuda_available() must hold.
+/// The GPU in words, as "NVIDIA H100 80GB HBM3 (79.2 GiB, compute capability 9.0)";
+/// cuda_available() must hold.
 std::string cuda_device_description();
 
 /// The vector instructions that the CPU's kernels were picked for: "generic", "avx2", "avx512",

@@ -141,7 +141,7 @@ struct Clamp {
   }
 };
 
-/// y = max(x, 0); the derivative at 0 is 0, NaN stays NaN.
+/// y = max(x, 0); the derivative at 0 and NaN is 0, NaN stays NaN.
 struct Relu {
   static constexpr Saves saves = Saves::output;
   template <class T>

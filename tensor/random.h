@@ -59,8 +59,8 @@ class Generator {
   std::uint64_t position_ = 0;
 };
 
-/// Uniform on [low, high), low <= high, high - low finite; a float32 may round up to high. Like
-/// normal's, the type is floating.
+/// Uniform on [low, high), low <= high, high - low finite; numbers may round up to
+/// high, those of bfloat16 most often. Like normal's, the type is floating.
 Tensor uniform(const Shape& shape, double low, double high, Generator& generator,
                TensorOptions options = {});
 /// mean + standard_deviation z, z normal by Box-Muller on the pair (element 2k, element 2k + 1):

@@ -67,10 +67,12 @@ struct Readback::Shared {
   std::function<void(void* to)> read;
 };
 
-Readback::Readback(const Tensor& source)
-    : shared_(std::make_shared<Shared>(
-          source.shape(), source.dtype(),
-          GRADUS_BACKEND(source.device(), read_back(source.raw(), source.bytes())))) {}
+Readback::Readback(const Tensor& source) {
+  check(source.defined(), "readback", "the tensor is undefined");
+  shared_ = std::make_shared<Shared>(
+      source.shape(), source.dtype(),
+      GRADUS_BACKEND(source.device(), read_back(source.raw(), source.bytes())));
+}
 
 Tensor Readback::get() const {
   check(defined(), "readback", "nothing is being read back");

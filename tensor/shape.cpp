@@ -20,6 +20,7 @@ std::int64_t Shape::numel() const {
   std::int64_t product = 1;
   bool empty = false;
   for (std::int64_t size : *this) {
+    if (size < 0) fail("shape", "{} has a negative size", to_string(*this));
     empty = empty || size == 0;
     if (size != 0 && __builtin_mul_overflow(product, size, &product))
       fail("shape", "{} has more elements than can be counted", to_string(*this));
@@ -53,9 +54,12 @@ Shape broadcast_shapes(std::string_view where, const Shape& a, const Shape& b) {
 }
 
 Axes::Axes(std::initializer_list<int> axes) {
-  check(static_cast<int>(axes.size()) <= Shape::max_rank, "axes", "at most {} axes are supported",
-        Shape::max_rank);
-  for (int axis : axes) axes_[count_++] = axis;
+  for (int axis : axes) push_back(axis);
+}
+
+void Axes::push_back(int axis) {
+  check(count_ < Shape::max_rank, "axes", "at most {} axes are supported", Shape::max_rank);
+  axes_[count_++] = axis;
 }
 
 std::array<bool, Shape::max_rank> Axes::mask(std::string_view where, const Shape& shape) const {

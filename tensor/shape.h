@@ -29,8 +29,8 @@ class Shape {
   /// Size of an axis; negative axes count from the end.
   std::int64_t operator[](int axis) const { return sizes_[normalize(axis)]; }
   std::int64_t& operator[](int axis) { return sizes_[normalize(axis)]; }
-  /// Product of all sizes; 1 for a scalar. Throws if that of the sizes that are not 0 is too large
-  /// for int64, so that every product of some of them can be computed.
+  /// Product of all sizes; 1 for a scalar. Throws if one is negative, or if that of the sizes that
+  /// are not 0 is too large for int64, so that every product of some of them can be computed.
   std::int64_t numel() const;
   /// Axis in [0, rank); throws if it is out of range.
   int normalize(int axis) const;
@@ -61,9 +61,14 @@ Shape broadcast_shapes(std::string_view where, const Shape& a, const Shape& b);
 class Axes {
  public:
   Axes() = default;
-  /// Throws Error if there are more than Shape::max_rank.
+  /// Throws Error, as push_back does, if there are more than Shape::max_rank.
   Axes(std::initializer_list<int> axes);
 
+  /// Adds an axis to the set, which then means no more than those that it was given.
+  void push_back(int axis);
+
+  /// Whether none was given, which means all.
+  bool empty() const { return count_ == 0; }
   /// Whether each axis of `shape` is in the set; throws on axes out of range or given twice.
   std::array<bool, Shape::max_rank> mask(std::string_view where, const Shape& shape) const;
 

@@ -85,11 +85,8 @@ void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
                                         : "no checkpoint was written");
   TensorFile file;
   file.tensors = nn::state_dict(model);
-  for (const auto& [name, tensor] : optimizer.state())
-    file.tensors.emplace(fmt::format("{}{}", optimizer_prefix, name), tensor);
-  if (probe)
-    for (const auto& [name, tensor] : probe->state())
-      file.tensors.emplace(fmt::format("{}{}", probe_prefix, name), tensor);
+  add_with_prefix(file.tensors, optimizer_prefix, optimizer.state());
+  if (probe) add_with_prefix(file.tensors, probe_prefix, probe->state());
   for (const nn::NamedGenerator& entry : model.generators())
     file.tensors.emplace(
         fmt::format("{}{}", generator_prefix, entry.name),
@@ -116,20 +113,15 @@ std::int64_t load_checkpoint(const std::filesystem::path& path, nn::VICRegModel&
   const nlohmann::json saved_options = parse_options(path, file.metadata.at(options_key));
   check_identity(path, saved_options, identity(options));
 
-  nn::StateDict weights, probe_state;
-  optim::OptimizerState state;
-  for (const auto& [name, tensor] : file.tensors) {
-    if (name.starts_with(optimizer_prefix))
-      state.emplace(name.substr(optimizer_prefix.size()), tensor);
-    else if (name.starts_with(probe_prefix))
-      probe_state.emplace(name.substr(probe_prefix.size()), tensor);
-    else if (!name.starts_with(generator_prefix))
-      weights.emplace(name, tensor);
-  }
+  nn::StateDict weights = file.tensors;
+  std::erase_if(weights, [](const auto& entry) {
+    return entry.first.starts_with(optimizer_prefix) || entry.first.starts_with(probe_prefix) ||
+           entry.first.starts_with(generator_prefix);
+  });
   try {
     nn::load_state_dict(model, weights);
-    optimizer.load_state(state);
-    if (probe) probe->load_state(probe_state);
+    optimizer.load_state(without_prefix(file.tensors, optimizer_prefix));
+    if (probe) probe->load_state(without_prefix(file.tensors, probe_prefix));
   } catch (const Error& error) {
     fail("resume", "{}: {}", path.string(), error.message());
   }

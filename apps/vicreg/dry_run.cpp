@@ -186,8 +186,26 @@ std::uint64_t Trainer::disk_needed() const {
   return options_.export_file.empty() ? bytes : bytes + weights;
 }
 
-int Trainer::dry_run() {
+/// Ever larger batches, as long as memory and time suffice for the next.
+Rehearsals Trainer::rehearse_up_to(std::int64_t batch_size, std::uint64_t available) {
   const double begin = seconds_now();
+  Rehearsals all;
+  for (const std::int64_t size : sizes(batch_size)) {
+    if (all.done.size() >= 2) {  // else nothing is known of what grows
+      const Rehearsal next = predict(all.done, size);
+      const double seconds = steps_of_rehearsal() * std::max(next.seconds, all.done.back().seconds);
+      if (all.memory_of(next) > available || seconds_now() - begin + seconds > seconds_for_steps)
+        continue;
+    }
+    all.done.push_back(rehearse(size));
+    const std::uint64_t taken =
+        device_ == Device::cpu ? peak_resident_memory() : memory_stats(device_).reserved;
+    all.rest = taken - std::min(taken, all.done.back().tensors);
+  }
+  return all;
+}
+
+int Trainer::dry_run() {
   check_run_folder();
   load_data();
   restore();
@@ -199,26 +217,11 @@ int Trainer::dry_run() {
   const std::int64_t batch_size = std::min(options_.batch_size, dataset_.size());
   const auto images_a_step = static_cast<double>(options_.views.count * batch_size);
 
-  // Ever larger batches, as long as memory and time suffice for the next.
   const std::uint64_t available = available_memory(device_);
-  std::vector<Rehearsal> done;
-  std::uint64_t rest = 0;  // memory beside the tensors'
-  const auto memory_of = [&](const Rehearsal& r) { return r.tensors + rest; };
-  for (const std::int64_t size : sizes(batch_size)) {
-    if (done.size() >= 2) {  // else nothing is known of what grows
-      const Rehearsal next = predict(done, size);
-      const double seconds = steps_of_rehearsal() * std::max(next.seconds, done.back().seconds);
-      if (memory_of(next) > available || seconds_now() - begin + seconds > seconds_for_steps)
-        continue;
-    }
-    done.push_back(rehearse(size));
-    const std::uint64_t taken =
-        device_ == Device::cpu ? peak_resident_memory() : memory_stats(device_).reserved;
-    rest = taken - std::min(taken, done.back().tensors);
-  }
-  const Rehearsal step = predict(done, batch_size);
-  const bool measured = step.batch_size == done.back().batch_size;
-  const Supply memory{memory_of(step), available};
+  const Rehearsals rehearsals = rehearse_up_to(batch_size, available);
+  const Rehearsal &least = rehearsals.done.front(), &largest = rehearsals.done.back();
+  const Rehearsal step = predict(rehearsals.done, batch_size);
+  const Supply memory{rehearsals.memory_of(step), available};
   const Supply disk{disk_needed(), free_disk(options_.out)};
   const auto steps = static_cast<double>(steps_left());
   const double epochs = steps / static_cast<double>(steps_per_epoch_);
@@ -237,14 +240,17 @@ int Trainer::dry_run() {
               device_ == Device::cpu ? "resident    " : "GPU memory  ", mebibytes(memory.needed),
               mebibytes(memory.available));
   apps::print("a step        {:.3g} s{}\n", step.seconds,
-              measured ? "" : fmt::format(" (by steps of {} images)", done.back().batch_size));
+              step.batch_size == largest.batch_size
+                  ? ""
+                  : fmt::format(" (by steps of {} images)", largest.batch_size));
   apps::print("the run       {} ({} steps, {} an epoch)\n", duration_in_words(seconds),
               steps_left(), steps_per_epoch_);
   apps::print("disk          {}, of {} that are free for {}\n", format_bytes(disk.needed),
               format_bytes(disk.available), folder_.string());
 
-  const double room = static_cast<double>(available) - static_cast<double>(memory_of(done.front()));
-  const std::int64_t fitting = largest_fitting_batch(done.front(), step, room);
+  const double room =
+      static_cast<double>(available) - static_cast<double>(rehearsals.memory_of(least));
+  const std::int64_t fitting = largest_fitting_batch(least, step, room);
   if (const auto problem = objection(options_, memory, disk, fitting))
     fail("dry-run", "{}", *problem);
   apps::print("It fits. Nothing was written.\n");

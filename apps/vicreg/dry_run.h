@@ -21,6 +21,13 @@ struct Rehearsal {
   std::uint64_t tensors;    ///< most bytes of tensors at a time
 };
 
+/// Steps of several sizes.
+struct Rehearsals {
+  std::vector<Rehearsal> done;  ///< of rising size
+  std::uint64_t rest = 0;       ///< bytes of memory beside the tensors'
+  std::uint64_t memory_of(const Rehearsal& step) const { return step.tensors + rest; }
+};
+
 /// What steps of another size will take, by the line through the last two of `done`, of rising
 /// size; of one alone, in proportion. Both figures grow like that: with the images, from what the
 /// weights need.

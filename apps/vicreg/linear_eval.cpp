@@ -233,7 +233,6 @@ class Judge {
       if (epoch % every == 0 || !protocol.cached)
         print("epoch {}/{}: loss {:.4f}\n", epoch, protocol.epochs, loss);
       std::fflush(stdout);
-      return true;
     };
     const auto head = train_linear_probe(encoder_, train_, subject.train, protocol, o_.workers,
                                          o_.seed, say, o_.compute.activation_dtype());

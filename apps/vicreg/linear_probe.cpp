@@ -168,7 +168,7 @@ std::unique_ptr<nn::Linear> train_linear_probe(nn::ResNet& encoder, const data::
     check(std::isfinite(loss), "linear_probe",
           "the classifier diverged in epoch {}: its loss is {}; a lower --lr may help", epoch + 1,
           loss);
-    if (!on_epoch(epoch + 1, loss)) break;
+    on_epoch(epoch + 1, loss);
   }
   return head;
 }

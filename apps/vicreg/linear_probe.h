@@ -46,8 +46,8 @@ Protocol named_protocol(ProtocolName name);
 /// As linear_eval.json holds it.
 nlohmann::json to_json(const Protocol& protocol);
 
-/// Told the epoch (from 1) and its mean training loss; false stops the training.
-using EpochCallback = std::function<bool(std::int64_t epoch, double loss)>;
+/// Told the epoch (from 1) and its mean training loss.
+using EpochCallback = std::function<void(std::int64_t epoch, double loss)>;
 
 /// Trains a classifier [features -> classes] on the frozen encoder. With protocol.cached it is
 /// trained on `train_features` [N, F], one row for each image of `train`, which may be of any kind;

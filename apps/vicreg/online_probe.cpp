@@ -3,6 +3,7 @@
 #include <gradus/autograd/ops.h>
 #include <gradus/nn/losses.h>
 #include <gradus/tensor/ops.h>
+#include "vicreg/weights.h"
 
 namespace gradus::vicreg {
 namespace {
@@ -37,22 +38,16 @@ double OnlineProbe::accuracy(const Tensor& features, const Tensor& labels) {
 
 nn::StateDict OnlineProbe::state() const {
   nn::StateDict state = nn::state_dict(head_);
-  for (const auto& [name, tensor] : optimizer_.state())
-    state.emplace(fmt::format("{}{}", optimizer_prefix, name), tensor);
+  add_with_prefix(state, optimizer_prefix, optimizer_.state());
   return state;
 }
 
 void OnlineProbe::load_state(const nn::StateDict& state) {
-  nn::StateDict weights;
-  optim::OptimizerState optimizer;
-  for (const auto& [name, tensor] : state) {
-    if (name.starts_with(optimizer_prefix))
-      optimizer.emplace(name.substr(optimizer_prefix.size()), tensor);
-    else
-      weights.emplace(name, tensor);
-  }
+  nn::StateDict weights = state;
+  std::erase_if(weights,
+                [](const auto& entry) { return entry.first.starts_with(optimizer_prefix); });
   nn::load_state_dict(head_, weights);
-  optimizer_.load_state(optimizer);
+  optimizer_.load_state(without_prefix(state, optimizer_prefix));
 }
 
 double share_correct(const Tensor& predicted, const Tensor& labels, std::int64_t views) {

@@ -159,7 +159,7 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
 /// What a run starts from, and what it leaves.
 void add_folder_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Run";
-  app.add_option("--out", o.out, "Run folder: checkpoint, metrics, pictures, configuration")
+  app.add_option("--out", o.out, "Run folder: checkpoint, metrics, report, configuration")
       ->check(apps::folder_name())
       ->group(group);
   CLI::Option* init =
@@ -241,7 +241,7 @@ void check_consistency(const TrainOptions& o) {
 constexpr const char* manual = R"text(Files, in the run folder:
   checkpoint.safetensors   weights under PyTorch's names, optimiser, position, options
   metrics.jsonl            a line a step and one an epoch
-  config.toml              all options: --config starts the same run again
+  config.toml              the options: --config makes such a run again
   report.html              all of it on a page for the browser, renewed each epoch
 
 Examples:

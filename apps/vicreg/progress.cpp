@@ -21,10 +21,6 @@ constexpr std::size_t shortest_bar = 12;
 constexpr std::size_t longest_bar = 40;
 constexpr const char* clear_line = "\r\x1b[K";
 
-double steady_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 /// Whether lines can be redrawn on this stream.
 bool redraws(std::FILE* stream) {
   const char* term = std::getenv("TERM");
@@ -81,9 +77,13 @@ std::string duration_in_words(double seconds) {
   return in_words(total / unit.seconds, unit.name);
 }
 
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 Progress::Progress(ProgressOptions options) : options_(std::move(options)) {
   is_terminal_ = options_.is_terminal.value_or(redraws(options_.stream));
-  if (!options_.clock) options_.clock = steady_seconds;
+  if (!options_.clock) options_.clock = seconds_now;
   if (!options_.columns) {
     options_.columns = [stream = options_.stream] { return terminal_columns(stream); };
   }

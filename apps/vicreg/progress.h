@@ -59,6 +59,8 @@ class Progress {
   StepRecord record_;
 };
 
+/// Seconds, from a moment that is the same all through a process, by a clock that only goes on.
+double seconds_now();
 /// "0:07", "12:34", "3:02:01" or "2 d 05:00"; "?" for no time that a run can take.
 std::string format_duration(double seconds);
 /// "7 seconds", "12 minutes", "3 hours 2 minutes" or "2 days 5 hours"; "?" as above.

@@ -3,7 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -24,11 +23,6 @@
 #include "vicreg/weights.h"
 
 namespace gradus::vicreg {
-
-double seconds_now() {
-  using Clock = std::chrono::steady_clock;
-  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
-}
 
 data::Loader::Options loader_options(const TrainOptions& options, Device device) {
   return {.batch_size = options.batch_size,

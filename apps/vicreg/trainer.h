@@ -97,6 +97,7 @@ class Trainer {
 
   // Of dry_run (dry_run.cpp):
   Rehearsal rehearse(std::int64_t batch_size);
+  Rehearsals rehearse_up_to(std::int64_t batch_size, std::uint64_t available_memory);
   int steps_of_rehearsal() const;
   double seconds_of_features(std::int64_t images);
   /// On the average over epochs.
@@ -148,8 +149,5 @@ class Trainer {
 
 /// How the loader makes batches for a run with these options.
 data::Loader::Options loader_options(const TrainOptions& options, Device device);
-
-/// Seconds, from a moment that is the same all through a process, by a clock that only goes on.
-double seconds_now();
 
 }  // namespace gradus::vicreg

@@ -13,10 +13,8 @@ namespace {
 TensorFile read_weights(const std::filesystem::path& path) {
   TensorFile file = read_tensors(path);
   for (const std::string_view prefix : {"model_state_dict.", "state_dict."}) {
-    TensorFile weights{.metadata = file.metadata};
-    for (const auto& [name, tensor] : file.tensors)
-      if (name.starts_with(prefix)) weights.tensors.emplace(name.substr(prefix.size()), tensor);
-    if (!weights.tensors.empty()) return weights;
+    const nn::StateDict weights = without_prefix(file.tensors, prefix);
+    if (!weights.empty()) return {.tensors = weights, .metadata = file.metadata};
   }
   return file;
 }
@@ -31,19 +29,12 @@ nn::StateDict model_tensors(const TensorFile& file) {
 
 /// Tensors of the encoder with bare names; a file without the prefix is an encoder itself.
 nn::StateDict encoder_tensors(const std::filesystem::path& path, const TensorFile& file) {
-  constexpr std::string_view prefix = "encoder.";
-  nn::StateDict prefixed, bare;
-  for (const auto& [name, tensor] : file.tensors) {
-    if (name.starts_with(prefix))
-      prefixed.emplace(name.substr(prefix.size()), tensor);
-    else
-      bare.emplace(name, tensor);
-  }
-  nn::StateDict& state = prefixed.empty() ? bare : prefixed;
+  nn::StateDict state = without_prefix(file.tensors, "encoder.");
+  if (state.empty()) state = file.tensors;
   check(state.contains("conv1.weight") && state.at("conv1.weight").rank() == 4, "load",
         "{} holds no ResNet encoder: there is no conv1.weight or encoder.conv1.weight",
         path.string());
-  return std::move(state);
+  return state;
 }
 
 /// The architecture that a state's names and shapes show.
@@ -101,10 +92,7 @@ nn::VICRegModel::Options architecture(const TensorFile& file, const nn::StateDic
 std::unique_ptr<nn::Projector> load_projector(const TensorFile& file,
                                               const nn::VICRegModel::Options& options,
                                               const nn::ResNet& encoder) {
-  constexpr std::string_view prefix = "projector.";
-  nn::StateDict state;
-  for (const auto& [name, tensor] : file.tensors)
-    if (name.starts_with(prefix)) state.emplace(name.substr(prefix.size()), tensor);
+  const nn::StateDict state = without_prefix(file.tensors, "projector.");
   if (options.projector_widths.empty() || state.empty()) return nullptr;
   Generator generator(0);
   auto projector =
@@ -132,6 +120,18 @@ void read_training_data(const TensorFile& file, LoadedEncoder& loaded) {
 
 }  // namespace
 
+nn::StateDict without_prefix(const nn::StateDict& state, std::string_view prefix) {
+  nn::StateDict tensors;
+  for (const auto& [name, tensor] : state)
+    if (name.starts_with(prefix)) tensors.emplace(name.substr(prefix.size()), tensor);
+  return tensors;
+}
+
+void add_with_prefix(nn::StateDict& state, std::string_view prefix, const nn::StateDict& tensors) {
+  for (const auto& [name, tensor] : tensors)
+    state.emplace(fmt::format("{}{}", prefix, name), tensor);
+}
+
 nn::VICRegModel::Options read_architecture(const std::filesystem::path& path) {
   const TensorFile file = read_weights(path);
   return architecture(file, encoder_tensors(path, file));
@@ -150,11 +150,11 @@ void load_weights(const std::filesystem::path& path, nn::VICRegModel& model) {
   try {
     nn::load_state_dict(model, model_tensors(file));
     // The one part of the architecture that changes the features and no tensor's shape.
-    const std::int64_t padding = model.encoder.options().stem_padding;
-    if (const auto named = named_architecture(file))
-      check(named->encoder.stem_padding == padding, "load",
+    const nn::ResNet::Options& encoder = model.encoder.options();
+    if (const auto named = named_architecture(file); named && encoder.stem == nn::Stem::cifar)
+      check(named->encoder.stem_padding == encoder.stem_padding, "load",
             "its stem has padding {}, the model's {}; give --stem-padding {}",
-            named->encoder.stem_padding, padding, named->encoder.stem_padding);
+            named->encoder.stem_padding, encoder.stem_padding, named->encoder.stem_padding);
   } catch (const Error& error) {
     fail("load", "{} does not fit the model: {}", path.string(), error.message());
   }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include <gradus/nn/state_dict.h>
 #include <gradus/nn/vicreg_model.h>
@@ -16,6 +17,11 @@ namespace gradus::vicreg {
 /// (options.h).
 inline constexpr const char* model_key = "gradus.model";
 inline constexpr const char* options_key = "gradus.options";
+
+/// The tensors whose names begin with `prefix`, by the rest of their names.
+nn::StateDict without_prefix(const nn::StateDict& state, std::string_view prefix);
+/// Adds `tensors` to a state, with `prefix` before their names.
+void add_with_prefix(nn::StateDict& state, std::string_view prefix, const nn::StateDict& tensors);
 
 /// Writes the weights and buffers alone, with PyTorch's names and layouts (`encoder.*`,
 /// `projector.network.*`), and in the metadata the architecture and the options' identity.

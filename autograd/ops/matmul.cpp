@@ -42,6 +42,9 @@ Variable logdet(const Variable& x) {
 namespace {
 
 void check_linear(const Variable& x, const Variable& weight, const Variable& bias) {
+  check(x.defined() && is_floating(x.dtype()), "linear",
+        "x must be float32, float64 or bfloat16; got {}",
+        x.defined() ? name(x.dtype()) : "an undefined one");
   check(weight.shape().rank() == 2 && x.shape().rank() >= 1 && x.size(-1) == weight.size(1),
         "linear", "x's last axis must match weight's input features; got x {}, weight {}",
         x.shape(), weight.shape());

@@ -56,11 +56,6 @@ __device__ Chunk chunk_of_block(const TensorList<Pointers>& list) {
   return {low, begin, n - begin < chunk_size ? n : begin + chunk_size};
 }
 
-template <class... T>
-__device__ bool aligned_to_vectors(const T*... pointers) {
-  return ((reinterpret_cast<std::uintptr_t>(pointers) % 16 == 0) && ...);
-}
-
 /// Calls visit<size>(i) for the pieces [i, i + size) of a chunk that are this thread's: vectors of
 /// 16 bytes, then single elements; only those if not `aligned`.
 template <class T, class Visit>

@@ -23,14 +23,12 @@ std::vector<UpdatePointers<T>> pointers_of(std::span<const UpdateTensors> parame
     check_same_kind(op, "the first parameter", first, "parameter", parameter);
     UpdatePointers<T>& pointers = list.emplace_back();
     if (!gradient) continue;
-    check_same_kind(op, "parameter", parameter, "gradient", gradient);
-    check_shape(op, "gradient", gradient, parameter.shape());
+    check_like(op, "gradient", gradient, "parameter", parameter);
     check(tensors.state.size() >= slots, op, "its state must be {} tensors; got {}", slots,
           tensors.state.size());
     for (std::size_t i = 0; i < slots; ++i) {
       Tensor state = tensors.state[i];
-      check_shape(op, "its state", state, parameter.shape());
-      check_same_kind(op, "parameter", parameter, "its state", state);
+      check_like(op, "its state", state, "parameter", parameter);
       pointers.state[i] = state.data<T>();
     }
     Tensor written = parameter;

@@ -54,6 +54,8 @@ bool on_gpu(const Team& team, const Tensor& x) {
 
 /// In place: the sum of what the team's members have, by way of the host.
 void all_reduce_in(Team& team, int member, Tensor& x) {
+  check(x.dtype() == DType::float32 || x.dtype() == DType::float64, "all_reduce",
+        "elements must be float32 or float64; got {}", name(x.dtype()));
   const int members = team.members();
   if (members * team.processes() == 1) return;
   OnHost host(x);
@@ -65,7 +67,7 @@ void all_reduce_in(Team& team, int member, Tensor& x) {
     team.meet(x.bytes());
     T* const sum = reinterpret_cast<T*>(team.buffer());
     // Each member adds up a part of the elements.
-    const std::int64_t begin = n * member / members, end = n * (member + 1) / members;
+    const auto [begin, end] = part_of(n, members, member);
     for (std::int64_t i = begin; i < end; i += most_summed)
       sum_in_tree<T>(team.shown(), i, std::min(most_summed, end - i), sum + i);
     team.meet_again();

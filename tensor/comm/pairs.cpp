@@ -14,9 +14,6 @@ void sum_in_pairs(int rank, int processes, std::int64_t n, std::size_t number_si
       exchange(rank ^ distance, {0, whole_size}, {0, whole_size}, /*adds=*/true);
     return;
   }
-  struct Range {
-    std::int64_t begin, end;
-  };
   const auto bytes = [&](Range r) {
     return ByteRange{static_cast<std::size_t>(r.begin) * number_size,
                      static_cast<std::size_t>(r.end) * number_size};

@@ -6,13 +6,12 @@
 #include <cstdint>
 #include <functional>
 
+#include "tensor/backend/range.h"
+
 namespace gradus {
 
-/// Bytes [begin, end) of the memory that the processes work on; each has one of the same size.
-struct ByteRange {
-  std::size_t begin = 0, end = 0;
-  std::size_t size() const { return end - begin; }
-};
+/// Bytes of the memory that the processes work on; each has one of the same size.
+using ByteRange = BasicRange<std::size_t>;
 
 /// Exchanges parts of that memory with another process: gives it the bytes `sent`, and takes as
 /// many as that one gives for `received`: adds their numbers to those that are there (`adds`), or

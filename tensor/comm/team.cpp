@@ -18,9 +18,14 @@ Team::Team(int members, Processes* processes, Channel channel)
 void Team::meet(std::size_t bytes) {
   std::unique_lock lock(mutex_);
   if (error_) throw MemberStopped();
-  if (waiting_ == 0) bytes_ = bytes;
-  disagree_ = disagree_ || bytes != bytes_;
   const std::uint64_t meeting = meetings_;
+  // Members that are slow to leave the meeting before may still look at its answer.
+  bool& disagree = disagree_[meeting % 2];
+  if (waiting_ == 0) {
+    bytes_ = bytes;
+    disagree = false;
+  }
+  disagree = disagree || bytes != bytes_;
   if (++waiting_ < members()) {
     all_there_.wait(lock, [&] { return meetings_ != meeting || error_; });
     if (meetings_ == meeting) throw MemberStopped();
@@ -33,7 +38,7 @@ void Team::meet(std::size_t bytes) {
     ++meetings_;
     all_there_.notify_all();
   }
-  check(!disagree_, "communicator", "its members' tensors must have one size; got different ones");
+  check(!disagree, "communicator", "its members' tensors must have one size; got different ones");
 }
 
 void Team::meet_again() {

@@ -72,7 +72,7 @@ class Team {
   int waiting_ = 0;
   std::uint64_t meetings_ = 0;
   std::size_t bytes_ = 0;  ///< that the first to come asked for
-  bool disagree_ = false;  ///< a later one asked for others
+  bool disagree_[2] = {};  ///< whether others asked for more or less; of even and odd meetings
   std::exception_ptr error_;
   std::vector<const void*> shown_;  // by member; these two are written before a meeting, read after
   std::unique_ptr<std::byte[]> buffer_;

@@ -136,8 +136,8 @@ void avg_pool2d(const T* input, T* output, const Pool2dGeometry& g) {
           for (std::int64_t c = 0; c < g.C; ++c) y[c] += x[c];
         }
       }
-      const Compute<T> scale = 1 / axes.divisor<Compute<T>>(p, q);
-      for (std::int64_t c = 0; c < g.C; ++c) y[c] *= scale;
+      const auto divisor = axes.divisor<Compute<T>>(p, q);
+      for (std::int64_t c = 0; c < g.C; ++c) y[c] /= divisor;
       sums.write();
     }
   });
@@ -148,8 +148,8 @@ void avg_pool2d_backward(const T* doutput, T* dinput, const Pool2dGeometry& g) {
   const Pooling<std::int64_t> axes(g);
   gather_from_windows(dinput, g, [&](Compute<T>* dx, std::int64_t, const Window& window) {
     const T* dy = doutput + window.at;
-    const Compute<T> scale = 1 / axes.divisor<Compute<T>>(window.p, window.q);
-    for (std::int64_t c = 0; c < g.C; ++c) dx[c] += dy[c] * scale;
+    const auto divisor = axes.divisor<Compute<T>>(window.p, window.q);
+    for (std::int64_t c = 0; c < g.C; ++c) dx[c] += dy[c] / divisor;
   });
 }
 

@@ -80,8 +80,7 @@ LaunchShape shape_of(std::int64_t rows) {
 
 template <class T>
 bool vectors_fit(std::int64_t n, const T* x, const T* dx = nullptr) {
-  const auto aligned = [](const T* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; };
-  return n % vector_size<T> == 0 && aligned(x) && aligned(dx);
+  return n % vector_size<T> == 0 && aligned_to_vectors(x, dx);
 }
 
 template <class T>

@@ -1,13 +1,11 @@
 // Pooling. Forward kernels have a thread for a few channels of an output position, backward kernels
 // of an input position, which gathers from the windows that cover it: no element has two writers.
 #include <algorithm>
-#include <type_traits>
 
 #include "tensor/backend/instantiate.h"
 #include "tensor/backend/pooling.h"
 #include "tensor/cuda/gemm/gemm.h"
 #include "tensor/cuda/index.h"
-#include "tensor/cuda/map.h"
 #include "tensor/cuda/runtime/launch.h"
 
 namespace gradus::cuda {
@@ -136,9 +134,9 @@ __global__ void avg_pool2d_kernel(const T* input, T* output, Pool g, Index items
         for (int k = 0; k < width; ++k) sum[k] += x[k];
       }
     }
-    const auto scale = 1 / g.divisor<Compute<T>>(at.row, at.column);
+    const auto divisor = g.divisor<Compute<T>>(at.row, at.column);
 #pragma unroll
-    for (int k = 0; k < width; ++k) sum[k] *= scale;
+    for (int k = 0; k < width; ++k) sum[k] /= divisor;
     store_rounded(output + static_cast<std::int64_t>(i) * width, sum);
   }
 }
@@ -153,11 +151,11 @@ __global__ void avg_pool2d_backward_kernel(const T* doutput, T* dinput, Pool g, 
     Compute<T> sum[width] = {};
     for (int p = rows.begin; p < rows.end; ++p) {
       for (int q = columns.begin; q < columns.end; ++q) {
-        const auto scale = 1 / g.divisor<Compute<T>>(p, q);
+        const auto divisor = g.divisor<Compute<T>>(p, q);
         const auto dy = load_vector<width>(
             doutput + offset_of(at.n, p, q, at.channel, g.rows.out_size, g.columns.out_size, g.C));
 #pragma unroll
-        for (int k = 0; k < width; ++k) sum[k] += dy[k] * scale;
+        for (int k = 0; k < width; ++k) sum[k] += dy[k] / divisor;
       }
     }
     store_rounded(dinput + static_cast<std::int64_t>(i) * width, sum);
@@ -185,18 +183,14 @@ Work pool_work(const Pool2dGeometry& g, bool with_index) {
           .flops = y * static_cast<double>(g.kernel.height * g.kernel.width)};
 }
 
-/// Calls function(width, Index{}), the width as a constant: the channels that a thread of a kernel
-/// with `elements` results takes, given whether all arrays are aligned.
-template <class T, class Function>
-void with_width_and_index(bool aligned, const Pool2dGeometry& g, std::int64_t elements,
-                          const Function& function) {
-  constexpr int width = vector_size<T>;
-  with_index(elements, [&]<class Index>(Index index) {
-    if (aligned && g.C % width == 0) {
-      function(std::integral_constant<int, width>{}, index);
-    } else {
-      function(std::integral_constant<int, 1>{}, index);
-    }
+/// Calls function.operator()<width, Index>() with the channels that a thread of a kernel with
+/// `elements` results takes of the arrays.
+template <class T, class Function, class... Arrays>
+void with_width_and_index(const Pool2dGeometry& g, std::int64_t elements, const Function& function,
+                          const Arrays*... arrays) {
+  with_index(elements, [&]<class Index>(Index) {
+    with_vector_size<T>(
+        g.C, [&]<int width>() { function.template operator()<width, Index>(); }, arrays...);
   });
 }
 
@@ -206,12 +200,13 @@ template <class T>
 void max_pool2d(const T* input, T* output, std::int64_t* index, const Pool2dGeometry& g) {
   const std::int64_t n = output_elements(g);
   if (n == 0) return;
-  const bool aligned = is_aligned(input, vector_size<T>) && is_aligned(output, vector_size<T>) &&
-                       is_aligned(index, 2);
-  with_width_and_index<T>(aligned, g, n, [&]<class Index>(auto width, Index) {
-    launch("max_pool2d", max_pool2d_kernel<width, Index, T>, one_thread_each(n / width),
-           pool_work<T>(g, true), input, output, index, in_32_bits(g), n / width);
-  });
+  with_width_and_index<T>(
+      g, n,
+      [&]<int width, class Index>() {
+        launch("max_pool2d", max_pool2d_kernel<width, Index, T>, one_thread_each(n / width),
+               pool_work<T>(g, true), input, output, index, in_32_bits(g), n / width);
+      },
+      input, output, index);
 }
 
 template <class T>
@@ -219,35 +214,41 @@ void max_pool2d_backward(const T* doutput, const std::int64_t* index, T* dinput,
                          const Pool2dGeometry& g) {
   const std::int64_t n = input_elements(g);
   if (n == 0) return;
-  const bool aligned = is_aligned(doutput, vector_size<T>) && is_aligned(dinput, vector_size<T>);
-  with_width_and_index<T>(aligned, g, n, [&]<class Index>(auto width, Index) {
-    launch("max_pool2d_backward", max_pool2d_backward_kernel<width, Index, T>,
-           one_thread_each(n / width), pool_work<T>(g, true), doutput, index, dinput, in_32_bits(g),
-           n / width);
-  });
+  with_width_and_index<T>(
+      g, n,
+      [&]<int width, class Index>() {
+        launch("max_pool2d_backward", max_pool2d_backward_kernel<width, Index, T>,
+               one_thread_each(n / width), pool_work<T>(g, true), doutput, index, dinput,
+               in_32_bits(g), n / width);
+      },
+      doutput, dinput);
 }
 
 template <class T>
 void avg_pool2d(const T* input, T* output, const Pool2dGeometry& g) {
   const std::int64_t n = output_elements(g);
   if (n == 0) return;
-  const bool aligned = is_aligned(input, vector_size<T>) && is_aligned(output, vector_size<T>);
-  with_width_and_index<T>(aligned, g, n, [&]<class Index>(auto width, Index) {
-    launch("avg_pool2d", avg_pool2d_kernel<width, Index, T>, one_thread_each(n / width),
-           pool_work<T>(g, false), input, output, in_32_bits(g), n / width);
-  });
+  with_width_and_index<T>(
+      g, n,
+      [&]<int width, class Index>() {
+        launch("avg_pool2d", avg_pool2d_kernel<width, Index, T>, one_thread_each(n / width),
+               pool_work<T>(g, false), input, output, in_32_bits(g), n / width);
+      },
+      input, output);
 }
 
 template <class T>
 void avg_pool2d_backward(const T* doutput, T* dinput, const Pool2dGeometry& g) {
   const std::int64_t n = input_elements(g);
   if (n == 0) return;
-  const bool aligned = is_aligned(doutput, vector_size<T>) && is_aligned(dinput, vector_size<T>);
-  with_width_and_index<T>(aligned, g, n, [&]<class Index>(auto width, Index) {
-    launch("avg_pool2d_backward", avg_pool2d_backward_kernel<width, Index, T>,
-           one_thread_each(n / width), pool_work<T>(g, false), doutput, dinput, in_32_bits(g),
-           n / width);
-  });
+  with_width_and_index<T>(
+      g, n,
+      [&]<int width, class Index>() {
+        launch("avg_pool2d_backward", avg_pool2d_backward_kernel<width, Index, T>,
+               one_thread_each(n / width), pool_work<T>(g, false), doutput, dinput, in_32_bits(g),
+               n / width);
+      },
+      doutput, dinput);
 }
 
 GRADUS_FLOATS(GRADUS_INSTANTIATE_POOL)

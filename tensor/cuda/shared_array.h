@@ -56,6 +56,23 @@ struct alignas(sizeof(T) * size) Vector {
 template <class T>
 inline constexpr int vector_size = 16 / static_cast<int>(sizeof(T));
 
+/// Whether all pointers, or nulls, can be read and written 16 bytes at a time.
+template <class... T>
+GRADUS_HOST_DEVICE bool aligned_to_vectors(const T*... pointers) {
+  return ((reinterpret_cast<std::uintptr_t>(pointers) % 16 == 0) && ...);
+}
+
+/// Calls function.operator()<size>() with the elements of T that a kernel's thread moves at once: a
+/// vector's where they divide `n`, the length of a row, and all arrays are aligned; otherwise 1.
+template <class T, class Function, class... Arrays>
+void with_vector_size(std::int64_t n, const Function& function, const Arrays*... arrays) {
+  if (n % vector_size<T> == 0 && aligned_to_vectors(arrays...)) {
+    function.template operator()<vector_size<T>>();
+  } else {
+    function.template operator()<1>();
+  }
+}
+
 /// Reads `size` elements at p, which must be aligned to all of them together.
 template <int size, class T>
 __device__ Vector<T, size> load_vector(const T* p) {

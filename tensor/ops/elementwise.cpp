@@ -65,6 +65,7 @@ Tensor unary_forward(std::string_view op, Function function, const Tensor& x) {
 
 template <class Function>
 Tensor unary_backward(Function function, const Tensor& dy, const Tensor& saved) {
+  if (saved.defined()) check_like("backward", "the gradient", dy, "what forward kept", saved);
   Tensor dx = empty(dy.shape(), options_of(dy));
   dispatch_floating("backward", dy.dtype(), [&]<class T>() {
     const T* saved_data = saved.defined() ? saved.data<T>() : nullptr;
@@ -168,8 +169,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 }
 
 void add_scaled(Tensor& into, const Tensor& x, double scale) {
-  check_same_kind("add_scaled", "into", into, "x", x);
-  check_shape("add_scaled", "x", x, into.shape());
+  check_like("add_scaled", "x", x, "into", into);
   if (x.shares_storage(into) && x.raw() != into.raw())  // they may overlap
     return add_scaled(into, x.clone(), scale);
   dispatch_floating("add_scaled", x.dtype(), [&]<class T>() {

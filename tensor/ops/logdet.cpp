@@ -7,6 +7,7 @@ namespace gradus {
 
 LogDet logdet(const Tensor& x) {
   constexpr std::string_view op = "logdet";
+  check_defined(op, "x", x);
   check((x.rank() == 2 || x.rank() == 3) && x.size(-1) == x.size(-2), op,
         "x must be a square matrix or a batch of them; got {}", x.shape());
   const bool batched = x.rank() == 3;

@@ -21,13 +21,6 @@ Rows as_rows(std::string_view op, const Tensor& x) {
   return {C == 0 ? 0 : x.numel() / C, C};
 }
 
-/// Like x in type, device and shape.
-void check_like(std::string_view op, std::string_view argument, const Tensor& value,
-                const Tensor& x) {
-  check_same_kind(op, argument, value, "x", x);
-  check_shape(op, argument, value, x.shape());
-}
-
 /// One number a channel, of the type that parameters have beside x.
 void check_channels(std::string_view op, std::string_view argument, const Tensor& value,
                     const Tensor& x) {
@@ -41,15 +34,16 @@ const T* data_or_null(const Tensor& x) {
   return x.defined() ? x.data<T>() : nullptr;
 }
 
-void check_batch_norm(std::string_view op, const Tensor& x, const BatchStatistics& statistics,
+Rows check_batch_norm(std::string_view op, const Tensor& x, const BatchStatistics& statistics,
                       const Tensor& gamma, const Tensor& beta, double eps) {
-  as_rows(op, x);
+  const Rows rows = as_rows(op, x);
   check_channels(op, "mean", statistics.mean, x);
   check_channels(op, "variance", statistics.variance, x);
   check_channels(op, "gamma", gamma, x);
   check_channels(op, "beta", beta, x);
   check(eps >= 0, op, "eps must not be negative; got {}", eps);
   check(std::isfinite(eps), op, "eps must be finite; got {}", eps);
+  return rows;
 }
 
 /// One number a channel of x, of the type that parameters have beside x.
@@ -61,9 +55,8 @@ Tensor empty_channels(const Tensor& x) {
 Tensor normalise(const Tensor& x, const BatchStatistics& statistics, const Tensor& gamma,
                  const Tensor& beta, double eps, const Tensor& residual, bool relu) {
   constexpr std::string_view op = "batch_norm";
-  check_batch_norm(op, x, statistics, gamma, beta, eps);
-  if (residual.defined()) check_like(op, "residual", residual, x);
-  const auto [rows, C] = as_rows(op, x);
+  const auto [rows, C] = check_batch_norm(op, x, statistics, gamma, beta, eps);
+  if (residual.defined()) check_like(op, "residual", residual, "x", x);
   Tensor y = empty(x.shape(), options_of(x));
   dispatch_floating(op, x.dtype(), [&, rows = rows, C = C]<class T>() {
     using A = Compute<T>;
@@ -98,12 +91,11 @@ BatchNormReluGradients normalise_backward(const Tensor dy, const Tensor dy2, con
                                           const Tensor& gamma, const Tensor& beta,
                                           const BatchNormOptions& options, bool relu) {
   constexpr std::string_view op = "batch_norm_backward";
-  check_batch_norm(op, x, statistics, gamma, beta, options.eps);
-  check_like(op, "dy", dy, x);
-  if (y.defined()) check_like(op, "y", y, x);
+  const auto [rows, C] = check_batch_norm(op, x, statistics, gamma, beta, options.eps);
+  check_like(op, "dy", dy, "x", x);
+  if (y.defined()) check_like(op, "y", y, "x", x);
   check(y.defined() || !dy2.defined(), op, "a second term of the gradient needs y");
-  if (dy2.defined()) check_like(op, "dy2", dy2, x);
-  const auto [rows, C] = as_rows(op, x);
+  if (dy2.defined()) check_like(op, "dy2", dy2, "x", x);
   BatchNormReluGradients result{.dx = dy.unique() ? dy : empty(x.shape(), options_of(x)),
                                 .dgamma = empty_channels(x),
                                 .dbeta = empty_channels(x),
@@ -154,8 +146,7 @@ BatchStatistics batch_norm_statistics(const Tensor& x) {
 }
 
 BatchStatistics merge_statistics(const BatchStatistics& own, Communicator& communicator) {
-  check_same_kind("merge_statistics", "variance", own.variance, "mean", own.mean);
-  check_shape("merge_statistics", "variance", own.variance, own.mean.shape());
+  check_like("merge_statistics", "variance", own.variance, "mean", own.mean);
   const std::int64_t C = own.mean.numel();
   const Tensor all = communicator.all_gather(concat({own.mean, own.variance}));  // [size, 2 C]
   BatchStatistics joint{empty({C}, options_of(own.mean)), empty({C}, options_of(own.mean))};
@@ -199,16 +190,12 @@ BatchNormReluGradients batch_norm_relu_backward(Tensor dy, const Tensor& x, cons
 void batch_norm_track(Tensor& running_mean, Tensor& running_var, Tensor& num_batches,
                       const BatchStatistics& batch, std::int64_t rows, double momentum) {
   constexpr std::string_view op = "batch_norm_track";
-  const auto check_statistic = [&](std::string_view argument, const Tensor& value) {
-    check_same_kind(op, argument, value, "running_mean", running_mean);
-    check_shape(op, argument, value, running_mean.shape());
-  };
   check_defined(op, "running_mean", running_mean);
   check(running_mean.rank() == 1, op, "running_mean must have shape [C]; got {}",
         running_mean.shape());
-  check_statistic("running_var", running_var);
-  check_statistic("the batch's mean", batch.mean);
-  check_statistic("the batch's variance", batch.variance);
+  check_like(op, "running_var", running_var, "running_mean", running_mean);
+  check_like(op, "the batch's mean", batch.mean, "running_mean", running_mean);
+  check_like(op, "the batch's variance", batch.variance, "running_mean", running_mean);
   check_shape(op, "num_batches", num_batches, {});
   check(num_batches.device() == running_mean.device(), op,
         "num_batches and running_mean must lie on one device; got {} and {}",

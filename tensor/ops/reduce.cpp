@@ -1,4 +1,4 @@
-#include <limits>
+#include <cmath>
 
 #include <gradus/tensor/ops.h>
 #include "tensor/ops/support.h"
@@ -64,8 +64,7 @@ Tensor sum(const Tensor& x, Axes axes, bool keep_axes) {
 Tensor mean(const Tensor& x, Axes axes, bool keep_axes) {
   check_floating("mean", "x", x);
   const Reduction r("mean", x.shape(), axes, keep_axes);
-  const double scale = 1 / static_cast<double>(r.geometry.reduce);
-  return affine(sum_prepared(r.prepare(x), r), scale, 0).to(x.dtype());
+  return div(sum_prepared(r.prepare(x), r), static_cast<double>(r.geometry.reduce)).to(x.dtype());
 }
 
 Tensor variance(const Tensor& x, Axes axes, double correction, bool keep_axes) {
@@ -73,15 +72,14 @@ Tensor variance(const Tensor& x, Axes axes, double correction, bool keep_axes) {
   const Reduction r("variance", x.shape(), axes, keep_axes);
   const Tensor input = r.prepare(x);
   const double n = static_cast<double>(r.geometry.reduce);
-  const Tensor average = affine(sum_prepared(input, r), 1 / n, 0);
+  const Tensor average = div(sum_prepared(input, r), n);
   Tensor y = empty(r.output, options_of(average));
   dispatch_floating("variance", x.dtype(), [&]<class T>() {
     GRADUS_KERNEL(x.device(), sum_squared_deviations(input.data<T>(), average.data<Compute<T>>(),
                                                      y.data<Compute<T>>(), r.geometry));
   });
   const double divisor = n - correction;
-  const double scale = divisor > 0 ? 1 / divisor : std::numeric_limits<double>::quiet_NaN();
-  return affine(y, scale, 0).to(x.dtype());
+  return div(y, divisor > 0 ? divisor : std::nan("")).to(x.dtype());
 }
 
 MaxResult max(const Tensor& x, Axes axes, bool keep_axes) {

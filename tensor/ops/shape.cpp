@@ -97,13 +97,12 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   check(broadcast_shapes("sum_to", shape, x.shape()) == x.shape(), "sum_to",
         "{} is not the sum of {} over broadcast axes", shape, x.shape());
-  // One pass for each broadcast axis, from the last.
-  Tensor y = x;
-  for (int axis = x.rank() - 1; axis >= 0; --axis) {
+  Axes broadcast;
+  for (int axis = 0; axis < x.rank(); ++axis) {
     const int own = axis - (x.rank() - shape.rank());
-    if (own < 0 || (shape[own] == 1 && y.size(axis) != 1)) y = sum(y, {axis}, true);
+    if ((own < 0 || shape[own] == 1) && x.size(axis) != 1) broadcast.push_back(axis);
   }
-  return y.reshape(shape);
+  return (broadcast.empty() ? x : sum(x, broadcast)).reshape(shape);
 }
 
 Tensor concat(std::span<const Tensor> tensors, int axis) {

@@ -15,11 +15,6 @@ Rows as_rows(std::string_view op, const Tensor& x) {
   return {columns == 0 ? 0 : x.numel() / columns, columns};
 }
 
-void check_backward(std::string_view op, const Tensor& dy, const Tensor& y) {
-  check_same_kind(op, "dy", dy, "y", y);
-  check_shape(op, "dy", dy, y.shape());
-}
-
 }  // namespace
 
 Tensor softmax(const Tensor& x) {
@@ -33,7 +28,7 @@ Tensor softmax(const Tensor& x) {
 }
 
 Tensor softmax_backward(const Tensor& dy, const Tensor& y) {
-  check_backward("softmax_backward", dy, y);
+  check_like("softmax_backward", "dy", dy, "y", y);
   const auto [rows, columns] = as_rows("softmax_backward", y);
   Tensor dx = empty(y.shape(), options_of(y));
   dispatch_floating("softmax_backward", y.dtype(), [&, rows = rows, columns = columns]<class T>() {
@@ -54,7 +49,7 @@ Tensor log_softmax(const Tensor& x) {
 }
 
 Tensor log_softmax_backward(const Tensor& dy, const Tensor& y) {
-  check_backward("log_softmax_backward", dy, y);
+  check_like("log_softmax_backward", "dy", dy, "y", y);
   const auto [rows, columns] = as_rows("log_softmax_backward", y);
   Tensor dx = empty(y.shape(), options_of(y));
   dispatch_floating(

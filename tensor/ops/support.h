@@ -54,6 +54,13 @@ inline void check_shape(std::string_view op, std::string_view argument, const Te
   check(x.shape() == shape, op, "{} must have shape {}; got {}", argument, shape, x.shape());
 }
 
+/// Like another tensor in dtype, device and shape.
+inline void check_like(std::string_view op, std::string_view argument, const Tensor& x,
+                       std::string_view like_name, const Tensor& like) {
+  check_same_kind(op, argument, x, like_name, like);
+  check_shape(op, argument, x, like.shape());
+}
+
 /// Places of maxima that a reduction or pooling returned, or labels.
 inline void check_index(std::string_view op, std::string_view argument, const Tensor& index,
                         Device device) {

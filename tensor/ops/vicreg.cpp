@@ -9,6 +9,7 @@ namespace {
 
 VICRegProblem problem_of(const Tensor& z, const VICRegOptions& options) {
   constexpr std::string_view op = "vicreg_terms";
+  check_defined(op, "z", z);
   check(z.rank() == 3 && z.size(0) >= 2 && z.size(1) >= 2 && z.size(2) >= 1, op,
         "z must be [V, N, D] of at least 2 views, 2 images and 1 dimension; got {}", z.shape());
   check(std::isfinite(options.eps) && options.eps >= 0, op,
@@ -49,15 +50,14 @@ Tensor vicreg_terms_backward(const Tensor& dvalues, const Tensor& z, const VICRe
                              const VICRegOptions& options) {
   constexpr std::string_view op = "vicreg_terms_backward";
   const VICRegProblem p = problem_of(z, options);
-  check_same_kind(op, "dvalues", dvalues, "z", z);
-  check_shape(op, "dvalues", dvalues, {4});
-  const auto check_term = [&](const char* what, const Tensor& term, const Shape& shape) {
-    check_same_kind(op, what, term, "z", z);
-    check_shape(op, what, term, shape);
+  const auto check_argument = [&](const char* name, const Tensor& x, const Shape& shape) {
+    check_same_kind(op, name, x, "z", z);
+    check_shape(op, name, x, shape);
   };
-  check_term("centred", terms.centred, z.shape());
-  check_term("inverse_std", terms.inverse_std, {p.V, p.D});
-  check_term("scatter", terms.scatter, {p.V, p.D, p.D});
+  check_argument("dvalues", dvalues, {4});
+  check_argument("centred", terms.centred, z.shape());
+  check_argument("inverse_std", terms.inverse_std, {p.V, p.D});
+  check_argument("scatter", terms.scatter, {p.V, p.D, p.D});
   Tensor dz = matmul(terms.centred, terms.scatter);
   dispatch_full_precision(op, z.dtype(), [&]<class T>() {
     GRADUS_KERNEL(z.device(),

@@ -122,6 +122,24 @@ TEST_CASE("load_weights takes exported files and checkpoints") {
   CHECK_FALSE(contains(missing, "does not fit"));
 }
 
+TEST_CASE("load_weights compares the padding of the stem where it matters") {
+  const TempFolder folder;
+  for (const nn::Stem stem : {nn::Stem::cifar, nn::Stem::imagenet}) {
+    vicreg::TrainOptions options = small_options();
+    options.model.encoder.stem = stem;
+    SmallRun run(options);
+    vicreg::export_weights(folder / "exported", run.model, options);
+    options.model.encoder.stem_padding = 2;
+    SmallRun other(options, 5);
+    const auto load = [&] { vicreg::load_weights(folder / "exported", other.model); };
+    if (stem == nn::Stem::cifar) {
+      CHECK(contains(error_of(load), "padding 1, the model's 2; give --stem-padding 1"));
+    } else {
+      CHECK_NOTHROW(load());
+    }
+  }
+}
+
 TEST_CASE("load_encoder takes the architecture from a checkpoint or an exported file") {
   const TempFolder folder;
   vicreg::TrainOptions options = small_options();

@@ -13,6 +13,7 @@
 #include <gradus/tensor/check.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
+#include "tests/support/errors.h"
 #include "tests/support/numbers.h"
 #include "tests/support/thread_processes.h"
 
@@ -108,6 +109,28 @@ TEST_CASE("gradients are sent before backward has ended") {
   });
   CHECK(in_time == 2);
   CHECK(right == 2);
+}
+
+TEST_CASE("gradients of several types are averaged") {
+  std::atomic<int> right = 0;
+  run_members(2, nullptr, [&](Communicator& communicator) {
+    const double mine = communicator.rank() + 1;
+    const Variable a(full({3}, mine), true), b(full({2}, mine, {DType::float64}), true);
+    backward_of_mean(sum(square(a)) + cast(sum(square(b)), DType::float32), communicator);
+    right +=
+        same_bits(a.grad(), full({3}, 3)) && same_bits(b.grad(), full({2}, 3, {DType::float64}));
+  });
+  CHECK(right == 2);
+}
+
+TEST_CASE("gradients of a type that is not averaged are refused, and none are changed") {
+  run_members(1, nullptr, [](Communicator& communicator) {
+    const Variable a(ones({3}), true), b(ones({2}, {DType::bfloat16}), true);
+    CHECK_ERROR(backward_of_mean(sum(a) + cast(sum(b), DType::float32), communicator),
+                "[backward_of_mean] parameters must be float32 or float64; got bfloat16");
+    CHECK_FALSE(a.grad().defined());
+    CHECK_FALSE(b.grad().defined());
+  });
 }
 
 TEST_SUITE_END();

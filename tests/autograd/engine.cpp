@@ -232,7 +232,7 @@ TEST_CASE("set_grad replaces a gradient") {
   square(x).backward();
   CHECK(grad(x) == 11);
   CHECK_ERROR(x.set_grad(zeros({2}, {DType::float64})),
-              "[set_grad] the gradient must be float64 of shape []; got float64 of shape [2]");
+              "[set_grad] the gradient must be float64 of shape [] on");
   CHECK_ERROR(x.set_grad(zeros({})), "got float32 of shape []");
   Variable y = square(x);
   CHECK_ERROR(y.set_grad(zeros({})), "[set_grad] only a leaf that requires a gradient keeps one");
@@ -243,7 +243,7 @@ TEST_CASE("bad calls are errors") {
   CHECK_ERROR(square(x).backward(),
               "[backward] a value of shape [2] needs the gradient of its elements");
   CHECK_ERROR(square(x).backward(zeros({3}, {DType::float64})),
-              "[backward] the gradient must be float64 of shape [2]; got float64 of shape [3]");
+              "[backward] the gradient must be float64 of shape [2] on");
   CHECK_ERROR(square(x).backward(zeros({2})), "got float32 of shape [2]");
   CHECK_ERROR(Variable(ones({})).backward(),
               "[backward] the value does not depend on anything that requires a gradient");
@@ -255,10 +255,37 @@ TEST_CASE("bad calls are errors") {
   const Variable miscounted = make_variable("pair", ones({}, {DType::float64}), {&x},
                                             [](const Tensor&) { return std::vector<Tensor>(2); });
   CHECK_ERROR(miscounted.backward(), "[pair] its backward function gave 2 gradients for 1 inputs");
-  const Variable misshaped =
-      make_variable("cut", ones({}, {DType::float64}), {&x},
-                    [](const Tensor&) { return std::vector<Tensor>{ones({1}, {DType::float64})}; });
+  const auto one = [](const Shape& shape) { return ones(shape, device_options(DType::float64)); };
+  const Variable misshaped = make_variable(
+      "cut", one({}), {&x}, [one](const Tensor&) { return std::vector<Tensor>{one({1})}; });
   CHECK_ERROR(misshaped.backward(), "[leaf] its gradient has shape [1], which does not sum to");
+  const Variable mistyped = make_variable("half", x.value().clone(), {&x}, [](const Tensor& dy) {
+    return std::vector<Tensor>{dy.to(DType::float32)};
+  });
+  CHECK_ERROR(mistyped.backward(one({2})), "[leaf] its gradient must be float64 on");
+  CHECK_FALSE(x.grad().defined());
+}
+
+TEST_CASE("a gradient on another device is an error") {
+  if (test_device() == Device::cpu) return;
+  const Variable x = leaf(Doubles{1, 2});
+  const Tensor elsewhere = ones({2}, {DType::float64, Device::cpu});
+  constexpr const char* message =
+      "the gradient must be float64 of shape [2] on cuda; got float64 of shape [2] on cpu";
+  CHECK_ERROR(exp(x).backward(elsewhere), message);
+  CHECK_ERROR(x.backward(elsewhere), message);
+  CHECK_ERROR(Variable(x).set_grad(elsewhere), message);
+}
+
+TEST_CASE("an op keeps its name") {
+  const Variable x = leaf(1);
+  Variable y;
+  {
+    const std::string name = "an op whose name is made while the program runs";
+    y = make_variable(name, x.value().clone(), {&x},
+                      [](const Tensor&) { return std::vector<Tensor>(2); });
+  }
+  CHECK_ERROR(y.backward(), "[an op whose name is made while the program runs]");
 }
 
 TEST_CASE("autograd's ops report errors as the tensor ops do") {

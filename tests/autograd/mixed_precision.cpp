@@ -123,6 +123,10 @@ TEST_CASE("parameters of another type than the activations need are refused") {
   CHECK(error_of([&] {
           linear(x, Variable(zeros({5, 3}, device_options(DType::float64))));
         }) == "[linear] weight and bias must be float32 where x is bfloat16; got float64");
+  CHECK(error_of([&] {
+          const Variable bytes(zeros({2, 3}, device_options(DType::uint8)));
+          linear(bytes, Variable(zeros({5, 3}, device_options())));
+        }) == "[linear] x must be float32, float64 or bfloat16; got uint8");
 }
 
 TEST_CASE("a product of bfloat16 matrices can be float32") {

@@ -45,6 +45,9 @@ TEST_CASE("the gradient of a quotient") {
     CHECK(of_divisor(3, -2, 1, dtype) == -0.75);
   }
   CHECK(of_divisor(1e200, 1e200, 1, DType::float64) / -1e-200 == near(1, 1e-15));
+  CHECK(of_divisor(1e38, 1e3, 1e4, DType::float32) / -1e36 == near(1, 5e-7));
+  CHECK(of_divisor(1e-20, 1e-10, 1e-37, DType::float32) / -1e-37 == near(1, 5e-7));
+  CHECK(of_divisor(1e-12, 1e-6, 1e-34, DType::float32) / -1e-34 == near(1, 5e-7));
 }
 
 TEST_CASE("gradients of squares and powers") {

@@ -157,14 +157,14 @@ TEST_CASE("updates check their arguments") {
   CHECK_ERROR(update_one<1>({p, other, {buffer}}, sgd),
               "[sgd_update] gradient must have shape [2]; got [3]");
   CHECK_ERROR(update_one<1>({p, wide, {buffer}}, sgd),
-              "[sgd_update] parameter and gradient must have one dtype");
+              "[sgd_update] gradient and parameter must have one dtype");
   CHECK_ERROR(update_one<1>({p, g}, sgd), "[sgd_update] its state must be 1 tensors; got 0");
   CHECK_ERROR(update_one<1>({p, g, {none}}, sgd), "[sgd_update] its state is undefined");
   CHECK_ERROR(update_one<1>({p, g, {other}}, sgd), "[sgd_update] its state must have shape");
   CHECK_ERROR(update_one<2>({p, g, {buffer, other}}, adam),
               "[adam_update] its state must have shape [2]; got [3]");
   CHECK_ERROR(update_one<2>({p, g, {buffer, wide}}, adam),
-              "[adam_update] parameter and its state must have one dtype");
+              "[adam_update] its state and parameter must have one dtype");
   CHECK_ERROR(update_one<2>({p, g, {buffer, buffer}}, adam, zeros({2})),
               "[adam_update] guard must have one element; got shape [2]");
   CHECK_ERROR(update_one<2>({p, g, {buffer, buffer}}, adam, zeros({}, {DType::float64})),

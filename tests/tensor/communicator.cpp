@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <gradus/tensor/ops.h>
+#include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
 #include "tests/support/thread_processes.h"
@@ -240,7 +241,9 @@ TEST_CASE("what members cannot do together is refused") {
     Tensor x = arange(0, 2);
     communicator.all_reduce(x);
   };
-  CHECK_THROWS_AS(run_members(2, nullptr, integers), Error);
+  for (const int members : {1, 2})
+    CHECK_THROWS_WITH_AS(run_members(members, nullptr, integers),
+                         "[all_reduce] elements must be float32 or float64; got int64", Error);
   const auto undefined = [](Communicator& communicator) {
     Tensor x;
     communicator.all_reduce(x);
@@ -256,6 +259,25 @@ TEST_CASE("what members cannot do together is refused") {
     communicator.broadcast(x, 2);
   };
   CHECK_THROWS_AS(run_members(2, nullptr, bad_root), Error);
+}
+
+TEST_CASE("members that did not agree on a size can on the next") {
+  std::atomic<int> refused = 0, right = 0;
+  run_members(4, nullptr, [&](Communicator& communicator) {
+    for (int round = 0; round < 50; ++round) {
+      Tensor differs = zeros({communicator.rank() == round % 4 ? 3 : 2});
+      try {
+        communicator.all_reduce(differs);
+      } catch (const Error&) {
+        ++refused;
+      }
+      Tensor x = ones({5});
+      communicator.all_reduce(x);
+      right += test::same_bits(x, full({5}, 4));
+    }
+  });
+  CHECK(refused == 200);
+  CHECK(right == 200);
 }
 
 TEST_CASE("a background sum that fails ends all members, with its own error") {

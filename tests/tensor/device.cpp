@@ -87,6 +87,7 @@ TEST_CASE("a readback holds the values of its moment") {
   CHECK(empty_one.get().shape() == Shape{0, 3});
   CHECK_FALSE(Readback().defined());
   CHECK_ERROR(Readback().get(), "[readback] nothing is being read back");
+  CHECK_ERROR(Readback(Tensor()), "[readback] the tensor is undefined");
 }
 
 TEST_CASE("repeated work: a replay does what a call does") {

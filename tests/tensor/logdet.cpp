@@ -7,6 +7,7 @@
 #include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
+#include "tests/support/errors.h"
 #include "tests/support/near.h"
 
 namespace gradus::test {
@@ -69,6 +70,7 @@ TEST_CASE("logdet of a matrix that is not positive definite") {
 }
 
 TEST_CASE("logdet refuses other shapes and types") {
+  CHECK_ERROR(logdet(Tensor()), "[logdet] x is undefined");
   CHECK_THROWS_AS(logdet(on_device(zeros({2, 3}))), Error);
   CHECK_THROWS_AS(logdet(on_device(zeros({3}))), Error);
   CHECK_THROWS_AS(logdet(on_device(zeros({2, 2, 2, 2}))), Error);

@@ -6,6 +6,7 @@
 
 #include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
+#include "tests/support/device.h"
 #include "tests/support/errors.h"
 #include "tests/support/near.h"
 #include "tests/support/numbers.h"
@@ -190,6 +191,19 @@ TEST_CASE("the variance is NaN where the divisor is not positive, and 0 for equa
   CHECK(std::isnan(variance(ones({2}, device_options()), {}, 2).item<float>()));
   CHECK(variance(ones({1}, device_options()), {}, 0).item<float>() == 0);
   CHECK(variance(full({1001}, 0.1, device_options())).item<float>() <= 1e-15f);
+}
+
+TEST_CASE("the mean of equal small integers is exact, as a product with 1 / n is not") {
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    for (std::int64_t n = 1; n <= 200; ++n) {
+      CAPTURE(n);
+      const Tensor threes = full({n}, 3, {dtype, test_device()});
+      CHECK(mean(threes).to(DType::float64).item<double>() == 3);
+      CHECK(global_avg_pool2d(threes.reshape({1, n, 1, 1})).to(DType::float64).item<double>() == 3);
+      const Pool2dOptions whole{.kernel = {n, 1}, .stride = 1};
+      CHECK(avg_pool2d(threes.reshape({1, n, 1, 1}), whole).to(DType::float64).item<double>() == 3);
+    }
+  }
 }
 
 TEST_CASE("float32 sums of very many elements stay accurate") {

@@ -40,6 +40,11 @@ TEST_CASE("shapes are equal if rank and sizes are") {
 TEST_CASE("bad shapes and axes are errors") {
   const std::int64_t huge = std::numeric_limits<std::int64_t>::max() / 2;
   CHECK_ERROR((Shape{2, -1}), "[shape] sizes must not be negative; got -1 at axis 1");
+  Shape changed{2, 3};
+  changed[0] = -2;
+  CHECK_ERROR(changed.numel(), "[shape] [-2, 3] has a negative size");
+  changed[1] = -3;
+  CHECK_ERROR(changed.numel(), "[shape] [-2, -3] has a negative size");
   CHECK_ERROR((Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}), "[shape] at most 8 axes are supported");
   CHECK_ERROR((Shape{huge, 3}.numel()), "more elements than can be counted");
   CHECK_ERROR((Shape{2, 3}[2]), "[shape] axis 2 is out of range for shape [2, 3]");

@@ -98,6 +98,17 @@ TEST_CASE_TEMPLATE("broadcast_to repeats and sum_to is its adjoint", T, float, d
   CHECK_ERROR(sum_to(Tensor(), {}), "[sum_to] x is undefined");
 }
 
+TEST_CASE("sum_to over several axes rounds bfloat16 once") {
+  const Tensor x = from_vector<float>({256, 1, -256, 0}, {2, 2}).to(DType::bfloat16);
+  for (const Shape& shape : {Shape{}, Shape{1}, Shape{1, 1}}) {
+    CAPTURE(to_string(shape));
+    CHECK(sum_to(x, shape).shape() == shape);
+    CHECK(sum_to(x, shape).to(DType::float32).item<float>() == 1);
+  }
+  const Tensor between = x.reshape({2, 1, 2}).to(test_device());
+  CHECK(sum_to(between, {1, 1, 1}).to(DType::float32).item<float>() == 1);
+}
+
 TEST_CASE("concat joins along any axis, and slices give the pieces back") {
   for (int axis : {0, 1, 2, -1}) {
     CAPTURE(axis);

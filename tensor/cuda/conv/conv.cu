@@ -38,24 +38,19 @@ std::int64_t rows_per_chunk(std::int64_t rows, std::int64_t row_bytes, std::int6
 }
 
 template <class T>
-bool is_aligned(const T* p) {
-  return reinterpret_cast<std::uintptr_t>(p) % 16 == 0;
-}
-
-template <class T>
 constexpr bool has_tensor_cores = std::is_same_v<T, BFloat16> || std::is_same_v<T, float>;
 
 /// Whether a convolution of these arrays, the first being of activations, goes by implicit GEMM.
 template <class T, class... Others>
 bool by_implicit_gemm(const Conv2dGeometry& g, const T* first, const Others*... others) {
-  return (std::is_same_v<T, BFloat16> || tf32_allowed()) &&
-         (is_aligned(first) && ... && is_aligned(others)) && implicit_gemm::suits(g);
+  return (std::is_same_v<T, BFloat16> || tf32_allowed()) && aligned_to_vectors(first, others...) &&
+         implicit_gemm::suits(g);
 }
 
 /// Whether one of images does, whose other array is `output` or its gradient.
 template <class T>
 bool by_implicit_gemm_of_images(const Conv2dGeometry& g, const T* output) {
-  return (std::is_same_v<T, BFloat16> || tf32_allowed()) && is_aligned(output) &&
+  return (std::is_same_v<T, BFloat16> || tf32_allowed()) && aligned_to_vectors(output) &&
          implicit_gemm::three_channels::suits(g);
 }
 
@@ -113,7 +108,7 @@ void im2col(const T* input, T* columns, const Conv2dGeometry& g, std::int64_t gr
   constexpr int size = vector_size<T>;
   const LaunchShape shape = one_thread_each(elements / size);
   const auto count = static_cast<unsigned>(pixels);
-  if (g.C / g.groups % size == 0 && is_aligned(input)) {
+  if (g.C / g.groups % size == 0 && aligned_to_vectors(input)) {
     launch("im2col", im2col_kernel<T, size>, shape, work, input, columns, g, group, first_pixel,
            count);
   } else {
@@ -130,16 +125,14 @@ void col2im(const T* columns, T* dinput, const Conv2dGeometry& g, std::int64_t g
   const Work work{
       .bytes = static_cast<double>(images * g.H * g.W * channels) * sizeof(T),
       .cached_bytes = static_cast<double>(images * image_pixels(g) * g.columns()) * sizeof(T)};
-  const auto start = [&]<int size>() {
-    LaunchShape shape = one_thread_each(g.H * g.W * (channels / size));
-    shape.grid.y = static_cast<unsigned>(images);
-    launch("col2im", col2im_kernel<T, size>, shape, work, columns, dinput, g, group, images);
-  };
-  if (channels % vector_size<T> == 0 && is_aligned(dinput)) {
-    start.template operator()<vector_size<T>>();
-  } else {
-    start.template operator()<1>();
-  }
+  with_vector_size<T>(
+      channels,
+      [&]<int size>() {
+        LaunchShape shape = one_thread_each(g.H * g.W * (channels / size));
+        shape.grid.y = static_cast<unsigned>(images);
+        launch("col2im", col2im_kernel<T, size>, shape, work, columns, dinput, g, group, images);
+      },
+      dinput);
 }
 
 /// A chunk of the column matrix: in place where it is the input itself, otherwise scratch.

@@ -173,18 +173,6 @@ __global__ void __launch_bounds__(block_size)
 
 // --- launchers --------------------------------------------------------------------------------
 
-/// Calls function.template operator()<size>() with the elements that kernels move at once: 16
-/// bytes where the channels divide by them and all pointers are aligned, otherwise one element.
-template <class T, class Function, class... Pointers>
-void with_vector_size(std::int64_t channels, const Function& function, const Pointers*... p) {
-  const auto aligned = [](const void* q) { return reinterpret_cast<std::uintptr_t>(q) % 16 == 0; };
-  if (channels % vector_size<T> == 0 && (aligned(p) && ...)) {
-    function.template operator()<vector_size<T>>();
-  } else {
-    function.template operator()<1>();
-  }
-}
-
 template <class T>
 Work tile_work(double elements_in_memory, double elements_cached, double flops) {
   return {.bytes = elements_in_memory * sizeof(T),

@@ -62,9 +62,6 @@ inline bool is_matrix_operation(WarpKind kind) { return kind >= WarpKind::load_m
 /// Carries one out for a whole warp; what each lane brought is the address of its operands.
 void run_matrix_operation(WarpKind kind, const std::array<std::uint64_t, 32>& operands);
 
-/// The lanes of this thread's warp that have not left the kernel.
-unsigned active_lanes();
-
 /// This thread's place in its warp.
 inline int lane() {
   const unsigned index = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
@@ -117,8 +114,7 @@ inline int __syncthreads_count(int predicate, GRADUS_PLACE) {
   return wait_for_block(BarrierKind::count, predicate != 0, place);
 }
 
-// --- warps: shuffles among segments of `width` lanes, and votes
-// ------------------------------------
+// --- warps: shuffles among segments of `width` lanes, and votes ---------------------------------
 inline void __syncwarp(unsigned mask = ~0u, GRADUS_PLACE) {
   using namespace gradus::cuda::emulator;
   wait_for_warp(WarpKind::sync, mask, 0, 0, place);
@@ -156,11 +152,9 @@ inline int __any_sync(unsigned mask, int predicate, GRADUS_PLACE) {
 inline int __all_sync(unsigned mask, int predicate, GRADUS_PLACE) {
   return __ballot_sync(mask, predicate, place) == mask;
 }
-inline unsigned __activemask() { return gradus::cuda::emulator::active_lanes(); }
 #undef GRADUS_PLACE
 
-// --- atomic operations; each returns what was there
-// --------------------------------------------------
+// --- atomic operations; each returns what was there ----------------------------------------------
 template <class T>
 T atomicAdd(T* address, std::type_identity_t<T> x) {
   static_assert(gradus::cuda::emulator::is_atomic<T> || std::is_floating_point_v<T>);

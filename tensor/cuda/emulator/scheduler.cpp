@@ -66,7 +66,6 @@ class Scheduler {
   void come_to_named_barrier(int number, int threads, bool waits, std::source_location place);
   std::uint64_t wait_for_warp(WarpKind kind, unsigned mask, std::uint64_t value, int source,
                               std::source_location place);
-  unsigned active_lanes() const;
   std::string running_place() const;
 
  private:
@@ -337,15 +336,6 @@ void Scheduler::release_warp(int first, unsigned mask) {
   }
 }
 
-unsigned Scheduler::active_lanes() const {
-  unsigned lanes = 0;
-  const int first = current_ / 32 * 32;
-  for (int i = first; i < std::min(first + 32, count_); ++i) {
-    if (threads_[i].state != State::finished) lanes |= 1u << (i - first);
-  }
-  return lanes;
-}
-
 /// Nothing can run, yet not all threads have finished.
 void Scheduler::fault_stuck() const {
   const auto waiting = std::find_if(threads_.begin(), threads_.begin() + count_,
@@ -398,7 +388,6 @@ std::uint64_t wait_for_warp(WarpKind kind, unsigned mask, std::uint64_t value, i
                             std::source_location place) {
   return scheduler().wait_for_warp(kind, mask, value, source, place);
 }
-unsigned active_lanes() { return scheduler().active_lanes(); }
 
 void fault(const std::string& message) {
   const std::string place = running_place();

@@ -146,16 +146,4 @@ double partial_bytes(std::int64_t chunks, std::int64_t C) {
   return static_cast<double>(chunks) * static_cast<double>(C) * sizeof(State);
 }
 
-/// Calls function.operator()<width>() with a vector's width where C and the arrays (or nulls) can
-/// be read in vectors, else with 1.
-template <class T, class Function, class... Pointers>
-void with_width(std::int64_t C, const Function& function, const Pointers*... arrays) {
-  const bool aligned = ((reinterpret_cast<std::uintptr_t>(arrays) % 16 == 0) && ...);
-  if (aligned && C % vector_size<T> == 0) {
-    function.template operator()<vector_size<T>>();
-  } else {
-    function.template operator()<1>();
-  }
-}
-
 }  // namespace gradus::cuda

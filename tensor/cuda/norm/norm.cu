@@ -132,16 +132,16 @@ __global__ void track_kernel(T* running_mean, T* running_var, std::int64_t* coun
   if (first == 0) ++*count;
 }
 
-// --- launchers ----------------------------------------------------------------------------------
-
 }  // namespace
+
+// --- launchers ----------------------------------------------------------------------------------
 
 template <class T>
 void batch_norm_statistics(const T* x, Compute<T>* mean, Compute<T>* variance, std::int64_t rows,
                            std::int64_t C) {
   using State = Moments<Compute<T>>;
   if (C == 0) return;
-  with_width<T>(
+  with_vector_size<T>(
       C,
       [&]<int width>() {
         const LaunchShape shape = tile(rows, C, width, 8);
@@ -170,7 +170,7 @@ void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
   using A = Compute<T>;
   if (rows == 0 || C == 0) return;
   const A least = relu ? A{0} : -std::numeric_limits<A>::infinity();
-  with_width<T>(
+  with_vector_size<T>(
       C,
       [&]<int width>() {
         launch("batch_norm",

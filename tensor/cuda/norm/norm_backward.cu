@@ -155,7 +155,7 @@ void batch_norm_backward_sums(const BatchNormBackward<T>& b, Compute<T>* dgamma,
                               Compute<T>* dbeta) {
   using State = GradientSums<Compute<T>>;
   if (b.C == 0) return;
-  with_width<T>(
+  with_vector_size<T>(
       b.C,
       [&]<int width>() {
         const LaunchShape shape = tile(b.rows, b.C, width, 8);
@@ -190,7 +190,7 @@ void batch_norm_backward_input(const BatchNormBackward<T>& b, const Compute<T>* 
                                const Compute<T>* dbeta, std::int64_t batch_rows) {
   if (b.C == 0 || b.rows == 0) return;
   const bool masked = b.y != nullptr, training = batch_rows > 0;
-  with_width<T>(
+  with_vector_size<T>(
       b.C,
       [&]<int width>() {
         const auto start = [&]<bool mask>() {

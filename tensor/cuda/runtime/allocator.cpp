@@ -38,21 +38,34 @@ cudaMemPool_t default_pool() {
        static_cast<double>(total) / mib, static_cast<double>(counts.in_use) / mib);
 }
 
-void* allocate_from_driver(std::size_t bytes) {
+/// What `allocate(void**)` gives; where it finds no memory, once more after release(), which lets
+/// go of what is cached.
+template <class Allocate, class Release>
+void* allocate_or_retry(std::size_t bytes, const Allocate& allocate, const Release& release) {
   void* memory = nullptr;
-  cudaError_t status = cudaMallocAsync(&memory, bytes, stream());
-  if (status == cudaErrorMemoryAllocation) {  // let go of what is cached, and try again
+  cudaError_t status = allocate(&memory);
+  if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    GRADUS_CUDA_CHECK(cudaStreamSynchronize(stream()));
-    GRADUS_CUDA_CHECK(cudaMemPoolTrimTo(default_pool(), 0));
-    status = cudaMallocAsync(&memory, bytes, stream());
-    if (status == cudaErrorMemoryAllocation) {
-      cudaGetLastError();
-      fail_out_of_memory(bytes);
-    }
+    release();
+    status = allocate(&memory);
+  }
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    fail_out_of_memory(bytes);
   }
   GRADUS_CUDA_CHECK(status);
   return memory;
+}
+
+void trim_pool() { GRADUS_CUDA_CHECK(cudaMemPoolTrimTo(default_pool(), 0)); }
+
+void* allocate_from_driver(std::size_t bytes) {
+  return allocate_or_retry(
+      bytes, [bytes](void** memory) { return cudaMallocAsync(memory, bytes, stream()); },
+      [] {
+        GRADUS_CUDA_CHECK(cudaStreamSynchronize(stream()));
+        trim_pool();
+      });
 }
 
 }  // namespace
@@ -63,18 +76,9 @@ void* GraphPool::allocate(std::size_t bytes) {
     blocks.pop_back();
     return block;
   }
-  void* block = nullptr;
-  cudaError_t status = cudaMalloc(&block, bytes);  // not ordered on the captured stream
-  if (status == cudaErrorMemoryAllocation) {       // let go of what is cached, and try again
-    cudaGetLastError();
-    GRADUS_CUDA_CHECK(cudaMemPoolTrimTo(default_pool(), 0));
-    status = cudaMalloc(&block, bytes);
-    if (status == cudaErrorMemoryAllocation) {
-      cudaGetLastError();
-      fail_out_of_memory(bytes);
-    }
-  }
-  GRADUS_CUDA_CHECK(status);
+  // Not ordered on the captured stream, which must not be waited for either.
+  void* const block = allocate_or_retry(
+      bytes, [bytes](void** memory) { return cudaMalloc(memory, bytes); }, trim_pool);
   blocks_.push_back(block);
   graph_pool_bytes += bytes;
   bytes_ += bytes;
@@ -169,7 +173,7 @@ void reset_peak_memory() {
 
 void release_cached_memory() {
   synchronize();
-  GRADUS_CUDA_CHECK(cudaMemPoolTrimTo(default_pool(), 0));
+  trim_pool();
 }
 
 }  // namespace gradus::cuda
