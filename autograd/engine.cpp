@@ -92,7 +92,7 @@ void add_to(Tensor& sum, const Tensor& gradient) {
 void accumulate(Node& node, Gradients& gradients, Tensor gradient) {
   const auto [dtype, device] = node.options;
   check(gradient.dtype() == dtype && gradient.device() == device, node.name,
-        "its gradient must be {} on {}, as the value is; got {} on {}", name(dtype), name(device),
+        "its gradient must be {} on {}; got {} on {}", name(dtype), name(device),
         name(gradient.dtype()), name(gradient.device()));
   check(broadcast_shapes(node.name, node.shape, gradient.shape()) == gradient.shape(), node.name,
         "its gradient has shape {}, which does not sum to the value's shape {}", gradient.shape(),

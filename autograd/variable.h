@@ -63,8 +63,9 @@ class Variable {
   explicit operator bool() const { return defined(); }
 
   const Tensor& value() const { return value_; }
-  /// To change it in place, as an optimiser does. No graph records that; a backward that would
-  /// still read the old value throws Error.
+  /// To change its elements, as an optimiser does; another shape, type or device needs a new
+  /// Variable. No graph records a change; a backward that would still read the old value throws
+  /// Error.
   Tensor& value() { return value_; }
   const Shape& shape() const { return value_.shape(); }
   std::int64_t size(int axis) const { return value_.size(axis); }

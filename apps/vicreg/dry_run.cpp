@@ -187,8 +187,7 @@ std::uint64_t Trainer::disk_needed() const {
 }
 
 /// Ever larger batches, as long as memory and time suffice for the next.
-Rehearsals Trainer::rehearse_up_to(std::int64_t batch_size, std::uint64_t available) {
-  const double begin = seconds_now();
+Rehearsals Trainer::rehearse_up_to(std::int64_t batch_size, std::uint64_t available, double begin) {
   Rehearsals all;
   for (const std::int64_t size : sizes(batch_size)) {
     if (all.done.size() >= 2) {  // else nothing is known of what grows
@@ -206,6 +205,7 @@ Rehearsals Trainer::rehearse_up_to(std::int64_t batch_size, std::uint64_t availa
 }
 
 int Trainer::dry_run() {
+  const double begin = seconds_now();
   check_run_folder();
   load_data();
   restore();
@@ -218,7 +218,7 @@ int Trainer::dry_run() {
   const auto images_a_step = static_cast<double>(options_.views.count * batch_size);
 
   const std::uint64_t available = available_memory(device_);
-  const Rehearsals rehearsals = rehearse_up_to(batch_size, available);
+  const Rehearsals rehearsals = rehearse_up_to(batch_size, available, begin);
   const Rehearsal &least = rehearsals.done.front(), &largest = rehearsals.done.back();
   const Rehearsal step = predict(rehearsals.done, batch_size);
   const Supply memory{rehearsals.memory_of(step), available};

@@ -97,7 +97,7 @@ class Trainer {
 
   // Of dry_run (dry_run.cpp):
   Rehearsal rehearse(std::int64_t batch_size);
-  Rehearsals rehearse_up_to(std::int64_t batch_size, std::uint64_t available_memory);
+  Rehearsals rehearse_up_to(std::int64_t batch_size, std::uint64_t available_memory, double begin);
   int steps_of_rehearsal() const;
   double seconds_of_features(std::int64_t images);
   /// On the average over epochs.

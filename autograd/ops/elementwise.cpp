@@ -80,8 +80,7 @@ Variable mul(const Variable& a, const Variable& b) {
                        });
 }
 
-// The gradient of b is -dy a / b^2 = -(dy / b) y, without a square or a product of dy and y, which
-// could leave the range.
+// The derivative by b, -a / b^2, is -y / b without a square that could leave the range.
 Variable div(const Variable& a, const Variable& b) {
   Tensor y = div(a.value(), b.value());
   return make_variable("div", y, {&a, &b},
@@ -89,7 +88,7 @@ Variable div(const Variable& a, const Variable& b) {
                         need_a = a.requires_grad()](const Tensor& dy) -> std::vector<Tensor> {
                          const Tensor divisor = b_saved.get();
                          return {need_a ? div(dy, divisor) : Tensor(),
-                                 y_saved ? neg(mul(div(dy, divisor), y_saved.get())) : Tensor()};
+                                 y_saved ? neg(mul(dy, div(y_saved.get(), divisor))) : Tensor()};
                        });
 }
 

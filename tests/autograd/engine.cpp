@@ -233,6 +233,7 @@ TEST_CASE("set_grad replaces a gradient") {
   CHECK(grad(x) == 11);
   CHECK_ERROR(x.set_grad(zeros({2}, {DType::float64})),
               "[set_grad] the gradient must be float64 of shape [] on");
+  CHECK_ERROR(x.set_grad(zeros({2}, {DType::float64})), "; got float64 of shape [2] on cpu");
   CHECK_ERROR(x.set_grad(zeros({})), "got float32 of shape []");
   Variable y = square(x);
   CHECK_ERROR(y.set_grad(zeros({})), "[set_grad] only a leaf that requires a gradient keeps one");
@@ -244,6 +245,8 @@ TEST_CASE("bad calls are errors") {
               "[backward] a value of shape [2] needs the gradient of its elements");
   CHECK_ERROR(square(x).backward(zeros({3}, {DType::float64})),
               "[backward] the gradient must be float64 of shape [2] on");
+  CHECK_ERROR(square(x).backward(zeros({3}, {DType::float64})),
+              "; got float64 of shape [3] on cpu");
   CHECK_ERROR(square(x).backward(zeros({2})), "got float32 of shape [2]");
   CHECK_ERROR(Variable(ones({})).backward(),
               "[backward] the value does not depend on anything that requires a gradient");

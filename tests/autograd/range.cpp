@@ -45,9 +45,21 @@ TEST_CASE("the gradient of a quotient") {
     CHECK(of_divisor(3, -2, 1, dtype) == -0.75);
   }
   CHECK(of_divisor(1e200, 1e200, 1, DType::float64) / -1e-200 == near(1, 1e-15));
-  CHECK(of_divisor(1e38, 1e3, 1e4, DType::float32) / -1e36 == near(1, 5e-7));
-  CHECK(of_divisor(1e-20, 1e-10, 1e-37, DType::float32) / -1e-37 == near(1, 5e-7));
-  CHECK(of_divisor(1e-12, 1e-6, 1e-34, DType::float32) / -1e-34 == near(1, 5e-7));
+  // Neither dy / b nor dy y must be in range.
+  struct Case {
+    double a, b, doutput, expected;
+  };
+  for (const auto& [a, b, doutput, expected] : {Case{1e38, 1e3, 1e4, -1e36},
+                                                {1e-20, 1e-10, 1e-37, -1e-37},
+                                                {1e-12, 1e-6, 1e-34, -1e-34},
+                                                {1e-38, 1e-30, 1e10, -1e32},
+                                                {1e30, 1e20, 1e-25, -1e-35},
+                                                {1e38, 1e20, 1e-28, -1e-30}}) {
+    CAPTURE(a);
+    CHECK(of_divisor(a, b, doutput, DType::float32) / expected == near(1, 5e-7));
+  }
+  CHECK(of_divisor(0, 1e-39, 1, DType::float32) == 0);
+  CHECK(of_divisor(0, 1e-30, 1e10, DType::float32) == 0);
 }
 
 TEST_CASE("gradients of squares and powers") {
