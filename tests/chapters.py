@@ -87,7 +87,9 @@ class Chapter:
                 self.check_quote(name, block)
             elif kind == "run":
                 output = self.run(block)
-            elif output is not None and block.strip() not in output:
+            elif output is None:
+                self.fault(f"no command gives the output:\n{textwrap.indent(block, '    ')}")
+            elif block.strip() not in output:
                 self.fault(f"this is not printed:\n{textwrap.indent(block, '    ')}    but\n{textwrap.indent(output, '    ')}")
 
     def check(self):

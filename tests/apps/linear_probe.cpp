@@ -7,6 +7,7 @@
 
 #include <gradus/autograd/ops.h>
 #include <gradus/autograd/variable.h>
+#include <gradus/data/loader.h>
 #include <gradus/nn/losses.h>
 #include <gradus/tensor/random.h>
 #include "tests/apps/small_model.h"
@@ -15,6 +16,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/near.h"
 #include "vicreg/features.h"
+#include "vicreg/recipes.h"
 
 namespace {
 
@@ -159,15 +161,14 @@ TEST_CASE("features of views: the mean over them of the projector's first hidden
   const auto features = [&](const vicreg::ViewOptions& views, std::uint64_t seed) {
     return vicreg::extract_view_features(model.encoder, model.projector, dataset, views, seed);
   };
-  // Views that are the image have its features.
-  const Tensor plain = extract_features(model.encoder, dataset);
-  Tensor hidden;
-  {
+  const auto hidden_of = [&](const Tensor& encoded) {
     const NoGrad no_grad;
     const vicreg::EvalMode eval_mode(model.projector);
     const auto& [linear, norm] = model.projector.hidden[0];
-    hidden = relu(norm(linear(Variable(plain)))).value();
-  }
+    return relu(norm(linear(Variable(encoded)))).value();
+  };
+  // Views that are the image have its features.
+  const Tensor hidden = hidden_of(extract_features(model.encoder, dataset));
   const Tensor same = features({.count = 3, .augment = vicreg::Augmentation::none}, 0);
   REQUIRE(same.shape() == Shape{70, 6});
   for (std::int64_t i = 0; i < same.numel(); ++i)
@@ -180,9 +181,20 @@ TEST_CASE("features of views: the mean over them of the projector's first hidden
   const std::vector<float> two = features(crops, 7).to_vector<float>();
   CHECK(features(crops, 7).to_vector<float>() == two);
   CHECK(features(crops, 8).to_vector<float>() != two);
-  vicreg::ViewOptions one = crops;
-  one.count = 1;
-  CHECK(features(one, 7).to_vector<float>() != two);
+  data::Loader loader(dataset, {.batch_size = 70,
+                                .views = 2,
+                                .shuffle = false,
+                                .seed = 7,
+                                .augment = vicreg::augment_options(crops)});
+  loader.start_epoch(0);
+  Tensor encoded;  // [2 * 70, 32]
+  {
+    const NoGrad no_grad;
+    const vicreg::EvalMode eval_mode(model.encoder);
+    encoded = model.encoder(Variable(loader.next()->images)).value();
+  }
+  const Tensor expected = mean(hidden_of(encoded).reshape({2, 70, 6}), {0});
+  CHECK(max_difference(from_vector(two, {70, 6}), expected) < 1e-5);
 }
 
 TEST_CASE("features are the encoder's in evaluation mode, image by image") {

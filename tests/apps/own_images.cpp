@@ -180,8 +180,7 @@ TEST_CASE("a class whose name is no text is evaluated, too") {
 TEST_CASE("CIFAR-100: a hundred classes, in train and in linear_eval") {
   const TempFolder folder;
   for (const auto& [name, records] : {std::pair{"train.bin", 50'000}, {"test.bin", 10'000}}) {
-    write_text(folder / name, "");
-    fs::resize_file(folder / name, static_cast<std::uintmax_t>(records) * 3074);  // zeros
+    write_zeros(folder / name, static_cast<std::uintmax_t>(records) * 3074);
     std::fstream file(folder / name, std::ios::in | std::ios::out | std::ios::binary);
     for (int i = 0; i < 12; ++i) {
       file.seekp(i * 3074 + 1);
@@ -210,13 +209,13 @@ TEST_CASE("CIFAR-100: a hundred classes, in train and in linear_eval") {
 TEST_CASE("STL-10: train takes the images without labels, linear_eval those with") {
   const TempFolder folder;
   constexpr std::uintmax_t image = 3 * 96 * 96;
-  const auto write_zeros = [&](const std::string& name, std::uintmax_t bytes, char first) {
-    write_text(folder / name, std::string(1, first));
-    fs::resize_file(folder / name, bytes);
+  const auto write_images = [&](const std::string& name, std::uintmax_t count) {
+    write_zeros(folder / name, count * image);
+    overwrite(folder / name, 0, "\x7f");
   };
-  write_zeros("unlabeled_X.bin", 100'000 * image, '\x7f');
+  write_images("unlabeled_X.bin", 100'000);
   for (const auto& [part, count] : {std::pair{"train", 5'000}, {"test", 8'000}}) {
-    write_zeros(std::string(part) + "_X.bin", static_cast<std::uintmax_t>(count) * image, '\x7f');
+    write_images(std::string(part) + "_X.bin", static_cast<std::uintmax_t>(count));
     write_text(folder / (std::string(part) + "_y.bin"),
                std::string(static_cast<std::size_t>(count), '\x0a'));
   }

@@ -1,12 +1,12 @@
 // `train` when something is wrong: data, folders, disks, numbers.
 #include <doctest/doctest.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <cmath>
 
 #include <gradus/tensor/io/safetensors.h>
 #include "tests/apps/programs.h"
+#include "tests/support/small_disk.h"
 
 namespace {
 
@@ -15,35 +15,10 @@ using gradus::read_safetensors;
 using gradus::TensorFile;
 namespace fs = std::filesystem;
 
-/// A file of zeros, as large as asked for but without blocks on the disk.
-void write_zeros(const fs::path& path, std::uintmax_t bytes) {
-  write_text(path, "");
-  fs::resize_file(path, bytes);
-}
-
 /// Nothing that a failed save left half-written lies in the run folder.
 void check_no_temporary(const fs::path& out) {
   for (const auto& entry : fs::directory_iterator(out)) CHECK(entry.path().extension() != ".tmp");
 }
-
-/// A memory file system of `size`, for as long as it lives; mounting may not be allowed.
-class SmallDisk {
- public:
-  SmallDisk(const fs::path& path, const std::string& size) : path_(path) {
-    fs::create_directory(path);
-    mounted_ = ::mount("tmpfs", path.c_str(), "tmpfs", 0, ("size=" + size).c_str()) == 0;
-  }
-  ~SmallDisk() {
-    if (mounted_) ::umount2(path_.c_str(), MNT_DETACH);
-  }
-  SmallDisk(const SmallDisk&) = delete;
-  SmallDisk& operator=(const SmallDisk&) = delete;
-  bool mounted() const { return mounted_; }
-
- private:
-  fs::path path_;
-  bool mounted_ = false;
-};
 
 }  // namespace
 
@@ -61,12 +36,7 @@ TEST_CASE("data that is not there or is not CIFAR-10") {
   write_zeros(data / "data_batch_1.bin", 30'000'000);
   refused({"data_batch_1.bin", "30730000"});
   write_zeros(data / "data_batch_1.bin", 30'730'000);
-  std::string label = "\x0a";
-  {
-    std::fstream file(data / "data_batch_1.bin", std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(3 * 3073);
-    file.write(label.data(), 1);
-  }
+  overwrite(data / "data_batch_1.bin", 3 * 3073, "\x0a");
   refused({"data_batch_1.bin", "10"});
   fs::remove(data / "data_batch_1.bin");
   fs::create_directory(data / "data_batch_1.bin");
@@ -189,7 +159,7 @@ TEST_CASE("a full disk: the previous checkpoint stays") {
   const TempFolder folder;
   const SmallDisk disk(folder / "disk", "1100k");  // room for one checkpoint, not for two
   if (!disk.mounted()) {
-    MESSAGE("SKIPPED: a small file system could not be mounted");
+    MESSAGE("SKIPPED: cannot mount a small tmpfs: ", disk.reason());
     return;
   }
   const fs::path out = folder / "disk" / "run";

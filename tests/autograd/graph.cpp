@@ -1,6 +1,7 @@
 // graph_dot: a text that Graphviz reads, with every node once, and what backward keeps.
 #include <doctest/doctest.h>
 
+#include <map>
 #include <regex>
 #include <set>
 
@@ -44,6 +45,21 @@ std::multiset<std::string> parse(const std::string& dot) {
   return labels;
 }
 
+/// "input -> node" of each edge, by the nodes' names.
+std::multiset<std::string> edges(const std::string& dot) {
+  const std::regex node(R"re(  (n\d+) \[label="((?:[^"\\]|\\[^n])*).*)re");
+  const std::regex edge(R"(  (n\d+) -> (n\d+);)");
+  std::map<std::string, std::string> names;
+  std::multiset<std::string> found;
+  std::smatch match;
+  for (const std::string& line : lines_of(dot))
+    if (std::regex_match(line, match, node)) names[match[1]] = match[2];
+  for (const std::string& line : lines_of(dot))
+    if (std::regex_match(line, match, edge))
+      found.insert(names[match[1]] + " -> " + names[match[2]]);
+  return found;
+}
+
 }  // namespace
 
 TEST_CASE("a graph is drawn with names, shapes, and what backward keeps") {
@@ -55,6 +71,8 @@ TEST_CASE("a graph is drawn with names, shapes, and what backward keeps") {
                                                  R"(exp\n[16, 8]\nkeeps 512 bytes)",
                                                  R"(matmul\n[16, 8]\nkeeps 384 bytes)",
                                                  R"(leaf\n[16, 4])", R"(quoted \"w\"\n[4, 8])"});
+  CHECK(edges(dot) == std::multiset<std::string>{"leaf -> matmul", R"(quoted \"w\" -> matmul)",
+                                                 "matmul -> exp", "exp -> add", "add -> sum"});
   CHECK(contains(dot, "label=\"896 bytes kept for backward\""));
   CHECK(contains(dot, "shape=box"));
 }

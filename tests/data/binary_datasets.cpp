@@ -17,17 +17,6 @@ using namespace gradus;
 using namespace gradus::data;
 using namespace gradus::test;
 
-void write_zeros(const fs::path& file, std::int64_t bytes) {
-  write_text(file, "");
-  fs::resize_file(file, static_cast<std::uintmax_t>(bytes));  // sparse
-}
-
-void overwrite(const fs::path& file, std::int64_t offset, const std::string& bytes) {
-  std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
-  stream.seekp(offset);
-  stream << bytes;
-}
-
 std::int64_t label(const Dataset& dataset, std::int64_t i) {
   return dataset.labels.data<std::int64_t>()[i];
 }

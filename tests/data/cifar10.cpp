@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -18,25 +17,14 @@ namespace fs = std::filesystem;
 using namespace gradus;
 using namespace gradus::data;
 using gradus::test::contains;
+using gradus::test::overwrite;
 using gradus::test::TempFolder;
+using gradus::test::write_zeros;
 
-constexpr std::int64_t file_bytes = 30'730'000;
+constexpr std::uintmax_t file_bytes = 30'730'000;  // 10,000 images
 const std::vector<std::string> train_files = {"data_batch_1.bin", "data_batch_2.bin",
                                               "data_batch_3.bin", "data_batch_4.bin",
                                               "data_batch_5.bin"};
-
-/// A sparse file of zeros: 10,000 black images with label 0.
-void write_zeros(const fs::path& file, std::int64_t bytes = file_bytes) {
-  std::ofstream(file).put('\0');
-  fs::resize_file(file, static_cast<std::uintmax_t>(bytes));
-}
-
-void overwrite(const fs::path& file, std::int64_t offset, const std::vector<std::uint8_t>& bytes) {
-  std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
-  stream.seekp(offset);
-  stream.write(reinterpret_cast<const char*>(bytes.data()),
-               static_cast<std::streamsize>(bytes.size()));
-}
 
 std::string error_of(const fs::path& folder, Split split) {
   return gradus::test::error_of([&] { load_cifar10(folder, split); });
@@ -46,13 +34,12 @@ TEST_CASE("planes become interleaved pixels, and records keep the files' order")
   TempFolder folder;
   const fs::path batches = folder.path() / "cifar-10-batches-bin";
   fs::create_directory(batches);
-  for (const auto& file : train_files) write_zeros(batches / file);
-  std::vector<std::uint8_t> record(3073);
-  record[0] = 7;
-  for (std::size_t i = 0; i < 3072; ++i)
-    record[1 + i] = static_cast<std::uint8_t>(i * 2654435761u >> 13);
+  for (const auto& file : train_files)
+    write_zeros(batches / file, file_bytes);  // black, with label 0
+  std::string record(3073, '\7');
+  for (std::size_t i = 0; i < 3072; ++i) record[1 + i] = static_cast<char>(i * 2654435761u >> 13);
   overwrite(batches / "data_batch_3.bin", 3073 * 4321, record);
-  overwrite(batches / "data_batch_5.bin", 3073 * 9999, {9});
+  overwrite(batches / "data_batch_5.bin", 3073 * 9999, "\x09");
 
   for (const fs::path& given : {folder.path(), batches}) {
     const Dataset train = load_cifar10(given, Split::train);
@@ -70,7 +57,7 @@ TEST_CASE("planes become interleaved pixels, and records keep the files' order")
     const auto* image = train.images.data<std::uint8_t>() + index * 3072;
     for (std::size_t pixel = 0; pixel < 1024; ++pixel) {
       for (std::size_t c = 0; c < 3; ++c) {
-        REQUIRE(image[3 * pixel + c] == record[1 + 1024 * c + pixel]);
+        REQUIRE(image[3 * pixel + c] == static_cast<std::uint8_t>(record[1 + 1024 * c + pixel]));
       }
     }
     CHECK(image[-1] == 0);
@@ -80,8 +67,8 @@ TEST_CASE("planes become interleaved pixels, and records keep the files' order")
 
 TEST_CASE("the test split is test_batch.bin") {
   TempFolder folder;
-  write_zeros(folder.path() / "test_batch.bin");
-  overwrite(folder.path() / "test_batch.bin", 0, {4});
+  write_zeros(folder.path() / "test_batch.bin", file_bytes);
+  overwrite(folder.path() / "test_batch.bin", 0, "\x04");
   const Dataset test = load_cifar10(folder.path(), Split::test);
   CHECK(test.size() == 10'000);
   CHECK(test.labels.data<std::int64_t>()[0] == 4);
@@ -106,7 +93,7 @@ TEST_CASE("a bad folder is told in one line") {
 TEST_CASE("a missing file is named") {
   TempFolder folder;
   for (const auto& file : train_files) {
-    if (file != "data_batch_4.bin") write_zeros(folder.path() / file);
+    if (file != "data_batch_4.bin") write_zeros(folder.path() / file, file_bytes);
   }
   CHECK(contains(error_of(folder.path(), Split::train),
                  "missing file: " + (folder.path() / "data_batch_4.bin").string()));
@@ -116,7 +103,7 @@ TEST_CASE("a missing file is named") {
 TEST_CASE("a truncated or over-long file is told with its size") {
   TempFolder folder;
   const fs::path file = folder.path() / "test_batch.bin";
-  for (const std::int64_t bytes : {std::int64_t{0}, file_bytes - 1}) {
+  for (const std::uintmax_t bytes : {std::uintmax_t{0}, file_bytes - 1}) {
     write_zeros(file, bytes);
     CHECK(error_of(folder.path(), Split::test) ==
           fmt::format("[cifar10] {} is truncated: it has {} bytes, not 30730000 (10000 records of "
@@ -130,8 +117,8 @@ TEST_CASE("a truncated or over-long file is told with its size") {
 TEST_CASE("a label over 9 is told with file and record") {
   TempFolder folder;
   const fs::path file = folder.path() / "test_batch.bin";
-  write_zeros(file);
-  overwrite(file, 3073 * 1234, {10});
+  write_zeros(file, file_bytes);
+  overwrite(file, 3073 * 1234, "\x0a");
   CHECK(error_of(folder.path(), Split::test) ==
         fmt::format("[cifar10] {}: record 1234 has label 10; labels are 0 to 9", file.string()));
 }

@@ -48,21 +48,25 @@ Tensor random(const Shape& shape, std::uint64_t seed) {
   return normal(shape, 0.3, 1, generator, {DType::float64});
 }
 
-double largest_of(const Tensor& x) {
-  double largest = 0;
-  for (const double value : doubles_of(x)) largest = std::max(largest, std::abs(value));
-  return largest;
-}
-
-/// Largest difference relative to the largest expected value.
-double relative_difference(const Tensor& actual, const Tensor& expected) {
-  return max_difference(actual, expected) / largest_of(expected);
-}
-
 /// What a group's members have in common, by a loss of each member's own that weighs all parts.
 Variable weighted(const Variable& all, int rank) {  // all [size, 3]
   return sum(square(all) * Variable(random(all.shape(), 10 + static_cast<std::uint64_t>(rank))));
 }
+
+/// Counts what is exchanged with a second process, which sends zeros.
+class Exchanges : public Processes {
+ public:
+  Exchanges() : Processes(0, 2) {}
+  int local_rank() const override { return 0; }
+  int local_size() const override { return 1; }
+  void exchange(Channel, int, std::span<const std::byte>, std::span<std::byte> received) override {
+    std::fill(received.begin(), received.end(), std::byte{0});
+    ++count;
+  }
+  void abort(int) override { std::terminate(); }
+
+  std::atomic<int> count = 0;
+};
 
 }  // namespace
 
@@ -83,7 +87,7 @@ TEST_CASE("gradients of collective operations are sums over the members' losses"
   });
   for (int rank = 0; rank < size; ++rank) {
     const Tensor expected = all.grad().slice(rank, rank + 1).reshape({3});
-    CHECK(relative_difference(gathered[static_cast<std::size_t>(rank)], expected) < 1e-14);
+    CHECK(relative_error(gathered[static_cast<std::size_t>(rank)], expected) < 1e-14);
   }
 
   all.zero_grad();
@@ -100,8 +104,8 @@ TEST_CASE("gradients of collective operations are sums over the members' losses"
     return own.grad();
   });
   for (int rank = 0; rank < size; ++rank)
-    CHECK(relative_difference(reduced[static_cast<std::size_t>(rank)],
-                              all.grad().slice(rank, rank + 1)) < 1e-14);
+    CHECK(relative_error(reduced[static_cast<std::size_t>(rank)],
+                         all.grad().slice(rank, rank + 1)) < 1e-14);
 }
 
 TEST_CASE("where all compute the same from the result, nothing is sent and no bit differs") {
@@ -119,6 +123,18 @@ TEST_CASE("where all compute the same from the result, nothing is sent and no bi
     };
     const auto sent = gradient(Downstream::any), not_sent = gradient(Downstream::same);
     for (std::size_t rank = 0; rank < 4; ++rank) CHECK(same_bits(sent[rank], not_sent[rank]));
+
+    for (const Downstream downstream : {Downstream::any, Downstream::same}) {
+      Exchanges processes;
+      run_members(1, &processes, [&](Communicator& communicator) {
+        Variable own(whole.clone(), true);
+        const Variable shared = gather ? all_gather(own, communicator, downstream)
+                                       : all_reduce(own, communicator, downstream);
+        const int forward = processes.count;
+        sum(square(shared)).backward();
+        CHECK((processes.count > forward) == (downstream == Downstream::any));
+      });
+    }
   }
 }
 
@@ -135,13 +151,13 @@ TEST_CASE("the losses of a batch in parts are those of the whole") {
       const auto gradients = in_group<Tensor>(size, [&](Communicator& communicator) {
         Variable own(part_of(whole.value(), views, communicator.rank(), size), true);
         const Variable total = loss(own, views, &communicator);
-        CHECK(relative_difference(total.value(), expected.value()) < 1e-12);
+        CHECK(relative_error(total.value(), expected.value()) < 1e-12);
         total.backward();
         return affine(own.grad(), 1.0 / size, 0);  // the mean of the members' losses
       });
       for (int rank = 0; rank < size; ++rank)
-        CHECK(relative_difference(gradients[static_cast<std::size_t>(rank)],
-                                  part_of(whole.grad(), views, rank, size)) < 1e-12);
+        CHECK(relative_error(gradients[static_cast<std::size_t>(rank)],
+                             part_of(whole.grad(), views, rank, size)) < 1e-12);
     }
   };
   const auto vicreg = [](const Variable& z, std::int64_t views, Communicator* communicator) {
@@ -186,29 +202,14 @@ Step step_of(const Tensor& images, DType dtype, bool checkpointed, Communicator*
   return step;
 }
 
-/// Counts what is exchanged with a second process, which sends zeros.
-class Exchanges : public Processes {
- public:
-  Exchanges() : Processes(0, 2) {}
-  int local_rank() const override { return 0; }
-  int local_size() const override { return 1; }
-  void exchange(Channel, int, std::span<const std::byte>, std::span<std::byte> received) override {
-    std::fill(received.begin(), received.end(), std::byte{0});
-    ++count;
-  }
-  void abort(int) override { std::terminate(); }
-
-  std::atomic<int> count = 0;
-};
-
 /// The largest relative difference of a tensor; but a gradient that is 0, as that of the
 /// projector's last bias, is nothing but rounding.
 double largest_difference(const std::vector<Tensor>& actual, const std::vector<Tensor>& expected) {
   double all = 0, largest = 0;
-  for (const Tensor& x : expected) all = std::max(all, largest_of(x));
+  for (const Tensor& x : expected) all = std::max(all, max_abs(x));
   for (std::size_t i = 0; i < expected.size(); ++i)
     largest = std::max(largest, max_difference(actual[i], expected[i]) /
-                                    std::max(largest_of(expected[i]), 1e-3 * all));
+                                    std::max(max_abs(expected[i]), 1e-3 * all));
   return largest;
 }
 
@@ -231,7 +232,7 @@ TEST_CASE("a network's step on a batch in parts is the step on the whole batch")
                        &communicator);
       });
       for (const Step& step : steps) {
-        CHECK(relative_difference(step.loss, whole.loss) < (wide ? 1e-13 : 1e-6));
+        CHECK(relative_error(step.loss, whole.loss) < (wide ? 1e-13 : 1e-6));
         CHECK(largest_difference(step.gradients, exact.gradients) < (wide ? 1e-12 : 2 * error));
         CHECK(largest_difference(step.buffers, whole.buffers) < (wide ? 1e-13 : 1e-6));
         for (std::size_t i = 0; i < step.gradients.size(); ++i)

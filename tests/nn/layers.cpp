@@ -37,8 +37,6 @@ Tensor separated_input(const Shape& shape) {
   return affine(order, 0.1, -0.05 * static_cast<double>(shape.numel()) + 0.03);
 }
 
-double largest(const Tensor& x) { return max(abs(x)).values.to(DType::float64).item<double>(); }
-
 }  // namespace
 
 TEST_CASE("gradients of layers") {
@@ -107,16 +105,21 @@ TEST_CASE("initial weights: PyTorch's bounds, float and double alike, in the ord
   Generator generator(11);
   const Linear layer({.in_features = 16, .out_features = 400}, generator);
   CHECK(generator.position() == 16 * 400 / 2 + 400 / 2);
-  CHECK(largest(layer.weight.value()) <= 0.25);
-  CHECK(largest(layer.weight.value()) > 0.249);
-  CHECK(largest(layer.bias.value()) <= 0.25);
+  CHECK(max_abs(layer.weight.value()) <= 0.25);
+  CHECK(max_abs(layer.weight.value()) > 0.249);
   Generator again(11);
-  const Tensor expected = uniform({400, 16}, -0.25, 0.25, again);
-  CHECK(layer.weight.value().to_vector<float>() == expected.to_vector<float>());
+  CHECK(same_bits(layer.weight.value(), uniform({400, 16}, -0.25, 0.25, again)));
+  CHECK(same_bits(layer.bias.value(), uniform({400}, -0.25, 0.25, again)));
 
   const Conv2d conv({.in_channels = 4, .out_channels = 64, .kernel = 3}, generator);
-  CHECK(largest(conv.weight.value()) <= 1 / 6.0 + 1e-7);
-  CHECK(largest(conv.weight.value()) > 0.166);
+  CHECK(max_abs(conv.weight.value()) <= 1 / 6.0 + 1e-7);
+  CHECK(max_abs(conv.weight.value()) > 0.166);
+  CHECK(max_abs(conv.bias.value()) <= 1 / 6.0 + 1e-7);
+  CHECK(max_abs(conv.bias.value()) > 0.15);
+  const Conv2d grouped({.in_channels = 64, .out_channels = 64, .kernel = 3, .groups = 16},
+                       generator);  // 4 channels of input an output
+  CHECK(max_abs(grouped.weight.value()) <= 1 / 6.0 + 1e-7);
+  CHECK(max_abs(grouped.weight.value()) > 0.166);
 
   const Conv2d he({.in_channels = 64,
                    .out_channels = 32,

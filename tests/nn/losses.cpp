@@ -159,7 +159,7 @@ TEST_CASE("the VICReg loss as one op is that of the plain lines") {
                    reshape(loss.variance, {1}), reshape(loss.covariance, {1})});
   };
   for (const auto& [views, n, d] :
-       std::vector<std::array<std::int64_t, 3>>{{2, 2, 1}, {2, 70, 65}, {5, 9, 33}}) {
+       std::vector<std::array<std::int64_t, 3>>{{2, 2, 1}, {2, 70, 65}, {5, 9, 33}, {2, 300, 65}}) {
     CAPTURE(views);
     CAPTURE(n);
     Variable z(random_embeddings({views * n, d}, 11, 1.2), true), plain_z(z.value().clone(), true);
@@ -263,6 +263,24 @@ TEST_CASE("cross entropy: values and gradients") {
   }
   const Tensor huge = device_vector<float>({1000, -1000}, {1, 2});
   CHECK(value(cross_entropy(Variable(huge), from_vector<std::int64_t>({1}, {1}))) == 2000);
+}
+
+TEST_CASE("cross entropy of more rows than one thread takes at a time") {
+  Generator generator(5);
+  const std::int64_t rows = 500, classes = 9;
+  const Tensor values = normal({rows, classes}, 0, 2, generator, float64());
+  std::vector<std::int64_t> classes_of_rows;
+  for (std::int64_t i = 0; i < rows; ++i) classes_of_rows.push_back(i * 7 % classes);
+  const Tensor labels = device_vector<std::int64_t>(classes_of_rows, {rows});
+  Variable logits(values, true), plain(values.clone(), true);
+  const Variable losses = softmax_cross_entropy(logits, labels);
+  const Variable expected =
+      sum(log_softmax(plain) * Variable(one_hot(labels, classes, DType::float64)), {1}) * -1.0;
+  CHECK(relative_error(losses.value(), expected.value()) < 1e-14);
+  const Tensor dlosses = normal({rows}, 0, 1, generator, float64());
+  losses.backward(dlosses);
+  expected.backward(dlosses);
+  CHECK(relative_error(logits.grad(), plain.grad()) < 1e-14);
 }
 
 TEST_CASE("cross entropy refuses bad labels") {

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -40,6 +41,20 @@ inline std::string read_text(const std::filesystem::path& path) {
 
 inline void write_text(const std::filesystem::path& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
+}
+
+/// A sparse file of that many zeros.
+inline void write_zeros(const std::filesystem::path& path, std::uintmax_t bytes) {
+  write_text(path, "");
+  std::filesystem::resize_file(path, bytes);
+}
+
+/// Puts `bytes` in place of what stands from `offset` on.
+inline void overwrite(const std::filesystem::path& path, std::int64_t offset,
+                      const std::string& bytes) {
+  std::fstream stream(path, std::ios::in | std::ios::out | std::ios::binary);
+  stream.seekp(offset);
+  stream << bytes;
 }
 
 /// How many files and folders lie in `folder`.

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -101,6 +103,35 @@ TEST_CASE("sums have the bits of the tree, wherever the members are") {
       CHECK(right == size);
     }
   });
+}
+
+TEST_CASE("another library's sums are taken where any order is allowed") {
+  struct OwnSums : test::ThreadProcesses {
+    using ThreadProcesses::ThreadProcesses;
+    bool sum_in_any_order(Channel, DType, void* x, std::int64_t n) override {
+      std::fill_n(static_cast<float*>(x), n, 42.0F);
+      return true;
+    }
+  };
+  for (const bool allowed : {false, true}) {
+    test::Mail mail(2);
+    std::vector<std::thread> threads;
+    std::array<Values, 2> sums;
+    for (const int rank : {0, 1}) {
+      threads.emplace_back([&, rank] {
+        OwnSums processes(rank, 2, mail);
+        processes.allow_any_order(allowed);
+        run_members(1, &processes, [&](Communicator& communicator) {
+          Tensor x = from_vector(values_of(rank, 7), {7});
+          communicator.all_reduce(x);
+          sums[static_cast<std::size_t>(rank)] = x.to_vector<float>();
+        });
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (const Values& sum : sums)
+      CHECK(same_bits(sum, allowed ? Values(7, 42.0F) : sum_in_tree(0, 2, 7)));
+  }
 }
 
 TEST_CASE("sums in the background have the same bits, whatever is done beside them") {

@@ -132,6 +132,7 @@ TEST_CASE("repeated work with gradients") {
     CHECK(same_bits(value, loss.value()));
     loss = Variable(value);  // where replays write it
   }
+  CHECK(work.replays() == (test_device() == Device::cuda));
 }
 
 TEST_CASE("work that draws is called every time, as a replay would draw the same") {

@@ -2,19 +2,17 @@
 
 #include <doctest/doctest.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <thread>
 #include <vector>
 
 #include <gradus/tensor/check.h>
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
+#include "tests/support/small_disk.h"
 #include "tests/support/temp_folder.h"
 
 using namespace gradus;
@@ -38,29 +36,6 @@ class FileSizeLimit {
  private:
   rlimit previous_{};
   void (*handler_)(int);
-};
-
-/// A small file system in memory; `mounted()` is false where the system does not let us have one.
-class SmallDisk {
- public:
-  explicit SmallDisk(const std::filesystem::path& folder) : folder_(folder) {
-    std::filesystem::create_directories(folder_);
-    mounted_ = ::mount("tmpfs", folder_.c_str(), "tmpfs", 0, "size=64k") == 0;
-    if (!mounted_) reason_ = std::strerror(errno);
-  }
-  ~SmallDisk() {
-    if (mounted_) ::umount2(folder_.c_str(), MNT_DETACH);
-  }
-  SmallDisk(const SmallDisk&) = delete;
-  SmallDisk& operator=(const SmallDisk&) = delete;
-
-  bool mounted() const { return mounted_; }
-  const std::string& reason() const { return reason_; }
-
- private:
-  std::filesystem::path folder_;
-  std::string reason_;
-  bool mounted_;
 };
 
 }  // namespace
@@ -154,7 +129,7 @@ TEST_CASE("a file over the size limit is an error and the previous one stays") {
 TEST_CASE("a full disk is an error and the previous file stays") {
   const TempFolder folder;
   const auto disk_folder = folder / "disk";
-  const SmallDisk disk(disk_folder);
+  const SmallDisk disk(disk_folder, "64k");
   if (!disk.mounted()) {
     MESSAGE("SKIPPED: cannot mount a small tmpfs: ", disk.reason());
     return;

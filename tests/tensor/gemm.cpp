@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <omp.h>
+#include <sys/mman.h>
 
 #include <cmath>
 #include <limits>
@@ -129,11 +130,23 @@ TEST_CASE("gemm gives the same bits for any number of threads") {
 }
 
 TEST_CASE("gemm takes row strides beyond 32 bits") {
-  const float a = 3, b = 4;
-  float c = 5;
-  const std::int64_t huge = std::int64_t{1} << 40;
-  cpu::gemm<float>(false, false, 1, 1, 1, 1, &a, huge, &b, huge, 1, &c, huge);
-  CHECK(c == 17);
+  const std::int64_t stride = (std::int64_t{1} << 32) + 1;
+  const std::size_t bytes = sizeof(float) * (static_cast<std::size_t>(stride) + 2);
+  float* rows[3];  // of two rows each: address space, of which few pages are touched
+  for (float*& x : rows) {
+    void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    REQUIRE(memory != MAP_FAILED);
+    x = static_cast<float*>(memory);
+  }
+  const auto& [a, b, c] = rows;
+  a[0] = 2, a[1] = 3, a[stride] = 5, a[stride + 1] = 7;
+  b[0] = 11, b[stride] = 13;
+  c[0] = 1, c[stride] = 4;
+  cpu::gemm<float>(false, false, 2, 1, 2, 1, a, stride, b, stride, 1, c, stride);
+  CHECK(c[0] == 2 * 11 + 3 * 13 + 1);
+  CHECK(c[stride] == 5 * 11 + 7 * 13 + 4);
+  for (float* x : rows) munmap(x, bytes);
 }
 
 TEST_SUITE_END();

@@ -42,6 +42,23 @@ TEST_CASE("logdet: the inverse times the matrix is the identity") {
   CHECK(relative_error(matmul(x, logdet(x).inverse), identity) < 1e-13);
 }
 
+TEST_CASE("logdet of several matrices is that of each, for any number of threads") {
+  std::vector<Tensor> matrices;
+  for (int i = 0; i < 8; ++i) matrices.push_back(ill_conditioned(20, 0.1 + i).reshape({1, 20, 20}));
+  const Tensor x = on_device(concat(matrices, 0));
+  const LogDet all = logdet(x);
+  for (const int threads : {1, 3}) {
+    const LogDet again = with_threads(threads, [&] { return logdet(x); });
+    CHECK(same_bits(again.value, all.value));
+    CHECK(same_bits(again.inverse, all.inverse));
+  }
+  for (std::int64_t i = 0; i < 8; ++i) {
+    const LogDet alone = logdet(x.slice(i, i + 1));
+    CHECK(same_bits(alone.value, all.value.slice(i, i + 1)));
+    CHECK(same_bits(alone.inverse, all.inverse.slice(i, i + 1)));
+  }
+}
+
 TEST_CASE("logdet of nothing, and of matrices of size 0") {
   CHECK(logdet(on_device(zeros({0, 3, 3}))).value.shape() == Shape{0});
   const LogDet empty = logdet(on_device(zeros({2, 0, 0}, {DType::float64})));
