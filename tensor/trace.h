@@ -21,8 +21,8 @@ namespace gradus {
 /// being made). They nest as the calls do. A program adds its own by TraceInterval.
 ///
 /// Times are the host's. A GPU works later: there an interval is the time to queue the work, and a
-/// replayed graph (RepeatedWork) has none inside. With GRADUS_CUDA_SYNC=1 in the environment the
-/// host waits for each kernel, and its interval holds the kernel's time.
+/// replayed graph (RepeatedWork) has none inside. With GRADUS_CUDA_SYNC=1 in the environment
+/// nothing is recorded, the host waits for each kernel, and its interval holds the kernel's time.
 class Trace {
  public:
   /// Throws Error if there is one already.

@@ -19,6 +19,7 @@ void with_index(std::int64_t items, const Function& function) {
   }
 }
 
+/// The item of this thread, and the step to its next one (one_thread_each).
 template <class Index>
 __device__ Index first_index() {
   return static_cast<Index>(blockIdx.x) * static_cast<Index>(blockDim.x) +
@@ -29,6 +30,12 @@ template <class Index>
 __device__ Index index_stride() {
   return static_cast<Index>(gridDim.x) * static_cast<Index>(blockDim.x);
 }
+
+/// The item of this row of threads, and the step to its next one (one_row_each).
+__device__ inline std::int64_t first_row() {
+  return blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y;
+}
+__device__ inline std::int64_t row_stride() { return std::int64_t{gridDim.x} * blockDim.y; }
 
 /// Where an output row (all axes but the last) begins in the two inputs.
 template <class Index>

@@ -1,6 +1,4 @@
 // Maxima over [outer, reduce, inner] to [outer, inner], with their places.
-#include <algorithm>
-
 #include "tensor/backend/instantiate.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
@@ -8,8 +6,6 @@
 
 namespace gradus::cuda {
 namespace {
-
-constexpr int rows_per_block = 8;
 
 /// A value and where it lies; `beats` orders by value, NaN being largest, then by place.
 template <class C>
@@ -25,14 +21,12 @@ struct Candidate {
   }
 };
 
-// x [outer, reduce]; a warp takes a result; blockDim = (32, rows).
+// x [outer, reduce]; a warp takes a result.
 template <class T>
 __global__ void max_neighbours_kernel(const T* x, T* y, std::int64_t* index, std::int64_t outer,
                                       std::int64_t reduce) {
   using C = Compute<T>;
-  const std::int64_t stride = std::int64_t{gridDim.x} * blockDim.y;
-  for (std::int64_t o = blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y; o < outer;
-       o += stride) {
+  for (std::int64_t o = first_row(); o < outer; o += row_stride()) {
     Candidate<C> best{x[o * reduce], 0};
     for (std::int64_t r = threadIdx.x; r < reduce; r += warp) {
       const Candidate<C> candidate{x[o * reduce + r], r};
@@ -96,9 +90,8 @@ void max(const T* x, T* y, std::int64_t* index, const ReduceGeometry& g) {
   if (results == 0) return;
   const Work work = max_work<T>(g);
   if (g.inner == 1) {
-    const std::int64_t blocks = std::min<std::int64_t>(divide_up(g.outer, rows_per_block), 1 << 16);
-    const LaunchShape shape{dim3(static_cast<unsigned>(blocks)), dim3(warp, rows_per_block)};
-    launch("max", max_neighbours_kernel<T>, shape, work, x, y, index, g.outer, g.reduce);
+    launch("max", max_neighbours_kernel<T>, one_row_each(g.outer, warp), work, x, y, index, g.outer,
+           g.reduce);
   } else {
     launch("max", max_columns_kernel<T>, one_thread_each(results), work, x, y, index, g.outer,
            g.reduce, g.inner);

@@ -3,23 +3,12 @@
 #include "tensor/backend/instantiate.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
+#include "tensor/cuda/warp.h"
 
 namespace gradus::cuda {
 namespace {
 
 constexpr int block_threads = 256;
-
-/// The sum of `value` over the block, valid in thread 0; in a fixed order.
-__device__ double sum_in_block(double value) {
-  __shared__ SharedArray<double, block_threads> shared;
-  const int thread = static_cast<int>(threadIdx.x);
-  for (int half = block_threads / 2; half > 0; half /= 2) {
-    if (thread >= half && thread < 2 * half) shared[thread] = value;
-    __syncthreads();
-    if (thread < half) value += static_cast<double>(shared[thread + half]);
-  }
-  return value;
-}
 
 // x [rows = batch n, n] -> partial [blocks]
 template <class T, int width>
@@ -39,7 +28,8 @@ __global__ void off_diagonal_kernel(const T* x, double* partial, std::int64_t ro
       sum += static_cast<double>(squares);
     }
   }
-  sum = sum_in_block(sum);
+  __shared__ SharedArray<double, warp> scratch;
+  sum = row_combine<block_threads>(AddBoth{}, sum, scratch);
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
@@ -48,7 +38,8 @@ template <class A>
 __global__ void off_diagonal_finish_kernel(const double* partial, int blocks, A* y) {
   double sum = 0;
   for (int i = static_cast<int>(threadIdx.x); i < blocks; i += block_threads) sum += partial[i];
-  sum = sum_in_block(sum);
+  __shared__ SharedArray<double, warp> scratch;
+  sum = row_combine<block_threads>(AddBoth{}, sum, scratch);
   if (threadIdx.x == 0) *y = static_cast<A>(sum);
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tensor/backend/instantiate.h"
+#include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
 #include "tensor/cuda/warp.h"
@@ -10,7 +11,7 @@
 namespace gradus::cuda {
 namespace {
 
-constexpr int block_threads = 256;
+constexpr int block_threads = default_block;
 constexpr std::int64_t longest_warp_row = 1024;
 
 /// Largest element of a row x [columns] and the sum of exp(x - largest), in each of its threads.
@@ -33,10 +34,6 @@ __device__ SoftmaxSums<Compute<T>> softmax_sums(const T* x, std::int64_t columns
   for (std::int64_t c = threadIdx.x; c < columns; c += threads) sum += std::exp(x[c] - largest);
   return {largest, row_combine<threads>(AddBoth{}, sum, scratch)};
 }
-
-/// The first row of this row of threads, and the step to its next: blockDim = (threads, rows).
-__device__ std::int64_t first_row() { return blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y; }
-__device__ std::int64_t row_stride() { return std::int64_t{gridDim.x} * blockDim.y; }
 
 // x, y [rows, columns]
 template <int threads, class T>
@@ -106,12 +103,9 @@ void launch_rows(const char* name, void (*warp_kernel)(Parameters...),
                  std::int64_t columns, Arguments... pointers) {
   if (rows * columns == 0) return;
   const bool short_rows = columns <= longest_warp_row;
-  const int rows_per_block = short_rows ? block_threads / warp : 1;
-  const std::int64_t blocks = std::min<std::int64_t>(divide_up(rows, rows_per_block), 1 << 16);
-  const LaunchShape shape{dim3(static_cast<unsigned>(blocks)),
-                          short_rows ? dim3(warp, block_threads / warp) : dim3(block_threads)};
   const double n = static_cast<double>(rows) * static_cast<double>(columns);
-  launch(name, short_rows ? warp_kernel : block_kernel, shape,
+  launch(name, short_rows ? warp_kernel : block_kernel,
+         one_row_each(rows, short_rows ? warp : block_threads),
          {.bytes = arrays * n * sizeof(T), .flops = 5 * n}, pointers..., rows, columns);
 }
 

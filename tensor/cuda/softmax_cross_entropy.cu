@@ -3,26 +3,13 @@
 #include <cmath>
 
 #include "tensor/backend/instantiate.h"
+#include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
 #include "tensor/cuda/warp.h"
 
 namespace gradus::cuda {
 namespace {
-
-constexpr int rows_per_block = 8;
-
-LaunchShape row_shape(std::int64_t rows) {
-  const std::int64_t blocks =
-      std::clamp<std::int64_t>(divide_up(rows, rows_per_block), 1, std::int64_t{1} << 16);
-  return {dim3(static_cast<unsigned>(blocks)), dim3(warp, rows_per_block)};
-}
-
-/// The rows of a warp: its first one, and the distance to its next ones.
-__device__ std::int64_t first_row() {
-  return blockIdx.x * std::int64_t{rows_per_block} + threadIdx.y;
-}
-__device__ std::int64_t row_stride() { return gridDim.x * std::int64_t{rows_per_block}; }
 
 /// weight x, and 0 where the weight is: x is infinite where a logit is -infinity.
 template <class C>
@@ -52,7 +39,7 @@ struct ShiftedSums {
   }
 };
 
-// logits [rows, classes]; block (32, rows_per_block): one warp a row.
+// logits [rows, classes]; one warp a row.
 template <class T>
 __global__ void softmax_cross_entropy_kernel(const T* logits, const std::int64_t* labels,
                                              Compute<T>* losses, Compute<T> own, Compute<T> share,
@@ -72,7 +59,7 @@ __global__ void softmax_cross_entropy_kernel(const T* logits, const std::int64_t
   }
 }
 
-// dlogits [rows, classes]; block (32, rows_per_block): one warp a row.
+// dlogits [rows, classes]; one warp a row.
 template <class T>
 __global__ void softmax_cross_entropy_backward_kernel(const Compute<T>* dlosses, const T* logits,
                                                       const std::int64_t* labels, T* dlogits,
@@ -97,7 +84,7 @@ void softmax_cross_entropy(const T* logits, const std::int64_t* labels, Compute<
                            double smoothing, std::int64_t rows, std::int64_t classes) {
   if (rows == 0) return;
   const double n = static_cast<double>(rows) * static_cast<double>(classes);
-  launch("softmax_cross_entropy", softmax_cross_entropy_kernel<T>, row_shape(rows),
+  launch("softmax_cross_entropy", softmax_cross_entropy_kernel<T>, one_row_each(rows, warp),
          {.bytes = n * sizeof(T) + static_cast<double>(rows) * (8 + sizeof(Compute<T>)),
           .flops = 6 * n},
          logits, labels, losses, 1 - smoothing, smoothing / static_cast<double>(classes), rows,
@@ -111,7 +98,7 @@ void softmax_cross_entropy_backward(const Compute<T>* dlosses, const T* logits,
   if (rows == 0) return;
   const double n = static_cast<double>(rows) * static_cast<double>(classes);
   launch("softmax_cross_entropy_backward", softmax_cross_entropy_backward_kernel<T>,
-         row_shape(rows),
+         one_row_each(rows, warp),
          {.bytes = 2 * n * sizeof(T) + static_cast<double>(rows) * (8 + sizeof(Compute<T>)),
           .flops = 8 * n},
          dlosses, logits, labels, dlogits, 1 - smoothing, smoothing / static_cast<double>(classes),

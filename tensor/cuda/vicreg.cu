@@ -1,5 +1,6 @@
 // The VICReg loss in three kernels, beside those of its products (tensor/ops/vicreg.cpp).
 #include "tensor/backend/instantiate.h"
+#include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/warp.h"
 
@@ -74,8 +75,7 @@ __global__ void gradient_kernel(const T* dvalues, const T* z, const T* centred,
                                 const T* inverse_std, T* dz, VICRegProblem p) {
   const VICRegGradient<T> gradient(dvalues, p);
   const std::int64_t view = p.N * p.D;
-  const std::int64_t first = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  for (std::int64_t i = first; i < view; i += std::int64_t{gridDim.x} * blockDim.x)
+  for (auto i = first_index<std::int64_t>(); i < view; i += index_stride<std::int64_t>())
     gradient.write(z + i, centred + i, inverse_std + i % p.D, dz + i, view, p);
 }
 

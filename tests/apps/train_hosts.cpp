@@ -84,16 +84,17 @@ class Hosts {
 };
 
 /// Cuts links in the middle of a job of four processes. It must end soon, all of it, with nothing
-/// half-written; --resume goes on to the bytes of a run that nothing happened to.
-CommandResult cut_job(const Hosts& hosts, const std::vector<Link>& links) {
+/// half-written; --resume, in `resumed` processes, goes on to the bytes of a run of `whole` that
+/// nothing happened to.
+CommandResult cut_job(const Hosts& hosts, const std::vector<Link>& links, int resumed, int whole,
+                      const Arguments& run) {
   using Clock = std::chrono::steady_clock;
   const TempFolder folder;
   const fs::path out = folder / "cut";
-  const Arguments run{"--shards", "4", "--checkpoint-every", "3", "--steps"};
   CommandResult result;
   Clock::time_point end;
   std::thread job([&] {
-    result = hosts.train(out, run + Arguments{"100000"});
+    result = hosts.train(out, run + Arguments{"--steps", "100000"});
     end = Clock::now();
   });
   wait_until([&] { return fs::exists(out / "checkpoint.safetensors"); });
@@ -113,11 +114,13 @@ CommandResult cut_job(const Hosts& hosts, const std::vector<Link>& links) {
   CHECK(all_ended < 30);
   check_nothing_half_written(out);
   const auto last = gradus::vicreg::read_metrics(out / "metrics.jsonl").steps.back().step;
-  const Arguments longer = run + Arguments{std::to_string(last + 3)};
-  CHECK(train_whole(2, out, longer + Arguments{"--resume"}) ==
-        train_whole(1, folder / "whole", longer));
+  const Arguments longer = run + Arguments{"--steps", std::to_string(last + 3)};
+  CHECK(train_whole(resumed, out, longer + Arguments{"--resume"}) ==
+        train_whole(whole, folder / "whole", longer));
   return result;
 }
+
+const Arguments four_shards{"--shards", "4", "--checkpoint-every", "3"};
 
 }  // namespace
 
@@ -133,8 +136,20 @@ TEST_CASE("two hosts give the bytes of one process; a lost connection ends the j
   REQUIRE(result.exit_code == 0);
   CHECK(checkpoint_bytes(folder / "four") == train_whole(1, folder / "one", run));
   // mpirun still has its own connection.
-  check_job_refused(cut_job(hosts, {messages}),
+  check_job_refused(cut_job(hosts, {messages}, 2, 1, four_shards),
                     {"process 0", "nothing heard of process ", "is the connection lost?"});
+}
+
+TEST_SUITE_END();
+
+TEST_SUITE_BEGIN("emulated processes" * doctest::skip(!has_mpiexec()));
+
+TEST_CASE("a connection that is lost while a GPU waits for it ends the job, too") {
+  const Hosts hosts;
+  if (!hosts.work()) return;
+  const Arguments run{"--device", "cuda", "--shards", "4", "--checkpoint-every", "1"};
+  CHECK(contains(cut_job(hosts, {messages}, 4, 4, run).output,
+                 "error: process 0: [processes] nothing heard of process "));
 }
 
 TEST_SUITE_END();
@@ -144,7 +159,7 @@ TEST_SUITE_BEGIN("long hosts" * doctest::skip(!has_mpiexec()));
 TEST_CASE("a host that is cut off altogether ends the job on both") {
   const Hosts hosts;
   if (!hosts.work()) return;
-  CHECK(contains(cut_job(hosts, {messages, launcher}).output,
+  CHECK(contains(cut_job(hosts, {messages, launcher}, 2, 1, four_shards).output,
                  "lost communication with a remote daemon"));
 }
 

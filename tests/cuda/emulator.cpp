@@ -338,13 +338,13 @@ TEST_CASE("emulator: TF32 rounds the inputs of fp32 products, and only there") {
   REQUIRE(cublasCreate(&handle) == CUBLAS_STATUS_SUCCESS);
   const float x = 1.0f + 0x1p-12f, one = 1.0f, zero = 0.0f;  // 12 bits of mantissa
   const DeviceArray<float> a(std::vector<float>{x}), b(std::vector<float>{1.0f}), c(1);
-  const auto product = [&] {
-    REQUIRE(cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 1, 1, 1, &one, a.data(), 1, b.data(), 1,
-                        &zero, c.data(), 1) == CUBLAS_STATUS_SUCCESS);
+  const auto product = [&](cublasComputeType_t type) {
+    REQUIRE(cublasGemmEx(handle, CUBLAS_OP_N, CUBLAS_OP_N, 1, 1, 1, &one, a.data(), CUDA_R_32F, 1,
+                         b.data(), CUDA_R_32F, 1, &zero, c.data(), CUDA_R_32F, 1, type,
+                         CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS);
     return c.values()[0];
   };
-  CHECK(product() == x);
-  REQUIRE(cublasSetMathMode(handle, CUBLAS_TF32_TENSOR_OP_MATH) == CUBLAS_STATUS_SUCCESS);
-  CHECK(product() == 1.0f);
+  CHECK(product(CUBLAS_COMPUTE_32F) == x);
+  CHECK(product(CUBLAS_COMPUTE_32F_FAST_TF32) == 1.0f);
   cublasDestroy(handle);
 }

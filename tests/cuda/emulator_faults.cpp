@@ -283,7 +283,8 @@ TEST_CASE("emulator faults: copies and library calls outside of device memory") 
   REQUIRE(cublasCreate(&handle) == CUBLAS_STATUS_SUCCESS);
   const float one = 1, zero = 0;
   const auto product = [&](const float* a, float* c, int n) {
-    cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 4, n, 4, &one, a, 4, x.data(), 4, &zero, c, 4);
+    cublasGemmEx(handle, CUBLAS_OP_N, CUBLAS_OP_N, 4, n, 4, &one, a, CUDA_R_32F, 4, x.data(),
+                 CUDA_R_32F, 4, &zero, c, CUDA_R_32F, 4, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
   };
   product(x.data(), y.data(), 4);
   CHECK(y.values()[0] == 4);

@@ -288,7 +288,7 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
                             const Conv2dGeometry& g) {
   if (g.N == 0) return fill(dweight, Compute<T>(0), weights_of(g));
   if constexpr (has_tensor_cores<T>) {
-    if (by_implicit_gemm(g, input, doutput, dweight)) {
+    if (by_implicit_gemm(g, input, doutput)) {
       return implicit_gemm::conv2d_backward_weight(input, doutput, dweight, g);
     }
     if (by_implicit_gemm_of_images(g, doutput)) {

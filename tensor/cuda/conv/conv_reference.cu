@@ -1,25 +1,20 @@
 #include "tensor/cuda/conv/conv_reference.h"
 
 #include "tensor/backend/instantiate.h"
+#include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
 
 namespace gradus::cuda::reference {
 namespace {
 
-__device__ std::int64_t thread_index() {
-  return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-}
-
-__device__ std::int64_t thread_count() { return std::int64_t{gridDim.x} * blockDim.x; }
-
 // output [N, P, Q, O]; bias [O] or null.
 template <class T>
 __global__ void conv2d_kernel(const T* input, const Compute<T>* weight, const Compute<T>* bias,
                               T* output, Conv2dGeometry g) {
   const std::int64_t channels = g.C / g.groups;
-  for (std::int64_t i = thread_index(); i < g.N * g.out_height * g.out_width * g.O;
-       i += thread_count()) {
+  for (auto i = first_index<std::int64_t>(); i < g.N * g.out_height * g.out_width * g.O;
+       i += index_stride<std::int64_t>()) {
     const std::int64_t o = i % g.O, q = i / g.O % g.out_width;
     const std::int64_t p = i / g.O / g.out_width % g.out_height;
     const std::int64_t n = i / g.O / g.out_width / g.out_height;
@@ -45,7 +40,8 @@ template <class T>
 __global__ void backward_input_kernel(const T* doutput, const Compute<T>* weight, T* dinput,
                                       Conv2dGeometry g) {
   const std::int64_t channels = g.C / g.groups, outputs = g.O / g.groups;
-  for (std::int64_t i = thread_index(); i < g.N * g.H * g.W * g.C; i += thread_count()) {
+  for (auto i = first_index<std::int64_t>(); i < g.N * g.H * g.W * g.C;
+       i += index_stride<std::int64_t>()) {
     const std::int64_t c = i % g.C, w = i / g.C % g.W, h = i / g.C / g.W % g.H;
     const std::int64_t n = i / g.C / g.W / g.H, group = c / channels;
     double sum = 0;
@@ -74,8 +70,8 @@ template <class T>
 __global__ void backward_weight_kernel(const T* input, const T* doutput, Compute<T>* dweight,
                                        Conv2dGeometry g) {
   const std::int64_t channels = g.C / g.groups;
-  for (std::int64_t i = thread_index(); i < g.O * g.kernel.height * g.kernel.width * channels;
-       i += thread_count()) {
+  for (auto i = first_index<std::int64_t>(); i < g.O * g.kernel.height * g.kernel.width * channels;
+       i += index_stride<std::int64_t>()) {
     const std::int64_t c = i % channels, s = i / channels % g.kernel.width;
     const std::int64_t r = i / channels / g.kernel.width % g.kernel.height;
     const std::int64_t o = i / channels / g.kernel.width / g.kernel.height;

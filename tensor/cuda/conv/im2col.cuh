@@ -6,6 +6,7 @@
 #pragma once
 
 #include "tensor/backend/geometry.h"
+#include "tensor/cuda/index.h"
 #include "tensor/cuda/shared_array.h"
 
 namespace gradus::cuda {
@@ -81,9 +82,7 @@ __global__ void im2col_gather_kernel(const T* input, T* columns, Conv2dGeometry 
 template <class From, class To>
 __global__ void resize_rows_kernel(const From* x, To* y, std::int64_t rows, std::int64_t from,
                                    std::int64_t to) {
-  const std::int64_t threads = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t i = blockIdx.x * std::int64_t{blockDim.x} + threadIdx.x; i < rows * to;
-       i += threads) {
+  for (auto i = first_index<std::int64_t>(); i < rows * to; i += index_stride<std::int64_t>()) {
     const std::int64_t column = i % to;
     y[i] = column < from ? static_cast<To>(x[i / to * from + column]) : To{};
   }
@@ -140,9 +139,7 @@ __global__ void col2im_kernel(const T* columns, T* dinput, Conv2dGeometry g, std
 // y [rows, O] += bias [O]
 template <class T>
 __global__ void add_bias_kernel(const Compute<T>* bias, T* y, std::int64_t rows, std::int64_t O) {
-  const std::int64_t threads = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t i = blockIdx.x * std::int64_t{blockDim.x} + threadIdx.x; i < rows * O;
-       i += threads) {
+  for (auto i = first_index<std::int64_t>(); i < rows * O; i += index_stride<std::int64_t>()) {
     y[i] = static_cast<T>(static_cast<Compute<T>>(y[i]) + bias[i % O]);
   }
 }

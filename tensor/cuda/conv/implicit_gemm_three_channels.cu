@@ -210,7 +210,7 @@ bool suits(const Conv2dGeometry& g) {
          g.stride == Size2(g.stride.height) && g.padding == Size2(g.padding.height) &&
          g.dilation == Size2(1) && g.groups == 1 &&
          g.N * (g.H + g.padding.height) * (g.W + g.padding.width) * g.C < most &&
-         g.output_pixels() * g.O < most && has_code();
+         g.output_pixels() * g.O < most && g.O * columns < most && has_code();
 }
 
 template <class E>

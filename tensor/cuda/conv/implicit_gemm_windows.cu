@@ -92,12 +92,9 @@ void convolve_resident(const char* name, const E* input, const E* weight, E* out
 
 }  // namespace
 
-bool suits_kernel(const Conv2dGeometry& g) {
-  return uses_warpgroups() && g.kernel == Size2(3) && g.stride == Size2(1) && g.padding == Size2(1);
-}
-
 bool suits(const Conv2dGeometry& g) {
-  return suits_kernel(g) && g.H % square_side == 0 && g.W % square_side == 0;
+  return uses_warpgroups() && g.kernel == Size2(3) && g.stride == Size2(1) &&
+         g.padding == Size2(1) && g.H % square_side == 0 && g.W % square_side == 0;
 }
 
 template <class E>

@@ -5,6 +5,7 @@
 #include "tensor/backend/instantiate.h"
 #include "tensor/cuda/conv/winograd_tiles.cuh"
 #include "tensor/cuda/gemm/gemm.h"
+#include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/shared_array.h"
 
@@ -137,9 +138,8 @@ __global__ void __launch_bounds__(block_size)
     transform_weight_kernel(const T* weight, T* transformed, bool rotate, std::int64_t O,
                             std::int64_t C) {
   const std::int64_t vectors = C / size;
-  const std::int64_t threads = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t item = blockIdx.x * std::int64_t{block_size} + threadIdx.x; item < O * vectors;
-       item += threads) {
+  for (auto item = first_index<std::int64_t>(); item < O * vectors;
+       item += index_stride<std::int64_t>()) {
     const std::int64_t o = item / vectors, c = item % vectors * size;
     const T* from = weight + o * taps * taps * C + c;
     T* to = transformed + o * C + c;
@@ -159,9 +159,8 @@ template <class T, int size>
 __global__ void __launch_bounds__(block_size)
     restore_weight_kernel(const T* transformed, T* dweight, std::int64_t O, std::int64_t C) {
   const std::int64_t vectors = C / size;
-  const std::int64_t threads = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t item = blockIdx.x * std::int64_t{block_size} + threadIdx.x; item < O * vectors;
-       item += threads) {
+  for (auto item = first_index<std::int64_t>(); item < O * vectors;
+       item += index_stride<std::int64_t>()) {
     const std::int64_t o = item / vectors, c = item % vectors * size;
     const T* from = transformed + o * C + c;
     T* to = dweight + o * taps * taps * C + c;

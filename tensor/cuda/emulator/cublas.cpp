@@ -14,7 +14,6 @@
 
 struct cublasContext {
   cudaStream_t stream = nullptr;
-  cublasMath_t math_mode = CUBLAS_DEFAULT_MATH;
 };
 
 using namespace gradus::cuda::emulator;
@@ -183,14 +182,7 @@ cublasStatus_t cublasSetWorkspace(cublasHandle_t, void* workspace, std::size_t b
   DeviceMemory::instance().require(workspace, bytes, "cuBLAS's workspace");
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode) {
-  handle->math_mode = mode;
-  return CUBLAS_STATUS_SUCCESS;
-}
-cublasStatus_t cublasGetMathMode(cublasHandle_t handle, cublasMath_t* mode) {
-  *mode = handle->math_mode;
-  return CUBLAS_STATUS_SUCCESS;
-}
+cublasStatus_t cublasSetMathMode(cublasHandle_t, cublasMath_t) { return CUBLAS_STATUS_SUCCESS; }
 
 cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t transa,
                                           cublasOperation_t transb, int m, int n, int k,
@@ -206,9 +198,7 @@ cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation
                                          : double{*static_cast<const float*>(value)};
   };
   const bool transpose_a = transa != CUBLAS_OP_N, transpose_b = transb != CUBLAS_OP_N;
-  const bool tf32 =
-      (compute == CUBLAS_COMPUTE_32F_FAST_TF32) ||
-      (compute == CUBLAS_COMPUTE_32F && handle->math_mode == CUBLAS_TF32_TENSOR_OP_MATH);
+  const bool tf32 = compute == CUBLAS_COMPUTE_32F_FAST_TF32;
   const Product product{transpose_a,
                         transpose_b,
                         m,
@@ -232,19 +222,4 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transa,
                             cublasGemmAlgo_t algorithm) {
   return cublasGemmStridedBatchedEx(handle, transa, transb, m, n, k, alpha, a, a_type, lda, 0, b,
                                     b_type, ldb, 0, beta, c, c_type, ldc, 0, 1, compute, algorithm);
-}
-
-cublasStatus_t cublasSgemm(cublasHandle_t handle, cublasOperation_t transa,
-                           cublasOperation_t transb, int m, int n, int k, const float* alpha,
-                           const float* a, int lda, const float* b, int ldb, const float* beta,
-                           float* c, int ldc) {
-  return cublasGemmEx(handle, transa, transb, m, n, k, alpha, a, CUDA_R_32F, lda, b, CUDA_R_32F,
-                      ldb, beta, c, CUDA_R_32F, ldc, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
-}
-cublasStatus_t cublasDgemm(cublasHandle_t handle, cublasOperation_t transa,
-                           cublasOperation_t transb, int m, int n, int k, const double* alpha,
-                           const double* a, int lda, const double* b, int ldb, const double* beta,
-                           double* c, int ldc) {
-  return cublasGemmEx(handle, transa, transb, m, n, k, alpha, a, CUDA_R_64F, lda, b, CUDA_R_64F,
-                      ldb, beta, c, CUDA_R_64F, ldc, CUBLAS_COMPUTE_64F, CUBLAS_GEMM_DEFAULT);
 }

@@ -82,10 +82,6 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaSetDevice(int device) {
   return set_last_error(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
 }
-cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
-  return cudaSuccess;
-}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (device != 0) return set_last_error(cudaErrorInvalidDevice);
   cudaDeviceProp p{};
@@ -165,9 +161,6 @@ cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
 cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
   *memory = std::malloc(bytes);
   return set_last_error(*memory ? cudaSuccess : cudaErrorMemoryAllocation);
-}
-cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
-  return cudaMallocHost(memory, bytes);
 }
 cudaError_t cudaFreeHost(void* memory) {
   std::free(memory);

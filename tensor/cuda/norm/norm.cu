@@ -4,6 +4,7 @@
 
 #include "tensor/backend/instantiate.h"
 #include "tensor/backend/joint_statistics.h"
+#include "tensor/cuda/index.h"
 #include "tensor/cuda/norm/channel_tiles.h"
 #include "tensor/cuda/norm/moments.h"
 
@@ -60,9 +61,9 @@ __global__ void moments_kernel(const T* x, Moments<Compute<T>>* partial, std::in
 
 // partial [chunks, C] of x - x[0], or of x where that is null -> mean, variance [C].
 template <class T>
-__global__ void finish_statistics_kernel(const T* x, const Moments<Compute<T>>* partial,
-                                         Compute<T>* mean, Compute<T>* variance,
-                                         std::int64_t chunks, std::int64_t C) {
+__global__ void __launch_bounds__(finish_threads)
+    finish_statistics_kernel(const T* x, const Moments<Compute<T>>* partial, Compute<T>* mean,
+                             Compute<T>* variance, std::int64_t chunks, std::int64_t C) {
   using A = Compute<T>;
   const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const Moments<A> all = merge_chunks(partial, channel, chunks, C);
@@ -114,8 +115,7 @@ __global__ void __launch_bounds__(channel_block, 8)
 template <class T>
 __global__ void merge_kernel(const T* of_parts, T* mean, T* variance, std::int64_t parts,
                              std::int64_t C) {
-  const std::int64_t first = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  for (std::int64_t c = first; c < C; c += std::int64_t{gridDim.x} * blockDim.x)
+  for (auto c = first_index<std::int64_t>(); c < C; c += index_stride<std::int64_t>())
     joint_statistics(of_parts + c, parts, C, mean[c], variance[c]);
 }
 
@@ -124,8 +124,8 @@ template <class T>
 __global__ void track_kernel(T* running_mean, T* running_var, std::int64_t* count,
                              const T* batch_mean, const T* batch_var, T keep, T mean_share,
                              T var_share, std::int64_t C) {
-  const std::int64_t first = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  for (std::int64_t c = first; c < C; c += std::int64_t{gridDim.x} * blockDim.x) {
+  const auto first = first_index<std::int64_t>();
+  for (std::int64_t c = first; c < C; c += index_stride<std::int64_t>()) {
     running_mean[c] = keep * running_mean[c] + mean_share * batch_mean[c];
     running_var[c] = keep * running_var[c] + var_share * batch_var[c];
   }

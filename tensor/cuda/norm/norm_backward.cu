@@ -80,9 +80,9 @@ __global__ void __launch_bounds__(channel_block, mask == Mask::of_x ? 6 : 8)
 
 // partial [chunks, C] -> dgamma, dbeta [C].
 template <class A>
-__global__ void finish_gradients_kernel(const GradientSums<A>* partial, const A* variance,
-                                        A* dgamma, A* dbeta, double eps, std::int64_t chunks,
-                                        std::int64_t C) {
+__global__ void __launch_bounds__(finish_threads)
+    finish_gradients_kernel(const GradientSums<A>* partial, const A* variance, A* dgamma, A* dbeta,
+                            double eps, std::int64_t chunks, std::int64_t C) {
   const std::int64_t channel = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const GradientSums<A> all = merge_chunks(partial, channel, chunks, C);
   if (threadIdx.y != 0 || channel >= C) return;

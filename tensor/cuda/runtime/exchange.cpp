@@ -1,4 +1,6 @@
 // Exchanges with other processes, on a stream of their own.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -58,7 +60,9 @@ void run_host_step(void* argument) {
   auto& step = *static_cast<HostStep*>(argument);
   try {
     step.processes.exchange(Channel::gpu, step.partner, step.sent, step.received);
-  } catch (const Error&) {  // a lost connection, of which the host hears in its own next exchange
+  } catch (const Error& error) {  // a lost connection: the stream must not use what never came
+    fmt::print(stderr, "error: process {}: {}\n", step.processes.rank(), error.what());
+    step.processes.abort(1);
   }
   step.self.reset();
 }

@@ -76,6 +76,7 @@ class Graph {
 }  // namespace
 
 std::function<void()> record(const std::function<void()>& work) {
+  check(!waits_for_launches(), "capture", "GRADUS_CUDA_SYNC=1 waits for each kernel");
   return [graph = std::make_shared<Graph>(work)] { graph->launch(); };
 }
 

@@ -27,6 +27,14 @@ inline LaunchShape one_thread_each(std::int64_t items, int block = default_block
   return {dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(block))};
 }
 
+/// A row of `threads` threads an item, in blocks of `default_block` threads, likewise.
+inline LaunchShape one_row_each(std::int64_t items, int threads) {
+  const int rows = default_block / threads;
+  const std::int64_t blocks = std::clamp<std::int64_t>(divide_up(items, rows), 1, 1 << 16);
+  return {dim3(static_cast<unsigned>(blocks)),
+          dim3(static_cast<unsigned>(threads), static_cast<unsigned>(rows))};
+}
+
 /// Starts `kernel` on the back end's stream. `name` stands in errors and profiles; `work` is what
 /// it must at least move and compute. Throws Error if the launch is refused.
 template <class... Parameters, class... Arguments>

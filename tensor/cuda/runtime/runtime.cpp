@@ -87,6 +87,8 @@ class Queue {
     blas_.reset(blas);
     GRADUS_CUDA_CHECK(cublasSetStream(blas, stream));
     GRADUS_CUDA_CHECK(cublasSetWorkspace(blas, workspace, workspace_bytes));
+    // A product cut along k adds its parts before it rounds to bfloat16.
+    GRADUS_CUDA_CHECK(cublasSetMathMode(blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
   }
 
   cudaStream_t stream() const { return stream_.get(); }
@@ -218,11 +220,6 @@ cudaStream_t make_exchange_stream() {
 thread_local Profile* active_profile = nullptr;
 bool tf32 = false;
 
-void set_math_mode(const Queue& queue) {
-  GRADUS_CUDA_CHECK(
-      cublasSetMathMode(queue.blas(), tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH));
-}
-
 std::size_t assumed_l2_bytes = 0;  // 0: the device's own
 int assumed_multiprocessors = 0;
 
@@ -255,10 +252,14 @@ void check_launch(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
        kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes, reason);
 }
 
-void check_finished(const char* name) {
+bool waits_for_launches() {
   static const char* const value = std::getenv("GRADUS_CUDA_SYNC");
-  static const bool wait = value != nullptr && std::string_view(value) == "1";
-  if (!wait || recording()) return;
+  static const bool waits = value != nullptr && std::string_view(value) == "1";
+  return waits;
+}
+
+void check_finished(const char* name) {
+  if (!waits_for_launches() || recording()) return;
   const cudaError_t status = cudaStreamSynchronize(stream());
   check(status == cudaSuccess, "cuda", "{} failed while it ran: {} ({})", name,
         cudaGetErrorString(status), cudaGetErrorName(status));
@@ -282,10 +283,7 @@ cudaStream_t stream_of(Lane lane) {
                             background = make_exchange_stream();
   return lane == Lane::foreground ? foreground : background;
 }
-void launch_on(Lane lane) {
-  if (lane == Lane::side) set_math_mode(side_queue());
-  current_lane = lane;
-}
+void launch_on(Lane lane) { current_lane = lane; }
 Lane launch_lane() { return current_lane; }
 cudaStream_t stream() { return stream_of(current_lane); }
 cudaError_t order(Lane earlier, Lane later) {
@@ -314,10 +312,7 @@ void synchronize() {
   GRADUS_CUDA_CHECK(cudaStreamSynchronize(stream()));
 }
 
-void allow_tf32(bool on) {
-  tf32 = on;
-  set_math_mode(context().main());
-}
+void allow_tf32(bool on) { tf32 = on; }
 bool tf32_allowed() { return tf32; }
 
 void start_profiler() { GRADUS_CUDA_CHECK(cudaProfilerStart()); }

@@ -16,8 +16,10 @@ namespace gradus::cuda {
 
 // --- errors -----------------------------------------------------------------------------------
 // A kernel runs after its launch returns, so a fault in it is reported by some later call. The
-// errors say so; with GRADUS_CUDA_SYNC=1 in the environment, each launch is waited for, outside of
-// captured graphs, and the fault names its kernel.
+// errors say so; with GRADUS_CUDA_SYNC=1 in the environment, each launch is waited for, nothing is
+// recorded (RepeatedWork), and the fault names its kernel.
+
+bool waits_for_launches();
 
 /// Throws Error with the expression, CUDA's text, file and line unless the status is success.
 void check_status(cudaError_t status, const char* expression, const char* file, int line);
