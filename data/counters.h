@@ -29,7 +29,7 @@ GRADUS_HOST_DEVICE inline PhiloxBlock draw(std::uint64_t seed, std::uint32_t blo
   return philox(seed, (sample << 32) | block, high);
 }
 
-/// A float in [low, high).
+/// A float in [low, high]; high only by rounding.
 GRADUS_HOST_DEVICE inline float uniform_between(std::uint32_t word, float low, float high) {
   return low + (high - low) * uniform_float(word);
 }

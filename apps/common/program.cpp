@@ -60,6 +60,18 @@ std::string error_text(const std::exception& error) {
                    : one_line(error.what());
 }
 
+void check_output_file(std::string_view program, std::string_view option,
+                       const std::filesystem::path& path) {
+  std::error_code ignored;
+  const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
+  check(std::filesystem::is_directory(folder, ignored), program,
+        "{} {}: there is no folder {}; make it first", option, path.string(), folder.string());
+  check(!std::filesystem::is_directory(path, ignored), program,
+        "{} {}: it is a folder; name a file", option, path.string());
+  check(::access(folder.c_str(), W_OK) == 0, program, "{} {}: nothing can be written in {}: {}",
+        option, path.string(), folder.string(), std::strerror(errno));
+}
+
 std::string one_line(std::string text) {
   constexpr unsigned char space = 0x20, del = 0x7f;
   std::replace_if(

@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -24,6 +25,11 @@ int run_program(const char* name, char** argv, const std::function<int()>& body)
 int report_error(const char* program, const std::string& text);
 /// What went wrong, as one line.
 std::string error_text(const std::exception& error);
+
+/// Throws Error unless a file can be written to `path`, which `option` names: its folder is there
+/// and may be written to, and it is no folder itself.
+void check_output_file(std::string_view program, std::string_view option,
+                       const std::filesystem::path& path);
 
 /// A text as one line: control characters become spaces, and none stand at its end.
 std::string one_line(std::string text);

@@ -81,14 +81,14 @@ EmbeddingHealth measure(const Tensor& z) {
   return health;
 }
 
-CollapseThresholds collapse_thresholds(std::int64_t images, std::int64_t dimensions) {
-  const std::int64_t spanned = std::min(images - 1, dimensions);  // by points around their mean
+CollapseThresholds collapse_thresholds(std::int64_t embeddings, std::int64_t dimensions) {
+  const std::int64_t spanned = std::min(embeddings - 1, dimensions);  // by points around their mean
   return {.effective_rank = std::max(1.5, static_cast<double>(spanned) / 200)};
 }
 
-std::optional<std::string> collapse_warning(const EmbeddingHealth& health, std::int64_t images,
+std::optional<std::string> collapse_warning(const EmbeddingHealth& health, std::int64_t embeddings,
                                             std::int64_t dimensions, LossName loss) {
-  const CollapseThresholds thresholds = collapse_thresholds(images, dimensions);
+  const CollapseThresholds thresholds = collapse_thresholds(embeddings, dimensions);
   const bool vicreg = loss == LossName::vicreg;
   if (!std::isfinite(health.std_mean) || !std::isfinite(health.effective_rank)) {
     return "the embeddings are not finite (NaN or infinity)";
@@ -99,11 +99,12 @@ std::optional<std::string> collapse_warning(const EmbeddingHealth& health, std::
         "{:.2g}, healthy is near 1); a {} weight or a smaller learning rate may help",
         health.std_mean, vicreg ? "larger variance" : "smaller similarity");
   }
-  if (std::min(images - 1, dimensions) > 2 && health.effective_rank < thresholds.effective_rank) {
+  if (std::min(embeddings - 1, dimensions) > 2 &&
+      health.effective_rank < thresholds.effective_rank) {
     return fmt::format(
         "the embeddings are collapsing: they use about {:.1f} of {} dimensions (effective rank of "
-        "{} images); a {} weight or a smaller learning rate may help",
-        health.effective_rank, dimensions, images,
+        "{} embeddings); a {} weight or a smaller learning rate may help",
+        health.effective_rank, dimensions, embeddings,
         vicreg ? "larger covariance" : "smaller similarity");
   }
   if (health.std_min < thresholds.std_min) {

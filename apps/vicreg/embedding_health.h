@@ -30,14 +30,14 @@ struct CollapseThresholds {
   double std_min = 1e-4;   ///< a dimension with less is constant
   double effective_rank = 0;
 };
-/// For embeddings of `images` images in `dimensions` dimensions; the rank's is a two-hundredth of
-/// the dimensions that so many images can span, at least 1.5.
-CollapseThresholds collapse_thresholds(std::int64_t images, std::int64_t dimensions);
+/// For so many embeddings in `dimensions` dimensions; the rank's is a two-hundredth of the
+/// dimensions that they can span, at least 1.5.
+CollapseThresholds collapse_thresholds(std::int64_t embeddings, std::int64_t dimensions);
 
-/// A warning in plain words when the embeddings of `images` images in `dimensions` dimensions have
-/// collapsed, or lost most of the dimensions that so many images can span; nothing otherwise.
-/// `loss` decides what it advises.
-std::optional<std::string> collapse_warning(const EmbeddingHealth& health, std::int64_t images,
+/// A warning in plain words when so many embeddings in `dimensions` dimensions have collapsed, or
+/// lost most of the dimensions that they can span; nothing otherwise. `loss` decides what it
+/// advises.
+std::optional<std::string> collapse_warning(const EmbeddingHealth& health, std::int64_t embeddings,
                                             std::int64_t dimensions,
                                             LossName loss = LossName::vicreg);
 

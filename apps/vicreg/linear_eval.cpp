@@ -91,7 +91,8 @@ void add_options(CLI::App& app, EvalOptions& o) {
   apps::add_integer(
       app, "--crops", o.crops,
       "Also evaluate as EMP-SSL: the projector's first hidden layer, its mean over N views "
-      "of each image as in training; 0: do not",
+      "of each image as in training, by its protocol and kNN with k 20 and temperature 0.07, "
+      "whatever the other options say; 0: do not",
       0, 1024);
   app.add_flag("--whiten", o.whiten, "Also classify the whitened features");
   app.add_option("--features", o.features,
@@ -112,7 +113,8 @@ void add_options(CLI::App& app, EvalOptions& o) {
   apps::add_compute_options(app, o.compute, "Run");
   apps::add_integer(app, "--workers", o.workers, "Threads that augment ahead; 0: none", 0, 1024)
       ->group("Run");
-  apps::add_integer(app, "--seed", o.seed, "Of the classifier, the order and the crops", 0)
+  apps::add_integer(app, "--seed", o.seed,
+                    "Of the classifier, the order, the crops, and the weights of --untrained", 0)
       ->group("Run");
   app.footer(manual);
 }
@@ -313,6 +315,8 @@ int run(const EvalOptions& o) {
         "name one file of weights, or give --untrained (--help lists the options)");
   check(o.linear || o.knn || !o.features.empty(), "linear_eval",
         "--no-linear without --knn or --features leaves nothing to do");
+  if (o.linear || o.knn) apps::check_output_file("linear_eval", "--json", results_file(o));
+  if (!o.features.empty()) apps::check_output_file("linear_eval", "--features", o.features);
   const Device device = apps::use(o.compute);
   LoadedEncoder loaded =
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
@@ -327,7 +331,8 @@ int run(const EvalOptions& o) {
     return extract_features(*loaded.encoder, dataset, o.compute.activation_dtype());
   };
   Subject images{.test = features(test), .protocol = o.protocol, .knn = o.knn_options};
-  const std::filesystem::path folder = std::filesystem::path(o.file).parent_path();
+  std::filesystem::path folder = std::filesystem::path(o.file).parent_path();
+  if (folder.empty()) folder = std::filesystem::current_path();
   // Of a run folder's files only the checkpoint is what the run's report is about.
   const bool report = !o.untrained && std::filesystem::path(o.file).filename() == checkpoint_name &&
                       std::filesystem::exists(folder / metrics_name);

@@ -44,7 +44,7 @@ class FeatureSource {
   }
 
   void start_epoch(std::int64_t epoch) {
-    if (loader_) loader_->start_epoch(epoch);
+    if (loader_) return loader_->start_epoch(epoch);
     order_ = data::epoch_order(dataset_.size(), true, seed_, epoch);
     position_ = 0;
   }

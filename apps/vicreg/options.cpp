@@ -126,7 +126,8 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
       ->check(non_negative())
       ->group(group);
   add_choice(app, "--schedule", o.schedule, schedule_names)->group(group);
-  add_integer(app, "--warmup-epochs", o.warmup_epochs, "Epochs of warm-up", 0, most_epochs)
+  add_integer(app, "--warmup-epochs", o.warmup_epochs,
+              "Epochs of warm-up, of warmup-cosine and vicreg", 0, most_epochs)
       ->group(group);
   apps::add_list(app, "--milestones", o.milestones,
                  "Epochs at which the schedule 'step' divides by 10",
@@ -182,7 +183,8 @@ void add_folder_options(CLI::App& app, TrainOptions& o) {
           ->group(group)
           ->configurable(false);
   app.add_flag("--overwrite", o.overwrite,
-               "Discard the run folder's checkpoint, metrics, report and results, and start afresh")
+               "Discard the run folder's checkpoint, metrics, report, results and event files, and "
+               "start afresh")
       ->group(group)
       ->excludes(resume)
       ->configurable(false);

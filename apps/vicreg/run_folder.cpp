@@ -13,13 +13,7 @@ namespace {
 
 /// Refuses to export to a file that cannot be written, or that --resume needs.
 void check_export(const std::filesystem::path& path, const std::filesystem::path& checkpoint) {
-  std::error_code ignored;
-  const std::filesystem::path absolute = std::filesystem::absolute(path);
-  check(std::filesystem::is_directory(absolute.parent_path(), ignored), "train",
-        "--export {}: there is no folder {}; make it first", path.string(),
-        absolute.parent_path().string());
-  check(!std::filesystem::is_directory(absolute, ignored), "train",
-        "--export {}: it is a folder; name a file", path.string());
+  apps::check_output_file("train", "--export", path);
   check(std::filesystem::weakly_canonical(path) != std::filesystem::weakly_canonical(checkpoint),
         "train", "--export {}: it is the run's own checkpoint; name another file", path.string());
 }
@@ -86,6 +80,7 @@ void Trainer::settle_run_folder() {
     // Late, since the weights to start from may be those of the checkpoint to discard.
     if (saved_step_ < 0) discard(file(checkpoint_name));
     for (const char* name : {metrics_name, report_name, results_name}) discard(file(name));
+    remove_event_files(folder_);
   }
   write_file_atomically(file(config_name), config_);
 }

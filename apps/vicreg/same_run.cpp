@@ -78,7 +78,8 @@ void check_same(Communicator& communicator, const nlohmann::json& description) {
 }
 
 nlohmann::json run_identity(const TrainOptions& options, Device device,
-                            const data::Dataset& dataset, std::int64_t step) {
+                            const data::Dataset& dataset, const nn::Module& model,
+                            std::int64_t step) {
   nlohmann::json description = identity(options);
   for (const char* fact : {"images", "mean", "std"}) description.erase(fact);  // hashes tell these
   // Not of the run's identity, but of what the members do in turn.
@@ -92,6 +93,9 @@ nlohmann::json run_identity(const TrainOptions& options, Device device,
   description["instructions"] = cpu_instructions();
   description["training images (hash)"] = hash(dataset.images);
   if (dataset.is_labelled()) description["training labels (hash)"] = hash(dataset.labels);
+  std::string weights;  // hashes, one after another
+  for (const nn::NamedTensor& state : model.state()) weights += hash(state.tensor->to(Device::cpu));
+  description["weights (hash)"] = hash(weights.data(), weights.size());
   description["step"] = step;
   return description;
 }

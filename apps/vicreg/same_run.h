@@ -17,8 +17,10 @@ std::int64_t largest_of_members(Communicator& communicator, std::int64_t own);
 void check_same(Communicator& communicator, const nlohmann::json& description);
 
 /// What decides every bit that members compute, and so must be the same for all of them: the
-/// options' identity (options.h), program, instructions, hashes of the data, position.
+/// options' identity (options.h), program, instructions, hashes of the data and of the model's
+/// state, position.
 nlohmann::json run_identity(const TrainOptions& options, Device device,
-                            const data::Dataset& dataset, std::int64_t step);
+                            const data::Dataset& dataset, const nn::Module& model,
+                            std::int64_t step);
 
 }  // namespace gradus::vicreg

@@ -113,11 +113,13 @@ std::uint32_t crc32c(std::string_view bytes) {
   return ~crc;
 }
 
+void remove_event_files(const fs::path& folder) {
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.path().filename().string().starts_with(file_prefix)) fs::remove(entry.path());
+}
+
 TensorBoard::TensorBoard(const fs::path& folder, std::int64_t resumed_step) {
-  if (resumed_step == 0) {
-    for (const auto& entry : fs::directory_iterator(folder))
-      if (entry.path().filename().string().starts_with(file_prefix)) fs::remove(entry.path());
-  }
+  if (resumed_step == 0) remove_event_files(folder);
   std::array<char, 256> host{};
   if (::gethostname(host.data(), host.size() - 1) != 0) host = {"host"};
   path_ = folder / fmt::format("{}{:010.0f}.{}.{}", file_prefix, seconds_since_1970(), host.data(),

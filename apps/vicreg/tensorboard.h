@@ -16,6 +16,9 @@ namespace gradus::vicreg {
 /// CRC-32C (Castagnoli) of bytes, as RFC 3720 defines it: of "123456789" it is 0xe3069283.
 std::uint32_t crc32c(std::string_view bytes);
 
+/// Removes the event files of a folder.
+void remove_event_files(const std::filesystem::path& folder);
+
 /// Appends to an event file: records of TensorFlow's TFRecord format, each an Event of its protocol
 /// buffers (event.proto, summary.proto), of which this writes the few fields that are needed. Each
 /// record is flushed as it is written.

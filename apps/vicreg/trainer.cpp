@@ -80,9 +80,9 @@ void Trainer::load_data() {
   batches.part = communicator_.rank();
   loader_ = std::make_unique<data::Loader>(dataset_, batches);
   steps_per_epoch_ = loader_->batches_per_epoch();
+  check(!options_.probe || dataset_.is_labelled(), "train", "--probe needs images with labels");
   if (is_first()) load_test_set();
   if (!options_.probe) return;
-  check(dataset_.is_labelled(), "train", "--probe needs images with labels");
   probe_ = std::make_unique<OnlineProbe>(
       model_.encoder.feature_count(), static_cast<std::int64_t>(dataset_.class_names.size()),
       options_.views.count * options_.batch_size, options_.seed, device_);
@@ -108,18 +108,21 @@ int Trainer::run() {
   if (options_.steps != 0 || options_.probe || !options_.continue_from.empty())
     communicator_.first_then_others([&] { load_data(); });
   restore();
-  if (options_.steps != 0 && shards_ != nullptr)
-    check_same(communicator_, run_identity(options_, device_, dataset_, step_));
+  if (options_.steps != 0) {
+    if (shards_ != nullptr)
+      check_same(communicator_, run_identity(options_, device_, dataset_, model_, step_));
+    schedule_ = make_schedule(options_, steps_per_epoch_);
+  }
   settle_run_folder();
   if (options_.steps != 0) {
-    schedule_ = make_schedule(options_, steps_per_epoch_);
     train_step_ = std::make_unique<TrainStep>(options_, model_, *optimizer_, device_,
                                               /*replay=*/true, probe_.get(), shards_);
     Progress progress(
         {.total_steps = total_steps(), .steps_per_epoch = steps_per_epoch_, .first_step = step_});
     if (is_first()) {
-      metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), step_);
-      if (options_.tensorboard) tensorboard_ = std::make_unique<TensorBoard>(folder_, step_);
+      const std::int64_t kept = resumes_ ? step_ : 0;  // steps whose records lie in the folder
+      metrics_ = std::make_unique<MetricsWriter>(file(metrics_name), kept);
+      if (options_.tensorboard) tensorboard_ = std::make_unique<TensorBoard>(folder_, kept);
       apps::print("{}\n", describe(options_.data, dataset_));
       apps::print("{} steps an epoch, {} steps in all; {} parameters; {}\n", steps_per_epoch_,
                   total_steps(), model_.parameter_count(), apps::device_text(device_));

@@ -98,6 +98,13 @@ TEST_CASE("an evaluation of a run's checkpoint goes into the run's report, and t
   evaluate(trained.out / "linear_eval.json", settings + Arguments{other.string(), "--epochs", "1"});
   CHECK(gradus::vicreg::read_page_run(trained.out).at("evaluation") == page.at("evaluation"));
 
+  // From within the folder, too, the page says where the run lies.
+  const CommandResult within = run_linear_eval(
+      tiny_data + settings + Arguments{"checkpoint.safetensors"}, {.folder = trained.out});
+  INFO("output: ", within.output);
+  REQUIRE(within.exit_code == 0);
+  CHECK(gradus::vicreg::read_page_run(trained.out).at("name") == trained.out.string());
+
   // Elsewhere there is no report, and one that cannot be written is no error.
   evaluate(trained.folder / "linear_eval.json", settings + Arguments{trained.exported.string()});
   CHECK_FALSE(fs::exists(trained.folder / "report.html"));
@@ -117,7 +124,10 @@ TEST_CASE("--overwrite discards the evaluation of the run before") {
   INFO("output: ", result.output);
   REQUIRE(result.exit_code == 0);
   REQUIRE(gradus::vicreg::read_page_run(trained.out).contains("evaluation"));
+  const fs::path events = trained.out / "events.out.tfevents.1.host.2";
+  write_text(events, "");
   REQUIRE(train_tiny(trained.out, {"--steps", "1", "--overwrite"}).exit_code == 0);
+  CHECK_FALSE(fs::exists(events));
   CHECK_FALSE(gradus::vicreg::read_page_run(trained.out).contains("evaluation"));
   CHECK_FALSE(fs::exists(trained.out / "linear_eval.json"));
 }
@@ -304,8 +314,10 @@ TEST_CASE("linear_eval refuses what it cannot evaluate, in one line") {
       run_linear_eval({file, "--device", "cuda"}, {.environment = {"CUDA_VISIBLE_DEVICES="}}),
       {"--device cuda: ", "--device cpu"});
   refused({file, "--dataset", "cifar10", "--data", trained.folder / "nothing"}, {"nothing"});
-  refused({file, "--json", trained.folder / "no" / "folder.json", "--cached", "--epochs", "1"},
-          {"folder.json"});
+  // Before anything is computed.
+  check_refused(run_linear_eval(tiny_data + Arguments{file, "--json", trained.folder / "no" / "a"}),
+                {"--json", "no/a", "there is no folder"});
+  refused({file, "--features", trained.folder / "no" / "a"}, {"--features", "there is no folder"});
 
   std::string bytes = read_text(file);
   bytes[bytes.size() - 100] = static_cast<char>(bytes[bytes.size() - 100] ^ 4);

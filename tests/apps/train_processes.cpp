@@ -102,6 +102,12 @@ TEST_CASE("what the processes cannot do together is one line") {
                    Arguments{":", "-n", "1"} + tiny_train(folder / "b", shards + second));
   };
   check_job_refused(two({"--lr", "0.1"}, {"--lr", "0.2"}), {"process 1 has lr = 0.2", "0.1"});
+  for (const char* seed : {"1", "2"})
+    train_whole(1, folder / seed, {"--steps", "0", "--seed", seed});
+  const auto weights = [&](const char* seed) {
+    return Arguments{"--init", (folder / seed / "checkpoint.safetensors").string()};
+  };
+  check_job_refused(two(weights("1"), weights("2")), {"process 1 has weights (hash) = "});
   check_job_refused(two({"--shards", "2"}, {"--shards", "4"}), {"shards = 4", "process 0 has 2"});
   check_job_refused(two({}, {"--dataset", "cifar10", "--data", (folder / "none").string()}),
                     {"process 1", "none"});

@@ -144,6 +144,8 @@ TEST_CASE("a run folder's checkpoint is not overwritten unasked") {
   // What cannot be started from discards nothing.
   const std::string kept = checkpoint_bytes(out);
   check_refused(train_tiny(out, {"--init", folder / "none", "--overwrite"}), {"none"});
+  check_refused(train_tiny(out, {"--overwrite", "--schedule", "step", "--milestones", "80,60"}),
+                {"milestones must increase"});
   CHECK(checkpoint_bytes(out) == kept);
   CHECK(losses(out).size() == 1);
 }
