@@ -49,7 +49,8 @@ inline Variable operator-(double a, const Variable& b) { return affine(b, -1, a)
 inline Variable operator*(double a, const Variable& b) { return b * a; }
 inline Variable operator-(const Variable& a) { return neg(a); }
 
-/// Converted to another floating type; the gradient is converted back. An Error for other types.
+/// As Tensor::to(DType), between floating types: another one is an Error. The gradient is converted
+/// back.
 Variable cast(const Variable& x, DType dtype);
 
 // --- Shape ------------------------------------------------------------------------------------

@@ -24,7 +24,9 @@ struct JitterOptions {
 /// grayscale, blur, solarize, normalise. Each is done to a view with its probability. (A flip
 /// commutes with all steps after the crop, so recipes that flip last are covered too.) The defaults
 /// do nothing but normalise. Jitter and grayscale are for images of red, green and blue; the other
-/// steps take any number of channels.
+/// steps take any number of channels. Probabilities are in [0, 1], sizes at most 4096; of each
+/// range the first value is not above the second: crop_scale in (0, 1], crop_ratio in [0.001,
+/// 1000], blur_sigma in (0, 1000].
 struct AugmentOptions {
   Size2 size = 0;            ///< of the views, in pixels; 0: that of the images
   bool random_crop = false;  ///< otherwise the whole image is resized to `size` (a copy if equal)

@@ -57,14 +57,15 @@ class Loader {
  public:
   /// How many images a batch has, and how they are made.
   struct Options {
-    std::int64_t batch_size = 256;  ///< images, each in all its views
-    int views = 1;                  ///< of each image, each with an augmentation of its own
+    std::int64_t batch_size = 256;  ///< images, each in all its views; at least 1
+    int views = 1;                  ///< of each image, each augmented by itself; 1 to 65536
     bool shuffle = true;            ///< a new order each epoch; otherwise the files' order
     bool drop_last = false;         ///< leave out a partial batch at the end of an epoch
-    int workers = 2;                ///< threads; 0: batches are made on the calling thread
-    int prefetch = 4;               ///< batches in the making or waiting, at most
+    int workers = 2;                ///< threads, at most 1024; 0: the calling thread makes them
+    int prefetch = 4;               ///< batches in the making or waiting, at most; 1 to 1024
     std::uint64_t seed = 0;         ///< of the order and the augmentation
-    /// Each batch is cut into so many equal parts, in its order, of which this loader yields one.
+    /// Each batch is cut into so many equal parts, in its order, of which this loader yields one:
+    /// `parts` divides batch_size, and `part` is in [0, parts).
     int parts = 1;
     int part = 0;
     Device device = Device::cpu;  ///< where the images are made and lie

@@ -69,9 +69,9 @@ void BatchNorm::track(const BatchStatistics& batch, std::int64_t rows) {
   batch_norm_track(running_mean, running_var, num_batches_tracked, batch, rows, options_.momentum);
 }
 
-void synchronise(Module& module, Communicator* communicator) {
+void share_statistics(Module& module, Communicator* communicator) {
   module.visit([communicator](const std::string&, Module& part) {
-    if (auto* const norm = dynamic_cast<BatchNorm*>(&part)) norm->synchronise(communicator);
+    if (auto* const norm = dynamic_cast<BatchNorm*>(&part)) norm->share_statistics(communicator);
   });
 }
 

@@ -39,7 +39,7 @@ class BatchNorm : public Module {
   Variable beta() const;
   /// From now on a batch is what all members of the group have together, each an equal part, whose
   /// statistics all normalise by; null: what x is. The group must outlive this.
-  void synchronise(Communicator* communicator) { communicator_ = communicator; }
+  void share_statistics(Communicator* communicator) { communicator_ = communicator; }
 
  protected:
   Variable forward(const Variable& x) override;
@@ -55,7 +55,7 @@ class BatchNorm : public Module {
 using BatchNorm1d = BatchNorm;
 using BatchNorm2d = BatchNorm;
 
-/// Calls synchronise for every batch norm in `module`.
-void synchronise(Module& module, Communicator* communicator);
+/// Calls share_statistics for every batch norm in `module`.
+void share_statistics(Module& module, Communicator* communicator);
 
 }  // namespace gradus::nn

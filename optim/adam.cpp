@@ -6,15 +6,6 @@
 #include "optim/internal/updates.h"
 
 namespace gradus::optim {
-namespace {
-
-Adam::Options decoupled(Adam::Options options) {
-  options.decoupled = true;
-  return options;
-}
-
-}  // namespace
-
 Adam::Adam(std::vector<ParameterGroup> groups, const Options& options)
     : Optimizer(std::move(groups), options.lr, {"exp_avg", "exp_avg_sq"}), options_(options) {
   check(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1, "adam",
@@ -33,8 +24,5 @@ void Adam::set_updates(const std::vector<Coming>& coming, Device device) {
 void Adam::update(const std::vector<UpdateTensors>& parameters, const Tensor& guard) {
   apply_updates<2>(parameters, updates_, guard);
 }
-
-AdamW::AdamW(std::vector<ParameterGroup> groups, const Options& options)
-    : Adam(std::move(groups), decoupled(options)) {}
 
 }  // namespace gradus::optim

@@ -1,4 +1,4 @@
-// Adam and AdamW.
+// Adam; with options.decoupled, AdamW.
 #pragma once
 
 #include <gradus/optim/adam_update.h>
@@ -24,14 +24,6 @@ class Adam : public Optimizer {
  private:
   Options options_;
   DeviceArray<AdamUpdate> updates_;
-};
-
-/// Adam with decoupled weight decay, whatever options.decoupled says.
-class AdamW : public Adam {
- public:
-  AdamW(std::vector<ParameterGroup> groups, const Options& options);
-  AdamW(std::vector<NamedParameter> parameters, const Options& options)
-      : AdamW(one_group(std::move(parameters)), options) {}
 };
 
 }  // namespace gradus::optim

@@ -2,8 +2,8 @@
 //
 // A unary function has `forward(x)`, and `backward(dy, saved)` = dy * f'(x), where `saved` is x or
 // y = f(x) as `saves` says. What it demands of its parameters, its constructor checks (defined in
-// tensor/ops/elementwise.cpp: nvcc, which reads this, has no fmt). To add one: write it here, add
-// it to GRADUS_UNARY_FUNCTIONS below, and declare it in tensor/ops.h and autograd/ops.h.
+// tensor/ops/elementwise.cpp: nvcc, which reads this, has no fmt). README.md, "Adding an op", says
+// how to add one.
 #pragma once
 
 #include <cmath>

@@ -7,7 +7,8 @@
 // device, but for row numbers and labels, which the op moves. Where an op takes bfloat16
 // activations, parameters, statistics and their gradients beside them are float32. A result has
 // the inputs' type and device, and of elementwise ops their shape, unless its docstring says
-// otherwise. Negative axes count from the end.
+// otherwise. Negative axes count from the end. dy is the gradient with respect to a result y, and
+// doutput that with respect to a result called output.
 #pragma once
 
 #include <cstdint>
@@ -106,7 +107,7 @@ Tensor permute(const Tensor& x, std::span<const int> axes);
 Tensor permute(const Tensor& x, std::initializer_list<int> axes);
 /// A copy with two axes exchanged, the last two unless others are named.
 Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1);
-/// A copy broadcast to a larger shape; x itself if it has that shape.
+/// A copy broadcast to a larger shape, which must fit; x itself if it has that shape.
 Tensor broadcast_to(const Tensor& x, const Shape& shape);
 /// The sum of x over the axes along which `shape` was broadcast: the adjoint of broadcast_to; x
 /// itself if it has that shape. Floating.
@@ -114,7 +115,8 @@ Tensor sum_to(const Tensor& x, const Shape& shape);
 /// The tensors, at least one, one after another along an axis; other sizes must match.
 Tensor concat(std::span<const Tensor> tensors, int axis = 0);
 Tensor concat(std::initializer_list<Tensor> tensors, int axis = 0);
-/// Elements [begin, end) of an axis: a view for the leading axis, otherwise a copy.
+/// Elements [begin, end) of an axis, 0 <= begin <= end <= its size: a view for the leading axis,
+/// otherwise a copy.
 Tensor slice(const Tensor& x, int axis, std::int64_t begin, std::int64_t end);
 /// The adjoint of slice: dy at [begin, end) of an axis of `shape`, zeros elsewhere.
 Tensor slice_backward(const Tensor& dy, const Shape& shape, int axis, std::int64_t begin);

@@ -46,8 +46,7 @@ WithStatistics<Tensor> conv2d_with_statistics(const Tensor& input, const Tensor&
                                               const Conv2dOptions& options = {});
 
 /// Weights of the VICReg loss's three terms (nn/vicreg_loss.h), of which two are sums over the two
-/// views. The authors' code averages the variance term over the views, and so has half its weight
-/// here.
+/// views. The authors' code averages the variance term over the views: its weight w is w / 2 here.
 struct VICRegOptions {
   double invariance = 25;
   double variance = 25;

@@ -74,6 +74,7 @@ class Tensor {
   void fill(double value);
 
   /// The element of a tensor that has but one, copied to the host; T must be the element type.
+  /// Throws Error otherwise.
   template <class T>
   T item() const;
   /// All elements, row-major, copied to the host; T must be the element type.

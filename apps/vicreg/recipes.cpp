@@ -140,9 +140,10 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o,
       return std::make_unique<optim::Sgd>(
           std::move(groups), optim::Sgd::Options{.momentum = o.momentum, .nesterov = o.nesterov});
     case OptimizerName::adam:
-      return std::make_unique<optim::Adam>(std::move(groups), optim::Adam::Options{});
     case OptimizerName::adamw:
-      return std::make_unique<optim::AdamW>(std::move(groups), optim::Adam::Options{});
+      return std::make_unique<optim::Adam>(
+          std::move(groups),
+          optim::Adam::Options{.decoupled = o.optimizer == OptimizerName::adamw});
     case OptimizerName::lars:
       lars.form = optim::LarsForm::separate_norms;
       lars.trust = 0.02;

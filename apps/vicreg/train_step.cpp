@@ -42,7 +42,7 @@ TrainStep::TrainStep(const TrainOptions& options, nn::VICRegModel& model,
       probe_(probe),
       terms_(zeros({term_count(options)}, {DType::float32, device})),
       full_batch_(device, [this] { compute(images_, labels_); }) {
-  nn::synchronise(model, shards);
+  nn::share_statistics(model, shards);
 }
 
 void TrainStep::run(const Tensor& images, double lr, const Tensor& labels) {

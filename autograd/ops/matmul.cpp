@@ -29,16 +29,6 @@ Variable matmul(const Variable& a, const Variable& b, MatmulOptions options) {
       });
 }
 
-Variable logdet(const Variable& x) {
-  auto [value, inverse] = logdet(x.value());
-  return make_variable("logdet", value, {&x},
-                       [inverse = SavedTensor(inverse)](const Tensor& dy) -> std::vector<Tensor> {
-                         const bool batched = inverse.get().rank() == 3;
-                         const Shape shape = batched ? Shape{dy.size(0), 1, 1} : Shape{1, 1};
-                         return {mul(dy.reshape(shape), inverse.get())};
-                       });
-}
-
 namespace {
 
 void check_linear(const Variable& x, const Variable& weight, const Variable& bias) {
@@ -91,10 +81,6 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias)
   const std::int64_t rows = shape.numel();
   shape[-1] = weight.size(0);
   return reshape(linear_of_matrix(reshape(x, {rows, x.size(-1)}), weight, bias), shape);
-}
-
-Variable dropout(const Variable& x, double p, Generator& generator) {
-  return mul(x, Variable(dropout_mask(x.shape(), p, generator, options_of(x.value()))));
 }
 
 }  // namespace gradus

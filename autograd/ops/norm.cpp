@@ -18,11 +18,4 @@ Variable batch_norm(const Variable& x, const BatchStatistics& statistics, const 
       });
 }
 
-Variable off_diagonal_square_sum(const Variable& x) {
-  return make_variable("off_diagonal_square_sum", off_diagonal_square_sum(x.value()), {&x},
-                       [x = SavedTensor(x)](const Tensor& dy) -> std::vector<Tensor> {
-                         return {off_diagonal_square_sum_backward(dy, x.get())};
-                       });
-}
-
 }  // namespace gradus

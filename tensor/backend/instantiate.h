@@ -82,7 +82,7 @@
   template void batch_norm_backward_input(const BatchNormBackward<T>&, const Compute<T>*,        \
                                           const Compute<T>*, std::int64_t);
 #define GRADUS_INSTANTIATE_NORM_MERGE_AND_TRACK(T)                                          \
-  template void batch_norm_merge(const T*, T*, T*, std::int64_t, std::int64_t);             \
+  template void batch_norm_merge_statistics(const T*, T*, T*, std::int64_t, std::int64_t);  \
   template void batch_norm_track(T*, T*, std::int64_t*, const T*, const T*, double, double, \
                                  std::int64_t);
 

@@ -151,8 +151,9 @@ BatchStatistics merge_statistics(const BatchStatistics& own, Communicator& commu
   const Tensor all = communicator.all_gather(concat({own.mean, own.variance}));  // [size, 2 C]
   BatchStatistics joint{empty({C}, options_of(own.mean)), empty({C}, options_of(own.mean))};
   dispatch_full_precision("merge_statistics", all.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(all.device(), batch_norm_merge(all.data<T>(), joint.mean.data<T>(),
-                                                 joint.variance.data<T>(), all.size(0), C));
+    GRADUS_KERNEL(all.device(),
+                  batch_norm_merge_statistics(all.data<T>(), joint.mean.data<T>(),
+                                              joint.variance.data<T>(), all.size(0), C));
   });
   return joint;
 }

@@ -188,7 +188,7 @@ Step step_of(const Tensor& images, DType dtype, bool checkpointed, Communicator*
       {.encoder = {.layers = {1, 1, 1, 1}, .width = 4}, .projector_widths = {12, 10}}, generator);
   model.to(dtype);
   model.encoder.checkpoint_activations(checkpointed);
-  nn::synchronise(model, communicator);
+  nn::share_statistics(model, communicator);
   const Variable z = model(Variable(images.to(dtype)));
   const Variable loss = nn::vicreg_loss(z, 2, {}, communicator).total;
   if (communicator == nullptr)

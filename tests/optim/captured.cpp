@@ -75,7 +75,7 @@ struct Case {
 std::vector<Case> cases() {
   return {{"adam", maker<Adam>(Adam::Options{})},
           {"adam, clipped", maker<Adam>(Adam::Options{}), 3},
-          {"adamw", maker<AdamW>(Adam::Options{})},
+          {"adamw", maker<Adam>(Adam::Options{.decoupled = true})},
           {"sgd", maker<Sgd>(Sgd::Options{})},
           {"sgd, clipped", maker<Sgd>(Sgd::Options{}), 3},
           {"sgd with momentum", maker<Sgd>(Sgd::Options{.momentum = 0.9})},

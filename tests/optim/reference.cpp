@@ -99,7 +99,10 @@ std::vector<Run> runs() {
       {"adam_decay", 0.01, adam(0.1, {})},
       {"adam_betas", 0.01, adam(0, {.beta1 = 0.8, .beta2 = 0.95, .eps = 1e-3})},
       {"adamw", 0.01,
-       [](P p) { return std::make_unique<AdamW>(one_group(std::move(p), 0.1), Adam::Options{}); }},
+       [](P p) {
+         return std::make_unique<Adam>(one_group(std::move(p), 0.1),
+                                       Adam::Options{.decoupled = true});
+       }},
       {"lars_decayed_gradient", 2, lars({})},
       {"lars_separate_norms", 0.1, lars(unclipped)},
       {"lars_clipped", 0.03, lars({.form = LarsForm::separate_norms, .trust = 0.02})},

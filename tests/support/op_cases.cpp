@@ -23,11 +23,11 @@ OpCases all_cases() {
   OpCases cases;
   add_elementwise_cases(cases);
   add_shape_cases(cases);
-  add_reduction_cases(cases);
-  add_matrix_cases(cases);
-  add_convolution_cases(cases);
-  add_pooling_cases(cases);
-  add_normalisation_cases(cases);
+  add_reduce_cases(cases);
+  add_matmul_cases(cases);
+  add_conv_cases(cases);
+  add_pool_cases(cases);
+  add_norm_cases(cases);
   add_loss_cases(cases);
   std::set<std::string> names;
   for (const OpCase& op_case : cases) {

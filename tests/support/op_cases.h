@@ -72,11 +72,11 @@ OpResult run_case(const OpCase& op_case, DType dtype, Device device = test_devic
 using OpCases = std::vector<OpCase>;
 void add_elementwise_cases(OpCases& cases);
 void add_shape_cases(OpCases& cases);
-void add_reduction_cases(OpCases& cases);
-void add_matrix_cases(OpCases& cases);
-void add_convolution_cases(OpCases& cases);
-void add_pooling_cases(OpCases& cases);
-void add_normalisation_cases(OpCases& cases);
+void add_reduce_cases(OpCases& cases);
+void add_matmul_cases(OpCases& cases);
+void add_conv_cases(OpCases& cases);
+void add_pool_cases(OpCases& cases);
+void add_norm_cases(OpCases& cases);
 void add_loss_cases(OpCases& cases);
 
 }  // namespace gradus::test

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "tensor/backend/instantiate.h"
-#include "tensor/backend/joint_statistics.h"
+#include "tensor/backend/merge_statistics.h"
 #include "tensor/backend/range.h"
 #include "tensor/cpu/norm/plain_norm.h"
 #include "tensor/cpu/scratch.h"
@@ -89,7 +89,7 @@ T* masked_gradient(const BatchNormBackward<T>& b) {
 }  // namespace
 
 /// Blocks two-pass, as differences from their first rows, so that no digits are lost where the mean
-/// is large; their means and sums of squared deviations are then joined pairwise, after Chan, Golub
+/// is large; their means and sums of squared deviations are then merged pairwise, after Chan, Golub
 /// and LeVeque (1979).
 template <class T>
 void batch_norm_statistics(const T* x, Compute<T>* mean, Compute<T>* variance, std::int64_t rows,
@@ -185,9 +185,10 @@ void batch_norm_backward_input(const BatchNormBackward<T>& b, const Compute<T>* 
 }
 
 template <class T>
-void batch_norm_merge(const T* of_parts, T* mean, T* variance, std::int64_t parts, std::int64_t C) {
+void batch_norm_merge_statistics(const T* of_parts, T* mean, T* variance, std::int64_t parts,
+                                 std::int64_t C) {
   for (std::int64_t c = 0; c < C; ++c)
-    joint_statistics(of_parts + c, parts, C, mean[c], variance[c]);
+    merge_statistics(of_parts + c, parts, C, mean[c], variance[c]);
 }
 
 template <class T>

@@ -115,7 +115,8 @@ struct NormKernels {
   /// mean = average of x - origin, deviations = sum (x - origin - mean)^2; rows >= 1.
   void (*moments)(const T* x, const A* origin, std::int64_t rows, std::int64_t C, A* mean,
                   A* deviations);
-  /// y = normalised x, + residual unless that is null, then max(y, 0) if `relu`.
+  /// y = normalised x, (x - mean) scale + shift, + residual unless that is null, then max(y, 0) if
+  /// `relu`.
   void (*apply)(const T* x, const Normalisation<A>& n, const T* residual, bool relu, T* y,
                 std::int64_t rows, std::int64_t C);
   /// sum_dy = sum g and sum_dy_x = sum g (x - mean), where g = dy, with relu only where y > 0; if y

@@ -1,7 +1,7 @@
 // Convolution as matrix products. Which way depends on its geometry:
 // - 1x1, stride 1: the input is the column matrix already; one product.
-// - 3x3 and 1x1 in bfloat16 or TF32, stride 1 or 2, channels in multiples of 64: one kernel that
-//   gathers the columns while it multiplies them (implicit_gemm.h).
+// - 3x3 with stride 1 or 2 and 1x1 with stride 2, in bfloat16 or TF32, channels in multiples of 64:
+//   one kernel that gathers the columns while it multiplies them (implicit_gemm.h).
 // - 3x3 of 3 channels, images, in these types: likewise (implicit_gemm_three_channels.h).
 // - 3x3, stride 1, not in bfloat16: Winograd's F(4x4, 3x3) (winograd.h), with 4 times fewer
 //   multiplications.

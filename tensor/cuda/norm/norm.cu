@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "tensor/backend/instantiate.h"
-#include "tensor/backend/joint_statistics.h"
+#include "tensor/backend/merge_statistics.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/norm/channel_tiles.h"
 #include "tensor/cuda/norm/moments.h"
@@ -116,7 +116,7 @@ template <class T>
 __global__ void merge_kernel(const T* of_parts, T* mean, T* variance, std::int64_t parts,
                              std::int64_t C) {
   for (auto c = first_index<std::int64_t>(); c < C; c += index_stride<std::int64_t>())
-    joint_statistics(of_parts + c, parts, C, mean[c], variance[c]);
+    merge_statistics(of_parts + c, parts, C, mean[c], variance[c]);
 }
 
 // running_mean, running_var, batch_mean, batch_var [C]
@@ -183,8 +183,9 @@ void batch_norm(const T* x, const Compute<T>* mean, const Compute<T>* variance,
 }
 
 template <class T>
-void batch_norm_merge(const T* of_parts, T* mean, T* variance, std::int64_t parts, std::int64_t C) {
-  launch("batch_norm_merge", merge_kernel<T>, one_thread_each(C, 64),
+void batch_norm_merge_statistics(const T* of_parts, T* mean, T* variance, std::int64_t parts,
+                                 std::int64_t C) {
+  launch("batch_norm_merge_statistics", merge_kernel<T>, one_thread_each(C, 64),
          work_of<T>(0, static_cast<double>(2 * parts + 2), 1, C, static_cast<double>(5 * parts)),
          of_parts, mean, variance, parts, C);
 }

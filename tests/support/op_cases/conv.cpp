@@ -3,7 +3,7 @@
 
 namespace gradus::test {
 
-void add_convolution_cases(OpCases& cases) {
+void add_conv_cases(OpCases& cases) {
   struct Geometry {
     std::string name;
     Shape input, weight;

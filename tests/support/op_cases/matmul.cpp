@@ -86,7 +86,7 @@ void add_linear(OpCases& cases) {
 
 }  // namespace
 
-void add_matrix_cases(OpCases& cases) {
+void add_matmul_cases(OpCases& cases) {
   add_matmul(cases);
   add_logdet(cases);
   add_linear(cases);

@@ -7,10 +7,10 @@
 
 namespace gradus {
 
-/// Those of one channel over `parts` equal parts, joined in their order (Chan, Golub and LeVeque,
+/// Those of one channel over `parts` equal parts, merged in their order (Chan, Golub and LeVeque,
 /// 1979): of_parts [parts, 2, C] begins at the channel's mean in the first one.
 template <class T>
-GRADUS_HOST_DEVICE void joint_statistics(const T* of_parts, std::int64_t parts, std::int64_t C,
+GRADUS_HOST_DEVICE void merge_statistics(const T* of_parts, std::int64_t parts, std::int64_t C,
                                          T& mean, T& variance) {
   double sum = 0, squares = 0;
   for (std::int64_t part = 0; part < parts; ++part)

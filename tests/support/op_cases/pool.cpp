@@ -3,7 +3,7 @@
 
 namespace gradus::test {
 
-void add_pooling_cases(OpCases& cases) {
+void add_pool_cases(OpCases& cases) {
   using Inputs = std::vector<Variable>;
   struct Geometry {
     std::string name;

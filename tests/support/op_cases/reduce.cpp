@@ -72,7 +72,7 @@ void add_axes(OpCases& cases) {
 
 }  // namespace
 
-void add_reduction_cases(OpCases& cases) {
+void add_reduce_cases(OpCases& cases) {
   add_axes(cases);
   cases.push_back(
       {"sum.empty", {uniform_input({0, 3})}, [](const Inputs& in) { return sum(in[0], {0}); }});

@@ -112,7 +112,7 @@ void add_softmax(OpCases& cases) {
 
 }  // namespace
 
-void add_normalisation_cases(OpCases& cases) {
+void add_norm_cases(OpCases& cases) {
   add_batch_norm(cases);
   add_conv2d_with_statistics(cases);
   add_off_diagonal(cases);
