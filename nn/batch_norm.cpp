@@ -1,5 +1,7 @@
 #include <gradus/nn/batch_norm.h>
 
+#include <cmath>
+
 #include <gradus/autograd/checkpoint.h>
 #include <gradus/tensor/communicator.h>
 #include <gradus/tensor/repeated_work.h>
@@ -9,6 +11,10 @@ namespace gradus::nn {
 BatchNorm::BatchNorm(const Options& options) : options_(options) {
   const std::int64_t channels = options.channels;
   check(channels > 0, "batch_norm", "channels must be positive; got {}", channels);
+  check(std::isfinite(options.eps) && options.eps >= 0, "batch_norm",
+        "eps must be finite and not negative; got {}", options.eps);
+  check(options.momentum >= 0 && options.momentum <= 1, "batch_norm",
+        "momentum must be in [0, 1]; got {}", options.momentum);
   if (options.affine) {
     weight = Variable(ones({channels}), true);
     bias = Variable(zeros({channels}), true);

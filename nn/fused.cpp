@@ -23,10 +23,14 @@ Variable recomputed_if_it_pays(const CheckpointedFunction& function,
   return recomputation_pays(inputs[0].device()) ? recomputed(function, inputs) : function(inputs);
 }
 
-/// module(x), likewise.
-Variable recomputed_if_it_pays(Module& module, const Variable& x) {
-  return recomputed_if_it_pays([&module](const std::vector<Variable>& in) { return module(in[0]); },
-                               {x});
+/// conv(x), likewise.
+Variable recomputed_conv(Conv2d& conv, const Variable& x) {
+  return conv.named([&] {
+    return recomputed_if_it_pays(
+        [weight = conv.weight, bias = conv.bias, options = conv.op_options()](
+            const std::vector<Variable>& in) { return conv2d(in[0], weight, bias, options); },
+        {x});
+  });
 }
 
 /// relu(norm(x)), or relu(norm(x) + residual).
@@ -54,7 +58,7 @@ Variable recomputed_norm_relu(BatchNorm& norm, const WithStatistics<Variable>& x
 Variable shortcut(BasicBlock& block, const Variable& x) {
   if (block.downsample == nullptr) return x;
   Sequential& layers = *block.downsample;
-  return layers.named([&] { return layers[1](recomputed_if_it_pays(layers[0], x)); });
+  return layers.named([&] { return layers[1](recomputed_conv(*block.downsample_conv, x)); });
 }
 
 }  // namespace
@@ -67,7 +71,7 @@ bool fusion_enabled() { return no_fusion_depth == 0; }
 namespace fused {
 
 Variable conv_norm_relu(Conv2d& conv, BatchNorm& norm, const Variable& x) {
-  if (recomputation_pays(x.device())) return norm_relu(norm, {recomputed_if_it_pays(conv, x), {}});
+  if (recomputation_pays(x.device())) return norm_relu(norm, {recomputed_conv(conv, x), {}});
   return norm_relu(norm, conv_for(norm, conv, x));
 }
 

@@ -147,13 +147,16 @@ void Module::zero_grad() {
 
 template <class Convert>
 void Module::convert_state(const Convert& convert) {
-  for (const auto& parameter : parameters()) {
-    Variable& variable = *parameter.variable;
-    variable = Variable(convert(variable.value()), variable.requires_grad());
-  }
-  for (const auto& buffer : buffers()) {
-    *buffer.tensor = convert(*buffer.tensor);
-  }
+  const auto parameters = this->parameters();
+  const auto buffers = this->buffers();
+  std::vector<Tensor> converted;  // all, before any is changed: memory may run out
+  for (const auto& parameter : parameters)
+    converted.push_back(convert(parameter.variable->value()));
+  for (const auto& buffer : buffers) converted.push_back(convert(*buffer.tensor));
+  auto next = converted.begin();
+  for (const auto& parameter : parameters)
+    *parameter.variable = Variable(std::move(*next++), parameter.variable->requires_grad());
+  for (const auto& buffer : buffers) *buffer.tensor = std::move(*next++);
 }
 
 Device Module::device() const {

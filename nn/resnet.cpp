@@ -52,6 +52,19 @@ const ResNet::Options& validated(const ResNet::Options& options) {
   return options;
 }
 
+/// Whether each part of a module is in training.
+std::vector<bool> modes_of(Module& module) {
+  std::vector<bool> modes;
+  module.visit([&](const std::string&, Module& part) { modes.push_back(part.training()); });
+  return modes;
+}
+
+/// In the other mode, batch norm would compute something else the second time.
+void check_modes(Module& module, const std::vector<bool>& modes) {
+  check(modes_of(module) == modes, "checkpoint",
+        "train() or eval() was called between the forward pass and backward");
+}
+
 }  // namespace
 
 BasicBlock::BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std::int64_t stride,
@@ -62,14 +75,19 @@ BasicBlock::BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std:
       bn2(add("bn2", batch_norm_layer(out_channels))) {
   if (stride == 1 && in_channels == out_channels) return;
   downsample = &add("downsample", std::make_unique<Sequential>());
-  downsample->add(residual_conv(in_channels, out_channels, 1, stride, generator));
+  downsample_conv =
+      &downsample->add(residual_conv(in_channels, out_channels, 1, stride, generator));
   downsample->add(batch_norm_layer(out_channels));
 }
 
 Variable BasicBlock::forward(const Variable& x) {
   if (!checkpointed) return residual(x);
-  return checkpoint([this](const std::vector<Variable>& inputs) { return residual(inputs[0]); },
-                    {x});
+  return checkpoint(
+      [this, modes = modes_of(*this)](const std::vector<Variable>& inputs) {
+        check_modes(*this, modes);
+        return residual(inputs[0]);
+      },
+      {x});
 }
 
 Variable BasicBlock::residual(const Variable& x) {
@@ -127,7 +145,10 @@ Variable ResNet::stem(const Variable& x) {
 }
 
 Variable ResNet::forward(const Variable& x) {
-  const auto stem_of = [this](const std::vector<Variable>& in) { return stem(in[0]); };
+  const auto stem_of = [this, modes = modes_of(bn1)](const std::vector<Variable>& in) {
+    check_modes(bn1, modes);
+    return stem(in[0]);
+  };
   Variable y = checkpointed_ ? recomputed(stem_of, {x}) : stem(x);
   y = layer4(layer3(layer2(layer1(y))));  // [N, H / 8, W / 8, 8 width]
   y = global_avg_pool2d(y);               // [N, 8 width]

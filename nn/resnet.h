@@ -29,10 +29,12 @@ class BasicBlock : public Module {
   BatchNorm2d& bn1;
   Conv2d& conv2;
   BatchNorm2d& bn2;
-  Sequential* downsample = nullptr;  ///< null where the shortcut is the identity
+  Sequential* downsample = nullptr;   ///< null where the shortcut is the identity
+  Conv2d* downsample_conv = nullptr;  ///< its first layer
   /// downsample(x), or x.
   Variable shortcut(const Variable& x);
-  /// Whether only the input is kept for backward, where the rest is computed again.
+  /// Whether only the input is kept for backward, where the block, which must live until then,
+  /// computes the rest again. Backward throws Error if train() or eval() has changed its mode.
   bool checkpointed = false;
 
  protected:
@@ -68,7 +70,7 @@ class ResNet : public Module {
   std::int64_t feature_count() const;
   /// Makes every block keep its input only until backward, and compute what is inside again there,
   /// the first block its input, too, from x: less memory, the same results to the bit, and about a
-  /// third more time.
+  /// third more time. The network must live, in its mode, until backward (BasicBlock).
   void checkpoint_activations(bool on = true);
 
   Conv2d& conv1;

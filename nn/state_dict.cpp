@@ -57,6 +57,7 @@ void require_all_names(const LoadReport& report) {
 
 /// The tensor that `target` shall hold, of its shape, type and device.
 Tensor converted(const Tensor& source, const NamedTensor& target, const std::string& name) {
+  check(source.defined(), "load_state_dict", "{} is undefined in the state", name);
   const Tensor& ours = *target.tensor;
   const Shape expected = pytorch_shape(ours.shape(), target.layout);
   check(source.shape() == expected, "load_state_dict",

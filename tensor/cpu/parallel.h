@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "tensor/backend/arithmetic.h"
+#include "tensor/cpu/first_exception.h"
 
 namespace gradus::cpu {
 
@@ -13,7 +14,7 @@ inline constexpr std::int64_t elementwise_grain = std::int64_t{1} << 15;
 
 /// Calls function(begin, end) for consecutive blocks of `grain` indices below `n`, in parallel.
 /// The blocks are the same for any number of threads, so a partial result per block, combined in
-/// block order, is too. `function` must not throw.
+/// block order, is too. What `function` throws, comes out when all threads are done.
 template <class Function>
 void parallel_blocks(std::int64_t n, std::int64_t grain, const Function& function) {
   const std::int64_t blocks = divide_up(n, grain);
@@ -21,9 +22,11 @@ void parallel_blocks(std::int64_t n, std::int64_t grain, const Function& functio
     if (n > 0) function(std::int64_t{0}, n);
     return;
   }
+  FirstException exception;
 #pragma omp parallel for schedule(static)
   for (std::int64_t block = 0; block < blocks; ++block)
-    function(block * grain, std::min(n, (block + 1) * grain));
+    exception.guard([&] { function(block * grain, std::min(n, (block + 1) * grain)); });
+  exception.rethrow();
 }
 
 }  // namespace gradus::cpu

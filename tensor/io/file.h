@@ -43,7 +43,8 @@ class FileWriter {
 /// `bytes` is the size to come, where it is known, for the error of a full disk:
 ///   [save] cannot write runs/x/checkpoint.safetensors: No space left on device (needs 180 MB); the
 ///   previous file is untouched
-/// Exceptions that `write` throws itself pass through.
+/// Exceptions that `write` throws itself pass through, but for std::system_error, which counts as a
+/// failure to write.
 void write_file_atomically(const std::filesystem::path& path,
                            const std::function<void(FileWriter&)>& write, std::uint64_t bytes = 0);
 /// The same for contents at hand.

@@ -22,6 +22,7 @@ const char* descriptor(DType dtype) {
 }  // namespace
 
 void write_npy(const std::filesystem::path& path, const Tensor& tensor) {
+  check(tensor.defined(), "save", "{}: the tensor is undefined", path.string());
   const DType dtype = compute_dtype(tensor.dtype());
   const Tensor x = tensor.to(Device::cpu).to(dtype);
   std::string header =

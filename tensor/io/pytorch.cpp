@@ -14,8 +14,8 @@ using io::reject;
 using pytorch::Container;
 using pytorch::Value;
 
-/// Numbers as tensors take up to 250 times their bytes in the pickle: a gigabyte.
-constexpr std::uint64_t max_pickle_bytes = 4'000'000;
+/// Numbers as tensors take up to 550 times their bytes in the pickle: a gigabyte.
+constexpr std::uint64_t max_pickle_bytes = 2'000'000;
 
 /// How files begin: those of torch.save, and those that it made before PyTorch 1.6.
 constexpr std::string_view zip_start = "PK\x03\x04";

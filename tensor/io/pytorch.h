@@ -19,7 +19,7 @@ namespace gradus {
 /// exactly. Tensors that share memory in PyTorch share it here where both are contiguous.
 ///
 /// A file is not trusted: memory is bounded by a small multiple of its size, but for its pickle, of
-/// 4 MB at most, whose numbers take up to 250 times as much. Errors are one line:
+/// 2 MB at most, whose numbers take up to 550 times as much. Errors are one line:
 ///   [load] cannot read FILE: entry data.pkl, byte 812: it names "os.system", which ...
 TensorFile read_pytorch(const std::filesystem::path& path);
 

@@ -177,14 +177,17 @@ Entry parse_entry(const fs::path& path, const std::string& name, const json& ent
     reject(path, "tensor {}: data_offsets is not a pair [begin, end]", quote(name));
   }
   Shape shape;
-  std::int64_t bytes = static_cast<std::int64_t>(item_size(dtype));
+  std::int64_t bytes = static_cast<std::int64_t>(item_size(dtype)), nonzero = 1;
   bool overflows = false;
   for (const std::uint64_t size : sizes) {
-    overflows = overflows || size > std::numeric_limits<std::int64_t>::max() ||
-                __builtin_mul_overflow(bytes, static_cast<std::int64_t>(size), &bytes);
+    overflows = overflows || size > std::numeric_limits<std::int64_t>::max();
+    if (!overflows && size != 0)  // nor may the sizes beside a 0 (Shape)
+      overflows = __builtin_mul_overflow(nonzero, static_cast<std::int64_t>(size), &nonzero);
     if (overflows) reject(path, "tensor {}: the shape's size overflows", quote(name));
     shape.push_back(static_cast<std::int64_t>(size));
   }
+  if (__builtin_mul_overflow(bytes, shape.numel(), &bytes))
+    reject(path, "tensor {}: the shape's size overflows", quote(name));
   if (static_cast<std::uint64_t>(bytes) != offsets[1] - offsets[0]) {
     reject(path, "tensor {} of shape {} and dtype {} needs {} bytes, data_offsets give {}",
            quote(name), shape, gradus::name(dtype), bytes, offsets[1] - offsets[0]);

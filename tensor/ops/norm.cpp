@@ -1,6 +1,5 @@
 #include <gradus/tensor/ops_fused.h>
 
-#include <cmath>
 #include <utility>
 
 #include <gradus/tensor/communicator.h>
@@ -10,15 +9,10 @@ namespace gradus {
 namespace {
 
 /// x [..., C] seen as [rows, C].
-struct Rows {
-  std::int64_t rows, C;
-};
-
 Rows as_rows(std::string_view op, const Tensor& x) {
   check_floating(op, "x", x);
   check(x.rank() >= 2, op, "x must have at least two axes, channels last; got {}", x.shape());
-  const std::int64_t C = x.size(-1);
-  return {C == 0 ? 0 : x.numel() / C, C};
+  return rows_of(x);
 }
 
 /// One number a channel, of the type that parameters have beside x.
@@ -41,8 +35,7 @@ Rows check_batch_norm(std::string_view op, const Tensor& x, const BatchStatistic
   check_channels(op, "variance", statistics.variance, x);
   check_channels(op, "gamma", gamma, x);
   check_channels(op, "beta", beta, x);
-  check(eps >= 0, op, "eps must not be negative; got {}", eps);
-  check(std::isfinite(eps), op, "eps must be finite; got {}", eps);
+  check_eps(op, eps);
   return rows;
 }
 

@@ -4,15 +4,9 @@
 namespace gradus {
 namespace {
 
-/// A tensor seen as [rows, columns], columns being the last axis.
-struct Rows {
-  std::int64_t rows, columns;
-};
-
 Rows as_rows(std::string_view op, const Tensor& x) {
   check(x.rank() >= 1, op, "needs at least one axis; got a scalar");
-  const std::int64_t columns = x.size(-1);
-  return {columns == 0 ? 0 : x.numel() / columns, columns};
+  return rows_of(x);
 }
 
 }  // namespace

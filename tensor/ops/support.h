@@ -1,6 +1,7 @@
 // Argument checks and layouts that the ops share.
 #pragma once
 
+#include <cmath>
 #include <string_view>
 
 #include <gradus/tensor/ops.h>
@@ -68,6 +69,20 @@ inline void check_index(std::string_view op, std::string_view argument, const Te
   check(index.dtype() == DType::int64 && index.device() == device, op,
         "{} must be int64 on {}; got {} on {}", argument, name(device), name(index.dtype()),
         name(index.device()));
+}
+
+/// What is added to a variance before its root is taken.
+inline void check_eps(std::string_view op, double eps) {
+  check(std::isfinite(eps) && eps >= 0, op, "eps must be finite and not negative; got {}", eps);
+}
+
+/// x [..., columns] seen as rows of its last axis.
+struct Rows {
+  std::int64_t rows, columns;
+};
+inline Rows rows_of(const Tensor& x) {
+  const std::int64_t columns = x.size(-1);
+  return {columns == 0 ? 0 : x.numel() / columns, columns};
 }
 
 /// How an output of shape `out` reads inputs of shapes `a` and `b` that broadcast to it.

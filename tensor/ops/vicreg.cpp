@@ -1,7 +1,4 @@
 #include <gradus/tensor/ops_fused.h>
-
-#include <cmath>
-
 #include "tensor/ops/support.h"
 
 namespace gradus {
@@ -12,8 +9,7 @@ VICRegProblem problem_of(const Tensor& z, const VICRegOptions& options) {
   check_defined(op, "z", z);
   check(z.rank() == 3 && z.size(0) >= 2 && z.size(1) >= 2 && z.size(2) >= 1, op,
         "z must be [V, N, D] of at least 2 views, 2 images and 1 dimension; got {}", z.shape());
-  check(std::isfinite(options.eps) && options.eps >= 0, op,
-        "eps must be finite and not negative; got {}", options.eps);
+  check_eps(op, options.eps);
   return {.V = z.size(0),
           .N = z.size(1),
           .D = z.size(2),

@@ -112,7 +112,7 @@ TEST_CASE("bad arguments: normalisation and softmax") {
           CALL(batch_norm(in[0], statistics(4), in[1], in[2])));
   refuses("[batch_norm] gamma must have shape [3]", {x, of_shape({4}), c},
           CALL(batch_norm(in[0], statistics(3), in[1], in[2])));
-  refuses("[batch_norm] eps must not be negative", {x, c, c},
+  refuses("[batch_norm] eps must be finite and not negative", {x, c, c},
           CALL(batch_norm(in[0], statistics(3), in[1], in[2], {.eps = -1})));
   refuses("[batch_norm] residual must have shape [4, 3]", {x, c, c, of_shape({4, 2})},
           CALL(batch_norm_relu(in[0], statistics(3), in[1], in[2], {}, in[3])));

@@ -329,17 +329,16 @@ TEST_CASE(
 }
 
 TEST_CASE("batch norm's options must make sense") {
-  const auto train = [](double eps, double momentum) {
-    BatchNorm layer({.channels = 3, .eps = eps, .momentum = momentum});
-    layer(Variable(ones({2, 3})));
+  const auto make = [](double eps, double momentum) {
+    BatchNorm({.channels = 3, .eps = eps, .momentum = momentum});
   };
   const double nan = std::nan(""), infinity = HUGE_VAL;
   for (const double bad : {-1.0, 1.5, nan, infinity}) {
-    CHECK_THROWS_WITH_AS(train(1e-5, bad), doctest::Contains("momentum must be in [0, 1]"), Error);
+    CHECK_THROWS_WITH_AS(make(1e-5, bad), doctest::Contains("momentum must be in [0, 1]"), Error);
   }
   for (const double bad : {-1.0, nan, infinity}) {
-    CHECK_THROWS_WITH_AS(train(bad, 0.1), doctest::Contains("[batch_norm] eps must"), Error);
+    CHECK_THROWS_WITH_AS(make(bad, 0.1), doctest::Contains("[batch_norm] eps must"), Error);
   }
-  CHECK_NOTHROW(train(0, 0));
-  CHECK_NOTHROW(train(1e-5, 1));
+  CHECK_NOTHROW(make(0, 0));
+  CHECK_NOTHROW(make(1e-5, 1));
 }

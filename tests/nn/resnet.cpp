@@ -11,6 +11,7 @@
 #include <gradus/nn/vicreg_model.h>
 #include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
+#include "tests/support/errors.h"
 #include "tests/support/module_gradcheck.h"
 #include "tests/support/near.h"
 
@@ -170,7 +171,7 @@ TEST_CASE("a ResNet with checkpointed activations trains to the same bits") {
   checkpointed.checkpoint_activations();
   int outputs = 0;
   const ForwardObserver observer(
-      [&](const std::string& path, const Tensor&) { outputs += path == "layer2.0.downsample.0"; });
+      [&](const std::string& path, const Tensor&) { outputs += path == "layer2.0.downsample.1"; });
   for (int step = 0; step < 2; ++step) {
     CHECK(same_bits(forward_backward(checkpointed), forward_backward(plain)));
     check_same_state(checkpointed, plain);
@@ -181,6 +182,44 @@ TEST_CASE("a ResNet with checkpointed activations trains to the same bits") {
   plain.eval();
   CHECK(same_bits(forward_backward(checkpointed), forward_backward(plain)));
   check_same_state(checkpointed, plain);
+}
+
+TEST_CASE("backward does not need the network, only its parameters") {
+  Generator a(2), b(2);
+  ResNet kept(tiny(), a);
+  auto gone = std::make_unique<ResNet>(tiny(), b);
+  kept.to(test_device());
+  gone->to(test_device());
+  Variable x(images({2, 9, 8, 3}, DType::float32), true);
+  const auto gradient = [&](ResNet& net) {
+    const Variable loss = sum(square(net(x)));
+    if (&net == gone.get()) gone.reset();
+    loss.backward();
+    const Tensor dx = x.grad();
+    x.zero_grad();
+    return dx;
+  };
+  const Tensor expected = gradient(kept);
+  CHECK(same_bits(gradient(*gone), expected));
+}
+
+TEST_CASE("checkpointed activations in another mode than before are refused") {
+  Generator generator(2);
+  ResNet net(tiny(), generator);
+  net.to(test_device());
+  net.checkpoint_activations();
+  const auto backward_after = [&](const std::function<void()>& change) {
+    net.train();
+    const Variable loss = sum(square(net(Variable(images({2, 9, 8, 3}, DType::float32)))));
+    change();
+    loss.backward();
+  };
+  constexpr const char* message =
+      "[checkpoint] train() or eval() was called between the forward pass and backward";
+  CHECK_ERROR(backward_after([&] { net.eval(); }), message);
+  CHECK_ERROR(backward_after([&] { net.bn1.eval(); }), message);
+  CHECK_ERROR(backward_after([&] { net.layer3[0].eval(); }), message);
+  backward_after([] {});
 }
 
 TEST_CASE("checkpointed activations take less memory" * cpu_only()) {

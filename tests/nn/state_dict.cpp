@@ -139,6 +139,11 @@ TEST_CASE("a state that does not fit changes nothing and says why") {
                          "float32",
                          Error);
   }
+  SUBCASE("nothing under a name") {
+    state["2.bias"] = Tensor();
+    CHECK_THROWS_WITH_AS(load_state_dict(*net, state),
+                         "[load_state_dict] 2.bias is undefined in the state", Error);
+  }
   CHECK(same_state(state_dict(*net), before));
 }
 

@@ -340,7 +340,7 @@ TEST_CASE("batch norm says what is wrong with its arguments") {
   CHECK(error_of([&] { batch_norm(x, statistics, c, c.to(DType::float64)); }) ==
         "[batch_norm] x and beta must have one dtype; got float32 and float64");
   CHECK(error_of([&] { batch_norm(x, statistics, c, c, {.eps = -1}); }) ==
-        "[batch_norm] eps must not be negative; got -1");
+        "[batch_norm] eps must be finite and not negative; got -1");
   CHECK(error_of([&] {
           batch_norm_relu(x, statistics, c, c, {}, zeros({4, 2}, options_of(x)));
         }) == "[batch_norm] residual must have shape [4, 3]; got [4, 2]");

@@ -63,4 +63,5 @@ TEST_CASE("npy: bfloat16 becomes float32, and a view its own elements") {
 TEST_CASE("npy: a file that cannot be written is told") {
   const TempFolder folder;
   CHECK_ERROR(write_npy(folder / "none" / "x.npy", ones({1})), "x.npy");
+  CHECK_ERROR(write_npy(folder / "x.npy", Tensor()), "x.npy: the tensor is undefined");
 }

@@ -216,6 +216,9 @@ TEST_CASE("safetensors: shapes that overflow or exceed the file allocate nothing
   CHECK(header_error(entry("\"U8\"", "[4294967296,4294967296]", "[0,0]"), 0) == overflow);
   CHECK(header_error(entry("\"F64\"", "[2305843009213693952]", "[0,0]"), 0) == overflow);
   CHECK(header_error(entry("\"U8\"", "[18446744073709551615]", "[0,1]"), 1) == overflow);
+  const std::string huge = "4611686018427387904";
+  CHECK(header_error(entry("\"U8\"", "[0," + huge + "," + huge + "]", "[0,0]"), 0) == overflow);
+  CHECK(header_error(entry("\"F32\"", "[" + huge + ",0]", "[0,0]"), 0) == "");
   const std::size_t before = memory_stats().system_allocations;
   CHECK(header_error(entry("\"U8\"", "[1152921504606846976]", "[0,1152921504606846976]"), 5) ==
         "truncated: the data needs 1152921504606846976 bytes, 5 are there");

@@ -5,6 +5,7 @@
 
 #include "tensor/backend/kernels.h"
 #include "tensor/cpu/conv/windows.h"
+#include "tensor/cpu/first_exception.h"
 
 namespace gradus::cpu::direct {
 namespace {
@@ -46,6 +47,7 @@ class Convolution {
     const ThreadScratch<Element> rows(kernels_.panel * tap_words_ * per_word);
     const ThreadScratch<Word> copy(windows(lanes, divide_up(g_.out_height, parts)).size());
     const ThreadScratch<float> sums(g_.out_width * lanes * kernels_.panel);
+    FirstException exception;
 #pragma omp parallel
     {
 #pragma omp for collapse(2) schedule(dynamic)
@@ -57,11 +59,14 @@ class Convolution {
 #pragma omp for collapse(2) schedule(dynamic) nowait
       for (std::int64_t i = 0; i < groups; ++i) {
         for (std::int64_t part = 0; part < parts; ++part) {
-          convolve({part_of(g_.N, groups, i), part_of(g_.out_height, parts, part)}, weights.data(),
-                   copy.get(), sums.get());
+          exception.guard([&] {
+            convolve({part_of(g_.N, groups, i), part_of(g_.out_height, parts, part)},
+                     weights.data(), copy.get(), sums.get());
+          });
         }
       }
     }
+    exception.rethrow();
   }
 
  private:

@@ -6,6 +6,7 @@
 
 #include "tensor/cpu/conv/direct_conv.h"
 #include "tensor/cpu/conv/windows.h"
+#include "tensor/cpu/first_exception.h"
 
 namespace gradus::cpu::direct {
 namespace {
@@ -44,15 +45,19 @@ class WeightGradient {
     const Scratch<float> sums(parts * sums_size());
     const ThreadScratch<Word> left(outputs * left_stride()), right(chunk_ * windows().size());
     const ThreadScratch<Word> row(row_words() * spread(outputs));
+    FirstException exception;
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (std::int64_t part = 0; part < parts; ++part) {
       for (std::int64_t i = 0; i < output_parts; ++i) {
-        accumulate(part_of(panels_, channel_parts_, part / pixel_parts_),
-                   part_of(units_, pixel_parts_, part % pixel_parts_),
-                   part_of(g_.O, output_parts, i), {left.get(), right.get(), row.get()},
-                   sums.data() + part * sums_size());
+        exception.guard([&] {
+          accumulate(part_of(panels_, channel_parts_, part / pixel_parts_),
+                     part_of(units_, pixel_parts_, part % pixel_parts_),
+                     part_of(g_.O, output_parts, i), {left.get(), right.get(), row.get()},
+                     sums.data() + part * sums_size());
+        });
       }
     }
+    exception.rethrow();
     add_parts(sums.data(), dweight);
   }
 

@@ -8,6 +8,7 @@
 #include "tensor/backend/instantiate.h"
 #include "tensor/backend/merge_statistics.h"
 #include "tensor/backend/range.h"
+#include "tensor/cpu/first_exception.h"
 #include "tensor/cpu/norm/plain_norm.h"
 #include "tensor/cpu/scratch.h"
 
@@ -52,8 +53,10 @@ class RowBlocks {
   template <class Function>
   void for_each(const Function& function) const {
     const std::int64_t blocks = count();
+    FirstException exception;
 #pragma omp parallel for schedule(static) if (blocks > 1)
-    for (std::int64_t block = 0; block < blocks; ++block) function(block);
+    for (std::int64_t block = 0; block < blocks; ++block) exception.guard([&] { function(block); });
+    exception.rethrow();
   }
 
  private:

@@ -81,6 +81,7 @@ void copy_strided(const char* from, const View& view, char* to, std::size_t item
     to += item;
     int axis = rank - 1;
     for (; axis >= 0; --axis) {
+      if (view.sizes[axis] == 1) continue;  // whose stride may be anything
       position += view.strides[axis];
       if (++index[axis] < view.sizes[axis]) break;
       position -= view.sizes[axis] * view.strides[axis];
