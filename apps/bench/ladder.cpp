@@ -196,7 +196,7 @@ void run_levels(char** argv) {
 
 void run(const Options& options, char** argv) {
   apps::use({.device = apps::DeviceName::cpu, .threads = options.threads});
-  if (options.library_only) return Ladder(options).library(std::getenv("GRADUS_SIMD"));
+  if (options.library_only) return Ladder(options).library(std::string(cpu_instructions()));
   Ladder ladder(options);
   fmt::print("{} images [32, 32, 64], 3x3 to 64 channels, {} threads\n", options.batch,
              options.threads);

@@ -80,8 +80,8 @@ def main():
     print(json.dumps({"torch": torch.__version__, "cudnn": torch.backends.cudnn.version(),
                       "gpu": torch.cuda.get_device_name()}), flush=True)
     # The fastest ways of the fastest precisions first: a time limit may end this.
-    jobs = [("graph", "bf16"), ("compiled", "bf16"), ("compiled", "tf32"), ("graph", "fp32"), ("graph", "tf32"),
-            ("eager", "bf16"), ("eager", "tf32"), ("eager", "fp32")]
+    jobs = [("graph", "bf16"), ("compiled", "bf16"), ("compiled", "tf32"), ("graph", "fp32"), ("compiled", "fp32"),
+            ("graph", "tf32"), ("eager", "bf16"), ("eager", "tf32"), ("eager", "fp32")]
     for way, precision in jobs:
         if way != "compiled" or not args.no_compile:
             tf32 = precision == "tf32"

@@ -176,6 +176,8 @@ def main():
     parser.add_argument("--compile", help="of --step-time: torch.compile's mode")
     parser.error = lambda message: sys.exit(f"pytorch_vicreg: error: {message}")
     args = parser.parse_args()
+    if args.forward and args.compile:
+        parser.error("--compile is of training steps, not of --forward")
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     if args.step_time:

@@ -37,7 +37,9 @@ file(GLOB bench_scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/apps/bench/*.py)
 install(PROGRAMS ${bench_scripts} DESTINATION apps/bench ${in_bundle})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/apps/gpu_check DESTINATION apps USE_SOURCE_PERMISSIONS ${in_bundle}
         FILES_MATCHING PATTERN "*.py")
-install(FILES ${PROJECT_SOURCE_DIR}/apps/bundle/env.sh ${PROJECT_SOURCE_DIR}/README.md DESTINATION . ${in_bundle})
+# With the major version of cuBLAS that the programs are linked to.
+configure_file(${PROJECT_SOURCE_DIR}/apps/bundle/env.sh.in ${PROJECT_BINARY_DIR}/env.sh @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/env.sh ${PROJECT_SOURCE_DIR}/README.md DESTINATION . ${in_bundle})
 
 find_program(GRADUS_PATCHELF patchelf)
 find_program(GRADUS_XZ xz)

@@ -50,11 +50,12 @@ def suites(part, settings, runner, until):
         counts = re.search(r"test cases:\s*(\d+) \|\s*(\d+) passed \|\s*(\d+) failed", result.output)
         cases, passed, failed = counts.groups() if counts else ("?", "?", "?")
         rows.append([name, cases, passed, failed, f"{result.seconds:.1f}"])
-        if not result.ok:
-            for case in failed_cases(result.output):
-                part.fail(f"{name}: {case}")
-            if result.why or not counts:
-                part.fail(f"{name}: {result.reason()}")
+        problems = [] if result.ok else failed_cases(result.output)
+        for case in problems:
+            part.fail(f"{name}: {case}")
+        # Nothing that failed by name: a crash, perhaps after the last case, or no case at all.
+        if result.why or cases in ("?", "0") or not (result.ok or problems):
+            part.fail(f"{name}: {result.reason()}")
     part.data["suites"] = rows
     part.table(["suite", "cases", "passed", "failed", "seconds"], rows)
 

@@ -105,7 +105,8 @@ def main():
     def stop(sign, _frame):
         raise SystemExit(128 + sign)
 
-    signal.signal(signal.SIGTERM, stop)
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, stop)
     if args.prepare:
         here = f"cd {shlex.quote(os.getcwd())}\n"
         settings.prepared = runner.start("prepare", ["bash", "-c", here + args.prepare], 300)

@@ -83,7 +83,7 @@ def pytorch(part, settings, runner, until):
     found = run_python(runner, "pytorch_version", ["-c", "import torch, torchvision; "
                                                    "print(torch.__version__, torch.cuda.is_available())"], 60)
     if not found.ok or "True" not in found.output:
-        part.text("PyTorch: python3 has none that sees the GPU; left out.")
+        part.text(f"PyTorch: python3 has none that sees the GPU ({found.reason()}); left out.")
         return {}
     command = [settings.script("pytorch_gpu_step.py"), "--batch-size", settings.batch, "--steps",
                5 if settings.small else 15]
@@ -97,8 +97,8 @@ def pytorch(part, settings, runner, until):
             rows.append([record["precision"], record["way"], milliseconds(record["seconds"])])
         else:
             rows.append([record["precision"], record["way"], record["error"]])
-    if result.why:
-        part.text(f"PyTorch: {result.why}; what it had measured until then counts.")
+    if not result.ok:
+        part.text(f"PyTorch: {result.reason()}; what it had measured until then counts.")
     part.data["pytorch"] = times
     part.table(["PyTorch, channels last", "way", "median ms"], rows)
     return times
@@ -119,22 +119,25 @@ def compare(part, batch, ours, torch):
 def layers(part, settings, runner, until):
     """Each layer's three passes beside cuDNN's, bf16 and TF32."""
     batch = 2 * settings.batch
-    for name in ("bf16", "tf32"):
-        flags = ["--batch", batch, "--repeats", 3, "--device", "cuda", "--json", *PRECISIONS[name]]
-        tables = []
-        for who in ("gradus", "pytorch"):
-            log, limit = f"layers_{name}_{who}", until - time.monotonic()
-            if who == "gradus":
-                result = runner.run(log, [settings.program("apps/bench/conv"), *flags], limit)
-            else:
-                script = settings.script("pytorch_layers.py")
-                result = run_python(runner, log, [script, *flags], limit)
-            record = next(json_lines(result.output), None)
-            if record is None and who == "gradus":
-                part.fail(f"{name}: {result.reason()}")
-            tables.append(record["layers"] if record else [])
-        ours, theirs = tables[0], {layer["layer"]: layer for layer in tables[1]}
-        part.data[name] = {"gradus": ours, "pytorch": tables[1]}
+    names = ("bf16", "tf32")
+    flags = {name: ["--batch", batch, "--repeats", 3, "--device", "cuda", "--json", *PRECISIONS[name]] for name in names}
+
+    def layers_of(name, who, result):
+        record = next(json_lines(result.output), None)
+        if record is None:
+            (part.fail if who == "Gradus" else part.text)(f"{name}, {who}: {result.reason()}")
+        return record["layers"] if record else []
+
+    # Ours first: PyTorch may take all the time that is left.
+    tables = {name: layers_of(name, "Gradus", runner.run(
+        f"layers_{name}_gradus", [settings.program("apps/bench/conv"), *flags[name]], until - time.monotonic()))
+        for name in names}
+    for i, name in enumerate(names):
+        limit = (until - time.monotonic()) / (len(names) - i)
+        torch = layers_of(name, "PyTorch", run_python(
+            runner, f"layers_{name}_pytorch", [settings.script("pytorch_layers.py"), *flags[name]], limit))
+        ours, theirs = tables[name], {layer["layer"]: layer for layer in torch}
+        part.data[name] = {"gradus": ours, "pytorch": torch}
         passes = ["forward", "backward_input", "backward_weight"]
         rows, sums = [], [0.0, 0.0]
         for layer in ours:
@@ -148,13 +151,13 @@ def layers(part, settings, runner, until):
         part.table([f"{name}, {batch} images: µs", "forward", "cuDNN", "dinput", "cuDNN", "dweight", "cuDNN"],
                    rows)
         part.text(f"All convolutions of a step, {name}: {milliseconds(sums[0])} ms"
-                  + (f", cuDNN's {milliseconds(sums[1])} ms." if sums[1] else "; PyTorch told nothing."))
+                  + (f", cuDNN's {milliseconds(sums[1])} ms." if sums[1] else "."))
 
 
 def model_gpu(runner):
     """The GPU whose peak rates the model takes, by its name there: this one, or an H100."""
-    found = runner.run("gpu", ["nvidia-smi", "-L"], 10).output.lower()
-    return next((name for name in ("h200", "h100", "a100", "t4") if name in found), "h100")
+    found = runner.run("gpu", ["nvidia-smi", "-L"], 10).output.lower().replace(" ", "")
+    return next((name for name in ("h200", "h100", "a100", "rtx4090", "rtx3090", "t4") if name in found), "h100")
 
 
 def kernels(part, settings, runner, until):
@@ -174,8 +177,8 @@ def kernels(part, settings, runner, until):
         rows = [[g["name"], g["calls"], *(f"{1e3 * g[key]:.3f}" for key in ("least", "expected", "measured")),
                  f"{100 * g['least'] / g['measured']:.0f} %" if g["measured"] else "-", g["bound_by"]]
                 for g in groups[:24]]
-        part.table([f"{name}, batch {settings.batch}", "calls", "least ms", "expected ms", "measured ms", "reached",
-                    "bound by"],
+        part.table([f"{name}, batch {settings.batch}, peaks of {gpu}", "calls", "least ms", "expected ms",
+                    "measured ms", "reached", "bound by"],
                    rows)
         part.text(f"Sum of all {record['calls']} launches: least {milliseconds(record['least'])} ms, expected "
                   f"{milliseconds(record['expected'])} ms, measured {milliseconds(record['measured'])} ms, each by "
@@ -220,9 +223,7 @@ def ncu_totals(text):
     lines = [line for line in text.splitlines() if line.startswith('"')]
     totals = defaultdict(lambda: (0, 0.0))
     for row in csv.DictReader(io.StringIO("\n".join(lines))):
-        value = float(row["Metric Value"].replace(",", ""))
-        scale = {"second": 1e9, "msecond": 1e6, "usecond": 1e3, "us": 1e3, "ms": 1e6, "s": 1e9}
-        value *= scale.get(row["Metric Unit"], 1.0)
+        value = float(row["Metric Value"].replace(",", ""))  # in nanoseconds: --print-units base
         function = re.sub(r"\(anonymous namespace\)::|<unnamed>::|gradus::|cuda::", "", row["Kernel Name"])
         function = re.sub(r"^void ", "", function).split("(")[0][:90]
         count, nanoseconds = totals[function]

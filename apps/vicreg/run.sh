@@ -43,8 +43,11 @@ fi
 data_options=(--dataset $dataset ${data:+--data "$data"})
 programs=$build/apps/vicreg
 
-precision=()  # bfloat16 where the processor multiplies it
-if grep -qs avx512_bf16 /proc/cpuinfo || nvidia-smi -L >/dev/null 2>&1; then precision=(--bf16); fi
+precision=()  # bfloat16 where the processor multiplies it, or the GPU that was built for
+if grep -qs avx512_bf16 /proc/cpuinfo ||
+  { grep -qs '^CMAKE_CUDA_COMPILER:' "$build/CMakeCache.txt" && nvidia-smi -L >/dev/null 2>&1; }; then
+  precision=(--bf16)
+fi
 
 "$programs/train" "${data_options[@]}" --out "$out" --resume \
   --recipe fast "${precision[@]}" --limit 4000 --batch-size 50 --epochs 2

@@ -24,7 +24,7 @@ TOOLS = ["nvidia-smi", "ldd", "compute-sanitizer", "ncu", "python3"]
 
 STAND_IN = r"""#!/bin/bash
 # A stand-in for whatever it is called as. FAULT=NAME:fail or NAME:hang, or NAME@TEXT:fail where only
-# calls with TEXT among their arguments are meant.
+# calls with TEXT among their arguments are meant. NAME:crash fails when all is done.
 name=$(basename "$0")
 who=${FAULT%%:*}
 [[ $name == "${who%@*}" && ( $who != *@* || "$*" == *"${who#*@}"* ) ]] && fault=${FAULT##*:}
@@ -62,6 +62,7 @@ case $name in
     *pytorch_layers*) echo "$layers" ;;
   esac ;;
 esac
+[ "$fault" != crash ] || exit 139
 """
 
 
@@ -188,6 +189,19 @@ class GpuCheckTest(unittest.TestCase):
 
     def test_each_part_hangs(self):
         self.check_all("hang")
+
+    def test_a_crash_after_the_last_case(self):
+        run = Outcome("test_nn:crash", arguments=["--parts", "start,suites"])
+        self.assertEqual(run.statuses(), {"start": "ok", "suites": "failed"}, run.output)
+        self.assertIn("test_nn: exit code 139", run.problems("suites")[0])
+
+    def test_pytorch_hides_nothing_of_ours(self):
+        run = Outcome("python3@pytorch_layers:hang", minutes=0.4, arguments=["--parts", "start,layers"])
+        self.assertEqual(run.statuses(), {"start": "ok", "layers": "ok"}, run.output)
+        self.assertEqual(run.markdown.count("| layer1 3x3 | 100 |"), 2, run.markdown)
+        self.assertIn("tf32, PyTorch: cut after", run.markdown)
+        run = Outcome("python3@pytorch_gpu_step:fail", arguments=["--parts", "start,speed"])
+        self.assertIn("PyTorch: exit code 1: python3: error: made to fail", run.markdown)
 
     def test_no_time(self):
         run = Outcome(minutes=0.06, fault="test_tensor:hang")

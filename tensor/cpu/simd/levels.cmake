@@ -7,12 +7,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   list(APPEND simd_levels "avx2:8:-march=x86-64-v3" "avx512:16:-march=x86-64-v4"
                           "avx512_bf16:16:-march=x86-64-v4 -mavx512bf16"
                           "amx:16:-march=x86-64-v4 -mavx512bf16 -mamx-tile -mamx-bf16")
-endif()
-
-# The check for AVX2 must run without it.
-if(GRADUS_X86_LEVEL STREQUAL "x86-64-v3")
-  set_source_files_properties(${PROJECT_SOURCE_DIR}/tensor/cpu/simd/required.cpp PROPERTIES
-                              COMPILE_OPTIONS "-march=x86-64;-DGRADUS_REQUIRE_AVX2")
+  if(GRADUS_X86_LEVEL STREQUAL "x86-64-v3")  # the check for AVX2 must run without it
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/tensor/cpu/simd/required.cpp PROPERTIES
+                                COMPILE_OPTIONS "-march=x86-64;-DGRADUS_REQUIRE_AVX2")
+  endif()
 endif()
 
 add_library(gradus_simd OBJECT)

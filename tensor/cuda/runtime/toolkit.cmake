@@ -78,7 +78,7 @@ message(STATUS "CUDA ${CMAKE_CUDA_COMPILER_VERSION}, for ${CMAKE_CUDA_ARCHITECTU
 # Adds the CUDA sources to the libraries of their folders.
 function(gradus_add_cuda)
   set(options --expt-relaxed-constexpr
-              -Xcompiler=-Wall,-Wextra,-Wshadow,-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=,-fmacro-prefix-map=${PROJECT_BINARY_DIR}/include/=)
+              "-Xcompiler=-Wall,-Wextra,-Wshadow,-fmacro-prefix-map=\"${PROJECT_SOURCE_DIR}/\"=,-fmacro-prefix-map=\"${PROJECT_BINARY_DIR}/include/\"=")
   if(GRADUS_WERROR)
     list(APPEND options -Werror=all-warnings -Xcompiler=-Werror)
   endif()
@@ -100,7 +100,11 @@ function(gradus_add_cuda)
     return()
   endif()
   # cmake --build build --target cuda_resources: registers, shared memory and spills of each kernel.
-  set(GRADUS_CUDA_RESOURCES "75 80 86 89 90a 100 120" CACHE STRING
+  set(generations "75 80 86 89 90a")
+  if(CUDAToolkit_VERSION VERSION_GREATER_EQUAL 12.8)
+    string(APPEND generations " 100 120")
+  endif()
+  set(GRADUS_CUDA_RESOURCES ${generations} CACHE STRING
       "Compute capabilities that the target cuda_resources looks at")
   set(kernels ${ARGN})
   list(FILTER kernels INCLUDE REGEX "\\.cu$")
