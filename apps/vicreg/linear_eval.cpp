@@ -315,11 +315,11 @@ int run(const EvalOptions& o) {
         "name one file of weights, or give --untrained (--help lists the options)");
   check(o.linear || o.knn || !o.features.empty(), "linear_eval",
         "--no-linear without --knn or --features leaves nothing to do");
-  if (o.linear || o.knn) apps::check_output_file("linear_eval", "--json", results_file(o));
-  if (!o.features.empty()) apps::check_output_file("linear_eval", "--features", o.features);
   const Device device = apps::use(o.compute);
   LoadedEncoder loaded =
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
+  if (o.linear || o.knn) apps::check_output_file("linear_eval", "--json", results_file(o));
+  if (!o.features.empty()) apps::check_output_file("linear_eval", "--features", o.features);
   loaded.encoder->to(device);
   nn::use_winograd(*loaded.encoder, o.compute.winograd);
   const std::string precision = apps::precision_text(o.compute, device);

@@ -301,6 +301,7 @@ TEST_CASE("linear_eval refuses what it cannot evaluate, in one line") {
   refused({file, "--untrained"}, {"--untrained"});
   refused({file, "--no-linear"}, {"--knn"});
   refused({trained.folder / "none"}, {"none", "no such file"});
+  refused({trained.folder / "none" / "none"}, {"none/none", "no such file"});
   refused({trained.folder.path().string()}, {"not a regular file"});
   refused({file, "--protocol", "mine"}, {"--protocol", "mine"});
   refused({file, "--epochs", "0"}, {"--epochs"});
