@@ -35,7 +35,7 @@ struct ImageFolder {
 /// Greys, palettes, 16 bits, transparency (over white), CMYK and EXIF's orientation become upright
 /// RGB. Files are decoded in parallel.
 ///
-/// Throws Error if a folder is missing, cannot be read or has no images, if train has images in no
+/// Throws Error if a folder is missing, cannot be read or has no images, if it has images in no
 /// folder beside folders, if test has a class that train lacks or, where train has classes, images
 /// in no folder, if a link leads to a folder around it, if images differ in size and none
 /// was asked for, if they take more than the machine's memory, and, with the number of these files

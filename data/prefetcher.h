@@ -21,8 +21,8 @@ namespace gradus::data {
 /// `capacity` items are in the making or waiting. With no workers, `next` makes each item itself.
 ///
 /// `make(i)` is called from several threads at once. What it throws is thrown by the call of `next`
-/// that would have returned item i, and by every later call. Destruction waits only for the items
-/// in the making.
+/// that would have returned item i, and, with workers, by every later call. Destruction waits only
+/// for the items in the making.
 template <class Item>
 class Prefetcher {
  public:

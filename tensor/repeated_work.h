@@ -16,7 +16,9 @@ namespace gradus {
 /// to run (the batch, the learning rate) lies in tensors that the caller overwrites in between.
 ///
 /// Where capturing fails (the function reads a result, or draws from a Generator, say), the
-/// function goes on being called.
+/// function goes on being called. Its part before the failure has then been called once without a
+/// launch being run: so a function begins with zero_grad, lest it add to gradients that were never
+/// computed, and what it does on the host may be done once more than there are runs.
 class RepeatedWork {
  public:
   /// `work` runs on `device`; nothing happens before run().

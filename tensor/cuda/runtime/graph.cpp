@@ -25,7 +25,7 @@ thread_local std::optional<std::vector<std::shared_ptr<const Storage>>> branch;
 class Graph {
  public:
   /// Records work(), which must not wait for the device or copy to or from the host. Throws Error
-  /// if something in it cannot be recorded; then nothing ran.
+  /// if something in it cannot be recorded; then no launch ran.
   explicit Graph(const std::function<void()>& work) : pool_(std::make_shared<GraphPool>()) {
     release_cached_memory();  // of the runs before: the graph's own pool needs as much again
     stream_of(Lane::side);    // is not made while a stream is captured
