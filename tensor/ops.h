@@ -297,8 +297,7 @@ Tensor log_softmax_backward(const Tensor& dy, const Tensor& y);
 /// Softmax cross-entropy of each row, in the compute type (float32 for bfloat16 logits): losses_i =
 /// -sum_c t_ic log softmax(logits)_ic, t_ic = (1 - smoothing) [c = label_i] + smoothing / classes;
 /// logits [N, classes], labels int64 [N] in [0, classes), smoothing in [0, 1]. Other labels are an
-/// Error where they lie on the CPU, and a loss of NaN where they and the logits lie on a GPU; those
-/// on a GPU of logits on the CPU are not checked.
+/// Error where they or the logits lie on the CPU, and a loss of NaN where both lie on a GPU.
 Tensor softmax_cross_entropy(const Tensor& logits, const Tensor& labels, double smoothing = 0);
 /// dlogits_ic = dlosses_i (softmax(logits)_ic - t_ic); the labels on the device of the logits.
 Tensor softmax_cross_entropy_backward(const Tensor& dlosses, const Tensor& logits,

@@ -20,7 +20,7 @@ void check_logits_and_labels(const Tensor& logits, const Tensor& labels, double 
 Tensor softmax_cross_entropy(const Tensor& logits, const Tensor& labels, double smoothing) {
   check_logits_and_labels(logits, labels, smoothing);
   const std::int64_t rows = logits.size(0), classes = logits.size(1);
-  if (labels.device() == Device::cpu) {
+  if (labels.device() == Device::cpu || logits.device() == Device::cpu) {
     for (const std::int64_t label : labels.to_vector<std::int64_t>()) {
       check(label >= 0 && label < classes, "softmax_cross_entropy",
             "labels must be in [0, {}); got {}", classes, label);

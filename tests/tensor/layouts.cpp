@@ -295,4 +295,6 @@ TEST_CASE("a mask, places or labels on another device are refused") {
   const Tensor labels = indices({0, 1, 2});
   CHECK_ERROR(softmax_cross_entropy_backward(softmax_cross_entropy(x, labels), x, labels),
               "[softmax_cross_entropy_backward] labels must be int64 on cuda; got int64 on cpu");
+  CHECK_ERROR(softmax_cross_entropy(x.to(Device::cpu), device_vector<std::int64_t>({0, 4, 2}, {3})),
+              "[softmax_cross_entropy] labels must be in [0, 4); got 4");
 }
