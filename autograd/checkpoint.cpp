@@ -106,8 +106,10 @@ Variable checkpoint(const CheckpointedFunction& function, const std::vector<Vari
   Tensor value;
   std::vector<std::shared_ptr<Node>> captured;
   {
-    // The graph is dropped; it only shows what needs gradients.
-    const std::vector<Variable> leaves = call.leaves();
+    // The graph is dropped; it only shows what needs gradients. The values are at hand:
+    // call.leaves() would compute those again that are recomputed.
+    std::vector<Variable> leaves;
+    for (const Variable& input : inputs) leaves.emplace_back(input.value(), input.requires_grad());
     const Variable first = call.first(leaves);
     if (!first.requires_grad()) return first;
     value = first.value();

@@ -142,6 +142,21 @@ TEST_CASE("what is recomputed from what is recomputed is kept once") {
   CHECK(same_bits(y.value(), x));
 }
 
+TEST_CASE("a checkpoint's first call takes a recomputed input's value as it stands") {
+  const Variable x = leaf({3});
+  int calls = 0;
+  const auto counted = [&](const Inputs& v) {
+    ++calls;
+    return v[0] * 2;
+  };
+  const auto squared = [](const Inputs& v) { return square(v[0]); };
+  const Variable y = sum(checkpoint(squared, {recomputed(counted, {x})}));
+  CHECK(calls == 1);
+  y.backward();
+  CHECK(calls == 2);
+  CHECK(same_bits(x.grad(), x.value() * 8));
+}
+
 TEST_CASE("what is recomputed draws the same numbers") {
   const auto run = [](Call call) {
     Generator generator(5);
