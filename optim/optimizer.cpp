@@ -51,7 +51,7 @@ std::vector<ParameterGroup> exclude_biases_and_norms(const std::vector<NamedPara
 Optimizer::Optimizer(std::vector<ParameterGroup> groups, double lr, std::vector<std::string> state)
     : groups_(std::move(groups)), lr_(lr), state_names_(std::move(state)) {
   std::set<std::string> names;
-  std::map<const Node*, std::string> nodes;
+  std::map<const void*, std::string> variables;
   for (const ParameterGroup& group : groups_) {
     check(std::isfinite(group.weight_decay) && group.weight_decay >= 0 &&
               std::isfinite(group.lr_scale) && group.lr_scale >= 0,
@@ -60,11 +60,11 @@ Optimizer::Optimizer(std::vector<ParameterGroup> groups, double lr, std::vector<
     for (const NamedParameter& parameter : group.parameters) {
       check(names.insert(parameter.name).second, "optimizer", "the parameter {} is given twice",
             parameter.name);
-      if (const Node* node = parameter.variable->node().get(); node != nullptr) {
-        const auto [known, is_new] = nodes.emplace(node, parameter.name);
-        check(is_new, "optimizer", "the parameters {} and {} are one variable", known->second,
-              parameter.name);
-      }
+      const Node* const node = parameter.variable->node().get();  // null where it is frozen
+      const void* const identity = node ? static_cast<const void*>(node) : parameter.variable;
+      const auto [known, is_new] = variables.emplace(identity, parameter.name);
+      check(is_new, "optimizer", "the parameters {} and {} are one variable", known->second,
+            parameter.name);
       entries_.push_back({.parameter = parameter, .group = &group});
     }
   }

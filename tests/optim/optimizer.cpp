@@ -107,6 +107,9 @@ TEST_CASE("bad groups and learning rates are errors") {
   }
   CHECK_THROWS_WITH_AS(Sgd(one_group({{"w", &layer.weight}, {"tied", &layer.weight}}, 0), {}),
                        "[optimizer] the parameters w and tied are one variable", Error);
+  Variable frozen(ones({2}, device_options()));
+  CHECK_THROWS_WITH_AS(Sgd(one_group({{"a", &frozen}, {"b", &frozen}}, 0), {}),
+                       "[optimizer] the parameters a and b are one variable", Error);
   Sgd sgd(layer.parameters(), {});
   CHECK_THROWS_AS(sgd.step(NAN), Error);
   CHECK_THROWS_AS(sgd.step(-1), Error);
