@@ -48,6 +48,8 @@ class Perturbed {
 
 GradcheckResult gradcheck(const Function& function, const std::vector<Tensor>& inputs,
                           const GradcheckOptions& options) {
+  check(options.most_elements >= 1, "gradcheck", "most_elements must be at least 1; got {}",
+        options.most_elements);
   std::vector<Variable> variables;
   for (const Tensor& input : inputs) {
     check(input.defined() && input.dtype() == DType::float64, "gradcheck",

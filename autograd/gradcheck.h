@@ -18,7 +18,7 @@ struct GradcheckOptions {
   double relative_tolerance = 1e-6;
   double absolute_tolerance = 1e-8;
   std::uint64_t seed = 0;  ///< of the random weights of the outputs
-  /// How many elements of each input are tried, evenly spread.
+  /// How many elements of each input are tried at most, evenly spread; at least 1.
   std::int64_t most_elements = std::numeric_limits<std::int64_t>::max();
 };
 

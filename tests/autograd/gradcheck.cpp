@@ -85,4 +85,6 @@ TEST_CASE("inputs are left as they were, and must be float64") {
   CHECK(gradcheck(counting, {x}, {.most_elements = 2}));
   CHECK(calls == 1 + 2 * 2);
   CHECK_ERROR(gradcheck(f, {zeros({2})}), "[gradcheck] inputs must be float64; got float32");
+  CHECK_ERROR(gradcheck(f, {x}, {.most_elements = 0}),
+              "[gradcheck] most_elements must be at least 1; got 0");
 }
