@@ -40,6 +40,10 @@ class WeightGradient {
   }
 
   void run(float* dweight) const {
+    if (units_ == 0) {  // the sum over no pixels
+      std::fill_n(dweight, g_.O * g_.columns(), 0.0f);
+      return;
+    }
     const std::int64_t parts = channel_parts_ * pixel_parts_, output_parts = output_part_count();
     const std::int64_t outputs = divide_up(g_.O, output_parts);
     const Scratch<float> sums(parts * sums_size());
@@ -107,8 +111,7 @@ class WeightGradient {
     const std::int64_t first = panels.begin * kernels_.panel;
     const std::int64_t channels = std::min(panels.end * kernels_.panel, channels_) - first;
     std::vector<std::int64_t> left, right;  // where the rows of the chunk's units begin
-    std::int64_t begin = units.begin;
-    do {  // at least once: the sum over no pixels is zero
+    for (std::int64_t begin = units.begin; begin < units.end; begin += chunk_) {
       const std::int64_t end = std::min(begin + chunk_, units.end);
       left.clear();
       right.clear();
@@ -134,8 +137,7 @@ class WeightGradient {
           to += g_.O * kernels_.panel;
         }
       }
-      begin = end;
-    } while (begin < units.end);
+    }
   }
 
   /// to [output][column, lane] = row p of doutput; images beyond the last are zeros.

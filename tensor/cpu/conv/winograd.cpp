@@ -116,7 +116,8 @@ class Convolution {
 
   /// All weights are transformed, then the tiles block by block.
   void by_tiles() const {
-    constexpr std::int64_t most = 14 * per_word;  // tiles whose V fits a cache beside U and M
+    // Tiles whose V fits a second-level cache, in whole blocks of the products' rows.
+    const std::int64_t most = 14 / algorithm_.rows * algorithm_.rows * per_word;
     const std::int64_t blocks = std::max<std::int64_t>(
         {divide_up(tiles(), most), std::min<std::int64_t>(omp_get_max_threads(), tiles()), 1});
     const std::int64_t longest = divide_up(tiles(), blocks);

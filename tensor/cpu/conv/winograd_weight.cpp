@@ -107,15 +107,15 @@ class WeightGradient {
     BlockMemory(const WeightGradient& owner, std::int64_t rows)
         : chunk_rows(owner.chunk_rows(rows)),
           transformed(owner.chunk_size(chunk_rows)),
-          sums(Frequencies<float>::size(owner.algorithm_.frequencies, owner.block_outputs(),
-                                        owner.algorithm_.panel)) {}
+          sums(Frequencies<float>::size(owner.algorithm_.frequencies, block_outputs,
+                                        block_channels)) {}
     std::int64_t chunk_rows;
     Scratch<float> transformed;
     ThreadScratch<float> sums;
   };
 
-  /// Of a block of weights, whose other side is a panel of input channels.
-  std::int64_t block_outputs() const { return 4 * algorithm_.rows; }
+  /// Of a block of weights at most. Its sums fit a second-level cache beside what they are made of.
+  static constexpr std::int64_t block_outputs = 56, block_channels = most_panel;
 
   /// Rows of the chunks, nearly equal, of a part of `rows`. A chunk takes a share of a last-level
   /// cache, and a panel of its V fits a first-level one.
@@ -130,8 +130,8 @@ class WeightGradient {
   /// then the weights are shared out in blocks, whose sums over the chunk stay in a cache until
   /// they are transformed back. Called within a parallel region, one thread does it all.
   void sum_blocks(const Range& range, const BlockMemory& memory, float* dweight) const {
-    const std::int64_t panels = padded_C_ / algorithm_.panel;
-    const std::int64_t blocks = divide_up(O_, block_outputs());  // of a panel
+    const std::int64_t rows_of_blocks = divide_up(O_, block_outputs),
+                       columns_of_blocks = divide_up(padded_C_, block_channels);
     const Chunk chunk = chunk_in(memory.transformed.data(), memory.chunk_rows);
     std::int64_t begin = range.begin;
     do {  // at least once: the sum over no tiles is zero
@@ -145,11 +145,12 @@ class WeightGradient {
           transform(row, row - now.begin, chunk);
         }
 #pragma omp for collapse(2) schedule(dynamic)
-        for (std::int64_t p = 0; p < panels; ++p) {
-          for (std::int64_t block = 0; block < blocks; ++block) {
-            const Range outputs = part_of(O_, blocks, block);
-            const Range channels{p * algorithm_.panel, (p + 1) * algorithm_.panel};
-            const Frequencies<float> du(memory.sums.get(), outputs.size(), algorithm_.panel);
+        for (std::int64_t column = 0; column < columns_of_blocks; ++column) {
+          for (std::int64_t row = 0; row < rows_of_blocks; ++row) {
+            const Range outputs = part_of(O_, rows_of_blocks, row);
+            const std::int64_t c = column * block_channels;
+            const Range channels{c, std::min(c + block_channels, padded_C_)};
+            const Frequencies<float> du(memory.sums.get(), outputs.size(), channels.size());
             for (int f = 0; f < algorithm_.frequencies; ++f) {
               multiply(chunk, now.size(), f, outputs, channels, du, false);
             }

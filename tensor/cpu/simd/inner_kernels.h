@@ -32,9 +32,9 @@ struct LeftMatrix {
   std::int64_t row_stride, step;  ///< between rows; along the depth
 };
 
-/// The words that two factors are multiplied along: `runs` times `words` that follow each other, of
-/// the left factor from its word left[run] on, of the right one from right[run]; without those, one
-/// run from the beginnings.
+/// The words that two factors are multiplied along: `runs` (at least one) times `words` that follow
+/// each other, of the left factor from its word left[run] on, of the right one from right[run];
+/// without those, one run from the beginnings.
 struct Depth {
   std::int64_t words, runs = 1;
   const std::int64_t *left = nullptr, *right = nullptr;

@@ -70,7 +70,8 @@ template <class Word, int rows>
                                                       Sums<rows>& sum) {
   using Product = ProductOf<Word>;
   const std::int64_t row_stride = a.row_stride, step = a.step;
-  for (std::int64_t run = 0; run < depth.runs; ++run) {
+  std::int64_t run = 0;
+  do {  // at least one run: were there a way around the loop, sums would leave the registers
     const Word* x = a.data + depth.left_begin(run);
     const Word* y = b + depth.right_begin(run);
     for (std::int64_t k = 0; k < depth.words; ++k) {
@@ -90,7 +91,7 @@ template <class Word, int rows>
       x += step;
       y += b_stride;
     }
-  }
+  } while (++run < depth.runs);
 }
 
 /// MultiplyPanel for a fixed number of rows.
