@@ -114,7 +114,7 @@ class WeightGradient {
     ThreadScratch<float> sums;
   };
 
-  /// Of a block of weights at most. Its sums fit a second-level cache beside what they are made of.
+  /// Of a block of weights at most. Its sums take 252 KiB of a cache, 567 with stride 2.
   static constexpr std::int64_t block_outputs = 56, block_channels = most_panel;
 
   /// Rows of the chunks, nearly equal, of a part of `rows`. A chunk takes a share of a last-level
