@@ -9,8 +9,10 @@ namespace gradus::cpu {
 
 template <class T>
 void fill(T* y, T value, std::int64_t n) {
-  parallel_blocks(n, elementwise_grain,
-                  [=](auto begin, auto end) { std::fill(y + begin, y + end, value); });
+  parallel_blocks(n, elementwise_grain, [=](auto begin, auto end) {
+    const T element = value;  // which no store to y can change: stores become vectors
+    for (auto i = begin; i < end; ++i) y[i] = element;
+  });
 }
 
 template <class From, class To>

@@ -29,16 +29,15 @@ void gather_filters(const WeightView& w, std::int64_t p, int panel, std::int64_t
                     std::int64_t count, float* filters) {
   std::fill_n(filters, input_group * taps * taps * panel, 0.0f);
   const std::int64_t k0 = p * panel, ks = std::min<std::int64_t>(panel, w.K - k0);
+  const std::int64_t stride = taps * taps * panel;
   for (int tap = 0; tap < taps * taps; ++tap) {
     const int from = w.reversed ? taps * taps - 1 - tap : tap;
     const float* x = w.data + from * w.tap_stride + k0 * w.k_stride + first * w.j_stride;
-    const auto filter = [&](std::int64_t j) { return filters + (j * taps * taps + tap) * panel; };
+    float* const to = filters + tap * panel;
     if (w.k_stride == 1) {
-      for (std::int64_t j = 0; j < count; ++j) std::copy_n(x + j * w.j_stride, ks, filter(j));
+      for (std::int64_t j = 0; j < count; ++j) std::copy_n(x + j * w.j_stride, ks, to + j * stride);
     } else {
-      for (std::int64_t k = 0; k < ks; ++k) {
-        for (std::int64_t j = 0; j < count; ++j) filter(j)[k] = x[k * w.k_stride + j * w.j_stride];
-      }
+      simd::kernels().transpose(x, w.k_stride, ks, count, to, stride);
     }
   }
 }

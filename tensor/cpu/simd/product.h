@@ -63,32 +63,38 @@ using ProductOf = std::conditional_t<std::is_same_v<Word, float>, FloatProduct, 
 template <int rows>
 using Sums = Vector[rows][2];
 
-/// sum += a b
+/// sum += a b. Of the rows of a, each four have a pointer, and three offsets from it: pointers or
+/// offsets of all rows would not find room in the registers.
 template <class Word, int rows>
 [[gnu::always_inline]] inline void accumulate_product(const LeftMatrix<Word>& a, const Word* b,
                                                       std::int64_t b_stride, const Depth& depth,
                                                       Sums<rows>& sum) {
   using Product = ProductOf<Word>;
+  constexpr int together = 4, groups = (rows + together - 1) / together;
   const std::int64_t row_stride = a.row_stride, step = a.step;
   std::int64_t run = 0;
   do {  // at least one run: were there a way around the loop, sums would leave the registers
-    const Word* x = a.data + depth.left_begin(run);
+    const Word* x[groups];
+    unroll<groups>([&](auto g) __attribute__((always_inline)) {
+      x[g] = a.data + depth.left_begin(run) + g * together * row_stride;
+      asm("" : "+r"(x[g]));  // to the compiler, not so far from x[0]
+    });
     const Word* y = b + depth.right_begin(run);
     for (std::int64_t k = 0; k < depth.words; ++k) {
       if constexpr (Product::prefetches) {
         constexpr int rows_ahead = 32;  // 400 to 800 cycles with AVX-512
-        __builtin_prefetch(x + rows_ahead * step);
+        __builtin_prefetch(x[0] + rows_ahead * step);
         unroll<panel * sizeof(float) / 64>([&](auto line) __attribute__((always_inline)) {
           __builtin_prefetch(y + rows_ahead * b_stride + line * 16);
         });
       }
       const auto left_half = Product::right(y), right_half = Product::right(y + width);
       unroll<rows>([&](auto r) __attribute__((always_inline)) {
-        const auto factor = Product::left(x + r * row_stride);
+        const auto factor = Product::left(x[r / together] + r % together * row_stride);
         Product::accumulate(sum[r][0], factor, left_half);
         Product::accumulate(sum[r][1], factor, right_half);
       });
-      x += step;
+      unroll<groups>([&](auto g) __attribute__((always_inline)) { x[g] += step; });
       y += b_stride;
     }
   } while (++run < depth.runs);

@@ -23,6 +23,7 @@ inline constexpr int panel = 2 * width;
 using Vector [[gnu::vector_size(width * sizeof(float))]] = float;
 using Bits [[gnu::vector_size(width * sizeof(float))]] = std::uint32_t;
 using Half [[gnu::vector_size(width * sizeof(float) / 2)]] = std::uint16_t;  // bfloat16s
+using Halves [[gnu::vector_size(width * sizeof(float))]] = std::uint16_t;
 
 /// function(0), ..., function(count - 1), with arguments that are constants to the compiler: arrays
 /// indexed by them stay in registers.
@@ -89,12 +90,18 @@ template <int most, class Function>
 #endif
 }
 
+/// The elements of the halves of x by turns.
+template <int... i>
+[[gnu::always_inline]] inline Halves interleave(const Halves& x, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(x, x, (i / 2 + i % 2 * width)...);
+}
+
 /// Words of two bfloat16s: `first` in the lower, `second` in the upper halves.
 [[gnu::always_inline]] inline Bits to_pairs(const Vector& first, const Vector& second) {
 #if defined(__AVX512BF16__)
-  const auto low = __builtin_convertvector(to_bfloat16(first), Bits);
-  const auto high = __builtin_convertvector(to_bfloat16(second), Bits);
-  return low | (high << 16);
+  const auto rounded = reinterpret_cast<Halves>(
+      _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(second), reinterpret_cast<__m512>(first)));
+  return reinterpret_cast<Bits>(interleave(rounded, std::make_integer_sequence<int, 2 * width>{}));
 #else
   return (round_bits(first) >> 16) | round_bits(second);
 #endif
