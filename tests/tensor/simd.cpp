@@ -252,6 +252,15 @@ TEST_CASE_TEMPLATE("direct convolution matches its definition at each level", T,
       {{3, 6, 7, 33}, {5, 1, 1, 33}, {.stride = {2, 3}, .padding = {1, 2}}},
       {{1, 7, 19, 4}, {3, 3, 5, 4}, {.padding = {0, 1}}},
       {{35, 8, 8, 40}, {70, 3, 3, 40}, {.padding = 1}},  // images side by side, some left
+      // Narrow images, some of whose windows lie in the padding, in places or altogether:
+      {{70, 2, 2, 40}, {35, 3, 3, 40}, {.padding = 1}},
+      {{37, 1, 1, 33}, {9, 3, 3, 33}, {.padding = 1}},
+      {{40, 4, 4, 33}, {20, 3, 3, 33}, {.stride = 2, .padding = 1}},
+      {{9, 7, 2, 40}, {8, 5, 3, 40}, {.padding = {2, 1}}},
+      {{3, 2, 7, 40}, {8, 3, 3, 40}, {.padding = {3, 1}}},
+      {{20, 80, 2, 40}, {8, 3, 3, 40}, {.padding = 1}},  // several parts of the rows
+      {{33, 2, 2, 3}, {8, 3, 3, 3}, {.padding = 1}},
+      {{3, 3, 1, 40}, {8, 1, 1, 40}, {.stride = 2, .padding = 1}},
       {{3, 24, 24, 64}, {32, 3, 3, 64}, {.stride = 2, .padding = 1}},
       {{4, 128, 128, 1}, {64, 1, 1, 1}, {}},             // enough outputs to write past the caches
       {{8, 64, 128, 64}, {8, 1, 1, 64}, {.stride = 2}},  // enough zeros in the input's gradient
@@ -263,6 +272,27 @@ TEST_CASE_TEMPLATE("direct convolution matches its definition at each level", T,
   }
 }
 
+TEST_CASE("the terms of a direct convolution are the taps of its windows without the padding") {
+  const auto terms = [](std::int64_t H, std::int64_t W, std::int64_t C, std::int64_t stride) {
+    const std::int64_t out_height = (H - 1) / stride + 1, out_width = (W - 1) / stride + 1;
+    return cpu::direct::terms({.N = 5,
+                               .H = H,
+                               .W = W,
+                               .C = C,
+                               .O = 8,
+                               .out_height = out_height,
+                               .out_width = out_width,
+                               .kernel = 3,
+                               .stride = stride,
+                               .padding = 1});
+  };
+  CHECK(terms(2, 2, 40, 1) == 5 * 4 * 4);
+  CHECK(terms(1, 1, 40, 1) == 5);
+  CHECK(terms(4, 4, 40, 2) == 5 * 5 * 5);
+  CHECK(terms(4, 4, 40, 1) == 5 * 10 * 12);  // wider: the columns' taps in the padding are kept
+  CHECK(terms(2, 2, 3, 1) == 5 * 36);        // few channels: whole windows
+}
+
 TEST_CASE("direct convolution gives the same bits for any number of threads" * cpu_only()) {
   Generator generator(3);
   struct ThreadCase {
@@ -271,6 +301,7 @@ TEST_CASE("direct convolution gives the same bits for any number of threads" * c
   };
   for (const ThreadCase& c : {ThreadCase{{6, 17, 15, 24}, {40, 3, 3, 24}, 2},
                               ThreadCase{{35, 8, 8, 64}, {64, 3, 3, 64}, 1},
+                              ThreadCase{{70, 2, 2, 64}, {64, 3, 3, 64}, 1},
                               ThreadCase{{9, 16, 16, 3}, {32, 3, 3, 3}, 1}}) {
     CAPTURE(to_string(c.input));
     const Tensor x = uniform(c.input, -1, 1, generator), w = uniform(c.weight, -1, 1, generator);

@@ -1,5 +1,6 @@
 #include "tensor/cpu/conv/choice.h"
 
+#include "tensor/cpu/conv/direct_conv.h"
 #include "tensor/cpu/conv/winograd_tiles.h"
 
 namespace gradus::cpu {
@@ -48,8 +49,7 @@ bool winograd_is_faster(const Conv2dGeometry& g, ConvPass pass, simd::Level leve
       transformed / transform_rate +
       operations(side * side * tiles) /
           (pass == ConvPass::weight_gradient ? rate.winograd_weight : rate.winograd);
-  const auto pixels = static_cast<double>(g.output_pixels() * winograd::taps * winograd::taps);
-  return winograd < operations(pixels) / rate.direct;
+  return winograd < operations(static_cast<double>(direct::terms(g))) / rate.direct;
 }
 
 template bool winograd_is_faster<float>(const Conv2dGeometry&, ConvPass, simd::Level);

@@ -46,7 +46,7 @@ class Convolution {
     const Scratch<Word> weights(panels_ * taps() * tap_size());
     const ThreadScratch<Element> rows(kernels_.panel * tap_words_ * per_word);
     const ThreadScratch<Word> copy(windows(lanes, divide_up(g_.out_height, parts)).size());
-    const ThreadScratch<float> sums(g_.out_width * lanes * kernels_.panel);
+    const ThreadScratch<float> sums(columns_together() * lanes * kernels_.panel);
     FirstException exception;
 #pragma omp parallel
     {
@@ -74,6 +74,15 @@ class Convolution {
   using Element = simd::Element<Word>;
   static constexpr int per_word = simd::per_word<Word>;
   static constexpr std::int64_t enough_windows = 32;  // for products at their full speed
+
+  /// Where taps begin in the windows and in a panel of the weights, and how long they are.
+  struct Taps {
+    std::int64_t words;
+    std::vector<std::int64_t> left, right;
+  };
+
+  /// Of a row of outputs, how many are computed by the same taps.
+  std::int64_t columns_together() const { return Windows::are_narrow(g_) ? 1 : g_.out_width; }
 
   /// Of the windows: whole ones have a single tap, which is all of the weight's.
   std::int64_t taps() const { return Windows::tap_count(g_); }
@@ -132,32 +141,52 @@ class Convolution {
     const std::int64_t lanes = block.images.size(), panel_size = taps() * tap_size();
     const Windows x = windows(lanes, block.rows.size());
     x.gather(x_, block, 0, Windows::channels_of_tap(g_), copy);
-    const std::vector<std::int64_t> left = x.tap_offsets();
-    std::vector<std::int64_t> right;
-    for (std::int64_t tap = 0; tap < taps(); ++tap) right.push_back(tap * tap_size());
-    const simd::Depth depth{tap_words_, taps(), left.data(), right.data()};
+    const std::vector<std::int64_t> offsets = x.tap_offsets();
     const std::int64_t parts = divide_up(panels_ * panel_size, words);
     for (std::int64_t part = 0; part < parts; ++part) {
       const Range panels = part_of(panels_, parts, part);
       for (std::int64_t row = 0; row < block.rows.size(); ++row) {
-        for (std::int64_t p = panels.begin; p < panels.end; ++p) {
-          kernels_.multiply<Word>()({copy + row * x.row_stride(), x.lane_stride(), 1},
-                                    g_.out_width * lanes, weights + p * panel_size, kernels_.panel,
-                                    depth, sums, kernels_.panel, false);
-          store(sums, block, row, p);
+        for (std::int64_t q = 0; q < g_.out_width; q += columns_together()) {
+          const Taps taps = taps_of(x, offsets, block.rows.begin + row, q);
+          const simd::Depth depth{taps.words, std::ssize(taps.left), taps.left.data(),
+                                  taps.right.data()};
+          for (std::int64_t p = panels.begin; p < panels.end; ++p) {
+            kernels_.multiply<Word>()(
+                {copy + row * x.row_stride() + q * lanes * x.lane_stride(), x.lane_stride(), 1},
+                columns_together() * lanes, weights + p * panel_size, kernels_.panel, depth, sums,
+                kernels_.panel, false);
+            store(sums, block, row, q, p);
+          }
         }
       }
     }
   }
 
-  /// y = sums + bias for a row of the block and a panel.
-  void store(const float* sums, const Block& block, std::int64_t row, std::int64_t p) const {
+  /// The taps of the outputs from (row, q) on that are computed together, which begin at `offsets`
+  /// in the windows. If all lie in the padding, the sum is one over no words.
+  Taps taps_of(const Windows& x, const std::vector<std::int64_t>& offsets, std::int64_t row,
+               std::int64_t q) const {
+    Taps taps{tap_words_, {}, {}};
+    for (std::int64_t tap = 0; tap < this->taps(); ++tap) {
+      const auto [rows, columns] = x.outputs_of(tap);
+      if (row < rows.begin || row >= rows.end || q < columns.begin || q >= columns.end) continue;
+      taps.left.push_back(offsets[static_cast<std::size_t>(tap)]);
+      taps.right.push_back(tap * tap_size());
+    }
+    if (taps.left.empty()) return {0, {0}, {0}};
+    return taps;
+  }
+
+  /// y = sums + bias for some columns of a row of the block, from column q on, and a panel.
+  void store(const float* sums, const Block& block, std::int64_t row, std::int64_t q,
+             std::int64_t p) const {
     const std::int64_t k = p * kernels_.panel, lanes = block.images.size();
-    T* const y = y_.data + block.images.begin * y_.image + (block.rows.begin + row) * y_.row + k;
+    T* const y = y_.data + block.images.begin * y_.image + (block.rows.begin + row) * y_.row +
+                 q * y_.column + k;
     kernels_.store_rows<T>()(
         sums, kernels_.panel, bias_ == nullptr ? nullptr : bias_ + k,
-        {y, g_.out_width * lanes, std::min<std::int64_t>(kernels_.panel, weight_.K - k), y_.column,
-         lanes, y_.image});
+        {y, columns_together() * lanes, std::min<std::int64_t>(kernels_.panel, weight_.K - k),
+         y_.column, lanes, y_.image});
   }
 
   const simd::Kernels& kernels_;
@@ -191,6 +220,17 @@ struct Phase {
 }  // namespace
 
 bool supports(const Conv2dGeometry& g) { return g.groups == 1 && g.dilation == Size2(1); }
+
+std::int64_t terms(const Conv2dGeometry& g) {
+  using Windows = direct::Windows<float, float>;
+  const Windows windows(g, 1, 1, g.out_height, Windows::channels_of_tap(g));
+  std::int64_t terms = 0;
+  for (std::int64_t tap = 0; tap < Windows::tap_count(g); ++tap) {
+    const auto [rows, columns] = windows.outputs_of(tap);
+    terms += g.N * rows.size() * columns.size() * (Windows::channels_of_tap(g) / g.C);
+  }
+  return terms;
+}
 
 template <class T>
 void conv2d(const T* input, const float* weight, const float* bias, T* output,

@@ -10,6 +10,10 @@ namespace gradus::cpu::direct {
 /// What the functions below compute: one group, dilation 1.
 bool supports(const Conv2dGeometry& g);
 
+/// How many taps of all windows are multiplied: not those of the padding above and below an image,
+/// nor, where it is narrow, beside it.
+std::int64_t terms(const Conv2dGeometry& g);
+
 /// As the contract's functions (tensor/backend/kernels.inc). The results do not depend on the
 /// number of threads.
 template <class T>

@@ -24,8 +24,9 @@ class WeightGradient {
         g_(g),
         channels_(Windows::channels_of_tap(g)),
         panels_(divide_up(channels_, kernels_.panel)),
-        lanes_(std::clamp<std::int64_t>(divide_up(g.N, per_word), 1,
-                                        whole_run / std::gcd(g.out_width, whole_run))) {
+        lanes_(std::clamp<std::int64_t>(
+            divide_up(g.N, per_word), 1,
+            Windows::are_narrow(g) ? whole_run : whole_run / std::gcd(g.out_width, whole_run))) {
     // A task's sums take at most half of a second-level cache.
     constexpr std::int64_t sums = 256 * 1024, enough_tasks = 16;
     channel_parts_ = Windows::are_whole(g)
@@ -75,6 +76,17 @@ class WeightGradient {
     Word *left, *right, *row;
   };
 
+  /// A row of outputs, and where it begins in both factors.
+  struct Row {
+    std::int64_t p, left, right;
+  };
+
+  /// The pixels that are summed over: runs of words, and where they begin in both factors.
+  struct Pixels {
+    std::int64_t words;
+    std::vector<std::int64_t> left, right;
+  };
+
   std::int64_t taps() const { return Windows::tap_count(g_); }
   /// The sums of a panel of channels, [tap][output][channel in panel]; of a task.
   std::int64_t panel_size() const { return taps() * g_.O * kernels_.panel; }
@@ -110,34 +122,51 @@ class WeightGradient {
     const std::vector<std::int64_t> taps = x.tap_offsets();
     const std::int64_t first = panels.begin * kernels_.panel;
     const std::int64_t channels = std::min(panels.end * kernels_.panel, channels_) - first;
-    std::vector<std::int64_t> left, right;  // where the rows of the chunk's units begin
+    std::vector<Row> rows;  // of the chunk's units
     for (std::int64_t begin = units.begin; begin < units.end; begin += chunk_) {
       const std::int64_t end = std::min(begin + chunk_, units.end);
-      left.clear();
-      right.clear();
+      rows.clear();
       for (std::int64_t unit = begin; unit < end; ++unit) {
-        const Block pixels = block(unit);
+        const Block outputs_of_unit = block(unit);
         Word* const copy = memory.right + (unit - begin) * x.size();
-        x.gather(input_, pixels, first, channels, copy);
-        for (std::int64_t p = 0; p < pixels.rows.size(); ++p) {
-          left.push_back((unit - begin) * unit_words() + p * row_words());
-          right.push_back(copy - memory.right + p * x.row_stride());
-          gather_doutput(pixels.images, pixels.rows.begin + p, outputs, memory.row,
-                         memory.left + left.back());
+        x.gather(input_, outputs_of_unit, first, channels, copy);
+        for (std::int64_t p = 0; p < outputs_of_unit.rows.size(); ++p) {
+          rows.push_back({outputs_of_unit.rows.begin + p,
+                          (unit - begin) * unit_words() + p * row_words(),
+                          copy - memory.right + p * x.row_stride()});
+          gather_doutput(outputs_of_unit.images, outputs_of_unit.rows.begin + p, outputs,
+                         memory.row, memory.left + rows.back().left);
         }
       }
-      const simd::Depth depth{row_words(), static_cast<std::int64_t>(left.size()), left.data(),
-                              right.data()};
+      std::vector<Pixels> pixels;
+      for (std::int64_t tap = 0; tap < this->taps(); ++tap)
+        pixels.push_back(pixels_of(x, tap, rows));
       float* to = sums + outputs.begin * kernels_.panel;
       for (std::int64_t c = 0; c < channels; c += kernels_.panel) {
-        for (const std::int64_t tap : taps) {  // beyond the channels: computed, never read
+        for (std::size_t tap = 0; tap < pixels.size(); ++tap) {
+          const auto& [words, left, right] = pixels[tap];
+          const simd::Depth depth{words, std::ssize(left), left.data(), right.data()};
           kernels_.multiply<Word>()({memory.left, left_stride(), 1}, outputs.size(),
-                                    memory.right + tap + c, x.lane_stride(), depth, to,
+                                    memory.right + taps[tap] + c, x.lane_stride(), depth, to,
                                     kernels_.panel, begin > units.begin);
-          to += g_.O * kernels_.panel;
+          to += g_.O * kernels_.panel;  // beyond the channels: computed, never read
         }
       }
     }
+  }
+
+  /// Those of some rows that take part in the products of a tap; if none does, the sum is one over
+  /// no words.
+  Pixels pixels_of(const Windows& x, std::int64_t tap, const std::vector<Row>& rows) const {
+    const auto [p, q] = x.outputs_of(tap);
+    Pixels pixels{q.size() * lanes_, {}, {}};
+    for (const Row& row : rows) {
+      if (row.p < p.begin || row.p >= p.end) continue;
+      pixels.left.push_back(row.left + q.begin * lanes_);
+      pixels.right.push_back(row.right + q.begin * lanes_ * x.lane_stride());
+    }
+    if (pixels.left.empty()) return {0, {0}, {0}};
+    return pixels;
   }
 
   /// to [output][column, lane] = row p of doutput; images beyond the last are zeros.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "tensor/backend/geometry.h"
@@ -17,6 +18,16 @@ namespace gradus::cpu::direct {
 struct Block {
   Range images, rows;
 };
+
+/// Along one axis: the outputs whose window has its tap number `tap` in the image, not the padding.
+inline Range outputs_of_tap(std::int64_t tap, std::int64_t stride, std::int64_t padding,
+                            std::int64_t size, std::int64_t outputs) {
+  const auto first_from = [&](std::int64_t pixel) {  // the first output whose tap is there or later
+    return std::clamp<std::int64_t>(
+        divide_up(std::max<std::int64_t>(pixel + padding - tap, 0), stride), 0, outputs);
+  };
+  return {first_from(0), first_from(size)};
+}
 
 /// The copy of what a block reads is [row][column][lane][word], with zeros for padding. Its lanes
 /// are images: the windows of one column of outputs in all lanes, then the next column's, so lie at
@@ -47,6 +58,10 @@ class Windows {
   static std::int64_t tap_count(const Conv2dGeometry& g) {
     return are_whole(g) ? 1 : g.kernel.height * g.kernel.width;
   }
+
+  /// Whether the columns of outputs are so few that it pays to leave out the taps that each has in
+  /// the padding. Those that a whole row has there are left out of any image.
+  static bool are_narrow(const Conv2dGeometry& g) { return tap_count(g) > 1 && g.out_width <= 2; }
 
   /// For blocks of at most `rows` rows of outputs, and as many channels of a tap.
   Windows(const Conv2dGeometry& g, std::int64_t lanes, std::int64_t images_per_lane,
@@ -82,6 +97,18 @@ class Windows {
       }
     }
     return offsets;
+  }
+
+  /// The rows and columns of outputs that take part in the products of a tap: all that have it in
+  /// the image, and, unless the image is narrow, the other columns of these rows.
+  std::pair<Range, Range> outputs_of(std::int64_t tap) const {
+    const Range all_rows{0, g_.out_height}, all_columns{0, g_.out_width};
+    if (are_whole(g_)) return {all_rows, all_columns};
+    const Range rows = outputs_of_tap(tap / kernel_.width, g_.stride.height, g_.padding.height,
+                                      g_.H, g_.out_height);
+    if (!are_narrow(g_)) return {rows, all_columns};
+    return {rows, outputs_of_tap(tap % kernel_.width, g_.stride.width, g_.padding.width, g_.W,
+                                 g_.out_width)};
   }
 
   /// Copies what a block reads of channels [first_channel, first_channel + channels) of a tap: all

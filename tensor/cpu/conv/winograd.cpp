@@ -13,8 +13,8 @@
 namespace gradus::cpu::winograd {
 namespace {
 
-/// The weights of a convolution from J to K channels, as strides in [O, 3, 3, C]; reversed taps
-/// make the convolution that carries gradients back.
+/// The weights of a convolution from J to K channels, as strides in [O, 3, 3, C], of which j_stride
+/// or k_stride is 1; reversed taps make the convolution that carries gradients back.
 struct WeightView {
   const float* data;
   std::int64_t J, K;
