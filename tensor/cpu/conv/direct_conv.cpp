@@ -224,10 +224,11 @@ bool supports(const Conv2dGeometry& g) { return g.groups == 1 && g.dilation == S
 std::int64_t terms(const Conv2dGeometry& g) {
   using Windows = direct::Windows<float, float>;
   const Windows windows(g, 1, 1, g.out_height, Windows::channels_of_tap(g));
+  const std::int64_t of_a_tap = Windows::are_whole(g) ? g.kernel.height * g.kernel.width : 1;
   std::int64_t terms = 0;
   for (std::int64_t tap = 0; tap < Windows::tap_count(g); ++tap) {
     const auto [rows, columns] = windows.outputs_of(tap);
-    terms += g.N * rows.size() * columns.size() * (Windows::channels_of_tap(g) / g.C);
+    terms += g.N * rows.size() * columns.size() * of_a_tap;
   }
   return terms;
 }

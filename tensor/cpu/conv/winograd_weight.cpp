@@ -199,8 +199,9 @@ class WeightGradient {
     constexpr std::int64_t ahead = 2, line = 16;  // outputs, weights
     const std::int64_t end = std::min(channels.end, C_);
     for (std::int64_t o = outputs.begin; o < outputs.end; ++o) {
-      const std::int64_t scattered = o + ahead < outputs.end ? taps * taps : 0;
-      for (std::int64_t tap = 0; tap < scattered; ++tap) {
+      // The weights of an output that follows: too far apart for the hardware to ask for them.
+      const std::int64_t next_taps = o + ahead < outputs.end ? taps * taps : 0;
+      for (std::int64_t tap = 0; tap < next_taps; ++tap) {
         const float* const next = dweight + ((o + ahead) * taps * taps + tap) * C_;
         for (std::int64_t c = channels.begin; c < end; c += line) __builtin_prefetch(next + c, 1);
       }

@@ -77,7 +77,7 @@ template <class Word, int rows>
     const Word* x[groups];
     unroll<groups>([&](auto g) __attribute__((always_inline)) {
       x[g] = a.data + depth.left_begin(run) + g * together * row_stride;
-      asm("" : "+r"(x[g]));  // to the compiler, not so far from x[0]
+      asm("" : "+r"(x[g]));  // hides that it comes from x[0], or the compiler would start there
     });
     const Word* y = b + depth.right_begin(run);
     for (std::int64_t k = 0; k < depth.words; ++k) {
