@@ -111,8 +111,10 @@ std::shared_future<void> Communicator::start_all_reduce(Tensor& x) {
                     before = last_started_, x]() mutable {
     if (before.valid()) before.wait();
     before = {};
+    Tensor own =
+        std::move(x);  // let go of before the future is ready, though that keeps the lambda
     try {
-      all_reduce_in(team, member, x);
+      all_reduce_in(team, member, own);
     } catch (const MemberStopped&) {
       throw;
     } catch (...) {  // or the others would take this member's next sum for this one

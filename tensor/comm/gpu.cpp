@@ -20,10 +20,17 @@ class OnExchangeStream {
 };
 
 /// Joins the exchanges at its end, before it lets go of the tensors that they use.
-struct Joined {
-  Channel stream;
-  std::vector<Tensor> held = {};
-  ~Joined() { cuda::join_exchanges(stream); }
+class Joined {
+ public:
+  explicit Joined(Channel stream, std::vector<Tensor> held = {})
+      : stream_(stream), held_(std::move(held)) {}
+  ~Joined() { cuda::join_exchanges(stream_); }
+  Joined(const Joined&) = delete;
+  Joined& operator=(const Joined&) = delete;
+
+ private:
+  Channel stream_;
+  std::vector<Tensor> held_;
 };
 
 std::span<std::byte> bytes_of(Tensor& x, ByteRange range) {
@@ -42,13 +49,16 @@ Exchange overwrite(Processes& processes, Tensor& x, Channel channel) {
 StartedSum start_sum(Processes& processes, Tensor x, Channel channel) {
   dispatch_full_precision("all_reduce", x.dtype(), []<class T>() {});  // another one is refused
   const std::int64_t n = x.numel();
+  const Channel own = processes.gpu_channels_overlap() ? channel : Channel::foreground;
+  if (processes.any_order()) {
+    auto started = std::make_shared<Joined>(own, std::vector{x});
+    const OnExchangeStream stream(own);
+    if (processes.sum_in_any_order_on_gpu(channel, x.dtype(), x.raw(), n)) return started;
+  }
   const Tensor numbers = x.reshape({n});
   Tensor more = empty({x.bytes() <= short_sum_bytes ? n : (n + 1) / 2}, options_of(x));
-  const auto started = std::make_shared<Joined>(
-      Joined{processes.gpu_channels_overlap() ? channel : Channel::foreground, {x, more}});
-  const OnExchangeStream stream(started->stream);
-  if (processes.any_order() && processes.sum_in_any_order_on_gpu(channel, x.dtype(), x.raw(), n))
-    return started;
+  auto started = std::make_shared<Joined>(own, std::vector{x, more});
+  const OnExchangeStream stream(own);
   const Exchange replace = overwrite(processes, x, channel);
   const std::size_t size = item_size(x.dtype());
   sum_in_pairs(processes.rank(), processes.size(), n, size,
@@ -68,16 +78,16 @@ Tensor gather(Processes& processes, const Tensor& x) {
   for (int axis = 0; axis < x.rank(); ++axis) sizes.push_back(x.size(axis));
   Tensor all = empty(Shape(sizes), options_of(x));
   all.slice(processes.rank(), processes.rank() + 1).reshape(x.shape()).copy_from(x);
-  const Joined join{Channel::foreground};
-  const OnExchangeStream stream(join.stream);
+  const Joined join(Channel::foreground);
+  const OnExchangeStream stream(Channel::foreground);
   gather_in_pairs(processes.rank(), processes.size(), x.bytes(),
                   overwrite(processes, all, Channel::foreground));
   return all;
 }
 
 void broadcast(Processes& processes, Tensor& x, int root) {
-  const Joined join{Channel::foreground};
-  const OnExchangeStream stream(join.stream);
+  const Joined join(Channel::foreground);
+  const OnExchangeStream stream(Channel::foreground);
   broadcast_in_pairs(processes.rank(), processes.size(), root, x.bytes(),
                      overwrite(processes, x, Channel::foreground));
 }

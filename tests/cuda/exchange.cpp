@@ -112,6 +112,30 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("a sum is begun without waiting for the one before") {
+  if (!on_emulator()) return;  // a GPU may run the sum before the copy
+  const LateBranches order(true);
+  PlayedPartner partner;
+  partner.answer = Twos{7};
+  in_process_of_two(partner, [&](Communicator& communicator) {
+    const Tensor x = on_device(random_tensor<float>({7}, 1));
+    Tensor seen = empty({7}, options_of(x)), sum = empty({7}, options_of(x));
+    RepeatedWork work(Device::cuda, [&] {
+      Tensor first = affine(x, 3, 1), second = affine(x, 5, 0);
+      const auto first_started = communicator.start_all_reduce(first);
+      const auto second_started = communicator.start_all_reduce(second);
+      seen.copy_from(first);  // nothing has been waited for: it need not be the sum
+      first_started.get();
+      second_started.get();
+      sum.copy_from(first);
+    });
+    for (int run = 0; run < 4; ++run) work.run();
+    CHECK(work.replays());
+    CHECK(same_bits(seen, affine(x, 3, 1)));
+    CHECK(max_difference(sum, affine(x, 3, 3)) < 1e-5);
+  });
+}
+
 TEST_CASE("gathers and broadcasts are replayed") {
   PlayedPartner partner;
   in_process_of_two(partner, [&](Communicator& communicator) {

@@ -103,7 +103,12 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  if (!stream || !event->capture || !event->capture->open) return cudaSuccess;
+  if (!event->capture || !event->capture->open) {
+    if (event->stream == nullptr || !is_captured(stream)) return cudaSuccess;
+    stream->capture->valid = false;  // a graph cannot wait for what is outside it
+    return set_last_error(cudaErrorStreamCaptureIsolation);
+  }
+  if (!stream) return cudaSuccess;
   stream->capture = event->capture;
   if (stream == event->stream) return cudaSuccess;
   std::vector<Operation>& later = stream->capture->operations_of(stream);
@@ -155,6 +160,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (!is_captured(stream)) return set_last_error(cudaErrorStreamCaptureUnmatched);
   const std::shared_ptr<Capture> capture = std::move(stream->capture);
   capture->open = false;
+  if (!capture->valid) return set_last_error(cudaErrorStreamCaptureInvalidated);
   if (!capture->unjoined.empty()) return set_last_error(cudaErrorStreamCaptureUnjoined);
   *graph = new CUgraph_st{std::move(capture->operations)};
   return cudaSuccess;

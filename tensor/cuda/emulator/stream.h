@@ -40,6 +40,7 @@ struct Capture {
   /// (set_late_branches).
   std::map<cudaStream_t, std::vector<Operation>> unjoined{};
   bool open = true;
+  bool valid = true;
 
   /// Where the operations of a stream go.
   std::vector<Operation>& operations_of(cudaStream_t stream);

@@ -53,8 +53,11 @@ struct dim3 {
   X(cudaErrorInvalidPc, 718, "invalid program counter")                                           \
   X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                    \
   X(cudaErrorStreamCaptureUnsupported, 900, "operation not permitted when stream is capturing")   \
+  X(cudaErrorStreamCaptureInvalidated, 901,                                                       \
+    "operation failed due to a previous error during capture")                                    \
   X(cudaErrorStreamCaptureUnmatched, 903, "capture was not ended in the same stream as it began") \
-  X(cudaErrorStreamCaptureUnjoined, 904, "capturing stream has unjoined work")
+  X(cudaErrorStreamCaptureUnjoined, 904, "capturing stream has unjoined work")                    \
+  X(cudaErrorStreamCaptureIsolation, 905, "dependency created on uncaptured work in another stream")
 
 enum cudaError_t {
 #define GRADUS_ENUMERATOR(name, value, text) name = value,
