@@ -70,11 +70,6 @@ LaunchShape shape_of(std::int64_t rows) {
 }
 
 template <class T>
-bool vectors_fit(std::int64_t n, const T* x, const T* dx = nullptr) {
-  return n % vector_size<T> == 0 && aligned_to_vectors(x, dx);
-}
-
-template <class T>
 Work work_of(std::int64_t rows, std::int64_t n, double arrays, double flops_each) {
   const double numel = static_cast<double>(rows) * static_cast<double>(n);
   return {.bytes = arrays * numel * sizeof(T),
@@ -89,9 +84,13 @@ void off_diagonal_square_sum(const T* x, Compute<T>* y, std::int64_t batch, std:
   const std::int64_t rows = batch * n;
   const LaunchShape shape = shape_of(rows);
   Scratch<double> partial(shape.grid.x);
-  launch("off_diagonal_square_sum",
-         vectors_fit(n, x) ? off_diagonal_kernel<T, vector_size<T>> : off_diagonal_kernel<T, 1>,
-         shape, work_of<T>(rows, n, 1, 2), x, partial.data(), rows, n);
+  with_vector_size<T>(
+      n,
+      [&]<int width>() {
+        launch("off_diagonal_square_sum", off_diagonal_kernel<T, width>, shape,
+               work_of<T>(rows, n, 1, 2), x, partial.data(), rows, n);
+      },
+      x);
   launch("off_diagonal_square_sum finish", off_diagonal_finish_kernel<Compute<T>>,
          {dim3(1), dim3(block_threads)},
          Work{.bytes = sizeof(Compute<T>), .cached_bytes = 8.0 * shape.grid.x}, partial.data(),
@@ -102,10 +101,13 @@ template <class T>
 void off_diagonal_square_sum_backward(const Compute<T>* dy, const T* x, T* dx, std::int64_t batch,
                                       std::int64_t n) {
   const std::int64_t rows = batch * n;
-  launch("off_diagonal_square_sum_backward",
-         vectors_fit(n, x, dx) ? off_diagonal_backward_kernel<T, vector_size<T>>
-                               : off_diagonal_backward_kernel<T, 1>,
-         shape_of(rows), work_of<T>(rows, n, 2, 1), dy, x, dx, rows, n);
+  with_vector_size<T>(
+      n,
+      [&]<int width>() {
+        launch("off_diagonal_square_sum_backward", off_diagonal_backward_kernel<T, width>,
+               shape_of(rows), work_of<T>(rows, n, 2, 1), dy, x, dx, rows, n);
+      },
+      x, dx);
 }
 
 GRADUS_FLOATS(GRADUS_INSTANTIATE_OFF_DIAGONAL)

@@ -6,14 +6,14 @@
 #include <algorithm>
 
 #include "tensor/backend/instantiate.h"
-#include "tensor/cuda/map.h"
+#include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/warp.h"
 
 namespace gradus::cuda {
 namespace {
 
-constexpr int block_threads = 256;
+constexpr int block_threads = default_block;
 constexpr int serial_terms = 8;               // added up before they join a thread's total
 constexpr std::int64_t enough_blocks = 1024;  // to fill a GPU
 
@@ -26,7 +26,7 @@ struct SumTerm {
   static constexpr int sums = 1;
   static constexpr int vector_width = vector_size<T>;
   const T* x;
-  bool aligned() const { return is_aligned(x, vector_width); }
+  bool aligned() const { return aligned_to_vectors(x); }
 
   template <int width, int results>
   __device__ void add(std::int64_t i, std::int64_t, Number (&s)[results][1]) const {
@@ -44,7 +44,7 @@ struct DeviationTerm {
   static constexpr int vector_width = vector_size<T>;
   const T* x;
   const Number* mean;
-  bool aligned() const { return is_aligned(x, vector_width); }
+  bool aligned() const { return aligned_to_vectors(x); }
 
   template <int width, int results>
   __device__ void add(std::int64_t i, std::int64_t k, Number (&s)[results][2]) const {
@@ -132,9 +132,7 @@ __global__ void sum_neighbours_kernel(Term term, Finish finish, std::int64_t out
                                       std::int64_t piece) {
   using C = typename Term::Number;
   __shared__ SharedArray<C, warp> scratch;
-  const std::int64_t stride = std::int64_t{gridDim.x} * blockDim.y;
-  for (std::int64_t item = blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y;
-       item < outer * splits; item += stride) {
+  for (std::int64_t item = first_row(); item < outer * splits; item += row_stride()) {
     const std::int64_t o = item / splits, begin = (item - o * splits) * piece;
     const std::int64_t end = o * reduce + std::min(begin + piece, reduce);
     const std::int64_t vectors_end = end - (width - 1);
@@ -193,10 +191,6 @@ __global__ void sum_columns_kernel(Term term, Finish finish, std::int64_t outer,
   }
 }
 
-dim3 clamped_grid(std::int64_t blocks) {
-  return dim3(static_cast<unsigned>(std::clamp<std::int64_t>(blocks, 1, 1 << 16)));
-}
-
 /// A launch over pieces of `reduce`.
 struct Splits {
   std::int64_t count, piece;
@@ -221,15 +215,14 @@ void sum_neighbours(const char* name, const Term& term, const Finish& finish,
     launch(name, kernel, shape, work, term, finish, g.outer, g.reduce, splits.count, splits.piece);
   };
   if (std::min(splits.piece, g.reduce) <= 1024) {
-    constexpr int rows = block_threads / warp;
-    const LaunchShape shape{clamped_grid(divide_up(items, rows)), dim3(warp, rows)};
+    const LaunchShape shape = one_row_each(items, warp);
     if (vectors) {
       start(sum_neighbours_kernel<warp, width, Term, Finish>, shape);
     } else {
       start(sum_neighbours_kernel<warp, 1, Term, Finish>, shape);
     }
   } else {
-    const LaunchShape shape{clamped_grid(items), dim3(block_threads)};
+    const LaunchShape shape = one_row_each(items, block_threads);
     if (vectors) {
       start(sum_neighbours_kernel<block_threads, width, Term, Finish>, shape);
     } else {
@@ -250,9 +243,9 @@ void sum_columns(const char* name, const Term& term, const Finish& finish, const
                  const Splits& splits, const Work& work) {
   const int threads = column_threads(divide_up(g.inner, width));
   const std::int64_t tiles = divide_up(g.inner, std::int64_t{threads} * width);
-  const LaunchShape shape{
-      clamped_grid(g.outer * splits.count * tiles),
-      dim3(static_cast<unsigned>(threads), static_cast<unsigned>(block_threads / threads))};
+  LaunchShape shape = one_row_each(g.outer * splits.count * tiles, block_threads);  // a block each
+  shape.block =
+      dim3(static_cast<unsigned>(threads), static_cast<unsigned>(block_threads / threads));
   launch(name, sum_columns_kernel<width, Term, Finish>, shape, work, term, finish, g.outer,
          g.reduce, g.inner, splits.count, splits.piece);
 }

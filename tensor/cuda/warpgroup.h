@@ -56,8 +56,7 @@ template <class E, bool transposed, int columns>
 __device__ void multiply_add(float (&)[columns][4], MatrixDescriptor, MatrixDescriptor) {
   __trap();
 }
-template <class E>
-__device__ void multiply_add(float (&)[8][4], const std::uint32_t (&)[4], MatrixDescriptor) {
+__device__ inline void multiply_add(float (&)[8][4], const std::uint32_t (&)[4], MatrixDescriptor) {
   __trap();
 }
 #else
@@ -151,24 +150,16 @@ __device__ __forceinline__ void multiply_add(float (&c)[columns][4], MatrixDescr
 #undef GRADUS_PRODUCT
 }
 
-/// The same with a [64, k] in registers and n = 64: warp w of the warpgroup has rows 16 w and on as
-/// multiply_add of a warp has them, and a is not changed before wait_for_products.
-template <class E>
+/// The same of TF32 with a [64, 8] in registers and n = 64: warp w of the warpgroup has rows 16 w
+/// and on as multiply_add of a warp has them, and a is not changed before wait_for_products.
 __device__ __forceinline__ void multiply_add(float (&c)[8][4], const std::uint32_t (&a)[4],
                                              MatrixDescriptor b) {
-#define GRADUS_PRODUCT(instruction, end)                               \
-  asm volatile(                                                        \
-      "{.reg .pred add;\nsetp.eq.u32 add, 0, 0;\n"                     \
-      "wgmma.mma_async.sync.aligned." instruction " {" GRADUS_NAMES_30 \
-      ", %30, %31}, {%32, %33, %34, %35}, %36, add, 1, 1" end ";}\n"   \
-      : GRADUS_SUMS_64(0)                                              \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits()))
-  if constexpr (std::is_same_v<E, float>) {
-    GRADUS_PRODUCT("m64n64k8.f32.tf32.tf32", "");
-  } else {
-    GRADUS_PRODUCT("m64n64k16.f32.bf16.bf16", ", 0");
-  }
-#undef GRADUS_PRODUCT
+  asm volatile(
+      "{.reg .pred add;\nsetp.eq.u32 add, 0, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k8.f32.tf32.tf32 {" GRADUS_NAMES_30
+      ", %30, %31}, {%32, %33, %34, %35}, %36, add, 1, 1;}\n"
+      : GRADUS_SUMS_64(0)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits()));
 }
 #undef GRADUS_SUMS_64
 #undef GRADUS_SUMS_8

@@ -130,7 +130,7 @@ void col2im(const T* columns, T* dinput, const Conv2dGeometry& g, std::int64_t g
       [&]<int size>() {
         LaunchShape shape = one_thread_each(g.H * g.W * (channels / size));
         shape.grid.y = static_cast<unsigned>(images);
-        launch("col2im", col2im_kernel<T, size>, shape, work, columns, dinput, g, group, images);
+        launch("col2im", col2im_kernel<T, size>, shape, work, columns, dinput, g, group);
       },
       dinput);
 }

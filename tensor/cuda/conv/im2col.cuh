@@ -99,19 +99,18 @@ __device__ inline std::int64_t output_position(std::int64_t x, std::int64_t tap_
   return y < positions && y * stride == shifted ? y : -1;
 }
 
-// The adjoint of im2col, for whole images: dinput [images, H, W, C] of one group from
-// columns [images, P, Q, kH, kW, C / groups]. A thread gathers `size` channels of one input pixel,
-// over the taps in order: no atomics, and the same sum each time.
+// The adjoint of im2col, for whole images: dinput [gridDim.y, H, W, C] of one group from
+// columns [gridDim.y, P, Q, kH, kW, C / groups]. A thread gathers `size` channels of one input
+// pixel, over the taps in order: no atomics, and the same sum each time.
 template <class T, int size>
-__global__ void col2im_kernel(const T* columns, T* dinput, Conv2dGeometry g, std::int64_t group,
-                              std::int64_t images) {
+__global__ void col2im_kernel(const T* columns, T* dinput, Conv2dGeometry g, std::int64_t group) {
   const auto channels = static_cast<unsigned>(g.C / g.groups);
   const auto W = static_cast<unsigned>(g.W);
   const unsigned vectors = channels / size;
   const unsigned items = static_cast<unsigned>(g.H) * W * vectors;  // of an image
   const std::int64_t n = blockIdx.y;
   const std::int64_t taps = g.kernel.height * g.kernel.width;
-  for (unsigned item = blockIdx.x * blockDim.x + threadIdx.x; n < images && item < items;
+  for (unsigned item = blockIdx.x * blockDim.x + threadIdx.x; item < items;
        item += gridDim.x * blockDim.x) {
     const unsigned c = item % vectors * size, pixel = item / vectors;
     const std::int64_t h = pixel / W, w = pixel % W;

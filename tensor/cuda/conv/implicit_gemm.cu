@@ -1,4 +1,4 @@
-// The forward convolution and the gradient of the input, which are one kernel: the gradient is a
+// The forward convolution and the gradient of the input, which are one product: the gradient is a
 // convolution of doutput with the weights transposed and turned by half a turn.
 //
 // With stride 2 it is one for each of the 4 phases of dinput's pixels (even or odd row, even or odd
@@ -158,9 +158,8 @@ template <class E, class Function>
 void with_tile(int channels, const Function& function) {
   const auto divides = [&]<class T>(T) { return channels % T::n == 0; };
   if (uses_warpgroups()) {
-    using Wide = WideGroupTile<E>;
-    if (divides(Wide()) && Wide::shared_bytes <= most_shared_bytes()) {
-      function.template operator()<Wide>();
+    if (divides(WideGroupTile<E>())) {
+      function.template operator()<WideGroupTile<E>>();
     } else if (divides(MediumGroupTile<E>())) {
       function.template operator()<MediumGroupTile<E>>();
     } else {

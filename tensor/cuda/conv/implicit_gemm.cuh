@@ -300,16 +300,6 @@ __device__ __forceinline__ void multiply_by_warpgroups(int steps, Copies& copies
   __syncthreads();
 }
 
-/// Dynamic shared memory that a block may have at most.
-inline std::size_t most_shared_bytes() {
-  static const int bytes = [] {
-    int most = 0;
-    GRADUS_CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
-    return most;
-  }();
-  return static_cast<std::size_t>(bytes);
-}
-
 /// The problem of a forward convolution.
 inline Problem problem_of(const Conv2dGeometry& g) {
   return {.H = static_cast<int>(g.H),

@@ -100,10 +100,7 @@ void with_tile(const Problem& p, const Function& function) {
   };
   if constexpr (std::is_same_v<E, BFloat16>) {
     if (uses_warpgroups() && p.kernel == 3) {
-      using Wide = WideGroupTile;
-      if (divides(Wide()) && Wide::shared_bytes <= most_shared_bytes()) {
-        return function.template operator()<Wide>();
-      }
+      if (divides(WideGroupTile())) return function.template operator()<WideGroupTile>();
       if (divides(MediumGroupTile())) return function.template operator()<MediumGroupTile>();
       return function.template operator()<ThreeTapsGroupTile>();
     }

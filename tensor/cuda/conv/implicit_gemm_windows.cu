@@ -55,9 +55,9 @@ __global__ void __launch_bounds__(T::threads, T::blocks)
 // Weights of three taps in a stage, a third of the barriers, gained nothing (128 x 64, bfloat16).
 // Without a bias, 64 -> 64 goes by blocks that stay: 82 and 136.
 template <class E>
-using WideTile = WindowTile<E, 256, 128, 2, 4, 1>;
+using WideTile = WindowTile<E, 256, 128, 4, 1>;
 template <class E>
-using NarrowTile = WindowTile<E, 128, 64, 2, 4, 2>;
+using NarrowTile = WindowTile<E, 128, 64, 4, 2>;
 
 /// Calls function.operator()<T>() with the tile of E for a convolution.
 template <class E, class Function>

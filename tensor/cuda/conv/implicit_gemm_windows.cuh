@@ -37,15 +37,14 @@ inline Problem problem_of_squares(const Conv2dGeometry& g) {
   return problem_of(squares);
 }
 
-/// As WarpgroupTile, with `buffers` buffers of m / 64 windows; 1 is enough where there are no more
-/// channels than a window has.
-template <class E, int m, int n, int buffers_, int stages, int blocks>
+/// As WarpgroupTile, with two buffers of m / 64 windows before the stages.
+template <class E, int m, int n, int stages, int blocks>
 struct WindowTile : WarpgroupTile<E, m, n, stages, blocks> {
-  static constexpr int buffers = buffers_;
   static constexpr int windows = m / square_pixels;
   static constexpr int buffer_bytes = windows * window_bytes;
+  static constexpr int stages_begin = 2 * buffer_bytes;
   static constexpr int stage_bytes = n * row_bytes;
-  static constexpr int shared_bytes = buffers * buffer_bytes + stages * stage_bytes;
+  static constexpr int shared_bytes = stages_begin + stages * stage_bytes;
   static_assert(buffer_bytes % 1024 == 0);
 };
 
@@ -97,7 +96,7 @@ class WindowCopies {
     if (next_chunk < chunks_) start_weights(next_tap, next_chunk);
     constexpr int first_tap = 1, taps = window_taps - ahead;
     constexpr int each = (pixels_each + taps - 1) / taps;
-    if (T::buffers > 1 && chunk + 1 < chunks_) {
+    if (chunk + 1 < chunks_) {
       const int buffer = (chunk + 1) % 2 * T::buffer_bytes;
 #pragma unroll
       for (int i = 0; i < pixels_each; ++i) {
@@ -126,7 +125,7 @@ class WindowCopies {
     const E* const from = weight_ + tap * C_ + chunk * T::step_k;
 #pragma unroll
     for (int i = 0; i < weights_each; ++i) {
-      copy_async(to_ + T::buffers * T::buffer_bytes + stage_ + i * copied_bytes,
+      copy_async(to_ + T::stages_begin + stage_ + i * copied_bytes,
                  from + i * T::copied_rows * window_taps * C_, true);
     }
     stage_ = next_stage<T>(stage_);
@@ -149,7 +148,7 @@ __device__ __forceinline__ void multiply_windows(int chunks, WindowCopies<T>& co
                                                  SharedAddress memory, Sums<T>& sums) {
   const MatrixDescriptor windows(memory + warpgroup_index() * window_bytes, window_side * row_bytes,
                                  0);
-  const MatrixDescriptor weights(memory + T::buffers * T::buffer_bytes, 8 * row_bytes, 0);
+  const MatrixDescriptor weights(memory + T::stages_begin, 8 * row_bytes, 0);
   std::uint32_t stage = 0, buffer = 0;
   copies.begin();
 #pragma unroll 1
@@ -172,7 +171,7 @@ __device__ __forceinline__ void multiply_windows(int chunks, WindowCopies<T>& co
       wait_for_products<1>();
       stage = next_stage<T>(stage);
     }
-    if (T::buffers > 1) buffer = T::buffer_bytes - buffer;
+    buffer = T::buffer_bytes - buffer;
   }
   wait_for_products<0>();
   wait_for_copies<0>();

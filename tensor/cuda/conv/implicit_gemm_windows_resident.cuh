@@ -18,7 +18,6 @@ namespace gradus::cuda::implicit_gemm::windows {
 /// The kernel's sizes, and where things are in its shared memory, in bytes from its beginning.
 template <class E>
 struct Resident {
-  using Element = E;
   static constexpr int channels = 64, groups = 3;  // warpgroups
   static constexpr int threads = 128 * groups, warps = threads / warp;
   static constexpr int size = chunk_bytes / int{sizeof(E)};            // channels of a chunk
@@ -87,11 +86,9 @@ class ResidentCopies {
         ((square.n * p_.H + square.row * square_side) * p_.W + square.column * square_side) *
             R::channels +
         part * R::part_channels;
-    const std::uint32_t outside = !exists ? ~0u
-                                          : (square.row == 0 ? 0x1111111u : 0) |
-                                                (square.row == p_.height - 1 ? 0x2222222u : 0) |
-                                                (square.column == 0 ? 0x4444444u : 0) |
-                                                (square.column == p_.width - 1 ? 0x8888888u : 0);
+    const std::uint32_t outside =
+        (square.row == 0 ? 0x1111111u : 0) | (square.row == p_.height - 1 ? 0x2222222u : 0) |
+        (square.column == 0 ? 0x4444444u : 0) | (square.column == p_.width - 1 ? 0x8888888u : 0);
     const std::uint32_t zero = exists ? sides_ & outside : ~0u;
 #pragma unroll
     for (int i = 0; i < copies; ++i) {

@@ -251,7 +251,7 @@ __device__ __forceinline__ void start_products(const std::uint32_t (&a)[4], int 
   for (int tap = 0; tap < 3; ++tap) {
     const int row = Shape::row_of(read, tap);
     if (row < 0) continue;
-    multiply_add<float>(sums[tap], a, doutput + TransposedSquares<Shape>::row_begin(row));
+    multiply_add(sums[tap], a, doutput + TransposedSquares<Shape>::row_begin(row));
   }
   commit_products();
 }

@@ -34,7 +34,7 @@ __device__ inline Place place_of(const Tiles& tiles, unsigned tile) {
           std::int64_t{inside % tiles.columns} * output_side - tiles.padding_width};
 }
 
-/// Which way an image's tiles go: cut from it, or put together to it.
+/// Images [?, H, W, C], and how far before their edges the first tiles begin.
 struct Images {
   std::int64_t H, W, C;
   Size2 padding = 0;
@@ -66,7 +66,7 @@ class Chunks {
     }
   }
 
-  /// The run [first, first + count), and the number of the image that it begins in.
+  /// The run [first, first + count).
   Tiles run(const Images& images, std::int64_t first, std::int64_t count) const {
     return {.H = images.H,
             .W = images.W,

@@ -65,20 +65,13 @@ void multiply_add(float (&c)[columns][4], MatrixDescriptor a, MatrixDescriptor b
   }
 }
 
-template <class E>
-void multiply_add(float (&c)[8][4], const std::uint32_t (&a)[4], MatrixDescriptor b) {
-  constexpr int in_word = 4 / sizeof(E);
+inline void multiply_add(float (&c)[8][4], const std::uint32_t (&a)[4], MatrixDescriptor b) {
   for (int j = 0; j < 8; ++j) {
     const auto word = [&](int k) {
-      std::uint32_t bits = 0;
-      for (int i = 0; i < in_word; ++i) {
-        const float value =
-            emulator::matrix_element<E>(b, false, j * 8 + emulator::lane() / 4, k * in_word + i);
-        bits |= std::bit_cast<std::uint32_t>(value) >> (in_word == 2 ? 16 - 16 * i : 0);
-      }
-      return bits;
+      return std::bit_cast<std::uint32_t>(
+          emulator::matrix_element<float>(b, false, j * 8 + emulator::lane() / 4, k));
     };
-    multiply_add<E>(c[j], a, word(emulator::lane() % 4), word(emulator::lane() % 4 + 4));
+    multiply_add<float>(c[j], a, word(emulator::lane() % 4), word(emulator::lane() % 4 + 4));
   }
 }
 

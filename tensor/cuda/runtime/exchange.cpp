@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t most_bytes = std::size_t{4} << 20;  // of an exchange at a time
 
-/// Page-locked memory that exchanges of a stream pass through, one after another. Graphs refer to
+/// Page-locked memory that a thread's exchanges pass through, one after another. Graphs refer to
 /// it, so it lives as long as the thread, which is the one that replays them.
 class Staging {
  public:
@@ -39,8 +39,8 @@ class Staging {
 };
 
 const Staging& staging() {
-  static thread_local const Staging of_foreground, of_background;
-  return launch_lane() == Lane::background ? of_background : of_foreground;
+  static thread_local const Staging memory;
+  return memory;
 }
 
 Lane lane_of(Channel channel) {
@@ -82,6 +82,8 @@ void join_exchanges(Channel channel) noexcept { order(lane_of(channel), Lane::ma
 
 void exchange_through_host(Processes& processes, int partner, std::span<const std::byte> sent,
                            std::span<std::byte> received) {
+  check(launch_lane() == Lane::foreground, "communicator",
+        "the host takes part in exchanges of one stream only, whose order is the partner's, too");
   do {
     const auto out = sent.first(std::min(sent.size(), most_bytes));
     const auto in = received.first(std::min(received.size(), most_bytes));

@@ -1,4 +1,4 @@
-// The only way to start a kernel: launch("name", kernel, shape, work, arguments...).
+// How kernels are started: launch("name", kernel, shape, work, arguments...).
 #pragma once
 
 #include <cuda_runtime.h>

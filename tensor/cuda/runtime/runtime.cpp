@@ -143,7 +143,6 @@ ContextOrReason make_context() {
   try {
     result.context = std::make_unique<Context>();
   } catch (const Error& error) {
-    result.context.reset();
     result.reason = error.message().substr(error.message().find(' ') + 1);  // without "[cuda]"
   }
   return result;
@@ -259,7 +258,7 @@ bool waits_for_launches() {
 }
 
 void check_finished(const char* name) {
-  if (!waits_for_launches() || recording()) return;
+  if (!waits_for_launches()) return;  // otherwise nothing is ever recorded
   const cudaError_t status = cudaStreamSynchronize(stream());
   check(status == cudaSuccess, "cuda", "{} failed while it ran: {} ({})", name,
         cudaGetErrorString(status), cudaGetErrorName(status));
@@ -295,7 +294,10 @@ cudaError_t order(Lane earlier, Lane later) {
   const cudaError_t status = cudaEventRecord(event.get(), stream_of(earlier));
   return status == cudaSuccess ? cudaStreamWaitEvent(stream_of(later), event.get()) : status;
 }
-cublasHandle_t blas() { return queue_of(current_lane).blas(); }
+cublasHandle_t blas() {
+  check(!exchanges(current_lane), "cuda", "a stream of exchanges has no products");
+  return queue_of(current_lane).blas();
+}
 std::size_t l2_bytes() {
   return assumed_l2_bytes > 0 ? assumed_l2_bytes
                               : static_cast<std::size_t>(context().properties().l2CacheSize);
