@@ -29,8 +29,6 @@ void validate(const Loader::Options& options, std::int64_t samples, Device image
         options.batch_size);
   check(options.workers >= 0 && options.workers <= 1024, "loader",
         "workers must lie in [0, 1024]; got {}", options.workers);
-  check(options.prefetch >= 1 && options.prefetch <= 1024, "loader",
-        "prefetch must lie in [1, 1024]; got {}", options.prefetch);
   check(options.parts >= 1 && options.part >= 0 && options.part < options.parts, "loader",
         "part must lie in [0, {}), of so many parts; got {}", options.parts, options.part);
   check(options.batch_size % options.parts == 0, "loader",
@@ -69,7 +67,7 @@ void Loader::start_epoch(std::int64_t epoch, std::int64_t first_batch) {
   const Tensor order = epoch_order(dataset_.size(), options_.shuffle, options_.seed, epoch);
   prefetcher_ = std::make_unique<Prefetcher<Prepared>>(
       [this, order, epoch](std::int64_t index) { return prepare(order, epoch, index); },
-      first_batch, batches_per_epoch(), options_.workers, options_.prefetch);
+      first_batch, batches_per_epoch(), options_.workers);
 }
 
 std::optional<Batch> Loader::next() {

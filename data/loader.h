@@ -61,9 +61,8 @@ class Loader {
     int views = 1;                  ///< of each image, each augmented by itself; 1 to 65536
     bool shuffle = true;            ///< a new order each epoch; otherwise the files' order
     bool drop_last = false;         ///< leave out a partial batch at the end of an epoch
-    int workers = 2;                ///< threads, at most 1024; 0: the calling thread makes them
-    int prefetch = 4;               ///< batches in the making or waiting, at most; 1 to 1024
-    std::uint64_t seed = 0;         ///< of the order and the augmentation
+    int workers = 2;  ///< threads that make batches ahead, at most 1024; 0: the calling thread
+    std::uint64_t seed = 0;  ///< of the order and the augmentation
     /// Each batch is cut into so many equal parts, in its order, of which this loader yields one:
     /// `parts` divides batch_size, and `part` is in [0, parts).
     int parts = 1;
@@ -76,8 +75,6 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  const Dataset& dataset() const { return dataset_; }
-  const Options& options() const { return options_; }
   /// Batches in an epoch, a partial one at its end included unless it is dropped.
   std::int64_t batches_per_epoch() const;
 

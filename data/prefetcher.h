@@ -1,7 +1,6 @@
 // A bounded queue that worker threads fill ahead of its consumer, in order.
 #pragma once
 
-#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -18,7 +17,8 @@
 namespace gradus::data {
 
 /// Makes items begin .. end-1 on `workers` threads and hands them out in that order. At most
-/// `capacity` items are in the making or waiting. With no workers, `next` makes each item itself.
+/// `workers` + 2 items are in the making or waiting: all workers can work while two items wait.
+/// With no workers, `next` makes each item itself.
 ///
 /// `make(i)` is called from several threads at once. What it throws is thrown by the call of `next`
 /// that would have returned item i, and, with workers, by every later call. Destruction waits only
@@ -28,12 +28,12 @@ class Prefetcher {
  public:
   using Make = std::function<Item(std::int64_t)>;
 
-  Prefetcher(Make make, std::int64_t begin, std::int64_t end, int workers, int capacity)
+  Prefetcher(Make make, std::int64_t begin, std::int64_t end, int workers)
       : make_(std::move(make)),
         end_(end),
         next_to_make_(begin),
         next_to_deliver_(begin),
-        slots_(static_cast<std::size_t>(std::max(capacity, 1))) {
+        slots_(static_cast<std::size_t>(workers) + 2) {
     try {
       for (int i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
     } catch (const std::system_error& error) {
@@ -78,10 +78,10 @@ class Prefetcher {
 
   void work() {
     std::unique_lock lock(mutex_);
-    const auto capacity = static_cast<std::int64_t>(slots_.size());
+    const auto slots = static_cast<std::int64_t>(slots_.size());
     while (true) {
       freed_.wait(lock, [&] {
-        return stopping_ || next_to_make_ == end_ || next_to_make_ < next_to_deliver_ + capacity;
+        return stopping_ || next_to_make_ == end_ || next_to_make_ < next_to_deliver_ + slots;
       });
       if (stopping_ || next_to_make_ == end_) return;
       const std::int64_t i = next_to_make_++;
@@ -114,7 +114,7 @@ class Prefetcher {
   std::condition_variable freed_;
   std::int64_t next_to_make_;
   std::int64_t next_to_deliver_;
-  std::vector<Slot> slots_;  // item i lies in slot i mod capacity
+  std::vector<Slot> slots_;  // item i lies in slot i mod their number
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

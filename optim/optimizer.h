@@ -72,8 +72,6 @@ class Optimizer {
 
   /// Number of steps made.
   std::int64_t step_count() const { return step_count_; }
-  /// The groups that it was made with.
-  const std::vector<ParameterGroup>& groups() const { return groups_; }
 
   /// Everything that the next step depends on, besides parameters and options. Tensors are handles
   /// on the live state: save or clone them before the next step.

@@ -80,9 +80,10 @@ void save_checkpoint(const std::filesystem::path& path, nn::VICRegModel& model,
                      const TrainOptions& options, const OnlineProbe* probe) {
   for (const NamedParameter& parameter : model.parameters())
     check(all_finite(parameter.variable->value()), "checkpoint",
-          "after step {} the weight {} is not finite; {}", step, parameter.name,
+          "after step {} the weight {} is not finite; {}{}", step, parameter.name,
           std::filesystem::exists(path) ? "the checkpoint before it was kept"
-                                        : "no checkpoint was written");
+                                        : "no checkpoint was written",
+          step > 0 ? "; a lower --lr or --clip-norm may help" : "");
   TensorFile file;
   file.tensors = nn::state_dict(model);
   add_with_prefix(file.tensors, optimizer_prefix, optimizer.state());

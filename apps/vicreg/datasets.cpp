@@ -33,8 +33,10 @@ data::Dataset prepare(const DataOptions& o, data::Dataset dataset, bool for_trai
   return dataset;
 }
 
-data::Dataset load(const DataOptions& o, data::Split split, std::int64_t limit) {
-  const std::int64_t full = split == data::Split::train ? 50000 : 10000;
+data::Dataset load(const DataOptions& o, data::Split split) {
+  const bool for_training = split == data::Split::train;
+  const std::int64_t limit = for_training ? o.limit : o.test_limit;
+  const std::int64_t full = for_training ? 50000 : 10000;
   const std::int64_t count = limit > 0 ? std::min(limit, full) : full;
   switch (o.dataset) {
     case DatasetName::cifar10: return data::load_cifar10(o.folder, split).take(count);
@@ -58,6 +60,8 @@ void add_data_options(CLI::App& app, DataOptions& o, const std::string& group) {
       ->group(group);
   apps::add_integer(app, "--limit", o.limit, "Use the first N training images; 0: all", 0)
       ->group(group);
+  apps::add_integer(app, "--test-limit", o.test_limit, "Use the first N test images; 0: all", 0)
+      ->group(group);
   apps::add_integer(app, "--image-size", o.image_size,
                     "Pixels a side to which the centred square of each image is resized when it is "
                     "read; 0: as the images are",
@@ -68,13 +72,12 @@ void add_data_options(CLI::App& app, DataOptions& o, const std::string& group) {
       ->group(group);
 }
 
-data::Dataset load_dataset(const DataOptions& options, data::Split split, std::int64_t limit) {
-  return prepare(options, load(options, split, limit), split == data::Split::train);
+data::Dataset load_dataset(const DataOptions& options, data::Split split) {
+  return prepare(options, load(options, split), split == data::Split::train);
 }
 
 data::Dataset load_pretraining_set(const DataOptions& options) {
-  if (options.dataset != DatasetName::stl10)
-    return load_dataset(options, data::Split::train, options.limit);
+  if (options.dataset != DatasetName::stl10) return load_dataset(options, data::Split::train);
   constexpr std::int64_t all = 100'000;
   return prepare(
       options, data::load_stl10_unlabeled(options.folder, options.limit > 0 ? options.limit : all),

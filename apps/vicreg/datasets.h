@@ -25,7 +25,8 @@ inline constexpr apps::Choices<DatasetName, 5> dataset_names{
 struct DataOptions {
   DatasetName dataset = DatasetName::cifar10;
   std::string folder = ".";      ///< of the data set's files; not read for `synthetic`
-  std::int64_t limit = 0;        ///< the first N training images; 0 means all
+  std::int64_t limit = 0;        ///< the first N training images; 0: all
+  std::int64_t test_limit = 0;   ///< the first N test images; 0: all
   std::int64_t image_size = 0;   ///< pixels a side, to which images are resized; 0: as they are
   bool skip_unreadable = false;  ///< of `folder`: leave files out that cannot be read
 };
@@ -35,11 +36,10 @@ struct DataOptions {
 void add_data_options(CLI::App& app, DataOptions& options, const std::string& group);
 
 /// The training or test images that the options name, from the data set's folder, or of the
-/// built-in set (50,000 and 10,000 images): the first `limit` of them, or all with 0; options.limit
-/// is not looked at. Throws Error as the loaders in data/ do. The training images have a
-/// normalisation, the data set's own or measured on them; test images are to have the same one.
-/// Says which files of a folder were left out.
-data::Dataset load_dataset(const DataOptions& options, data::Split split, std::int64_t limit);
+/// built-in set (50,000 and 10,000 images). Throws Error as the loaders in data/ do. The training
+/// images have a normalisation, the data set's own or measured on them; test images are to have the
+/// same one. Says which files of a folder were left out.
+data::Dataset load_dataset(const DataOptions& options, data::Split split);
 
 /// What is pre-trained on: the first options.limit training images, of STL-10 those without labels.
 data::Dataset load_pretraining_set(const DataOptions& options);

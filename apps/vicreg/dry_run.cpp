@@ -153,22 +153,22 @@ Rehearsal Trainer::rehearse(std::int64_t batch_size) {
   return {batch_size, seconds, memory_stats(device_).peak_in_use};
 }
 
-double Trainer::seconds_of_features(std::int64_t images) {
+double Trainer::seconds_of_features(double images) {
   if (images == 0) return 0;
   const data::Dataset some = dataset_.take(256);
   const double begin = seconds_now();
   extract_features(model_.encoder, some);
-  return (seconds_now() - begin) * static_cast<double>(images) / static_cast<double>(some.size());
+  return (seconds_now() - begin) * images / static_cast<double>(some.size());
 }
 
 double Trainer::seconds_of_epoch_end() {
-  const std::int64_t test_count = test_set_ ? test_set_->size() : 0;
-  const double probe = options_.probe ? seconds_of_features(test_count) : 0;
-  if (options_.knn_every == 0) return epoch_seconds_ + probe;
-  const std::int64_t compared =
-      std::min(options_.knn_images, dataset_.size()) + std::min(options_.knn_images, test_count);
-  return epoch_seconds_ + probe +
-         seconds_of_features(compared) / static_cast<double>(options_.knn_every);
+  if (!test_set_) return epoch_seconds_;
+  // The probe sees the test images each epoch, kNN now and then, and some training images, too.
+  const auto test = static_cast<double>(test_set_->size());
+  const auto train = static_cast<double>(std::min(options_.knn_images, dataset_.size()));
+  const double knn_share = options_.knn_every > 0 ? 1 / static_cast<double>(options_.knn_every) : 0;
+  return epoch_seconds_ +
+         seconds_of_features((options_.probe ? test : knn_share * test) + knn_share * train);
 }
 
 std::uint64_t Trainer::disk_needed() const {

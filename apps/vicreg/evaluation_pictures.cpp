@@ -20,20 +20,14 @@ constexpr std::int64_t most_queries = 20, most_neighbours = 6, most_mistakes = 2
 
 /// The images of these numbers on the sheet; the number of the first there.
 std::int64_t add(PictureSheet& sheet, const data::Dataset& dataset, const Tensor& samples) {
-  return sheet.add(gather_rows(dataset.images.to(Device::cpu), samples));
-}
-
-/// The features [n, F] of some images, on the CPU.
-Tensor features_of(const Tensor& features, const Tensor& samples) {
-  return gather_rows(features.to(Device::cpu), samples);
+  return sheet.add(gather_rows(dataset.images, samples));
 }
 
 /// For each of `queries` its most similar training images and their similarities, nearest first.
 json neighbours(PictureSheet& sheet, const data::Dataset& train, const Tensor& train_features,
                 const Tensor& queries) {
-  const Tensor similarity = matmul(unit_rows(queries.to(train_features.device())),
-                                   unit_rows(train_features), {.transpose_b = true})
-                                .to(Device::cpu);
+  const Tensor similarity =
+      matmul(unit_rows(queries), unit_rows(train_features), {.transpose_b = true}).to(Device::cpu);
   const std::int64_t count = train.size(), k = std::min(most_neighbours, count);
   json rows = json::array();
   for (std::int64_t i = 0; i < queries.size(0); ++i) {
@@ -86,7 +80,7 @@ json evaluation_pictures(const data::Dataset& train, const data::Dataset& test,
   const Tensor samples = data::epoch_order(test.size(), true, 0, 0).slice(0, count);
   const Tensor queries = samples.slice(0, std::min(count, most_queries));
   const Tensor predicted = argmax(scores);
-  const std::vector<double> points = tsne(features_of(test_features, samples));
+  const std::vector<double> points = tsne(gather_rows(test_features, samples));
   PictureSheet sheet(32);
   add(sheet, test, samples);  // picture i is that of point i
   json map = {{"x", json::array()},
@@ -100,7 +94,7 @@ json evaluation_pictures(const data::Dataset& train, const data::Dataset& test,
   json result = {
       {"classes", test.class_names},
       {"map", map},
-      {"neighbours", neighbours(sheet, train, train_features, features_of(test_features, queries))},
+      {"neighbours", neighbours(sheet, train, train_features, gather_rows(test_features, queries))},
       {"mistakes", mistakes(sheet, test, scores, predicted)}};
   result["sheet"] = sheet.to_json();
   return result;

@@ -49,7 +49,7 @@ Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset, DType
 
 Tensor extract_view_features(nn::ResNet& encoder, nn::Projector& projector,
                              const data::Dataset& dataset, const ViewOptions& views,
-                             std::uint64_t seed, DType activations) {
+                             std::uint64_t seed, int workers, DType activations) {
   const auto& [linear, norm] = projector.hidden.at(0);
   const EvalMode projector_mode(projector);
   const std::int64_t count = views.count;
@@ -57,6 +57,7 @@ Tensor extract_view_features(nn::ResNet& encoder, nn::Projector& projector,
       encoder, dataset, linear.options().out_features,
       {.batch_size = std::max<std::int64_t>(1, 512 / count),
        .views = views.count,
+       .workers = workers,
        .seed = seed,
        .augment = augment_options(views)},
       activations, [&](const Variable& images) {

@@ -17,10 +17,11 @@ Tensor extract_features(nn::ResNet& encoder, const data::Dataset& dataset,
 
 /// The features that EMP-SSL's program evaluates, [N, F] float32: what the projector's first hidden
 /// layer, of F units, gives for `views.count` views of each image, and of that the mean, a sum in
-/// float32. Otherwise as extract_features. `seed` decides the views.
+/// float32. Otherwise as extract_features. `seed` decides the views, which `workers` threads make
+/// ahead (0: none).
 Tensor extract_view_features(nn::ResNet& encoder, nn::Projector& projector,
                              const data::Dataset& dataset, const ViewOptions& views,
-                             std::uint64_t seed, DType activations = DType::float32);
+                             std::uint64_t seed, int workers, DType activations = DType::float32);
 
 /// Rows of x [N, F] float32 scaled to length 1, whatever their size; rows of zeros stay zeros.
 Tensor unit_rows(const Tensor& x);

@@ -36,7 +36,6 @@ struct EvalOptions {
   nn::VICRegModel::Options model = recipe_defaults(Recipe::standard).model;
   std::optional<std::int64_t> stem_padding;  ///< of load_encoder
   DataOptions data;
-  std::int64_t test_limit = 0;
   Protocol protocol;
   bool knn = false;
   bool linear = true;
@@ -106,8 +105,6 @@ void add_options(CLI::App& app, EvalOptions& o) {
   app.add_option("--temperature", o.knn_options.temperature, "Temperature of kNN")
       ->check(positive());
   add_data_options(app, o.data, "Data");
-  apps::add_integer(app, "--test-limit", o.test_limit, "Use the first N test images; 0: all", 0)
-      ->group("Data");
   add_protocol_options(app, o.protocol);
   add_encoder_options(app, o.model.encoder, "Encoder (with --untrained)");
   apps::add_compute_options(app, o.compute, "Run");
@@ -268,7 +265,7 @@ std::optional<Subject> subject_of_crops(const EvalOptions& o, LoadedEncoder& loa
   std::fflush(stdout);
   const auto features = [&](const data::Dataset& dataset) {
     return extract_view_features(*loaded.encoder, *loaded.projector, dataset, views, o.seed,
-                                 o.compute.activation_dtype());
+                                 o.workers, o.compute.activation_dtype());
   };
   return Subject{.name = fmt::format("{} crops: ", o.crops),
                  .train = features(train),
@@ -286,8 +283,8 @@ struct Images {
 Images load_labelled(const EvalOptions& o, const LoadedEncoder& loaded) {
   DataOptions options = o.data;
   if (options.image_size == 0) options.image_size = loaded.image_size;
-  Images images{load_dataset(options, data::Split::train, o.data.limit),
-                load_dataset(options, data::Split::test, o.test_limit)};
+  Images images{load_dataset(options, data::Split::train),
+                load_dataset(options, data::Split::test)};
   check(images.train.is_labelled(), "linear_eval",
         "the images in {} have no labels, and an evaluation needs them: put each into a folder "
         "named after its class",

@@ -39,8 +39,6 @@ void add_view_options(CLI::App& app, ViewOptions& o) {
 void add_image_options(CLI::App& app, TrainOptions& o) {
   const std::string group = "Data";
   add_data_options(app, o.data, group);
-  add_integer(app, "--test-limit", o.test_limit, "Use the first N test images; 0: all", 0)
-      ->group(group);
   add_switch(app, "--shuffle,!--no-shuffle", o.shuffle,
              "Shuffle (default), or take the images in the files' order")
       ->group(group);

@@ -118,7 +118,6 @@ struct TrainOptions {
   std::int64_t checkpoint_every = 0;  ///< steps; 0: the end of every epoch
   std::int64_t knn_every = 0;         ///< epochs; 0: never
   std::int64_t knn_images = 5000;     ///< images of each split that kNN looks at, at most
-  std::int64_t test_limit = 0;        ///< the first N test images; 0: all
   bool probe = false;                 ///< see OnlineProbe
   bool tensorboard = false;           ///< see TensorBoard
   bool dry_run = false;               ///< see Trainer::dry_run

@@ -55,13 +55,14 @@ void Trainer::restore() {
   resumes_ = options_.resume && largest_of_members(communicator_, has_checkpoint) != 0;
   std::int64_t epochs_before = 0;
   communicator_.first_then_others([&] {
-    if (!options_.init.empty()) load_weights(options_.init, model_);
     if (resumes_) {
       step_ = load_checkpoint(file(checkpoint_name), model_, *optimizer_, options_, probe_.get());
       saved_step_ = step_;
     } else if (!options_.continue_from.empty()) {
       epochs_before = load_pytorch_checkpoint(options_.continue_from, model_, *optimizer_);
       step_ = epochs_before * steps_per_epoch_;
+    } else if (!options_.init.empty()) {
+      load_weights(options_.init, model_);
     }
   });
   if (!is_first()) return;

@@ -12,9 +12,9 @@ namespace gradus::vicreg {
 namespace {
 
 /// FNV-1a over words of 64 bits, so that a data set takes milliseconds; the rest byte by byte.
-std::string hash(const void* bytes, std::size_t size, std::uint64_t seed = 0xcbf29ce484222325) {
+std::string hash(const void* bytes, std::size_t size) {
   const auto* at = static_cast<const unsigned char*>(bytes);
-  std::uint64_t h = seed;
+  std::uint64_t h = 0xcbf29ce484222325;
   const auto mix = [&h](std::uint64_t word) { h = (h ^ word) * 0x100000001b3; };
   for (; size >= sizeof(std::uint64_t);
        size -= sizeof(std::uint64_t), at += sizeof(std::uint64_t)) {

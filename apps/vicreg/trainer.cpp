@@ -94,10 +94,11 @@ void Trainer::load_test_set() {
     apps::print("kNN is off: the images to train on have no labels\n");
     return;
   }
-  std::int64_t limit = options_.test_limit;
+  DataOptions data = options_.data;
   if (!options_.probe)
-    limit = limit > 0 ? std::min(limit, options_.knn_images) : options_.knn_images;
-  test_set_ = load_dataset(options_.data, data::Split::test, limit);
+    data.test_limit =
+        data.test_limit > 0 ? std::min(data.test_limit, options_.knn_images) : options_.knn_images;
+  test_set_ = load_dataset(data, data::Split::test);
   test_set_->normalization = dataset_.normalization;
 }
 
@@ -259,11 +260,12 @@ void Trainer::end_epoch(Progress& progress) {
                      .effective_rank = health.effective_rank};
   for (const StepRecord& step : metrics.steps)
     if (step.epoch == epoch) record.data_wait_seconds += step.data_wait_seconds;
-  if (test_set_ && options_.knn_every > 0 && epoch % options_.knn_every == 0)
-    record.knn_accuracy = knn_accuracy();
-  if (probe_)
-    record.probe_test =
-        probe_->accuracy(extract_features(model_.encoder, *test_set_), test_set_->labels);
+  const bool compares = options_.knn_every > 0 && epoch % options_.knn_every == 0;
+  if (test_set_ && (compares || probe_)) {
+    const Tensor features = extract_features(model_.encoder, *test_set_);
+    if (compares) record.knn_accuracy = knn_accuracy(features);
+    if (probe_) record.probe_test = probe_->accuracy(features, test_set_->labels);
+  }
   write(record);
   progress.message(fmt::format(
       "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}{}", epoch,
@@ -297,14 +299,14 @@ Tensor Trainer::compared_embeddings(const Tensor& all) const {
   return affine(unit_rows(two), std::sqrt(static_cast<double>(two.size(1))), 0);
 }
 
-double Trainer::knn_accuracy() {
-  const data::Dataset test = test_set_->take(options_.knn_images);
+double Trainer::knn_accuracy(const Tensor& test_features) {
+  const std::int64_t count = std::min(options_.knn_images, test_set_->size());
   const data::Dataset train = dataset_.take(options_.knn_images);
   const Tensor scores = knn_scores(extract_features(model_.encoder, train), train.labels,
-                                   extract_features(model_.encoder, test),
+                                   test_features.slice(0, count),
                                    static_cast<std::int64_t>(train.class_names.size()));
-  return static_cast<double>(nn::count_top_k(scores, test.labels)) /
-         static_cast<double>(test.size());
+  return static_cast<double>(nn::count_top_k(scores, test_set_->labels.slice(0, count))) /
+         static_cast<double>(count);
 }
 
 void Trainer::write_report(Progress& progress) {

@@ -89,7 +89,9 @@ class Trainer {
   Tensor compared_embeddings(const Tensor& all) const;
   /// The test images, where kNN or the probe asks for them.
   void load_test_set();
-  double knn_accuracy();
+  /// Of the first knn_images test images, whose features are among `test_features`, by the first
+  /// knn_images training images.
+  double knn_accuracy(const Tensor& test_features);
   /// The epoch, from 0, whose views are shown: the one that is trained, or the last.
   std::int64_t shown_epoch() const;
   /// Renews report.html. Where it cannot be written, that is said once, and training goes on.
@@ -99,7 +101,7 @@ class Trainer {
   Rehearsal rehearse(std::int64_t batch_size);
   Rehearsals rehearse_up_to(std::int64_t batch_size, std::uint64_t available_memory, double begin);
   int steps_of_rehearsal() const;
-  double seconds_of_features(std::int64_t images);
+  double seconds_of_features(double images);
   /// On the average over epochs.
   double seconds_of_epoch_end();
   std::uint64_t disk_needed() const;

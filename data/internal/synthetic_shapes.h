@@ -22,8 +22,6 @@ enum class ObjectClass : int {
 };
 inline constexpr int object_classes = 10;
 
-constexpr bool is_texture(ObjectClass object) { return object >= ObjectClass::stripes; }
-
 /// Distance to a regular star's edge; `inner` is the ratio of its inner to its outer radius.
 inline float star_distance(float u, float v, int points, float inner) {
   const float sector = std::numbers::pi_v<float> / static_cast<float>(points);

@@ -271,6 +271,6 @@ TEST_CASE("weights that are not finite are not saved") {
   CHECK_ERROR(
       save_checkpoint(saved.path, saved.run.model, *saved.run.optimizer, 3, saved.run.options),
       "after step 3 the weight encoder.bn1.weight is not finite; the checkpoint before it was "
-      "kept");
+      "kept; a lower --lr or --clip-norm may help");
   CHECK(read_text(saved.path) == before);
 }

@@ -159,7 +159,7 @@ TEST_CASE("features of views: the mean over them of the projector's first hidden
   nn::VICRegModel model({.encoder = {.width = 4}, .projector_widths = {6, 5, 3}}, generator);
   model.projector.hidden[0].norm.running_mean.fill(0.1);
   const auto features = [&](const vicreg::ViewOptions& views, std::uint64_t seed) {
-    return vicreg::extract_view_features(model.encoder, model.projector, dataset, views, seed);
+    return vicreg::extract_view_features(model.encoder, model.projector, dataset, views, seed, 2);
   };
   const auto hidden_of = [&](const Tensor& encoded) {
     const NoGrad no_grad;
@@ -231,7 +231,7 @@ TEST_SUITE("device") {
         [&](DType activations) { return extract_features(model.encoder, dataset, activations); });
     check_close([&](DType activations) {
       return vicreg::extract_view_features(model.encoder, model.projector, dataset, {.count = 2}, 7,
-                                           activations);
+                                           0, activations);
     });
 
     const auto loss_of = [&](DType activations) {

@@ -78,6 +78,18 @@ TEST_CASE("files that --init and --resume cannot use") {
       train_tiny(folder / "other", {"--init", folder / "exported", "--stem-padding", "0"}),
       {(folder / "exported").string(), "padding 1, the model's 0"});
 
+  // A run that began with weights goes on without them.
+  const auto begun = [&](const char* steps) {
+    return train_tiny(folder / "begun",
+                      {"--init", folder / "exported", "--steps", steps, "--resume"});
+  };
+  REQUIRE(begun("1").exit_code == 0);
+  fs::remove(folder / "exported");
+  CHECK(begun("2").exit_code == 0);
+  REQUIRE(
+      train_tiny(out, {"--steps", "1", "--resume", "--export", folder / "exported"}).exit_code ==
+      0);
+
   const std::string checkpoint = checkpoint_bytes(out);
   write_text(out / "checkpoint.safetensors", checkpoint.substr(0, checkpoint.size() / 2));
   check_refused(train_tiny(out, {"--resume"}), {"checkpoint.safetensors", "truncated"});

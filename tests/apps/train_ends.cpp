@@ -145,6 +145,12 @@ TEST_CASE("threads that the system refuses are an error" * doctest::skip(is_sani
   check_refused(train_tiny(folder / "run", {"--device", "cpu", "--workers", "1024"},
                            {.address_space_limit = limit}),
                 {"worker thread", "of 1024", "use fewer"});
+  REQUIRE(train_tiny(folder / "run", {"--steps", "1", "--overwrite"}).exit_code == 0);
+  check_refused(run_linear_eval({folder / "run/checkpoint.safetensors", "--device", "cpu",
+                                 "--dataset", "synthetic", "--limit", "20", "--test-limit", "20",
+                                 "--cached", "--epochs", "1", "--crops", "2", "--workers", "1024"},
+                                {.address_space_limit = limit}),
+                {"worker thread", "of 1024", "use fewer"});
 }
 
 TEST_CASE("a run folder has one process at a time") {
