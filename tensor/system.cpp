@@ -16,19 +16,20 @@ namespace {
 
 constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
 
-/// The number that follows `key` in /proc/meminfo, in bytes.
-std::uint64_t memory_info(const std::string& key) {
+/// What Linux calls available, in bytes.
+std::uint64_t memory_at_hand() {
   std::ifstream file("/proc/meminfo");
   std::string name;
   for (std::uint64_t kib = 0; file >> name >> kib; file.ignore(256, '\n'))
-    if (name == key + ":") return kib * 1024;
+    if (name == "MemAvailable:") return kib * 1024;
   return unlimited;
 }
 
-std::uint64_t group_limit() {
-  std::ifstream file("/sys/fs/cgroup/memory.max");
+/// The number in a file; `unlimited` where it has none ("max"), or there is no such file.
+std::uint64_t limit_in(const std::filesystem::path& path) {
+  std::ifstream file(path);
   std::uint64_t bytes = 0;
-  return file >> bytes ? bytes : unlimited;  // "max", or no such group
+  return file >> bytes ? bytes : unlimited;
 }
 
 std::uint64_t resident_memory() {
@@ -42,9 +43,29 @@ std::uint64_t resident_memory() {
 
 std::uint64_t available_memory(Device device) {
   if (device == Device::cuda) return cuda::free_memory() + memory_stats(device).reserved;
-  const std::uint64_t available = memory_info("MemAvailable");
+  const std::uint64_t available = memory_at_hand();
   return std::min(available == unlimited ? available : available + resident_memory(),
-                  group_limit());
+                  control_group_limit());
+}
+
+std::uint64_t control_group_limit(const std::filesystem::path& root) {
+  // A line is number:controllers:group; version 2 has no controllers there.
+  std::ifstream groups(root / "proc/self/cgroup");
+  std::uint64_t least = unlimited;
+  std::string number, controllers, group;
+  while (std::getline(groups, number, ':') && std::getline(groups, controllers, ':') &&
+         std::getline(groups, group)) {
+    const bool is_version_2 = controllers.empty();
+    if (!is_version_2 && controllers != "memory") continue;
+    const std::filesystem::path top =
+        root / (is_version_2 ? "sys/fs/cgroup" : "sys/fs/cgroup/memory");
+    const char* const file = is_version_2 ? "memory.max" : "memory.limit_in_bytes";
+    std::filesystem::path inside = std::filesystem::path(group).relative_path();
+    for (; !inside.empty(); inside = inside.parent_path())
+      least = std::min(least, limit_in(top / inside / file));
+    least = std::min(least, limit_in(top / file));
+  }
+  return least;
 }
 
 std::uint64_t peak_resident_memory() {

@@ -5,9 +5,13 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <string>
 
 #include <gradus/tensor/tensor.h>
 #include "tests/support/device.h"
+#include "tests/support/temp_folder.h"
 
 using namespace gradus;
 
@@ -21,4 +25,28 @@ TEST_CASE("memory: what the process has had, what it may have, and what the mach
   CHECK(peak <= machine);
   CHECK(available >= touched.bytes());
   CHECK(available <= machine + peak);  // shared pages are counted twice
+}
+
+TEST_CASE("memory: the least limit of the control groups around the process" * test::cpu_only()) {
+  constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
+  const test::TempFolder root;
+  CHECK(control_group_limit(root.path()) == unlimited);
+  const auto write = [&](const std::filesystem::path& path, const std::string& text) {
+    std::filesystem::create_directories((root.path() / path).parent_path());
+    test::write_text(root.path() / path, text);
+  };
+  write("proc/self/cgroup", "3:name=systemd:/elsewhere\n2:memory:/a:b/c\n1:cpu:/d\n0::/job/step\n");
+  CHECK(control_group_limit(root.path()) == unlimited);
+  write("sys/fs/cgroup/job/step/memory.max", "max\n");
+  CHECK(control_group_limit(root.path()) == unlimited);
+  write("sys/fs/cgroup/job/memory.max", "7000000000\n");
+  CHECK(control_group_limit(root.path()) == 7'000'000'000);
+  write("sys/fs/cgroup/memory/a:b/memory.limit_in_bytes", "6000000000\n");
+  CHECK(control_group_limit(root.path()) == 6'000'000'000);
+  write("sys/fs/cgroup/memory.max", "5000000000\n");
+  CHECK(control_group_limit(root.path()) == 5'000'000'000);
+  for (const char* other :
+       {"sys/fs/cgroup/elsewhere/memory.max", "sys/fs/cgroup/memory/d/memory.limit_in_bytes"})
+    write(other, "1\n");
+  CHECK(control_group_limit(root.path()) == 5'000'000'000);
 }
