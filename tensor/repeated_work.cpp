@@ -48,7 +48,7 @@ RepeatedWork::RepeatedWork(Device device, std::function<void()> work)
     : device_(device), work_(std::move(work)) {}
 
 void RepeatedWork::run() {
-  if (runs_ == warm_up_runs && !replays() && failure_.empty()) {
+  if (runs_ == warm_up_runs && !replay_) {
     try {
       const ForbidDraws forbid;
       replay_ = record_changes(device_, work_);

@@ -8,8 +8,8 @@
 #include "tensor/backend/instantiate.h"
 #include "tensor/backend/merge_statistics.h"
 #include "tensor/backend/range.h"
-#include "tensor/cpu/first_exception.h"
 #include "tensor/cpu/norm/plain_norm.h"
+#include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"
 
 namespace gradus::cpu {
@@ -52,11 +52,7 @@ class RowBlocks {
   /// Calls function(block) for all blocks, in parallel.
   template <class Function>
   void for_each(const Function& function) const {
-    const std::int64_t blocks = count();
-    FirstException exception;
-#pragma omp parallel for schedule(static) if (blocks > 1)
-    for (std::int64_t block = 0; block < blocks; ++block) exception.guard([&] { function(block); });
-    exception.rethrow();
+    parallel_blocks(count(), 1, [&](std::int64_t block, std::int64_t) { function(block); });
   }
 
  private:
