@@ -1,10 +1,12 @@
 // The innermost kernels at each level of vector instructions that this machine has.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include <gradus/tensor/ops.h>
@@ -175,25 +177,31 @@ TEST_CASE_TEMPLATE("products along runs are sums of products at each level", Wor
   });
 }
 
-TEST_CASE("the processor's tiles give what plain C++ stands in for, bit by bit") {
+TEST_CASE("the processor's products of pairs give what plain C++ stands in for, bit by bit") {
   const auto& levels = simd::available_levels();
-  if (levels.back() != simd::Level::amx) {
-    MESSAGE("this processor has no tiles: nothing compared");
-    return;
-  }
   const simd::Level before = simd::level();
-  for (const std::int64_t depth : {1, 5, 16, 37}) {
-    for (const std::int64_t rows : {1, 16, 21, 47}) {
-      const auto a = random_words<simd::BFloat16Pair>(rows * depth, 1);
-      const auto b = random_words<simd::BFloat16Pair>(depth * 32, 2);
-      const auto multiply = [&](const simd::Kernels& kernels) {
-        std::vector<float> c(static_cast<std::size_t>(rows * 32), 0.5f);
-        kernels.multiply_pairs({a.data(), depth, 1}, rows, b.data(), 32, {depth}, c.data(), 32,
-                               true);
-        return c;
-      };
-      simd::set_level(simd::Level::amx);
-      CHECK(multiply(simd::kernels()) == multiply(simd::plain_tiles::kernels));
+  for (const auto& [level, plain] :
+       {std::pair{simd::Level::avx512_bf16, &simd::plain_pairs::kernels},
+        {simd::Level::amx, &simd::plain_tiles::kernels}}) {
+    if (std::ranges::find(levels, level) == levels.end()) {
+      MESSAGE("this processor has no ", name(level), ": not compared");
+      continue;
+    }
+    simd::set_level(level);
+    const std::int64_t panel = simd::kernels().panel;
+    REQUIRE(panel == plain->panel);
+    for (const std::int64_t depth : {1, 5, 16, 37}) {
+      for (const std::int64_t rows : {1, 16, 21, 47}) {
+        const auto a = random_words<simd::BFloat16Pair>(rows * depth, 1);
+        const auto b = random_words<simd::BFloat16Pair>(depth * panel, 2);
+        const auto multiply = [&](const simd::Kernels& kernels) {
+          std::vector<float> c(static_cast<std::size_t>(rows * panel), 0.5f);
+          kernels.multiply_pairs({a.data(), depth, 1}, rows, b.data(), panel, {depth}, c.data(),
+                                 panel, true);
+          return c;
+        };
+        CHECK(multiply(simd::kernels()) == multiply(*plain));
+      }
     }
   }
   simd::set_level(before);
@@ -249,6 +257,7 @@ TEST_CASE_TEMPLATE("direct convolution matches its definition at each level", T,
       {{2, 5, 4, 3}, {8, 7, 7, 3}, {.stride = 2, .padding = 3}},
       {{0, 5, 5, 3}, {4, 3, 3, 3}, {.padding = 1}},
       {{2, 16, 16, 130}, {64, 3, 3, 130}, {.stride = 2, .padding = 1}},
+      {{2, 1, 3, 340}, {520, 1, 3, 340}, {.padding = {0, 1}}},  // several parts of the weights
       {{3, 6, 7, 33}, {5, 1, 1, 33}, {.stride = {2, 3}, .padding = {1, 2}}},
       {{1, 7, 19, 4}, {3, 3, 5, 4}, {.padding = {0, 1}}},
       {{35, 8, 8, 40}, {70, 3, 3, 40}, {.padding = 1}},  // images side by side, some left

@@ -44,9 +44,8 @@ Rows<T> gather_columns(const T* input, T* scratch, const Conv2dGeometry& g,
   if (g.is_pointwise()) {
     return {input + block.pixels.begin * g.C + block.group * (g.C / g.groups), g.C};
   }
-  const std::int64_t columns = columns_of(g, block.kernel_rows);
-  im2col(input, scratch, g, block, columns);
-  return {scratch, columns};
+  im2col(input, scratch, g, block);
+  return {scratch, columns_of(g, block.kernel_rows)};
 }
 
 template <class T>

@@ -75,12 +75,6 @@ class Convolution {
   static constexpr int per_word = simd::per_word<Word>;
   static constexpr std::int64_t enough_windows = 32;  // for products at their full speed
 
-  /// Where taps begin in the windows and in a panel of the weights, and how long they are.
-  struct Taps {
-    std::int64_t words;
-    std::vector<std::int64_t> left, right;
-  };
-
   /// Of a row of outputs, how many are computed by the same taps.
   std::int64_t columns_together() const { return Windows::are_narrow(g_) ? 1 : g_.out_width; }
 
@@ -147,14 +141,12 @@ class Convolution {
       const Range panels = part_of(panels_, parts, part);
       for (std::int64_t row = 0; row < block.rows.size(); ++row) {
         for (std::int64_t q = 0; q < g_.out_width; q += columns_together()) {
-          const Taps taps = taps_of(x, offsets, block.rows.begin + row, q);
-          const simd::Depth depth{taps.words, std::ssize(taps.left), taps.left.data(),
-                                  taps.right.data()};
+          const Runs taps = taps_of(x, offsets, block.rows.begin + row, q);
           for (std::int64_t p = panels.begin; p < panels.end; ++p) {
             kernels_.multiply<Word>()(
                 {copy + row * x.row_stride() + q * lanes * x.lane_stride(), x.lane_stride(), 1},
-                columns_together() * lanes, weights + p * panel_size, kernels_.panel, depth, sums,
-                kernels_.panel, false);
+                columns_together() * lanes, weights + p * panel_size, kernels_.panel, taps.depth(),
+                sums, kernels_.panel, false);
             store(sums, block, row, q, p);
           }
         }
@@ -162,18 +154,17 @@ class Convolution {
     }
   }
 
-  /// The taps of the outputs from (row, q) on that are computed together, which begin at `offsets`
-  /// in the windows. If all lie in the padding, the sum is one over no words.
-  Taps taps_of(const Windows& x, const std::vector<std::int64_t>& offsets, std::int64_t row,
+  /// The taps of the outputs from (row, q) on that are computed together, without those in the
+  /// padding: in the windows, where they begin at `offsets`, and in a panel of the weights.
+  Runs taps_of(const Windows& x, const std::vector<std::int64_t>& offsets, std::int64_t row,
                std::int64_t q) const {
-    Taps taps{tap_words_, {}, {}};
+    Runs taps{tap_words_};
     for (std::int64_t tap = 0; tap < this->taps(); ++tap) {
       const auto [rows, columns] = x.outputs_of(tap);
       if (row < rows.begin || row >= rows.end || q < columns.begin || q >= columns.end) continue;
       taps.left.push_back(offsets[static_cast<std::size_t>(tap)]);
       taps.right.push_back(tap * tap_size());
     }
-    if (taps.left.empty()) return {0, {0}, {0}};
     return taps;
   }
 
@@ -209,7 +200,7 @@ struct Phase {
 
   Phase(std::int64_t phase, std::int64_t size, std::int64_t kernel, std::int64_t stride,
         std::int64_t pad)
-      : taps(phase < kernel ? divide_up(kernel - phase, stride) : 0) {
+      : taps(divide_up(kernel - phase, stride)) {
     const std::int64_t skipped = phase < pad ? divide_up(pad - phase, stride) : 0;
     first = phase - pad + skipped * stride;
     count = first < size ? divide_up(size - first, stride) : 0;
@@ -259,7 +250,7 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
     for (std::int64_t b = 0; b < std::min(g.stride.width, g.kernel.width); ++b) {
       const Phase h(a, g.H, g.kernel.height, g.stride.height, g.padding.height);
       const Phase w(b, g.W, g.kernel.width, g.stride.width, g.padding.width);
-      if (g.N * h.taps * w.taps * h.count * w.count == 0) continue;
+      if (g.N * h.count * w.count == 0) continue;
       WeightView view{weight, {}, g.O, g.C, g.kernel.height * g.kernel.width * g.C, 1};
       for (std::int64_t r = h.taps - 1; r >= 0; --r) {
         for (std::int64_t s = w.taps - 1; s >= 0; --s) {

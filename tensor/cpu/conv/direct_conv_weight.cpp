@@ -81,12 +81,6 @@ class WeightGradient {
     std::int64_t p, left, right;
   };
 
-  /// The pixels that are summed over: runs of words, and where they begin in both factors.
-  struct Pixels {
-    std::int64_t words;
-    std::vector<std::int64_t> left, right;
-  };
-
   std::int64_t taps() const { return Windows::tap_count(g_); }
   /// The sums of a panel of channels, [tap][output][channel in panel]; of a task.
   std::int64_t panel_size() const { return taps() * g_.O * kernels_.panel; }
@@ -138,34 +132,31 @@ class WeightGradient {
                          memory.row, memory.left + rows.back().left);
         }
       }
-      std::vector<Pixels> pixels;
+      std::vector<Runs> pixels;  // of each tap
       for (std::int64_t tap = 0; tap < this->taps(); ++tap)
         pixels.push_back(pixels_of(x, tap, rows));
       float* to = sums + outputs.begin * kernels_.panel;
       for (std::int64_t c = 0; c < channels; c += kernels_.panel) {
         for (std::size_t tap = 0; tap < pixels.size(); ++tap) {
-          const auto& [words, left, right] = pixels[tap];
-          const simd::Depth depth{words, std::ssize(left), left.data(), right.data()};
           kernels_.multiply<Word>()({memory.left, left_stride(), 1}, outputs.size(),
-                                    memory.right + taps[tap] + c, x.lane_stride(), depth, to,
-                                    kernels_.panel, begin > units.begin);
+                                    memory.right + taps[tap] + c, x.lane_stride(),
+                                    pixels[tap].depth(), to, kernels_.panel, begin > units.begin);
           to += g_.O * kernels_.panel;  // beyond the channels: computed, never read
         }
       }
     }
   }
 
-  /// Those of some rows that take part in the products of a tap; if none does, the sum is one over
-  /// no words.
-  Pixels pixels_of(const Windows& x, std::int64_t tap, const std::vector<Row>& rows) const {
+  /// The pixels of some rows that take part in the products of a tap: in doutput, and in the
+  /// windows.
+  Runs pixels_of(const Windows& x, std::int64_t tap, const std::vector<Row>& rows) const {
     const auto [p, q] = x.outputs_of(tap);
-    Pixels pixels{q.size() * lanes_, {}, {}};
+    Runs pixels{q.size() * lanes_};
     for (const Row& row : rows) {
       if (row.p < p.begin || row.p >= p.end) continue;
       pixels.left.push_back(row.left + q.begin * lanes_);
       pixels.right.push_back(row.right + q.begin * lanes_ * x.lane_stride());
     }
-    if (pixels.left.empty()) return {0, {0}, {0}};
     return pixels;
   }
 

@@ -72,11 +72,10 @@ void for_each_run(const Conv2dGeometry& g, const ColumnBlock& block, std::int64_
   }
 }
 
-/// Copies a block of columns out of the images; columns [pixels, kernel_rows kW C/groups], rows
-/// `stride` elements apart.
+/// Copies a block of columns out of the images; columns [pixels, kernel_rows kW C/groups].
 template <class T>
-void im2col(const T* input, T* columns, const Conv2dGeometry& g, const ColumnBlock& block,
-            std::int64_t stride) {
+void im2col(const T* input, T* columns, const Conv2dGeometry& g, const ColumnBlock& block) {
+  const std::int64_t stride = columns_of(g, block.kernel_rows);
   for_each_row(g, block.pixels, [&](std::int64_t n, std::int64_t p, const Range& q) {
     for (std::int64_t i = q.begin; i < q.end; ++i, columns += stride) {
       for_each_run(g, block, n, p, i, [&](auto column, auto from, auto length) {

@@ -11,12 +11,25 @@
 #include "tensor/backend/geometry.h"
 #include "tensor/cpu/conv/im2col.h"
 #include "tensor/cpu/gemm/packing.h"
+#include "tensor/cpu/simd/inner_kernels.h"
 
 namespace gradus::cpu::direct {
 
 /// The outputs of some rows of some images.
 struct Block {
   Range images, rows;
+};
+
+/// Runs of words that a product adds up along, and where they begin in its two factors.
+struct Runs {
+  std::int64_t words;  ///< of each
+  std::vector<std::int64_t> left{}, right{};
+
+  /// Without runs, the sum is one over no words.
+  simd::Depth depth() const {
+    if (left.empty()) return {0};
+    return {words, std::ssize(left), left.data(), right.data()};
+  }
 };
 
 /// Along one axis: the outputs whose window has its tap number `tap` in the image, not the padding.
@@ -184,8 +197,7 @@ class Windows {
     const bool by_words = images_per_lane_ > 1;
     Element* const elements = reinterpret_cast<Element*>(to);
     if (from == nullptr || images == 0) {
-      const std::int64_t per_channel = by_words ? per_word : 1;
-      std::fill_n(elements + first * per_channel, channels * per_channel, Element(0.0f));
+      std::fill_n(elements + first * images_per_lane_, channels * images_per_lane_, Element(0.0f));
     } else if (by_words) {
       interleave_rows(from, image(), images, channels, to + first, 0);
     } else if constexpr (!std::is_same_v<T, Element>) {

@@ -117,8 +117,8 @@ class Convolution {
   void by_tiles() const {
     // Tiles whose V fits a second-level cache, in whole blocks of the products' rows.
     const std::int64_t most = 14 / algorithm_.rows * algorithm_.rows * per_word;
-    const std::int64_t blocks = std::max<std::int64_t>(
-        {divide_up(tiles(), most), std::min<std::int64_t>(omp_get_max_threads(), tiles()), 1});
+    const std::int64_t blocks =
+        std::max(divide_up(tiles(), most), std::min<std::int64_t>(omp_get_max_threads(), tiles()));
     const std::int64_t longest = divide_up(tiles(), blocks);
     const std::int64_t groups = divide_up(weight_.J, input_group);
     const Scratch<Word> weights(panels() * u_size());

@@ -73,7 +73,8 @@ class WeightGradient {
     };
     const int threads = parts % omp_get_max_threads() == 0 ? omp_get_max_threads() : 1;
     std::deque<BlockMemory> memory;
-    for (int i = 0; i < threads; ++i) memory.emplace_back(*this, divide_up(rows(), parts));
+    for (int i = 0; i < threads; ++i)
+      memory.emplace_back(*this, divide_up(rows(), parts), omp_get_max_threads() / threads);
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
     for (std::int64_t part = 0; part < parts; ++part) {
       sum_blocks(part_of(rows(), parts, part),
@@ -102,13 +103,14 @@ class WeightGradient {
             {memory + Transformed::size(algorithm_.frequencies, rows, padded_C_), rows, O_}};
   }
 
-  /// A chunk's transformed tiles, and sums of a block for each thread that works on it.
+  /// A chunk's transformed tiles, and sums of a block for each of the threads that work on it.
   struct BlockMemory {
-    BlockMemory(const WeightGradient& owner, std::int64_t rows)
+    BlockMemory(const WeightGradient& owner, std::int64_t rows, int threads)
         : chunk_rows(owner.chunk_rows(rows)),
           transformed(owner.chunk_size(chunk_rows)),
-          sums(Frequencies<float>::size(owner.algorithm_.frequencies, block_outputs,
-                                        block_channels)) {}
+          sums(
+              Frequencies<float>::size(owner.algorithm_.frequencies, block_outputs, block_channels),
+              threads) {}
     std::int64_t chunk_rows;
     Scratch<float> transformed;
     ThreadScratch<float> sums;
@@ -128,7 +130,7 @@ class WeightGradient {
 
   /// dweight = its part from the tiles of a range of rows. Chunk by chunk they are transformed,
   /// then the weights are shared out in blocks, whose sums over the chunk stay in a cache until
-  /// they are transformed back. Called within a parallel region, one thread does it all.
+  /// they are transformed back.
   void sum_blocks(const Range& range, const BlockMemory& memory, float* dweight) const {
     const std::int64_t rows_of_blocks = divide_up(O_, block_outputs),
                        columns_of_blocks = divide_up(padded_C_, block_channels);
@@ -136,8 +138,7 @@ class WeightGradient {
     std::int64_t begin = range.begin;
     do {  // at least once: the sum over no tiles is zero
       const Range now{begin, std::min(begin + memory.chunk_rows, range.end)};
-// Within by_blocks' region, if only of one thread, this one is nested: OMP_NUM_THREADS=2,8 asks for
-// more threads there than memory was made for.
+// Within by_blocks' region this one is nested, and OMP_NUM_THREADS=2,8 would have more threads.
 #pragma omp parallel num_threads(memory.sums.threads())
       {
 #pragma omp for schedule(dynamic)

@@ -152,53 +152,37 @@ struct Kernels {
   NormKernels<BFloat16> norm_bfloat16;
 
   template <class Word>
-  MultiplyPanel<Word> multiply() const;
+  MultiplyPanel<Word> multiply() const {
+    if constexpr (std::is_same_v<Word, float>)
+      return multiply_float;
+    else
+      return multiply_pairs;
+  }
   template <class T>
-  StoreRows<T> store_rows() const;
+  StoreRows<T> store_rows() const {
+    if constexpr (std::is_same_v<T, float>)
+      return store_rows_float;
+    else
+      return store_rows_bfloat16;
+  }
   template <class T, class Word>
-  const WinogradKernels<T, Word>& winograd(WinogradScheme scheme) const;
+  const WinogradKernels<T, Word>& winograd(WinogradScheme scheme) const {
+    const auto i = static_cast<std::size_t>(scheme);
+    if constexpr (std::is_same_v<T, float>)
+      return winograd_float[i];
+    else if constexpr (std::is_same_v<Word, float>)
+      return winograd_bfloat16[i];
+    else
+      return winograd_pairs[i];
+  }
   template <class T>
-  const NormKernels<T>& norm() const;
+  const NormKernels<T>& norm() const {
+    if constexpr (std::is_same_v<T, float>)
+      return norm_float;
+    else
+      return norm_bfloat16;
+  }
 };
-
-template <>
-inline MultiplyPanel<float> Kernels::multiply() const {
-  return multiply_float;
-}
-template <>
-inline MultiplyPanel<BFloat16Pair> Kernels::multiply() const {
-  return multiply_pairs;
-}
-template <>
-inline StoreRows<float> Kernels::store_rows() const {
-  return store_rows_float;
-}
-template <>
-inline StoreRows<BFloat16> Kernels::store_rows() const {
-  return store_rows_bfloat16;
-}
-template <>
-inline const WinogradKernels<float, float>& Kernels::winograd(WinogradScheme scheme) const {
-  return winograd_float[static_cast<int>(scheme)];
-}
-template <>
-inline const WinogradKernels<BFloat16, float>& Kernels::winograd(WinogradScheme scheme) const {
-  return winograd_bfloat16[static_cast<int>(scheme)];
-}
-template <>
-inline const WinogradKernels<BFloat16, BFloat16Pair>& Kernels::winograd(
-    WinogradScheme scheme) const {
-  return winograd_pairs[static_cast<int>(scheme)];
-}
-
-template <>
-inline const NormKernels<float>& Kernels::norm() const {
-  return norm_float;
-}
-template <>
-inline const NormKernels<BFloat16>& Kernels::norm() const {
-  return norm_bfloat16;
-}
 
 /// Those of level().
 const Kernels& kernels();

@@ -1,8 +1,8 @@
 #include "tensor/cpu/simd/level.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
+#include <string>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
