@@ -22,8 +22,8 @@ void validate(const Normalization& normalization, std::int64_t channels) {
 
 Normalization measure_normalization(const Tensor& images) {
   check(images.defined() && images.rank() == 4 && images.dtype() == DType::uint8 &&
-            images.numel() > 0,
-        "dataset", "the images to measure must be uint8 [N, H, W, C], and not empty");
+            images.numel() > 0 && images.device() == Device::cpu,
+        "dataset", "the images to measure must be uint8 [N, H, W, C] on the CPU, and not empty");
   const std::int64_t channels = images.size(3), pixels = images.numel() / channels;
   const auto* values = images.data<std::uint8_t>();
   Normalization result;

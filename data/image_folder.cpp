@@ -10,6 +10,7 @@
 
 #include <gradus/data/resize.h>
 #include <gradus/tensor/check.h>
+#include <gradus/tensor/io/file.h>
 #include "data/internal/decode_image.h"
 #include "data/internal/images.h"
 #include "tensor/cpu/first_exception.h"
@@ -154,6 +155,11 @@ Tensor read_image(const fs::path& path, std::int64_t size) {
   const fs::file_status status = fs::status(path, ignored);
   if (fs::exists(status) && !fs::is_regular_file(status))  // a pipe could be waited for, for ever
     throw Error("it is not a regular file");
+  constexpr std::uintmax_t most = std::uintmax_t{1} << 30;
+  const std::uintmax_t size_of_file = fs::file_size(path, ignored);
+  if (!ignored && size_of_file > most)
+    throw Error(fmt::format("it has {}, and an image of 100 million pixels has {} at most",
+                            format_bytes(size_of_file), format_bytes(most)));
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw Error(fmt::format("it cannot be opened: {}", std::strerror(errno)));
   const std::vector<char> bytes{std::istreambuf_iterator<char>(stream), {}};

@@ -52,7 +52,7 @@ Loader::Loader(Dataset dataset, const Options& options)
   validate(options_, dataset_.size(), dataset_.images.device());
   validate(options_.augment, dataset_.channels());
   check_image_size(options_.augment, dataset_.height(), dataset_.width(), dataset_.channels());
-  images_ = dataset_.images.to(options_.device);
+  dataset_ = dataset_.to(options_.device);
 }
 
 std::int64_t Loader::batches_per_epoch() const {
@@ -87,7 +87,7 @@ void Loader::make_images(Prepared& prepared) const {
   images =
       empty({options_.views * prepared.batch.size(), size.height, size.width, dataset_.channels()},
             {DType::float32, options_.device});
-  augment(options_.augment, dataset_.normalization, prepared.plan, images_, images);
+  augment(options_.augment, dataset_.normalization, prepared.plan, dataset_.images, images);
 }
 
 Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,

@@ -103,9 +103,8 @@ class Loader {
   std::vector<AugmentedView> draw_views(const Batch& batch, std::int64_t epoch) const;
   void make_images(Prepared& prepared) const;
 
-  Dataset dataset_;
+  Dataset dataset_;  // its images on the loader's device
   Options options_;
-  Tensor images_;  // the data set's, on the loader's device
   double seconds_waited_ = 0.0;
   std::unique_ptr<Prefetcher<Prepared>> prefetcher_;  // last: its threads use the members above
 };

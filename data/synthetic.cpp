@@ -8,6 +8,7 @@
 #include <gradus/data/cifar10.h>
 #include <gradus/data/counters.h>
 #include <gradus/tensor/check.h>
+#include "data/internal/images.h"
 #include "data/internal/synthetic_shapes.h"
 
 namespace gradus::data {
@@ -197,7 +198,7 @@ void render(std::uint64_t seed, Split split, std::int64_t index, std::uint8_t* o
 Dataset synthetic_dataset(std::int64_t count, Split split, std::uint64_t seed) {
   check(count >= 1 && count <= 100'000'000, "synthetic",
         "the number of images must lie in [1, 100000000]; got {}", count);
-  Dataset dataset{empty({count, side, side, 3}, {DType::uint8}),
+  Dataset dataset{empty_images(count, side, side),
                   empty({count}, {DType::int64}),
                   {"disc", "square", "triangle", "star", "cross", "ring", "stripes", "checkers",
                    "dots", "bullseye"},

@@ -8,7 +8,7 @@
 namespace gradus::data {
 
 /// Room for images, uint8 [count, height, width, channels]. Throws Error if it is more than the
-/// machine's memory.
+/// memory of the machine, or than this process may have.
 Tensor empty_images(std::int64_t count, std::int64_t height, std::int64_t width,
                     std::int64_t channels = 3);
 

@@ -53,6 +53,19 @@ std::string problem(const TempFolder& folder, Split split = Split::train,
 
 }  // namespace
 
+TEST_CASE("a file that is too large for an image is not read") {
+  const TempFolder folder;
+  write_png(folder / "train/dog/a.png", 11);
+  write_text(folder / "train/dog/b.png", "");
+  fs::resize_file(folder / "train/dog/b.png",
+                  std::uintmax_t{1} << 40);  // takes no room on the disk
+  CHECK(contains(problem(folder), "b.png: it has "));
+  const ImageFolder loaded =
+      load_image_folder(folder.path(), Split::train, {.skip_unreadable = true});
+  CHECK(loaded.skipped.size() == 1);
+  CHECK(reds(loaded.dataset) == std::vector{11});
+}
+
 TEST_CASE("a folder a class: names, labels, and the order that shows all classes first") {
   const TempFolder folder;
   write_png(folder / "train/dog/a.png", 11);

@@ -126,6 +126,7 @@ TEST_CASE("loaders share a data set that lies on the device") {
   check_batches(whole_epoch(there, small_options(test_device()), 0), expected);
 
   if (test_device() == Device::cpu) return;
+  CHECK_ERROR(measure_normalization(there.images), "on the CPU");
   CHECK_ERROR(Loader(there, small_options(Device::cpu)),
               "the data set lies on cuda, the batches would lie on cpu");
   Dataset labels_there = dataset;
