@@ -115,7 +115,7 @@ Variable checkpoint(const CheckpointedFunction& function, const std::vector<Vari
     value = first.value();
     captured = captured_leaves(first, leaves);
   }
-  auto backward = [call, captured = captured.size()](Tensor doutput) {
+  auto backward = [call = std::move(call), captured = captured.size()](Tensor doutput) {
     const std::vector<Variable> inputs_again = call.leaves();
     call.second(inputs_again).backward(std::move(doutput));
     std::vector<Tensor> gradients(inputs_again.size() + captured);

@@ -6,6 +6,7 @@
 
 #include <gradus/tensor/check.h>
 #include <gradus/tensor/ops.h>
+#include <gradus/tensor/repeated_work.h>
 #include <gradus/tensor/trace.h>
 #include "optim/internal/update_kernels.h"
 #include "optim/internal/updates.h"
@@ -109,9 +110,11 @@ void Optimizer::apply(const Tensor& guard) {
   }
   try {
     update(parameters, guard);
-  } catch (...) {  // the step is not made
-    prepared_ = false;
-    --step_count_;
+  } catch (...) {
+    if (!recording()) {  // the step is not made; the run after a failed recording makes it
+      prepared_ = false;
+      --step_count_;
+    }
     throw;
   }
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -202,7 +203,8 @@ void ConfigFile::apply(const Setting& setting, CLI::Option& option) const {
   need(is_list(option) || setting.kind != Kind::list, "a single value");
   try {
     std::string value = setting.value;
-    if (is_flag(option) && is_number) value = std::stod(value) != 0 ? "true" : "false";
+    if (is_flag(option) && is_number)
+      value = std::strtod(value.c_str(), nullptr) != 0 ? "true" : "false";
     option.run_callback_for_default()->default_val(
         is_flag(option) ? option.get_flag_value(setting.key, value) : value);
   } catch (const CLI::Error& error) {

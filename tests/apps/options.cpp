@@ -292,6 +292,8 @@ TEST_CASE("--resume takes the options of the run folder's own configuration") {
   write_text(folder / "config.toml", "winograd = 0\nbf16 = 4\n");
   CHECK_FALSE(parse({"--resume", "--out", folder.path().string()}).options.compute.winograd);
   CHECK(parse({"--resume", "--out", folder.path().string()}).options.compute.bf16);
+  write_text(folder / "config.toml", "bf16 = 1e-320\n");
+  CHECK(parse({"--resume", "--out", folder.path().string()}).options.compute.bf16);
   const TrainOptions elsewhere = parse({"--resume", "--out", folder / "none"}).options;
   CHECK(elsewhere.lr == 2e-4);
 }

@@ -11,6 +11,7 @@
 #include <gradus/optim/sgd.h>
 #include <gradus/tensor/random.h>
 #include <gradus/tensor/repeated_work.h>
+#include "tests/support/command.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
 
@@ -54,6 +55,21 @@ struct Model {
             {"b.weight", &variables[1]},
             {"b.bias", &variables[2]},
             {"unused", &variables[3]}};
+  }
+};
+
+/// Counts its updates, and cannot be recorded.
+class Unrecordable : public Optimizer {
+ public:
+  explicit Unrecordable(std::vector<ParameterGroup> groups)
+      : Optimizer(std::move(groups), 0.1, {}) {}
+  int made = 0;
+
+ protected:
+  void set_updates(const std::vector<Coming>&, Device) override {}
+  void update(const std::vector<UpdateTensors>&, const Tensor&) override {
+    check(!recording(), "test", "this cannot be recorded");
+    ++made;
   }
 };
 
@@ -103,6 +119,24 @@ void check_same(const OptimizerState& a, const OptimizerState& b) {
 }
 
 }  // namespace
+
+TEST_CASE("a step whose update cannot be recorded is made nevertheless" * gpu_only()) {
+  Model model;
+  model.set_step(0);
+  Unrecordable optimizer(one_group(model.parameters(), 0));
+  RepeatedWork work(test_device(), [&] {
+    model.backward();
+    optimizer.apply();
+  });
+  for (int step = 1; step <= steps; ++step) {
+    optimizer.prepare(0.1);
+    work.run();
+    CHECK(optimizer.made == step);
+    CHECK(optimizer.step_count() == step);
+  }
+  CHECK_FALSE(work.replays());
+  CHECK(contains(work.failure(), "this cannot be recorded"));
+}
 
 TEST_CASE("replayed steps are the ordinary ones") {
   for (const auto& [name, make, clip] : cases()) {
