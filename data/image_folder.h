@@ -38,9 +38,9 @@ struct ImageFolder {
 /// Throws Error if a folder is missing, cannot be read or has no images, if it has images in no
 /// folder beside folders, if test has a class that train lacks or, where train has classes, images
 /// in no folder, if a link leads to a folder around it, if images differ in size and none
-/// was asked for, if they take more than the machine's memory, and, with the number of these files
-/// and the reason of the first, if files cannot be read: damaged, truncated, empty, no files but
-/// pipes, neither PNG nor JPEG, or of more than 100 million pixels.
+/// was asked for, if they take more memory than there is for them, and, with the number of these
+/// files and the reason of the first, if files cannot be read: damaged, truncated, empty, no files
+/// but pipes, neither PNG nor JPEG, or of more than 100 million pixels or 1 GiB.
 ImageFolder load_image_folder(const std::filesystem::path& folder, Split split,
                               const ImageFolderOptions& options = {});
 

@@ -103,7 +103,8 @@ def exact(part, settings, runner, until):
             part.fail(f"{precision}: the weights differ")
         rows.append([precision, "same bytes" if same else "no", *(h[:16] for h in hashes.values())])
         part.data[precision] = hashes
-    part.text("Checkpoints of six steps, of two steps resumed to six, and of six with blocking launches.")
+    part.text("Checkpoints of six steps, of two steps resumed to six, and of six with blocking "
+              "launches.")
     part.table(["precision", "6 = 2 + 4 = 6 blocking", "sha256 of the checkpoints", "", ""],
                [row + [""] * (5 - len(row)) for row in rows])
 

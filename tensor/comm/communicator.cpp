@@ -111,8 +111,8 @@ std::shared_future<void> Communicator::start_all_reduce(Tensor& x) {
                     before = last_started_, x]() mutable {
     if (before.valid()) before.wait();
     before = {};
-    Tensor own =
-        std::move(x);  // let go of before the future is ready, though that keeps the lambda
+    // Let go of before the future is ready, which keeps the lambda and what that holds.
+    Tensor own = std::move(x);
     try {
       all_reduce_in(team, member, own);
     } catch (const MemberStopped&) {
