@@ -13,7 +13,7 @@
 #include <gradus/tensor/io/file.h>
 #include "data/internal/decode_image.h"
 #include "data/internal/images.h"
-#include "tensor/cpu/first_exception.h"
+#include "tensor/cpu/parallel.h"
 
 namespace gradus::data {
 namespace {
@@ -190,26 +190,21 @@ Decoded read_images(const std::vector<ImageFile>& files, std::int64_t size) {
   decoded.images = empty_images(count, shape[1], shape[2]);
   const std::int64_t bytes = shape.numel();
   auto* pixels = decoded.images.data<std::uint8_t>();
-  cpu::FirstException exception;
-#pragma omp parallel for schedule(dynamic)
-  for (std::int64_t i = 0; i < count; ++i) {
+  cpu::parallel_tasks(count, [&](std::int64_t i) {
     const fs::path& path = files[static_cast<std::size_t>(i)].path;
-    exception.guard([&] {
-      Tensor image;
-      try {
-        image = read_image(path, size);
-      } catch (const Error& error) {
-        decoded.problems[static_cast<std::size_t>(i)] = error.message();
-        return;
-      }
-      check(image.shape() == shape, "images",
-            "the images differ in size: {} has {}x{} pixels, {} has {}x{}; name one size for all",
-            model ? model->path.string() : "", shape[2], shape[1], path.string(), image.size(2),
-            image.size(1));
-      std::memcpy(pixels + i * bytes, image.data<std::uint8_t>(), static_cast<std::size_t>(bytes));
-    });
-  }
-  exception.rethrow();
+    Tensor image;
+    try {
+      image = read_image(path, size);
+    } catch (const Error& error) {
+      decoded.problems[static_cast<std::size_t>(i)] = error.message();
+      return;
+    }
+    check(image.shape() == shape, "images",
+          "the images differ in size: {} has {}x{} pixels, {} has {}x{}; name one size for all",
+          model ? model->path.string() : "", shape[2], shape[1], path.string(), image.size(2),
+          image.size(1));
+    std::memcpy(pixels + i * bytes, image.data<std::uint8_t>(), static_cast<std::size_t>(bytes));
+  });
   return decoded;
 }
 

@@ -7,6 +7,7 @@
 
 #include <gradus/data/sampler.h>
 #include <gradus/tensor/check.h>
+#include <gradus/tensor/ops.h>
 #include <gradus/tensor/trace.h>
 
 namespace gradus::data {
@@ -99,13 +100,7 @@ Loader::Prepared Loader::prepare(const Tensor& order, std::int64_t epoch,
   Prepared prepared;
   Batch& batch = prepared.batch;
   batch.samples = order.slice(first, first + count).clone();
-  if (dataset_.is_labelled()) {
-    batch.labels = empty({count}, {DType::int64});
-    const auto* samples = batch.samples.data<std::int64_t>();
-    const auto* all_labels = dataset_.labels.data<std::int64_t>();
-    auto* labels = batch.labels.data<std::int64_t>();
-    for (std::int64_t i = 0; i < count; ++i) labels[i] = all_labels[samples[i]];
-  }
+  if (dataset_.is_labelled()) batch.labels = gather_rows(dataset_.labels, batch.samples);
 
   prepared.plan = draw_views(batch, epoch);
   if (options_.device == Device::cpu) make_images(prepared);

@@ -23,16 +23,6 @@ struct Batch {
 
   /// B.
   std::int64_t size() const { return samples.size(0); }
-
-  /// What `auto& [images, labels] = batch` names.
-  template <std::size_t i>
-  Tensor& get() {
-    return i == 0 ? images : labels;
-  }
-  template <std::size_t i>
-  const Tensor& get() const {
-    return i == 0 ? images : labels;
-  }
 };
 
 /// Yields an epoch's batches in order. A batch depends only on the data set, the options, the epoch
@@ -41,7 +31,7 @@ struct Batch {
 ///
 ///     Loader loader(load_cifar10(folder, Split::train), {.batch_size = 128});
 ///     for (int epoch = 0; epoch < 10; ++epoch)
-///       for (auto& [images, labels] : loader.epoch(epoch)) { ... }
+///       for (auto& [images, labels, samples] : loader.epoch(epoch)) { ... }
 ///
 /// Images become float32, normalised as the data set says; without options, nothing else is done to
 /// them.
@@ -143,10 +133,3 @@ inline Loader::Epoch Loader::epoch(std::int64_t epoch, std::int64_t first_batch)
 }
 
 }  // namespace gradus::data
-
-template <>
-struct std::tuple_size<gradus::data::Batch> : std::integral_constant<std::size_t, 2> {};
-template <std::size_t i>
-struct std::tuple_element<i, gradus::data::Batch> {
-  using type = gradus::Tensor;
-};

@@ -6,7 +6,7 @@
 
 #include <gradus/tensor/check.h>
 #include "data/internal/images.h"
-#include "tensor/cpu/first_exception.h"
+#include "tensor/cpu/parallel.h"
 
 namespace gradus::data {
 namespace {
@@ -91,15 +91,10 @@ Tensor resize_square(const Tensor& images, std::int64_t side) {
   const std::uint8_t* corner = images.data<std::uint8_t>() + (height - square) / 2 * stride +
                                (width - square) / 2 * channels;
   auto* output = resized.data<std::uint8_t>();
-  cpu::FirstException exception;
-#pragma omp parallel for
-  for (std::int64_t i = 0; i < count; ++i) {
-    exception.guard([&] {
-      resize_one(taps, square, channels, stride, corner + i * height * stride,
-                 output + i * side * side * channels);
-    });
-  }
-  exception.rethrow();
+  cpu::parallel_tasks(count, [&](std::int64_t i) {
+    resize_one(taps, square, channels, stride, corner + i * height * stride,
+               output + i * side * side * channels);
+  });
   return resized;
 }
 

@@ -17,7 +17,7 @@ double accuracy(nn::Module& net, const data::Dataset& dataset) {
   net.eval();
   std::int64_t right = 0;
   data::Loader loader(dataset, {.batch_size = 250, .shuffle = false});
-  for (auto& [images, labels] : loader.epoch(0))
+  for (auto& [images, labels, samples] : loader.epoch(0))
     right += nn::count_top_k(net(images).value(), labels);
   return static_cast<double>(right) / static_cast<double>(dataset.size());
 }
@@ -39,7 +39,7 @@ int main(int argc, char** argv) try {
   data::Loader train(load(folder, data::Split::train), {.batch_size = 128});
   optim::Adam adam(net.parameters(), {.lr = 1e-3});
   for (int epoch = 0; epoch < 4; ++epoch)
-    for (auto& [images, labels] : train.epoch(epoch)) {
+    for (auto& [images, labels, samples] : train.epoch(epoch)) {
       adam.zero_grad();
       nn::cross_entropy(net(images), labels).backward();
       adam.step();

@@ -16,15 +16,17 @@ int main() {
   optim::Adam adam(net.parameters(), {.lr = 1e-3});
   data::Loader loader(data::synthetic_dataset(256, data::Split::train), {.batch_size = 64});
 
+  std::string graph;  // of the first batch's loss: those of the others are alike
   const Trace trace;
-  for (auto& [images, labels] : loader.epoch(0)) {
+  for (auto& [images, labels, samples] : loader.epoch(0)) {
     const TraceInterval step("example", "a training step");
     adam.zero_grad();
     const Variable loss = nn::cross_entropy(net(images), labels);
-    write_file_atomically("graph.dot", graph_dot(loss, net.parameters()));
+    if (graph.empty()) graph = graph_dot(loss, net.parameters());
     loss.backward();
     adam.step();
   }
+  write_file_atomically("graph.dot", graph);
   write_file_atomically("trace.json", trace.json());
   fmt::print("graph.dot and trace.json written\n");
 }

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "tensor/backend/kernels.h"
-#include "tensor/cpu/first_exception.h"
+#include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu {
 
@@ -14,23 +14,18 @@ void logdet(const T* x, T* y, T* inverse, std::int64_t batch, std::int64_t n) {
   using Elements = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Double = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   constexpr T nan = std::numeric_limits<T>::quiet_NaN();
-  FirstException exception;
-#pragma omp parallel for schedule(dynamic) if (batch > 1 && n > 16)
-  for (std::int64_t i = 0; i < batch; ++i) {
-    exception.guard([&] {
-      const Eigen::Map<const Elements> matrix(x + i * n * n, n, n);
-      Eigen::Map<Elements> result(inverse + i * n * n, n, n);
-      const Eigen::LLT<Double, Eigen::Upper> factor(matrix.template cast<double>());
-      if (factor.info() == Eigen::Success) {
-        y[i] = static_cast<T>(2 * factor.matrixLLT().diagonal().array().log().sum());
-        result = factor.solve(Double::Identity(n, n)).template cast<T>();
-      } else {
-        y[i] = nan;
-        result.setConstant(nan);
-      }
-    });
-  }
-  exception.rethrow();
+  parallel_tasks(batch, [&](std::int64_t i) {
+    const Eigen::Map<const Elements> matrix(x + i * n * n, n, n);
+    Eigen::Map<Elements> result(inverse + i * n * n, n, n);
+    const Eigen::LLT<Double, Eigen::Upper> factor(matrix.template cast<double>());
+    if (factor.info() == Eigen::Success) {
+      y[i] = static_cast<T>(2 * factor.matrixLLT().diagonal().array().log().sum());
+      result = factor.solve(Double::Identity(n, n)).template cast<T>();
+    } else {
+      y[i] = nan;
+      result.setConstant(nan);
+    }
+  });
 }
 
 template void logdet<float>(const float*, float*, float*, std::int64_t, std::int64_t);

@@ -29,4 +29,14 @@ void parallel_blocks(std::int64_t n, std::int64_t grain, const Function& functio
   exception.rethrow();
 }
 
+/// Calls function(i) for each i below `n`, in parallel, each for the thread that is free next. What
+/// `function` throws, comes out when all threads are done.
+template <class Function>
+void parallel_tasks(std::int64_t n, const Function& function) {
+  FirstException exception;
+#pragma omp parallel for schedule(dynamic) if (n > 1)
+  for (std::int64_t i = 0; i < n; ++i) exception.guard([&] { function(i); });
+  exception.rethrow();
+}
+
 }  // namespace gradus::cpu

@@ -4,54 +4,48 @@
 namespace gradus {
 namespace {
 
-Rows as_rows(std::string_view op, const Tensor& x) {
+/// y of x's shape and dtype: launch(x's elements, y's, rows, columns), a row being x's last axis.
+template <class Launch>
+Tensor by_rows(std::string_view op, const Tensor& x, const Launch& launch) {
   check(x.rank() >= 1, op, "needs at least one axis; got a scalar");
-  return rows_of(x);
+  const auto [rows, columns] = rows_of(x);
+  Tensor y = empty(x.shape(), options_of(x));
+  dispatch_floating(op, x.dtype(), [&, rows = rows, columns = columns]<class T>() {
+    launch(x.data<T>(), y.data<T>(), rows, columns);
+  });
+  return y;
 }
 
 }  // namespace
 
 Tensor softmax(const Tensor& x) {
   check_floating("softmax", "x", x);
-  const auto [rows, columns] = as_rows("softmax", x);
-  Tensor y = empty(x.shape(), options_of(x));
-  dispatch_floating("softmax", x.dtype(), [&, rows = rows, columns = columns]<class T>() {
-    GRADUS_KERNEL(x.device(), softmax(x.data<T>(), y.data<T>(), rows, columns));
+  return by_rows("softmax", x, [&](const auto* from, auto* y, auto rows, auto columns) {
+    GRADUS_KERNEL(x.device(), softmax(from, y, rows, columns));
   });
-  return y;
 }
 
 Tensor softmax_backward(const Tensor& dy, const Tensor& y) {
   check_like("softmax_backward", "dy", dy, "y", y);
-  const auto [rows, columns] = as_rows("softmax_backward", y);
-  Tensor dx = empty(y.shape(), options_of(y));
-  dispatch_floating("softmax_backward", y.dtype(), [&, rows = rows, columns = columns]<class T>() {
-    GRADUS_KERNEL(y.device(),
-                  softmax_backward(dy.data<T>(), y.data<T>(), dx.data<T>(), rows, columns));
-  });
-  return dx;
+  return by_rows(
+      "softmax_backward", y, [&]<class T>(const T* from, T* dx, auto rows, auto columns) {
+        GRADUS_KERNEL(y.device(), softmax_backward(dy.data<T>(), from, dx, rows, columns));
+      });
 }
 
 Tensor log_softmax(const Tensor& x) {
   check_floating("log_softmax", "x", x);
-  const auto [rows, columns] = as_rows("log_softmax", x);
-  Tensor y = empty(x.shape(), options_of(x));
-  dispatch_floating("log_softmax", x.dtype(), [&, rows = rows, columns = columns]<class T>() {
-    GRADUS_KERNEL(x.device(), log_softmax(x.data<T>(), y.data<T>(), rows, columns));
+  return by_rows("log_softmax", x, [&](const auto* from, auto* y, auto rows, auto columns) {
+    GRADUS_KERNEL(x.device(), log_softmax(from, y, rows, columns));
   });
-  return y;
 }
 
 Tensor log_softmax_backward(const Tensor& dy, const Tensor& y) {
   check_like("log_softmax_backward", "dy", dy, "y", y);
-  const auto [rows, columns] = as_rows("log_softmax_backward", y);
-  Tensor dx = empty(y.shape(), options_of(y));
-  dispatch_floating(
-      "log_softmax_backward", y.dtype(), [&, rows = rows, columns = columns]<class T>() {
-        GRADUS_KERNEL(y.device(),
-                      log_softmax_backward(dy.data<T>(), y.data<T>(), dx.data<T>(), rows, columns));
+  return by_rows(
+      "log_softmax_backward", y, [&]<class T>(const T* from, T* dx, auto rows, auto columns) {
+        GRADUS_KERNEL(y.device(), log_softmax_backward(dy.data<T>(), from, dx, rows, columns));
       });
-  return dx;
 }
 
 }  // namespace gradus

@@ -142,6 +142,12 @@ TEST_CASE("the order changes with seed and epoch, and without shuffling is the f
         std::vector<std::int64_t>{8, 9, 10, 11, 12, 13, 14, 15});
 }
 
+TEST_CASE("the order of an epoch stays what it is") {
+  // Guards checkpoints and published runs against a change of the stream.
+  CHECK(epoch_order(10, true, 1, 2).to_vector<std::int64_t>() ==
+        std::vector<std::int64_t>{4, 8, 3, 9, 6, 2, 0, 1, 5, 7});
+}
+
 TEST_CASE("partial batches are kept or dropped") {
   Loader::Options options = small;
   for (const auto& [count, kept, dropped] :
@@ -261,13 +267,13 @@ TEST_CASE("an epoch is a range of batches, whose images and labels can be named"
   for (Batch& batch : loader.epoch(1)) batches.push_back(std::move(batch));
   CHECK(equal(batches, expected));
   std::size_t i = 2;
-  for (auto& [images, labels] : loader.epoch(1, 2)) {
+  for (auto& [images, labels, samples] : loader.epoch(1, 2)) {
     CHECK(equal<float>(images, expected.at(i).images));
     CHECK(equal<std::int64_t>(labels, expected.at(i).labels));
     ++i;
   }
   CHECK(i == expected.size());
-  for (const auto& [images, labels] : loader.epoch(2)) {  // left in the middle
+  for (const auto& [images, labels, samples] : loader.epoch(2)) {  // left in the middle
     CHECK(images.size(0) == 2 * labels.size(0));
     break;
   }

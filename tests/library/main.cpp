@@ -23,7 +23,7 @@ int main() {
   optim::Adam adam(net.parameters(), {.lr = 1e-3});
   float first = 0, last = 0;
   for (int epoch = 0; epoch < 30; ++epoch)
-    for (auto& [images, labels] : loader.epoch(epoch)) {
+    for (auto& [images, labels, samples] : loader.epoch(epoch)) {
       const Variable loss = nn::cross_entropy(net(images), labels.to(device));
       adam.zero_grad();
       loss.backward();

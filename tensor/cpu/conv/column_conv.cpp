@@ -3,14 +3,12 @@
 // threads.
 #include "tensor/cpu/conv/column_conv.h"
 
-#include <omp.h>
-
 #include <algorithm>
 
 #include "tensor/backend/instantiate.h"
 #include "tensor/cpu/conv/im2col.h"
-#include "tensor/cpu/first_exception.h"
 #include "tensor/cpu/gemm/gemm.h"
+#include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"
 
 namespace gradus::cpu::columns {
@@ -23,11 +21,6 @@ Range all_kernel_rows(const Conv2dGeometry& g) { return {0, g.kernel.height}; }
 std::int64_t pixels_per_block(std::int64_t columns) {
   constexpr std::int64_t elements = 128 * 1024, fewest = 128, most = 1024;
   return std::clamp(elements / std::max<std::int64_t>(columns, 1), fewest, most);
-}
-
-/// How many threads share `tasks`: each has scratch memory.
-int threads_for(std::int64_t tasks) {
-  return static_cast<int>(std::clamp<std::int64_t>(tasks, 1, omp_get_max_threads()));
 }
 
 /// A matrix in memory: rows of some width, `stride` elements apart.
@@ -90,9 +83,9 @@ void accumulate_weight_tile(const T* input, const T* doutput, T* dweight, T* scr
   do {  // at least once: the sum over no pixels is zero
     const Range block{begin, std::min(begin + block_size, pixels.end)};
     const Rows<T> x = gather_columns(input, scratch, g, {block, kernel_rows, group});
-    gemm_serial<T>(true, false, channels.size(), columns, block.size(), 1,
-                   doutput + block.begin * g.O + first_channel, g.O, x.data, x.stride,
-                   begin == pixels.begin ? 0 : 1, tile, weight_stride);
+    gemm<T>(true, false, channels.size(), columns, block.size(), 1,
+            doutput + block.begin * g.O + first_channel, g.O, x.data, x.stride,
+            begin == pixels.begin ? 0 : 1, tile, weight_stride);
     begin = block.end;
   } while (begin < pixels.end);
 }
@@ -106,24 +99,17 @@ void conv2d(const T* input, const T* weight, const T* bias, T* output, const Con
   const std::int64_t outputs = g.O / g.groups;
   const std::int64_t block_size = pixels_per_block(columns);
   const std::int64_t blocks = divide_up(pixels, block_size);
-  const int threads = threads_for(blocks);
-  const ThreadScratch<T> scratch(g.is_pointwise() ? 0 : block_size * columns, threads);
-  FirstException exception;
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (std::int64_t i = 0; i < blocks; ++i) {
-    exception.guard([&] {
-      const Range block{i * block_size, std::min((i + 1) * block_size, pixels)};
-      T* y = output + block.begin * g.O;
-      for (std::int64_t group = 0; group < g.groups; ++group) {
-        const Rows<T> x =
-            gather_columns(input, scratch.get(), g, {block, all_kernel_rows(g), group});
-        gemm_serial<T>(false, true, block.size(), outputs, columns, 1, x.data, x.stride,
-                       weight + group * outputs * columns, columns, 0, y + group * outputs, g.O);
-      }
-      if (bias) add_bias(bias, y, block.size(), g.O);
-    });
-  }
-  exception.rethrow();
+  const ThreadScratch<T> scratch(g.is_pointwise() ? 0 : block_size * columns);
+  parallel_tasks(blocks, [&](std::int64_t i) {
+    const Range block{i * block_size, std::min((i + 1) * block_size, pixels)};
+    T* y = output + block.begin * g.O;
+    for (std::int64_t group = 0; group < g.groups; ++group) {
+      const Rows<T> x = gather_columns(input, scratch.get(), g, {block, all_kernel_rows(g), group});
+      gemm<T>(false, true, block.size(), outputs, columns, 1, x.data, x.stride,
+              weight + group * outputs * columns, columns, 0, y + group * outputs, g.O);
+    }
+    if (bias) add_bias(bias, y, block.size(), g.O);
+  });
 }
 
 template <class T>
@@ -136,32 +122,25 @@ void conv2d_backward_input(const T* doutput, const T* weight, T* dinput, const C
   const std::int64_t images_per_task = std::max<std::int64_t>(block_size / image_pixels, 1);
   const std::int64_t tasks = divide_up(g.N, images_per_task);
   const bool pointwise = g.is_pointwise();
-  const int threads = threads_for(tasks);
-  const ThreadScratch<T> scratch(pointwise ? 0 : block_size * columns, threads);
-  FirstException exception;
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (std::int64_t task = 0; task < tasks; ++task) {
-    exception.guard([&] {
-      const Range images{task * images_per_task, std::min((task + 1) * images_per_task, g.N)};
-      if (!pointwise) {
-        std::fill(dinput + images.begin * g.H * g.W * g.C, dinput + images.end * g.H * g.W * g.C,
-                  T(0));
+  const ThreadScratch<T> scratch(pointwise ? 0 : block_size * columns);
+  parallel_tasks(tasks, [&](std::int64_t task) {
+    const Range images{task * images_per_task, std::min((task + 1) * images_per_task, g.N)};
+    if (!pointwise) {
+      std::fill(dinput + images.begin * g.H * g.W * g.C, dinput + images.end * g.H * g.W * g.C,
+                T(0));
+    }
+    for (std::int64_t begin = images.begin * image_pixels; begin < images.end * image_pixels;
+         begin += block_size) {
+      const Range block{begin, std::min(begin + block_size, images.end * image_pixels)};
+      for (std::int64_t group = 0; group < g.groups; ++group) {
+        T* dx = pointwise ? dinput + block.begin * g.C + group * channels : scratch.get();
+        gemm<T>(false, false, block.size(), columns, outputs, 1,
+                doutput + block.begin * g.O + group * outputs, g.O,
+                weight + group * outputs * columns, columns, 0, dx, pointwise ? g.C : columns);
+        if (!pointwise) add_col2im(dx, dinput, g, {block, all_kernel_rows(g), group});
       }
-      for (std::int64_t begin = images.begin * image_pixels; begin < images.end * image_pixels;
-           begin += block_size) {
-        const Range block{begin, std::min(begin + block_size, images.end * image_pixels)};
-        for (std::int64_t group = 0; group < g.groups; ++group) {
-          T* dx = pointwise ? dinput + block.begin * g.C + group * channels : scratch.get();
-          gemm_serial<T>(false, false, block.size(), columns, outputs, 1,
-                         doutput + block.begin * g.O + group * outputs, g.O,
-                         weight + group * outputs * columns, columns, 0, dx,
-                         pointwise ? g.C : columns);
-          if (!pointwise) add_col2im(dx, dinput, g, {block, all_kernel_rows(g), group});
-        }
-      }
-    });
-  }
-  exception.rethrow();
+    }
+  });
 }
 
 template <class T>
@@ -171,33 +150,26 @@ void conv2d_backward_weight(const T* input, const T* doutput, T* dweight, const 
   const std::int64_t columns = g.columns();
   const std::int64_t tile_columns = columns / tasks.kernel_row_tiles;
   const std::int64_t weights = g.O * columns;
-  const int threads = threads_for(count);
-  const ThreadScratch<T> scratch(
-      g.is_pointwise() ? 0 : pixels_per_block(tile_columns) * tile_columns, threads);
+  const ThreadScratch<T> scratch(g.is_pointwise() ? 0
+                                                  : pixels_per_block(tile_columns) * tile_columns);
   // The first part of the pixels is summed in dweight, the others in arrays of their own.
   const Scratch<T> others((tasks.pixel_parts - 1) * weights);
-  FirstException exception;
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (std::int64_t task = 0; task < count; ++task) {
-    exception.guard([&] {
-      std::int64_t rest = task;
-      const auto next = [&rest](std::int64_t size) {
-        const std::int64_t index = rest % size;
-        rest /= size;
-        return index;
-      };
-      const Range kernel_rows =
-          part_of(g.kernel.height, tasks.kernel_row_tiles, next(tasks.kernel_row_tiles));
-      const Range channels =
-          part_of(g.O / g.groups, tasks.channel_tiles, next(tasks.channel_tiles));
-      const std::int64_t group = next(g.groups);
-      const std::int64_t part = rest;
-      T* into = part == 0 ? dweight : others.data() + (part - 1) * weights;
-      accumulate_weight_tile(input, doutput, into, scratch.get(), g, group, channels, kernel_rows,
-                             part_of(g.output_pixels(), tasks.pixel_parts, part));
-    });
-  }
-  exception.rethrow();
+  parallel_tasks(count, [&](std::int64_t task) {
+    std::int64_t rest = task;
+    const auto next = [&rest](std::int64_t size) {
+      const std::int64_t index = rest % size;
+      rest /= size;
+      return index;
+    };
+    const Range kernel_rows =
+        part_of(g.kernel.height, tasks.kernel_row_tiles, next(tasks.kernel_row_tiles));
+    const Range channels = part_of(g.O / g.groups, tasks.channel_tiles, next(tasks.channel_tiles));
+    const std::int64_t group = next(g.groups);
+    const std::int64_t part = rest;
+    T* into = part == 0 ? dweight : others.data() + (part - 1) * weights;
+    accumulate_weight_tile(input, doutput, into, scratch.get(), g, group, channels, kernel_rows,
+                           part_of(g.output_pixels(), tasks.pixel_parts, part));
+  });
 #pragma omp parallel for schedule(static) if (weights > 16384)
   for (std::int64_t i = 0; i < weights; ++i) {
     T sum = dweight[i];

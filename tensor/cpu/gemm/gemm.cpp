@@ -3,9 +3,6 @@
 #include <Eigen/Core>
 #include <utility>
 
-#include "tensor/backend/range.h"
-#include "tensor/cpu/first_exception.h"
-
 namespace gradus::cpu {
 namespace {
 
@@ -18,9 +15,9 @@ using Mapped = Eigen::Map<M, Eigen::Unaligned, Eigen::OuterStride<>>;
 }  // namespace
 
 template <class T>
-void gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
-                 T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
-                 std::int64_t ldc) {
+void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
+          T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
+          std::int64_t ldc) {
   if (m == 0 || n == 0) return;
   const auto matrix = [](const T* data, bool transposed, std::int64_t rows, std::int64_t columns,
                          std::int64_t stride) {
@@ -45,31 +42,9 @@ void gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_
   }
 }
 
-template <class T>
-void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
-          T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
-          std::int64_t ldc) {
-  if (m == 0 || n == 0) return;
-  constexpr std::int64_t most_rows = 128;
-  const std::int64_t blocks = divide_up(m, most_rows);
-  FirstException exception;
-#pragma omp parallel for schedule(dynamic)
-  for (std::int64_t block = 0; block < blocks; ++block) {
-    exception.guard([&] {
-      const Range rows = part_of(m, blocks, block);
-      gemm_serial(transpose_a, transpose_b, rows.size(), n, k, alpha,
-                  a + (transpose_a ? rows.begin : rows.begin * lda), lda, b, ldb, beta,
-                  c + rows.begin * ldc, ldc);
-    });
-  }
-  exception.rethrow();
-}
-
-#define GRADUS_INSTANTIATE(T)                                                                     \
-  template void gemm<T>(bool, bool, std::int64_t, std::int64_t, std::int64_t, T, const T*,        \
-                        std::int64_t, const T*, std::int64_t, T, T*, std::int64_t);               \
-  template void gemm_serial<T>(bool, bool, std::int64_t, std::int64_t, std::int64_t, T, const T*, \
-                               std::int64_t, const T*, std::int64_t, T, T*, std::int64_t);
+#define GRADUS_INSTANTIATE(T)                                                              \
+  template void gemm<T>(bool, bool, std::int64_t, std::int64_t, std::int64_t, T, const T*, \
+                        std::int64_t, const T*, std::int64_t, T, T*, std::int64_t);
 GRADUS_INSTANTIATE(float)
 GRADUS_INSTANTIATE(double)
 #undef GRADUS_INSTANTIATE

@@ -8,19 +8,11 @@ namespace gradus::cpu {
 
 /// c = alpha op(a) op(b) + beta c, row-major, op = transpose where asked for: op(a) [m, k],
 /// op(b) [k, n], c [m, n]; lda, ldb and ldc are the distances between stored rows. c is not read
-/// where beta is 0. T is float or double.
-///
-/// Threads share out blocks of c's rows, which depend on m alone, so the result is the same for any
-/// number of threads. Throws std::bad_alloc where there is no memory for Eigen's packed blocks.
+/// where beta is 0. T is float or double. The calling thread alone computes. Throws std::bad_alloc
+/// where there is no memory for Eigen's packed blocks.
 template <class T>
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
           T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
           std::int64_t ldc);
-
-/// The same on the calling thread alone, for use inside parallel regions (first_exception.h).
-template <class T>
-void gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
-                 T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
-                 std::int64_t ldc);
 
 }  // namespace gradus::cpu

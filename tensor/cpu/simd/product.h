@@ -101,35 +101,26 @@ template <class Word, int rows>
 }
 
 /// MultiplyPanel for a fixed number of rows.
-template <class Word>
-struct MultiplyRows {
-  template <int rows>
-  static void run(const LeftMatrix<Word>& a, const Word* b, std::int64_t b_stride,
-                  const Depth& depth, float* c, std::int64_t c_stride, bool add) {
-    Sums<rows> sum;
-    unroll<rows>([&](auto r) __attribute__((always_inline)) {
-      sum[r][0] = add ? load(c + r * c_stride) : Vector{};
-      sum[r][1] = add ? load(c + r * c_stride + width) : Vector{};
-    });
-    accumulate_product<Word, rows>(a, b, b_stride, depth, sum);
-    unroll<rows>([&](auto r) __attribute__((always_inline)) {
-      store(c + r * c_stride, sum[r][0]);
-      store(c + r * c_stride + width, sum[r][1]);
-    });
-  }
-};
+template <class Word, int rows>
+void multiply_rows(const LeftMatrix<Word>& a, const Word* b, std::int64_t b_stride,
+                   const Depth& depth, float* c, std::int64_t c_stride, bool add) {
+  Sums<rows> sum;
+  unroll<rows>([&](auto r) __attribute__((always_inline)) {
+    sum[r][0] = add ? load(c + r * c_stride) : Vector{};
+    sum[r][1] = add ? load(c + r * c_stride + width) : Vector{};
+  });
+  accumulate_product<Word, rows>(a, b, b_stride, depth, sum);
+  unroll<rows>([&](auto r) __attribute__((always_inline)) {
+    store(c + r * c_stride, sum[r][0]);
+    store(c + r * c_stride + width, sum[r][1]);
+  });
+}
 
-/// Functions[rows - 1] = Kind::run<rows>
-template <class Kind, class Function, int most>
-struct FunctionsOfRows {
-  Function of[most];
-  constexpr FunctionsOfRows() : FunctionsOfRows(std::make_integer_sequence<int, most>{}) {}
-  Function operator()(std::int64_t rows) const { return of[rows - 1]; }
-
- private:
-  template <int... i>
-  constexpr FunctionsOfRows(std::integer_sequence<int, i...>) : of{&Kind::template run<i + 1>...} {}
-};
+/// multiply_rows of 1, 2, 3, ... rows.
+template <class Word, int... i>
+constexpr auto multiply_rows_table(std::integer_sequence<int, i...>) {
+  return std::array{&multiply_rows<Word, i + 1>...};
+}
 
 /// The MultiplyPanel of this level.
 template <class Word>
@@ -140,12 +131,12 @@ void multiply_panel(const LeftMatrix<Word>& a, std::int64_t rows, const Word* b,
     multiply_panel_in_tiles(a, rows, b, b_stride, depth, c, c_stride, add);
   } else {
     constexpr int most = ProductOf<Word>::most_rows;
-    using Function = decltype(&MultiplyRows<Word>::template run<1>);
-    static constexpr FunctionsOfRows<MultiplyRows<Word>, Function, most> multiply;
+    static constexpr auto multiply =
+        multiply_rows_table<Word>(std::make_integer_sequence<int, most>{});
     for_each_part<most>(
         rows, [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
-          multiply(end - begin)({a.data + begin * a.row_stride, a.row_stride, a.step}, b, b_stride,
-                                depth, c + begin * c_stride, c_stride, add);
+          multiply[end - begin - 1]({a.data + begin * a.row_stride, a.row_stride, a.step}, b,
+                                    b_stride, depth, c + begin * c_stride, c_stride, add);
         });
   }
 }

@@ -85,8 +85,8 @@ std::vector<float> to_float(const Matrix& matrix, bool tf32) {
 /// matrices in the other order.
 template <class T>
 void multiply_columns(const Product& p, const T* a, int lda, const T* b, int ldb, T* c, int ldc) {
-  cpu::gemm_serial<T>(p.transpose_b, p.transpose_a, p.n, p.m, p.k, static_cast<T>(p.alpha), b, ldb,
-                      a, lda, static_cast<T>(p.beta), c, ldc);
+  cpu::gemm<T>(p.transpose_b, p.transpose_a, p.n, p.m, p.k, static_cast<T>(p.alpha), b, ldb, a, lda,
+               static_cast<T>(p.beta), c, ldc);
 }
 
 void multiply_double(const Product& p, const Matrix& a, const Matrix& b, const Matrix& c) {
