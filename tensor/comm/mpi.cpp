@@ -54,7 +54,7 @@ class MpiProcesses : public Processes {
   }
 
   std::string gpu_link() override { return link().text; }
-  bool gpu_channels_overlap() override { return link().nccl != nullptr; }
+  bool gpu_channels_overlap() override { return link().channels_overlap; }
 
   void exchange_on_gpu(Channel channel, int partner, std::span<const std::byte> sent,
                        std::span<std::byte> received) override {

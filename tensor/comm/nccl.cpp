@@ -54,7 +54,7 @@ class NcclCommunicators : public Nccl {
  public:
   NcclCommunicators(const Processes& processes, const Ids& ids) {
     // The channels' operations run beside each other. Where a GPU has no room for both, all must
-    // start them in one order, or they wait for each other: the host's, from NCCL 2.26 on.
+    // start them in one order, or they wait for each other: this makes it the host's order.
     setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*overwrite=*/0);
     for (std::size_t channel = 0; channel < ids.size(); ++channel)
       check_nccl(library().CommInitRank(&communicators_[channel], processes.size(), ids[channel],
@@ -69,15 +69,17 @@ class NcclCommunicators : public Nccl {
                                     {.bytes = static_cast<double>(sent.size() + received.size())});
     if (record.skipped()) return;
     check_nccl(library().GroupStart(), "an exchange");
+    ncclResult_t result = ncclSuccess;
     if (!sent.empty())
-      check_nccl(library().Send(sent.data(), sent.size(), ncclUint8, partner, communicator,
-                                cuda::stream()),
-                 "sending");
-    if (!received.empty())
-      check_nccl(library().Recv(received.data(), received.size(), ncclUint8, partner, communicator,
-                                cuda::stream()),
-                 "receiving");
-    check_nccl(library().GroupEnd(), "an exchange");
+      result = library().Send(sent.data(), sent.size(), ncclUint8, partner, communicator,
+                              cuda::stream());
+    if (result == ncclSuccess && !received.empty())
+      result = library().Recv(received.data(), received.size(), ncclUint8, partner, communicator,
+                              cuda::stream());
+    // A group that is left open would take up all later calls.
+    const ncclResult_t ended = library().GroupEnd();
+    check_nccl(result, "an exchange");
+    check_nccl(ended, "an exchange");
     cuda::check_finished("exchange");
   }
 
@@ -133,11 +135,13 @@ GpuLink connect_gpus(Processes& processes) {
   std::set<std::array<std::byte, 16>> gpus;
   for (std::size_t rank = 0; rank < cards.size(); ++rank) {
     if (cards[rank].version == 0)
-      return {nullptr, fmt::format("the host: process {} finds no libnccl.so.2", rank)};
+      return {.nccl = nullptr,
+              .text = fmt::format("the host: process {} finds no libnccl.so.2", rank)};
     if (cards[rank].version != cards[0].version)
-      return {nullptr, fmt::format("the host: process {} has another version of NCCL", rank)};
+      return {.nccl = nullptr,
+              .text = fmt::format("the host: process {} has another version of NCCL", rank)};
     if (!gpus.insert(cards[rank].gpu).second)
-      return {nullptr, fmt::format("the host: process {} shares its GPU", rank)};
+      return {.nccl = nullptr, .text = fmt::format("the host: process {} shares its GPU", rank)};
   }
   Ids ids;
   if (processes.rank() == 0)
@@ -145,8 +149,10 @@ GpuLink connect_gpus(Processes& processes) {
   broadcast_in_pairs(processes.rank(), processes.size(), 0, sizeof(ids),
                      overwrite(processes, &ids));
   const int version = cards[0].version;
-  return {std::make_unique<NcclCommunicators>(processes, ids),
-          fmt::format("NCCL {}.{}.{}", version / 10000, version / 100 % 100, version % 100)};
+  constexpr int first_with_launch_order = 22600;  // 2.26 knows NCCL_LAUNCH_ORDER_IMPLICIT
+  return {.nccl = std::make_unique<NcclCommunicators>(processes, ids),
+          .text = fmt::format("NCCL {}.{}.{}", version / 10000, version / 100 % 100, version % 100),
+          .channels_overlap = version >= first_with_launch_order};
 }
 
 }  // namespace gradus

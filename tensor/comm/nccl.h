@@ -27,6 +27,7 @@ class Nccl {
 struct GpuLink {
   std::unique_ptr<Nccl> nccl;
   std::string text;
+  bool channels_overlap = false;  ///< whether NCCL keeps one order of the channels in all processes
 };
 
 /// To be called by all processes. NCCL needs its library on every machine (libnccl.so.2, which is

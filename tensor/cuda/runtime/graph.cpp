@@ -51,7 +51,9 @@ class Graph {
       throw;
     }
     GRADUS_CUDA_CHECK(end_capture());
-    const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
+    // With the priorities of the streams, lest a branch's blocks compete with the others as equals.
+    const cudaError_t status =
+        cudaGraphInstantiate(&executable_, graph, cudaGraphInstantiateFlagUseNodePriority);
     cudaGraphDestroy(graph);
     GRADUS_CUDA_CHECK(status);
   }

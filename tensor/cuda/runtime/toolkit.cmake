@@ -32,6 +32,9 @@ if(nvcc_version VERSION_LESS 12)
   gradus_no_cuda("${nvcc} is of CUDA ${nvcc_version}, and CUDA 12 or newer is needed")
 endif()
 set(ENV{CUDACXX} ${nvcc})
+if(NOT CMAKE_CUDA_COMPILER)
+  unset(CMAKE_CUDA_COMPILER CACHE)  # where the check failed before: it is made again
+endif()
 include(CheckLanguage)
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)
@@ -40,8 +43,8 @@ endif()
 set(GRADUS_CUDA ON)
 
 # The GPU of this machine, or every generation since Turing (7.5) that the toolkit knows: machine
-# code for each (8.6 and 8.9 run that of 8.0), and PTX of the oldest and the newest, which a driver
-# translates for those that are not listed. 90a is 9.0 with all of its instructions (warpgroup.h).
+# code for each (8.6 and 8.9 run that of 8.0), and PTX of some, which a driver translates for newer
+# ones that are not listed. 90a is 9.0 with all of its instructions (warpgroup.h).
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   execute_process(COMMAND nvidia-smi -L OUTPUT_VARIABLE gpus RESULT_VARIABLE failed ERROR_QUIET)
   if(failed EQUAL 0 AND gpus MATCHES "GPU 0" AND CMAKE_VERSION VERSION_GREATER_EQUAL 3.24)
@@ -54,7 +57,7 @@ if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   else()
     set(CMAKE_CUDA_ARCHITECTURES 75 80-real 90a-real 90-virtual)
     if(nvcc_version VERSION_GREATER_EQUAL 12.8)
-      set(CMAKE_CUDA_ARCHITECTURES 75 80-real 90a-real 100-real 120)
+      set(CMAKE_CUDA_ARCHITECTURES 75 80-real 90a-real 100 120)
     endif()
   endif()
 endif()
