@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -196,17 +195,13 @@ void ConfigFile::apply(const Setting& setting, CLI::Option& option) const {
   const auto need = [&](bool holds, const char* wanted) {
     if (!holds) reject(name_, setting.line, "{} must be {}", setting.key, wanted);
   };
-  const bool is_number = setting.kind == Kind::number;
-  need(!is_flag(option) || setting.kind == Kind::boolean || is_number, "true or false");
+  need(!is_flag(option) || setting.kind == Kind::boolean, "true or false");
   need(is_flag(option) || setting.kind != Kind::boolean, "other than true or false");
   need(!is_of(option, "TEXT") || setting.kind == Kind::text, "a string, in quotes");
   need(is_list(option) || setting.kind != Kind::list, "a single value");
   try {
-    std::string value = setting.value;
-    if (is_flag(option) && is_number)
-      value = std::strtod(value.c_str(), nullptr) != 0 ? "true" : "false";
     option.run_callback_for_default()->default_val(
-        is_flag(option) ? option.get_flag_value(setting.key, value) : value);
+        is_flag(option) ? option.get_flag_value(setting.key, setting.value) : setting.value);
   } catch (const CLI::Error& error) {
     reject(name_, setting.line, "{}", one_line(error.what()));
   }

@@ -39,9 +39,8 @@ class ConfigFile {
   std::string value(std::string_view key) const;
 
   /// Gives the options their values, as new defaults, so that a command line that is parsed
-  /// afterwards wins. A switch also takes a number, which is false if it is 0: some were numbers in
-  /// earlier versions. Throws Error on a key without an option, on an option under two of its
-  /// names, and on a value that its option does not take.
+  /// afterwards wins. Throws Error on a key without an option, on an option under two of its names,
+  /// and on a value that its option does not take.
   void apply(CLI::App& app) const;
 
  private:

@@ -56,7 +56,7 @@ int report_error(const char* program, const std::string& text) {
 
 std::string error_text(const std::exception& error) {
   const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-  return no_memory ? "out of memory; a smaller batch or a smaller model needs less"
+  return no_memory ? "out of memory; a smaller batch, a smaller model or fewer images need less"
                    : one_line(error.what());
 }
 
@@ -70,6 +70,15 @@ void check_output_file(std::string_view program, std::string_view option,
         "{} {}: it is a folder; name a file", option, path.string());
   check(::access(folder.c_str(), W_OK) == 0, program, "{} {}: nothing can be written in {}: {}",
         option, path.string(), folder.string(), std::strerror(errno));
+}
+
+void check_not_input(std::string_view program, std::string_view option,
+                     const std::filesystem::path& path, const std::filesystem::path& input) {
+  std::error_code ignored;
+  check(std::filesystem::weakly_canonical(path, ignored) !=
+            std::filesystem::weakly_canonical(input, ignored),
+        program, "{} {}: it would overwrite {}; name another file", option, path.string(),
+        input.string());
 }
 
 std::string one_line(std::string text) {

@@ -31,6 +31,10 @@ std::string error_text(const std::exception& error);
 void check_output_file(std::string_view program, std::string_view option,
                        const std::filesystem::path& path);
 
+/// Throws Error if the file of an option is `input`, which writing it would destroy.
+void check_not_input(std::string_view program, std::string_view option,
+                     const std::filesystem::path& path, const std::filesystem::path& input);
+
 /// A text as one line: control characters become spaces, and none stand at its end.
 std::string one_line(std::string text);
 

@@ -14,7 +14,6 @@ namespace {
 
 constexpr const char* format_key = "gradus.checkpoint";
 constexpr const char* format_version = "1";
-constexpr const char* step_key = "gradus.step";
 constexpr std::string_view optimizer_prefix = "optimizer.";
 constexpr std::string_view generator_prefix = "generator.";
 constexpr std::string_view probe_prefix = "probe.";
@@ -29,11 +28,7 @@ void check_same_options(const std::filesystem::path& path, const nlohmann::json&
       check_same_options(path, before, value);
       continue;
     }
-    // A switch may have been a number in earlier versions.
-    const bool same = value.is_boolean() && before.is_number()
-                          ? (before.get<double>() != 0) == value.get<bool>()
-                          : before == value;
-    check(same, "resume",
+    check(before == value, "resume",
           "{} was made with {} = {}, this run has {}; give the same options and images, or start "
           "afresh with "
           "--out elsewhere",

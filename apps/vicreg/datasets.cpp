@@ -25,15 +25,7 @@ data::Dataset load_folder(const DataOptions& o, data::Split split, std::int64_t 
   return std::move(loaded.dataset);
 }
 
-/// The data set as `load` gives it, with `image_size` and, for training, a normalisation.
-data::Dataset prepare(const DataOptions& o, data::Dataset dataset, bool for_training) {
-  if (o.image_size > 0) dataset.images = data::resize_square(dataset.images, o.image_size);
-  if (for_training && dataset.normalization.mean.empty())
-    dataset.normalization = data::measure_normalization(dataset.images);
-  return dataset;
-}
-
-data::Dataset load(const DataOptions& o, data::Split split) {
+data::Dataset load_files(const DataOptions& o, data::Split split) {
   const bool for_training = split == data::Split::train;
   const std::int64_t limit = for_training ? o.limit : o.test_limit;
   const std::int64_t full = for_training ? 50000 : 10000;
@@ -46,6 +38,20 @@ data::Dataset load(const DataOptions& o, data::Split split) {
     case DatasetName::synthetic: break;
   }
   return data::synthetic_dataset(count, split);
+}
+
+/// The data set with images of the size that the options name.
+data::Dataset resized(const DataOptions& o, data::Dataset dataset) {
+  if (o.image_size > 0) dataset.images = data::resize_square(dataset.images, o.image_size);
+  return dataset;
+}
+
+/// The same with a normalisation.
+data::Dataset prepared(const DataOptions& o, data::Dataset dataset) {
+  dataset = resized(o, std::move(dataset));
+  if (dataset.normalization.mean.empty())
+    dataset.normalization = data::measure_normalization(dataset.images);
+  return dataset;
 }
 
 }  // namespace
@@ -72,16 +78,21 @@ void add_data_options(CLI::App& app, DataOptions& o, const std::string& group) {
       ->group(group);
 }
 
-data::Dataset load_dataset(const DataOptions& options, data::Split split) {
-  return prepare(options, load(options, split), split == data::Split::train);
+data::Dataset load_training_set(const DataOptions& options) {
+  return prepared(options, load_files(options, data::Split::train));
+}
+
+data::Dataset load_test_set(const DataOptions& options, const data::Normalization& normalization) {
+  data::Dataset dataset = resized(options, load_files(options, data::Split::test));
+  dataset.normalization = normalization;
+  return dataset;
 }
 
 data::Dataset load_pretraining_set(const DataOptions& options) {
-  if (options.dataset != DatasetName::stl10) return load_dataset(options, data::Split::train);
+  if (options.dataset != DatasetName::stl10) return load_training_set(options);
   constexpr std::int64_t all = 100'000;
-  return prepare(
-      options, data::load_stl10_unlabeled(options.folder, options.limit > 0 ? options.limit : all),
-      true);
+  return prepared(
+      options, data::load_stl10_unlabeled(options.folder, options.limit > 0 ? options.limit : all));
 }
 
 std::string describe(const DataOptions& options, const data::Dataset& dataset) {

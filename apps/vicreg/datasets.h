@@ -35,11 +35,13 @@ struct DataOptions {
 /// are what `options` holds, which receives what is given.
 void add_data_options(CLI::App& app, DataOptions& options, const std::string& group);
 
-/// The training or test images that the options name, from the data set's folder, or of the
-/// built-in set (50,000 and 10,000 images). Throws Error as the loaders in data/ do. The training
-/// images have a normalisation, the data set's own or measured on them; test images are to have the
-/// same one. Says which files of a folder were left out.
-data::Dataset load_dataset(const DataOptions& options, data::Split split);
+/// The training images that the options name, from the data set's folder, or of the built-in set
+/// (50,000 images). They have a normalisation, the data set's own or measured on them. Throws Error
+/// as the loaders in data/ do; says which files of a folder were left out.
+data::Dataset load_training_set(const DataOptions& options);
+
+/// The test images likewise (10,000 built-in ones), normalised as those that were trained on.
+data::Dataset load_test_set(const DataOptions& options, const data::Normalization& normalization);
 
 /// What is pre-trained on: the first options.limit training images, of STL-10 those without labels.
 data::Dataset load_pretraining_set(const DataOptions& options);

@@ -23,15 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double seconds_for_steps = 7;  // of the 10 that a dry run may take
-constexpr std::uint64_t mib = 1 << 20;
-
-/// "2,310 MiB".
-std::string mebibytes(std::uint64_t bytes) {
-  std::string text = fmt::format("{}", (bytes + mib / 2) / mib);
-  for (auto at = static_cast<std::ptrdiff_t>(text.size()) - 3; at > 0; at -= 3)
-    text.insert(static_cast<std::size_t>(at), 1, ',');
-  return text + " MiB";
-}
 
 /// Bytes that the disk of a folder, which may not be there yet, has free.
 std::uint64_t free_disk(fs::path folder) {
@@ -42,14 +33,6 @@ std::uint64_t free_disk(fs::path folder) {
   const fs::space_info space = fs::space(folder, error);
   check(!error, "dry-run", "cannot look at the disk of {}: {}", folder.string(), error.message());
   return space.available;
-}
-
-std::string image_files(const DataOptions& data, bool test_images) {
-  if (data.dataset == DatasetName::synthetic) return "built in, no files are read";
-  if (data.dataset == DatasetName::cifar10)
-    return fmt::format("data_batch_1.bin to data_batch_5.bin{} in {}",
-                       test_images ? " and test_batch.bin" : "", data.folder);
-  return fmt::format("in {}", data.folder);
 }
 
 /// Sizes of batches to be tried: two small ones, then up to the run's by fours.
@@ -112,7 +95,7 @@ std::optional<std::string> objection(const TrainOptions& o, const Supply& memory
     if (!o.compute.bf16) help += "; --bf16 needs about half of it for activations";
     if (!o.checkpoint_activations) help += "; --checkpoint-activations needs less for more time";
     return fmt::format("the run does not fit: it needs {} of memory, and {} are there; {}",
-                       mebibytes(memory.needed), mebibytes(memory.available), help);
+                       format_bytes(memory.needed), format_bytes(memory.available), help);
   }
   if (!disk.suffices())
     return fmt::format(
@@ -130,6 +113,7 @@ int Trainer::steps_of_rehearsal() const {
 Rehearsal Trainer::rehearse(std::int64_t batch_size) {
   TrainOptions options = options_;
   options.batch_size = batch_size;
+  options.drop_last = true;  // the last batch may be too small for statistics over it
   data::Loader loader(dataset_, loader_options(options, device_));
   TrainStep step(options, model_, *optimizer_, device_, /*replay=*/true, probe_.get());
   reset_peak_memory(device_);
@@ -157,7 +141,7 @@ double Trainer::seconds_of_features(double images) {
   if (images == 0) return 0;
   const data::Dataset some = dataset_.take(256);
   const double begin = seconds_now();
-  extract_features(model_.encoder, some);
+  extract_features(model_.encoder, some, options_.compute.activation_dtype());
   return (seconds_now() - begin) * images / static_cast<double>(some.size());
 }
 
@@ -227,24 +211,22 @@ int Trainer::dry_run() {
   const double epochs = steps / static_cast<double>(steps_per_epoch_);
   const double seconds = steps * step.seconds + epochs * seconds_of_epoch_end();
 
-  apps::print("images        {} of {}: {}\n", dataset_.size(),
-              apps::name_of(dataset_names, options_.data.dataset),
-              image_files(options_.data, test_set_.has_value()));
+  apps::print("images        {}\n", describe(options_.data, dataset_));
   apps::print("device        {}\n", apps::device_text(device_));
   apps::print("parameters    {}\n", model_.parameter_count());
   apps::print("multiply-adds {:.4g} G a view forward, {:.4g} G a step (forward and backward)\n",
               static_cast<double>(forward) * 1e-9,
               3 * static_cast<double>(forward) * images_a_step * 1e-9);
-  apps::print("tensors       {} at most\n", mebibytes(step.tensors));
+  apps::print("tensors       {} at most\n", format_bytes(step.tensors));
   apps::print("{}  {} at most, of {} that are there\n",
-              device_ == Device::cpu ? "resident    " : "GPU memory  ", mebibytes(memory.needed),
-              mebibytes(memory.available));
+              device_ == Device::cpu ? "resident    " : "GPU memory  ", format_bytes(memory.needed),
+              format_bytes(memory.available));
   apps::print("a step        {:.3g} s{}\n", step.seconds,
               step.batch_size == largest.batch_size
                   ? ""
                   : fmt::format(" (by steps of {} images)", largest.batch_size));
-  apps::print("the run       {} ({} steps, {} an epoch)\n", duration_in_words(seconds),
-              steps_left(), steps_per_epoch_);
+  apps::print("the run       {} and its checkpoints' ({} steps, {} an epoch)\n",
+              duration_in_words(seconds), steps_left(), steps_per_epoch_);
   apps::print("disk          {}, of {} that are free for {}\n", format_bytes(disk.needed),
               format_bytes(disk.available), folder_.string());
 

@@ -75,7 +75,9 @@ std::string to_text(const Evaluation& e, const std::vector<std::string>& class_n
     text += fmt::format("  {:<12}", class_names[c]);
     for (std::size_t p = 0; confusion && p < class_names.size(); ++p)
       text += fmt::format("{:>6}", e.confusion[c][p]);
-    text += fmt::format("  {:>6.2f} %\n", 100 * e.class_accuracy[c]);
+    const double accuracy = e.class_accuracy[c];  // NaN of a class without images
+    text += std::isnan(accuracy) ? fmt::format("  {:>6}\n", "-")
+                                 : fmt::format("  {:>6.2f} %\n", 100 * accuracy);
   }
   return text;
 }

@@ -89,9 +89,9 @@ void add_options(CLI::App& app, EvalOptions& o) {
   apps::add_switch(app, "--linear,!--no-linear", o.linear, "Train a linear classifier");
   apps::add_integer(
       app, "--crops", o.crops,
-      "Also evaluate as EMP-SSL: the projector's first hidden layer, its mean over N views "
-      "of each image as in training, by its protocol and kNN with k 20 and temperature 0.07, "
-      "whatever the other options say; 0: do not",
+      "Also evaluate as EMP-SSL: the projector's first hidden layer, its mean over N views of each "
+      "image as in training (as VICReg's where the file does not say), by the protocol emp-ssl "
+      "instead of --protocol, and kNN with k 20 and temperature 0.07; 0: do not",
       0, 1024);
   app.add_flag("--whiten", o.whiten, "Also classify the whitened features");
   app.add_option("--features", o.features,
@@ -275,7 +275,7 @@ std::optional<Subject> subject_of_crops(const EvalOptions& o, LoadedEncoder& loa
 }
 
 struct Images {
-  data::Dataset train, test;
+  data::Dataset train{}, test{};
 };
 
 /// The images to evaluate on: of the size that the encoder was trained on unless the options name
@@ -283,14 +283,13 @@ struct Images {
 Images load_labelled(const EvalOptions& o, const LoadedEncoder& loaded) {
   DataOptions options = o.data;
   if (options.image_size == 0) options.image_size = loaded.image_size;
-  Images images{load_dataset(options, data::Split::train),
-                load_dataset(options, data::Split::test)};
+  Images images{.train = load_training_set(options)};
   check(images.train.is_labelled(), "linear_eval",
         "the images in {} have no labels, and an evaluation needs them: put each into a folder "
         "named after its class",
         o.data.folder);
   if (loaded.images.count > 0) images.train.normalization = loaded.images.normalization;
-  images.test.normalization = images.train.normalization;
+  images.test = load_test_set(options, images.train.normalization);
   return images;
 }
 
@@ -315,7 +314,10 @@ int run(const EvalOptions& o) {
   const Device device = apps::use(o.compute);
   LoadedEncoder loaded =
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);
-  if (o.linear || o.knn) apps::check_output_file("linear_eval", "--json", results_file(o));
+  if (o.linear || o.knn) {
+    apps::check_output_file("linear_eval", "--json", results_file(o));
+    if (!o.untrained) apps::check_not_input("linear_eval", "--json", results_file(o), o.file);
+  }
   if (!o.features.empty()) apps::check_output_file("linear_eval", "--features", o.features);
   loaded.encoder->to(device);
   nn::use_winograd(*loaded.encoder, o.compute.winograd);
@@ -346,18 +348,28 @@ int run(const EvalOptions& o) {
                             {"dataset", apps::name_of(dataset_names, o.data.dataset)},
                             {"train_images", train.size()},
                             {"precision", precision}};
+  if (loaded.step) results["step"] = *loaded.step;
   const Judge judge(o, *loaded.encoder, train, test);
+  // Written after each part, lest what fails or is stopped take with it what was done before.
+  const auto save = [&] {
+    write_file_atomically(
+        results_file(o),
+        results.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  };
   Tensor scores;
   results.update(judge(images, true, &scores));
-  if (o.whiten) results["whitened"] = judge.whitened(images);
+  save();
+  if (o.whiten) {
+    results["whitened"] = judge.whitened(images);
+    save();
+  }
   if (const auto crops = subject_of_crops(o, loaded, train, test)) {
     results["crops"] = judge(*crops, false);
     results["crops"]["views"] = o.crops;
+    save();
     if (o.whiten) results["crops"]["whitened"] = judge.whitened(*crops);
+    save();
   }
-  write_file_atomically(
-      results_file(o),
-      results.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   print("results: {}\n", results_file(o).string());
   if (report) {
     results["pictures"] = evaluation_pictures(train, test, images.train, images.test, scores);

@@ -24,7 +24,7 @@ struct StepRecord {
   std::int64_t epoch = 0;  ///< 1 for the first
   double learning_rate = 0;
   LossTerms loss{};
-  std::int64_t images = 0;  ///< of the batch, each in all its views; 0 where the file lacks it
+  std::int64_t images = 0;  ///< of the batch, each in all its views
   double images_per_second = 0;
   double data_wait_seconds = 0;  ///< time that the step waited for its batch
   double data_wait_share = 0;    ///< of the step's time, in [0, 1]
@@ -34,15 +34,15 @@ struct StepRecord {
 };
 
 /// The embeddings' health after an epoch (embedding_health.h). In the file:
-///   {"step":195,"epoch":1,"std_mean":0.98,"std_min":0.7,"effective_rank":312.5,
-///    "data_wait_seconds":0.2,"knn_accuracy":0.61,"probe_test":0.58}
+///   {"step":195,"epoch":1,"embeddings":512,"std_mean":0.98,"std_min":0.7,"effective_rank":312.5,
+///    "knn_accuracy":0.61,"probe_test":0.58}
 struct EpochRecord {
-  std::int64_t step = 0;   ///< steps done when it was measured
-  std::int64_t epoch = 0;  ///< epochs done
+  std::int64_t step = 0;        ///< steps done when it was measured
+  std::int64_t epoch = 0;       ///< epochs done
+  std::int64_t embeddings = 0;  ///< how many were measured
   double std_mean = 0;
   double std_min = 0;
   double effective_rank = 0;
-  double data_wait_seconds = 0;                       ///< the sum over the epoch's steps
   std::optional<double> knn_accuracy = std::nullopt;  ///< in [0, 1]; absent when not measured
   std::optional<double> probe_test = std::nullopt;    ///< the online probe's, on the test images
 };

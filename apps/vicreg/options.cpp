@@ -205,7 +205,8 @@ void add_folder_options(CLI::App& app, TrainOptions& o) {
       ->group(group);
   app.add_flag(
          "--dry-run", o.dry_run,
-         "Make a few steps, write nothing, and say what the run will take: memory, time, disk")
+         "Make a few steps, write nothing, and say what the run will take, in one shard: memory, "
+         "time, disk")
       ->configurable(false)
       ->group(group);
   app.add_option("--export", o.export_file, "Write the weights alone to this file at the end")

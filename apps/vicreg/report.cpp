@@ -17,10 +17,7 @@ int run(const std::vector<std::string>& folders, const std::string& out) {
   std::vector<nlohmann::json> runs;
   for (const std::string& folder : folders) {
     nlohmann::json run = describe_run(folder);
-    const nlohmann::json before = read_page_run(folder);
-    for (const char* part : {"training", "evaluation"})
-      if (const auto found = before.find(part); found != before.end() && found->is_object())
-        run[part] = *found;
+    keep_parts(folder, run);
     if (folders.size() > 1) {  // of several, the page shows numbers alone
       run.erase("training");
       if (run.contains("evaluation")) run["evaluation"].erase("pictures");
@@ -28,6 +25,9 @@ int run(const std::vector<std::string>& folders, const std::string& out) {
     runs.push_back(std::move(run));
   }
   const std::string page = out.empty() ? "comparison.html" : out;
+  for (const std::filesystem::path folder : folders)
+    for (const char* name : {checkpoint_name, metrics_name, config_name})
+      apps::check_not_input("report", "--out", page, folder / name);
   write_comparison(page, runs);
   apps::print("{}\n", page);
   return 0;

@@ -11,13 +11,6 @@
 namespace gradus::vicreg {
 namespace {
 
-/// Refuses to export to a file that cannot be written, or that --resume needs.
-void check_export(const std::filesystem::path& path, const std::filesystem::path& checkpoint) {
-  apps::check_output_file("train", "--export", path);
-  check(std::filesystem::weakly_canonical(path) != std::filesystem::weakly_canonical(checkpoint),
-        "train", "--export {}: it is the run's own checkpoint; name another file", path.string());
-}
-
 /// Removes a file of the run folder, if it is there.
 void discard(const std::filesystem::path& path) {
   std::error_code error;
@@ -43,7 +36,9 @@ void Trainer::open_run_folder() {
   check(!error, "train", "cannot make the run folder {}: {}", folder_.string(), error.message());
   lock_ = std::make_unique<RunLock>(folder_);
   check_run_folder();
-  if (!options_.export_file.empty()) check_export(options_.export_file, file(checkpoint_name));
+  if (options_.export_file.empty()) return;
+  apps::check_output_file("train", "--export", options_.export_file);
+  apps::check_not_input("train", "--export", options_.export_file, file(checkpoint_name));
 }
 
 bool Trainer::starts_from_file() const {
@@ -68,9 +63,11 @@ void Trainer::restore() {
   if (!is_first()) return;
   if (resumes_) {
     apps::print("resumed {} at step {}\n", file(checkpoint_name).string(), step_);
-  } else if (!options_.continue_from.empty()) {
-    apps::print("continued {} after epoch {}\n", options_.continue_from, epochs_before);
+    return;
   }
+  if (options_.resume) apps::print("no checkpoint in {}: a new run\n", folder_.string());
+  if (!options_.continue_from.empty())
+    apps::print("continued {} after epoch {}\n", options_.continue_from, epochs_before);
 }
 
 void Trainer::settle_run_folder() {
@@ -83,7 +80,9 @@ void Trainer::settle_run_folder() {
     for (const char* name : {metrics_name, report_name, results_name}) discard(file(name));
     remove_event_files(folder_);
   }
-  write_file_atomically(file(config_name), config_);
+  // A call that makes no step (--steps 0 --export) leaves what the file says of the run's length.
+  if (!resumes_ || options_.steps < 0 || options_.steps > step_)
+    write_file_atomically(file(config_name), config_);
 }
 
 void Trainer::save() {

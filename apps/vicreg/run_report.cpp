@@ -89,8 +89,7 @@ json curve(const std::vector<StepRecord>& records,
 }
 
 /// The curves over the steps, by key, and the titles of the loss's terms.
-json step_curves(const std::vector<StepRecord>& records) {
-  const LossName loss = records.empty() ? LossName::vicreg : records.back().loss.name;
+json step_curves(const std::vector<StepRecord>& records, LossName loss) {
   json curves = {
       {"step", step_axis(records)},
       {"lr", curve(records, [](const StepRecord& r) { return r.learning_rate; })},
@@ -122,25 +121,9 @@ json epoch_curves(const std::vector<EpochRecord>& records) {
   return curves;
 }
 
-/// Images of a step's batch.
-std::int64_t images_of(const StepRecord& step, const TrainOptions& o) {
-  return step.images > 0 ? step.images : o.batch_size;
-}
-
-/// How many embeddings an epoch's health was measured on: two of each image of its last batch.
-std::int64_t embeddings_measured(const Metrics& metrics, const TrainOptions& o) {
-  const auto& steps = metrics.steps;
-  if (metrics.epochs.empty()) return 2 * o.batch_size;
-  const auto found = std::find_if(steps.rbegin(), steps.rend(), [&](const StepRecord& step) {
-    return step.step == metrics.epochs.back().step;
-  });
-  return 2 * (found == steps.rend() ? o.batch_size : images_of(*found, o));
-}
-
 /// Thresholds and a verdict in plain words on the last epoch.
-json describe_health(const TrainOptions& o, const Metrics& metrics) {
-  const std::vector<EpochRecord>& epochs = metrics.epochs;
-  const std::int64_t embeddings = embeddings_measured(metrics, o);
+json describe_health(const TrainOptions& o, const std::vector<EpochRecord>& epochs) {
+  const std::int64_t embeddings = epochs.empty() ? 2 * o.batch_size : epochs.back().embeddings;
   const std::int64_t dimensions = o.model.projector_widths.back();
   const std::int64_t most_rank = std::min(embeddings, dimensions);
   const CollapseThresholds thresholds = collapse_thresholds(embeddings, dimensions);
@@ -197,7 +180,7 @@ json commands(const fs::path& folder, const TrainOptions& o) {
        {"text", programs + "linear_eval " + checkpoint + " " + data +
                     " --cached --protocol vicreg --crops 0 --knn"}},
       {{"title", "Export the weights for PyTorch"},
-       {"text", programs + "train --out " + run + " --resume --export " +
+       {"text", programs + "train --out " + run + " --resume --steps 0 --export " +
                     quoted((folder / "weights.safetensors").string())}},
       {{"title", "Compare with another run"}, {"text", programs + "report " + run + " OTHER_RUN"}}};
 }
@@ -239,7 +222,7 @@ json describe_run(const fs::path& folder, const std::string& config, const Train
   double seconds = 0;
   for (const StepRecord& step : metrics.steps)
     if (step.images_per_second > 0)
-      seconds += static_cast<double>(images_of(step, options)) / step.images_per_second;
+      seconds += static_cast<double>(step.images) / step.images_per_second;
   return {{"name", folder.string()},
           {"updated", now()},
           {"config", config},
@@ -247,9 +230,9 @@ json describe_run(const fs::path& folder, const std::string& config, const Train
           {"epochs", options.epochs},
           {"steps_done", metrics.steps.empty() ? 0 : metrics.steps.back().step},
           {"seconds", number(seconds)},
-          {"steps", step_curves(metrics.steps)},
+          {"steps", step_curves(metrics.steps, options.loss)},
           {"epoch_values", epoch_curves(metrics.epochs)},
-          {"health", describe_health(options, metrics)},
+          {"health", describe_health(options, metrics.epochs)},
           {"commands", commands(folder, options)}};
 }
 
@@ -269,12 +252,17 @@ json read_page_run(const fs::path& folder) {
   return has_run && data["runs"][0].is_object() ? data["runs"][0] : json::object();
 }
 
+void keep_parts(const fs::path& folder, json& run) {
+  const json before = read_page_run(folder);
+  for (const char* part : {"training", "evaluation"})
+    if (!run.contains(part) && before.contains(part) && before[part].is_object())
+      run[part] = before[part];
+}
+
 void write_run_report(const fs::path& folder, json run) {
   // The page that is there is read while this process alone writes it.
   write_file_atomically(folder / report_name, [&](FileWriter& file) {
-    const json before = read_page_run(folder);
-    for (const char* part : {"training", "evaluation"})
-      if (!run.contains(part) && before.contains(part)) run[part] = before[part];
+    keep_parts(folder, run);
     file.write(make_page({{"runs", json::array({run})}}));
   });
 }

@@ -29,11 +29,13 @@ nlohmann::json describe_run(const std::filesystem::path& folder, const std::stri
 /// The same from the files of the folder. Throws Error if it is no run folder.
 nlohmann::json describe_run(const std::filesystem::path& folder);
 
-/// Writes the page of one run: `run` as described, with the members that a program adds, which are
-/// kept from the page that is there where `run` has none:
+/// Adds what programs put into a folder's page, where `run` has none of its own:
 ///   "training"    by train: machine, versions, images with their views
 ///   "evaluation"  by linear_eval: its results (linear_eval.json) with evaluation_pictures
-/// Atomic; programs that write at the same time take turns.
+void keep_parts(const std::filesystem::path& folder, nlohmann::json& run);
+
+/// Writes the page of one run: `run` as described, and the parts that are kept. Atomic; programs
+/// that write at the same time take turns.
 void write_run_report(const std::filesystem::path& folder, nlohmann::json run);
 
 /// Writes a page of several runs on top of each other, each as read_page_run gives it; atomic.
@@ -45,7 +47,7 @@ nlohmann::json read_page_run(const std::filesystem::path& folder);
 /// A page's text: the template with that data in it, of which nothing is taken for HTML.
 std::string make_page(const nlohmann::json& data);
 
-/// The computer, versions and the time, as the page shows them: "CPU", "GPU", "threads", ...
+/// The computer, versions and the time, as the page shows them: "CPU", "GPU", "Threads", ...
 nlohmann::json describe_machine(Device device);
 
 /// The first training images, one a column, over their views in that epoch, from 0.

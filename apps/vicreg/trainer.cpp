@@ -98,8 +98,7 @@ void Trainer::load_test_set() {
   if (!options_.probe)
     data.test_limit =
         data.test_limit > 0 ? std::min(data.test_limit, options_.knn_images) : options_.knn_images;
-  test_set_ = load_dataset(data, data::Split::test);
-  test_set_->normalization = dataset_.normalization;
+  test_set_ = vicreg::load_test_set(data, dataset_.normalization);
 }
 
 int Trainer::run() {
@@ -205,7 +204,7 @@ void Trainer::finish_step(Progress& progress) {
   if (probe_)
     record.probe_train =
         share_correct(pending.predicted.get(), pending.labels, options_.views.count);
-  write(record);
+  write(record, progress);
   progress.update(record);
 }
 
@@ -252,21 +251,20 @@ void Trainer::end_epoch(Progress& progress) {
   const Tensor z = compared_embeddings(train_step_->embeddings()).to(Device::cpu);
   if (!is_first()) return;
   const EmbeddingHealth health = measure(z);
-  const Metrics& metrics = metrics_->records();  // with the steps before an interruption
   EpochRecord record{.step = step_,
                      .epoch = epoch,
+                     .embeddings = z.size(0),
                      .std_mean = health.std_mean,
                      .std_min = health.std_min,
                      .effective_rank = health.effective_rank};
-  for (const StepRecord& step : metrics.steps)
-    if (step.epoch == epoch) record.data_wait_seconds += step.data_wait_seconds;
   const bool compares = options_.knn_every > 0 && epoch % options_.knn_every == 0;
   if (test_set_ && (compares || probe_)) {
-    const Tensor features = extract_features(model_.encoder, *test_set_);
+    const Tensor features =
+        extract_features(model_.encoder, *test_set_, options_.compute.activation_dtype());
     if (compares) record.knn_accuracy = knn_accuracy(features);
     if (probe_) record.probe_test = probe_->accuracy(features, test_set_->labels);
   }
-  write(record);
+  write(record, progress);
   progress.message(fmt::format(
       "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}{}", epoch,
       health.std_mean, health.std_min, health.effective_rank,
@@ -274,18 +272,28 @@ void Trainer::end_epoch(Progress& progress) {
       record.probe_test ? fmt::format(", probe {:.2f} %", 100 * *record.probe_test) : ""));
   if (const auto warning = collapse_warning(health, z.size(0), z.size(1), options_.loss))
     progress.message("warning: " + *warning);
-  if (tensorboard_) {
+  to_tensorboard(progress, [&] {
     tensorboard_->write(model_.parameters(), step_);
     const PictureSheet views = view_sheet(dataset_, options_, shown_epoch());
     tensorboard_->write_image("views", views.png(), step_);
-  }
+  });
   write_report(progress);
 }
 
 template <class Record>
-void Trainer::write(const Record& record) {
+void Trainer::write(const Record& record, Progress& progress) {
   metrics_->write(record);
-  if (tensorboard_) tensorboard_->write(to_json(record));
+  to_tensorboard(progress, [&] { tensorboard_->write(to_json(record)); });
+}
+
+void Trainer::to_tensorboard(Progress& progress, const std::function<void()>& write) {
+  if (!tensorboard_) return;
+  try {
+    write();
+  } catch (const Error& error) {
+    tensorboard_.reset();
+    progress.message(fmt::format("warning: no more events: {}; training goes on", error.what()));
+  }
 }
 
 Tensor Trainer::compared_embeddings(const Tensor& all) const {
@@ -302,8 +310,9 @@ Tensor Trainer::compared_embeddings(const Tensor& all) const {
 double Trainer::knn_accuracy(const Tensor& test_features) {
   const std::int64_t count = std::min(options_.knn_images, test_set_->size());
   const data::Dataset train = dataset_.take(options_.knn_images);
-  const Tensor scores = knn_scores(extract_features(model_.encoder, train), train.labels,
-                                   test_features.slice(0, count),
+  const Tensor features =
+      extract_features(model_.encoder, train, options_.compute.activation_dtype());
+  const Tensor scores = knn_scores(features, train.labels, test_features.slice(0, count),
                                    static_cast<std::int64_t>(train.class_names.size()));
   return static_cast<double>(nn::count_top_k(scores, test_set_->labels.slice(0, count))) /
          static_cast<double>(count);

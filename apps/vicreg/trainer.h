@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
@@ -82,7 +83,9 @@ class Trainer {
   std::string first_not_finite(const Tensor& images);
   void end_epoch(Progress& progress);
   template <class Record>
-  void write(const Record& record);
+  void write(const Record& record, Progress& progress);
+  /// Calls `write` where there is a TensorBoard; an Error in it ends that, not the run.
+  void to_tensorboard(Progress& progress, const std::function<void()>& write);
   /// The embeddings [2 B, D] of two views of the last batch, whose health is measured: as the loss
   /// sees them. Those that only their direction counts of have length sqrt(D), so that a std near 1
   /// is healthy with either loss.

@@ -1,5 +1,6 @@
 #include "vicreg/weights.h"
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include <gradus/tensor/check.h>
@@ -105,6 +106,8 @@ std::unique_ptr<nn::Projector> load_projector(const TensorFile& file,
 
 /// What a file says that it was trained on, if it does.
 void read_training_data(const TensorFile& file, LoadedEncoder& loaded) {
+  if (const auto step = file.metadata.find(step_key); step != file.metadata.end())
+    loaded.step = std::strtoll(step->second.c_str(), nullptr, 10);
   const auto named = file.metadata.find(options_key);
   if (named == file.metadata.end()) return;
   try {

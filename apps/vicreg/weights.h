@@ -13,10 +13,11 @@
 
 namespace gradus::vicreg {
 
-/// Keys of the metadata that hold the architecture (architecture.h) and the run's identity
-/// (options.h).
+/// Keys of the metadata that hold the architecture (architecture.h), the run's identity
+/// (options.h), and the steps that a checkpoint had.
 inline constexpr const char* model_key = "gradus.model";
 inline constexpr const char* options_key = "gradus.options";
+inline constexpr const char* step_key = "gradus.step";
 
 /// The tensors whose names begin with `prefix`, by the rest of their names.
 nn::StateDict without_prefix(const nn::StateDict& state, std::string_view prefix);
@@ -43,6 +44,7 @@ struct LoadedEncoder {
   ViewOptions views{};          ///< what it was trained on; the default where the file does not say
   std::int64_t image_size = 0;  ///< of DataOptions; 0 where the file does not say
   ImageFacts images{};          ///< what the file says of the images
+  std::optional<std::int64_t> step{};  ///< of a checkpoint: the steps that it had
 };
 
 /// Reads the encoder, and the projector if there is one, of a file with names

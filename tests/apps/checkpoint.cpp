@@ -199,7 +199,6 @@ TEST_CASE("a checkpoint from before an option was there goes on with the option'
                            "distortion", "nesterov"})
     REQUIRE(options.erase(name) == 1);
   options["model"].erase("stem-bias");
-  options["winograd"] = 4;  // was a number, and anything but 0 true
   file.metadata["gradus.options"] = options.dump();
   write_safetensors(saved.path, file);
   SmallRun other;

@@ -126,6 +126,7 @@ TEST_CASE("config: what is wrong is refused with its line") {
   refused("name = 5\n", 1, "name must be a string");
   refused("name = ['a', 'b']\n", 1, "name must be a string");
   refused("shuffle = \"false\"\n", 1, "shuffle must be true or false");
+  refused("shuffle = 0\n", 1, "shuffle must be true or false");
   refused("shuffle = true\nno-shuffle = true\n", 2, "line 1");
   refused("widths = []\n", 1, "empty list");
   refused("widths = [[1], [2]]\n", 1, "plain values");

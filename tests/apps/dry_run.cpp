@@ -55,8 +55,8 @@ TEST_CASE("dry-run: what does not fit, and what to change") {
   const vicreg::Supply enough{10 * mib, 20 * mib}, little{5000 * mib, 2000 * mib};
   CHECK_FALSE(objection(options, enough, enough, 0).has_value());
   const std::string memory = objection(options, little, little, 96).value();
-  for (const char* part : {"5,000 MiB of memory", "2,000 MiB are there", "--batch-size 96 fits",
-                           "--bf16", "--checkpoint-activations"})
+  for (const char* part : {"5.2 GB of memory", "2.1 GB are there", "--batch-size 96 fits", "--bf16",
+                           "--checkpoint-activations"})
     CHECK_MESSAGE(contains(memory, part), memory);
   options.compute.bf16 = options.checkpoint_activations = true;
   const std::string nothing = objection(options, little, enough, 1).value();
@@ -81,9 +81,9 @@ TEST_CASE("--dry-run says what a run takes within ten seconds, and writes nothin
     INFO("output: ", result.output);
     CHECK(result.exit_code == 0);
     CHECK(result.seconds < 20 * patience);  // beside other tests
-    for (const char* part :
-         {"images        24 of synthetic: built in", "parameters    ", "multiply-adds ", "tensors ",
-          "resident ", "a step ", "the run ", "(12 steps, 3 an epoch)", "disk ", "It fits."})
+    for (const char* part : {"images        24 images of synthetic, 32x32, 10 classes",
+                             "parameters    ", "multiply-adds ", "tensors ", "resident ", "a step ",
+                             "the run ", "(12 steps, 3 an epoch)", "disk ", "It fits."})
       CHECK_MESSAGE(contains(result.output, part), part);
     CHECK(std::filesystem::is_empty(folder.path()));
   }
@@ -120,6 +120,16 @@ TEST_CASE("--dry-run tells what is left of a run, of the batches that there are"
   };
   CHECK(operations("24") == near(3 * operations("8"), 0.001));
   CHECK(operations("96") == operations("24"));  // there are no more images
+}
+
+TEST_CASE("--dry-run of fewer images than two batches, of which one would have a single image") {
+  const TempFolder folder;
+  for (const char* images : {"3", "5"}) {
+    const CommandResult result =
+        dry_run(folder / "run", {"--limit", images, "--batch-size", images, "--keep-last"});
+    INFO("output: ", result.output);
+    CHECK(result.exit_code == 0);
+  }
 }
 
 TEST_CASE("--dry-run refuses what does not fit before it takes the memory") {

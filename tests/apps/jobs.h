@@ -92,18 +92,17 @@ inline void check_nothing_half_written(const std::filesystem::path& out) {
 }
 
 /// Kills a random process of a job at a random moment, `kills` times, in jobs of `processes` in
-/// turn; each one ends soon, and the last one with the bytes of a run that nothing happened to.
+/// turn; each one ends soon, and the last one with the bytes of a run that nothing happened to. A
+/// job that was done by then is begun anew, and is given half the time.
 inline void check_resumed_after_kills(int kills, const std::vector<int>& processes,
                                       const Arguments& run) {
   const TempFolder folder;
   const std::string expected = train_whole(1, folder / "whole", run);
-  const std::uint64_t seed = std::random_device{}();
-  MESSAGE("random seed: ", seed);
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random(20);
   const std::filesystem::path out = folder / "killed";
   std::filesystem::create_directories(out);  // a process may be killed before it has made it
-  int killed = 0;
-  double longest = 0;  // from a kill to the job's end
+  int killed = 0, most_wait = 900;           // milliseconds
+  double longest = 0;                        // from a kill to the job's end
   for (int attempt = 0; killed < kills && attempt < 6 * kills; ++attempt) {
     using Clock = std::chrono::steady_clock;
     CommandResult result;
@@ -113,16 +112,22 @@ inline void check_resumed_after_kills(int kills, const std::vector<int>& process
       result = train_job(now, out, run + Arguments{"--resume"});
       end = Clock::now();
     });
-    const auto wait =
-        std::chrono::milliseconds(std::uniform_int_distribution<int>(300, 900)(random));
-    std::this_thread::sleep_for(wait);
+    const int wait = std::uniform_int_distribution<int>(most_wait / 3, most_wait)(random);
+    std::this_thread::sleep_for(std::chrono::milliseconds(wait));
     const std::vector<int> living = processes_of_job(out);
     const auto kill_time = Clock::now();
     const bool kills_one = !living.empty();
     if (kills_one) ::kill(living[random() % living.size()], SIGKILL);
     job.join();
     INFO("output: ", result.output);
-    if (!kills_one || result.exit_code == 0) continue;  // it was done by then
+    if (!kills_one || result.exit_code == 0) {  // it was done by then, or not begun
+      if (result.exit_code == 0) {
+        std::filesystem::remove_all(out);
+        std::filesystem::create_directories(out);
+        most_wait /= 2;
+      }
+      continue;
+    }
     ++killed;
     longest = std::max(longest, std::chrono::duration<double>(end - kill_time).count());
     CHECK(result.seconds < 30 * patience);

@@ -3,9 +3,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include <gradus/data/synthetic.h>
 #include "tests/apps/programs.h"
 #include "tests/support/near.h"
+#include "vicreg/evaluation.h"
+#include "vicreg/knn.h"
 #include "vicreg/run_report.h"
+#include "vicreg/whitening.h"
 
 namespace {
 
@@ -90,6 +94,7 @@ TEST_CASE("an evaluation of a run's checkpoint goes into the run's report, and t
   CHECK(page.at("evaluation").at("linear") == results.at("linear"));
   CHECK(page.at("evaluation").at("pictures").at("map").at("x").size() == 23);
   CHECK(page.at("evaluation").contains("time"));
+  CHECK(page.at("evaluation").at("step") == 2);  // not the third, which training made since
   CHECK_FALSE(results.contains("pictures"));
 
   // Another file of the folder is not what the report is about.
@@ -153,6 +158,40 @@ TEST_CASE("crops are evaluated beside the single images, and whitened features b
     for (const char* part : {"linear", "knn"}) check_results(features.at("whitened").at(part));
 
   CHECK_FALSE(evaluate(results, settings + Arguments{"--crops", "0"}).contains("crops"));
+}
+
+TEST_CASE("whitened features are those of the training images' whitening, of both splits") {
+  const Trained trained;
+  const json results =
+      evaluate(trained.folder / "linear_eval.json",
+               {trained.exported.string(), "--knn", "--no-linear", "--whiten", "--crops", "0",
+                "--k", "3", "--features", trained.folder / "f.npy"});
+  const gradus::Tensor train = read_features(trained.folder / "f_train.npy");
+  const gradus::Tensor test = read_features(trained.folder / "f_test.npy");
+  REQUIRE(train.shape() == gradus::Shape{20, 32});
+  REQUIRE(test.shape() == gradus::Shape{23, 32});
+  const auto labels = [](gradus::data::Split split, std::int64_t count) {
+    return gradus::data::synthetic_dataset(count, split).labels;
+  };
+  const auto whiten = gradus::vicreg::fit_whitening(train);
+  const auto confusion = [&](const gradus::Tensor& a, const gradus::Tensor& b) {
+    const gradus::Tensor votes =
+        gradus::vicreg::knn_scores(a, labels(gradus::data::Split::train, 20), b, 10, {.k = 3});
+    return json(gradus::vicreg::evaluate(votes, labels(gradus::data::Split::test, 23)).confusion);
+  };
+  CHECK(results.at("knn").at("confusion") == confusion(train, test));
+  CHECK(results.at("whitened").at("knn").at("confusion") == confusion(whiten(train), whiten(test)));
+  CHECK(confusion(whiten(train), whiten(test)) != confusion(whiten(train), test));
+}
+
+TEST_CASE("what was judged stands in the results, though a later part fails") {
+  const Trained trained;
+  // One image has no covariance to whiten by.
+  const CommandResult result =
+      run_linear_eval(tiny_data + Arguments{trained.exported.string(), "--limit", "1", "--cached",
+                                            "--epochs", "1", "--whiten"});
+  check_refused(result, {"whitening", "two images"});
+  CHECK(json::parse(read_text(trained.folder / "linear_eval.json")).contains("linear"));
 }
 
 TEST_CASE("without a hidden layer there are no crops to evaluate, and that is said") {
@@ -319,6 +358,7 @@ TEST_CASE("linear_eval refuses what it cannot evaluate, in one line") {
   check_refused(run_linear_eval(tiny_data + Arguments{file, "--json", trained.folder / "no" / "a"}),
                 {"--json", "no/a", "there is no folder"});
   refused({file, "--features", trained.folder / "no" / "a"}, {"--features", "there is no folder"});
+  refused({file, "--json", file}, {"--json", "would overwrite " + file});
 
   std::string bytes = read_text(file);
   bytes[bytes.size() - 100] = static_cast<char>(bytes[bytes.size() - 100] ^ 4);

@@ -3,11 +3,14 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include <gradus/autograd/ops.h>
 #include <gradus/autograd/variable.h>
 #include <gradus/data/loader.h>
+#include <gradus/data/sampler.h>
 #include <gradus/nn/losses.h>
 #include <gradus/tensor/random.h>
 #include "tests/apps/small_model.h"
@@ -74,6 +77,7 @@ TEST_CASE("the protocols") {
   CHECK(paper.lr == 0.02);
   CHECK(paper.weight_decay == 1e-6);
   CHECK(paper.small_init);
+  CHECK(paper.minimum_crop == 0.08f);
 
   const Protocol offline = named_protocol(ProtocolName::solo_learn);
   CHECK(offline.epochs == 100);
@@ -84,6 +88,78 @@ TEST_CASE("the protocols") {
   CHECK(offline.schedule == ScheduleName::step);
   CHECK(offline.milestones == std::vector<std::int64_t>{60, 80});
   CHECK(offline.minimum_crop == 0.08f);
+
+  const Protocol emp_ssl = named_protocol(ProtocolName::emp_ssl);
+  CHECK(emp_ssl.epochs == 100);
+  CHECK(emp_ssl.batch_size == 100);
+  CHECK(emp_ssl.lr == 0.03);
+  CHECK(emp_ssl.momentum == 0.9);
+  CHECK(emp_ssl.weight_decay == 5e-5);
+  CHECK(emp_ssl.schedule == ScheduleName::cosine);
+  CHECK(emp_ssl.cached);
+}
+
+TEST_CASE("a probe is trained by SGD with momentum and decay, at one learning rate an epoch") {
+  constexpr int images = 9, features = 4, classes = 3;
+  constexpr std::uint64_t seed = 5;
+  const data::Dataset dataset = colours(images);
+  nn::ResNet encoder = make_encoder();
+  Generator generator(4);
+  const Tensor x = normal({images, features}, 0, 1, generator);
+  const auto train = [&](std::int64_t epochs, double lr) {
+    return train_linear_probe(encoder, dataset, x,
+                              {.epochs = epochs,
+                               .batch_size = 4,
+                               .lr = lr,
+                               .momentum = 0.9,
+                               .weight_decay = 0.05,
+                               .cached = true},
+                              0, seed, [](std::int64_t, double) {});
+  };
+  // The same in plain loops: of each class its weights, and the bias behind them.
+  constexpr int width = features + 1;
+  const auto initial = train(1, 1e-30);
+  double w[classes][width], velocity[classes][width] = {};
+  for (int c = 0; c < classes; ++c) {
+    for (int f = 0; f < features; ++f)
+      w[c][f] = initial->weight.value().data<float>()[c * features + f];
+    w[c][features] = initial->bias.value().data<float>()[c];
+  }
+  constexpr int epochs = 3;
+  for (int epoch = 0; epoch < epochs; ++epoch) {
+    const double lr = 0.3 * 0.5 * (1 + std::cos(std::numbers::pi * epoch / epochs));
+    const auto order = data::epoch_order(images, true, seed, epoch).to_vector<std::int64_t>();
+    for (int begin = 0; begin < images; begin += 4) {
+      const int count = std::min(4, images - begin);
+      double gradient[classes][width] = {};
+      for (int i = begin; i < begin + count; ++i) {
+        const std::int64_t image = order[static_cast<std::size_t>(i)];
+        const auto input = [&](int f) {
+          return f < features ? double(x.data<float>()[image * features + f]) : 1.0;
+        };
+        double share[classes], total = 0;
+        for (int c = 0; c < classes; ++c) {
+          double logit = 0;
+          for (int f = 0; f < width; ++f) logit += w[c][f] * input(f);
+          total += share[c] = std::exp(logit);
+        }
+        for (int c = 0; c < classes; ++c)
+          for (int f = 0; f < width; ++f)
+            gradient[c][f] += (share[c] / total - (c == image % classes)) * input(f) / count;
+      }
+      for (int c = 0; c < classes; ++c)
+        for (int f = 0; f < width; ++f) {
+          velocity[c][f] = 0.9 * velocity[c][f] + gradient[c][f] + 0.05 * w[c][f];
+          w[c][f] -= lr * velocity[c][f];
+        }
+    }
+  }
+  const auto head = train(epochs, 0.3);
+  for (int c = 0; c < classes; ++c) {
+    for (int f = 0; f < features; ++f)
+      CHECK(std::abs(head->weight.value().data<float>()[c * features + f] - w[c][f]) < 1e-5);
+    CHECK(std::abs(head->bias.value().data<float>()[c] - w[c][features]) < 1e-5);
+  }
 }
 
 TEST_CASE("a separable task is learnt, from cached features and from augmented images") {
@@ -126,6 +202,19 @@ TEST_CASE("a probe depends on its seed alone") {
     CHECK_FALSE(same_tensors(train(cached, 1, 6), first));
     CHECK_FALSE(same_tensors(train(cached, 1, 5, 1), first));
   }
+}
+
+TEST_CASE("the classifier sees crops of the protocol's areas") {
+  const data::Dataset dataset = colours(9);
+  nn::ResNet encoder = make_encoder();
+  const auto train = [&](float minimum_crop) {
+    const auto head = train_linear_probe(
+        encoder, dataset, Tensor(), {.epochs = 1, .batch_size = 4, .minimum_crop = minimum_crop}, 0,
+        5, [](std::int64_t, double) {});
+    return nn::state_dict(*head);
+  };
+  CHECK_FALSE(same_tensors(train(0.08f), train(0.2f)));
+  CHECK_FALSE(same_tensors(train(0.2f), train(1.0f)));
 }
 
 TEST_CASE("an epoch's loss is the mean over all images, those of a partial batch included") {

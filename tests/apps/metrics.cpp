@@ -38,10 +38,10 @@ StepRecord step_record(std::int64_t step) {
 EpochRecord epoch_record(std::int64_t epoch) {
   return {.step = epoch * 3,
           .epoch = epoch,
+          .embeddings = 512,
           .std_mean = 0.9,
           .std_min = 0.5,
-          .effective_rank = 12,
-          .data_wait_seconds = 0.003};
+          .effective_rank = 12};
 }
 
 /// Steps 1..6 and epochs 1 and 2 of three steps.
@@ -64,8 +64,8 @@ bool same(const Metrics& a, const Metrics& b) {
       for (const LossTerm& term : loss_terms(r.loss.name)) numbers.push_back(r.loss.*term.value);
     }
     for (const EpochRecord& r : m.epochs) {
-      numbers.insert(numbers.end(), {double(r.step), double(r.epoch), r.std_mean, r.std_min,
-                                     r.effective_rank, r.data_wait_seconds});
+      numbers.insert(numbers.end(), {double(r.step), double(r.epoch), double(r.embeddings),
+                                     r.std_mean, r.std_min, r.effective_rank});
     }
     return numbers;
   };
@@ -108,15 +108,15 @@ TEST_CASE("metrics: kNN accuracy is there when it was measured") {
   record.knn_accuracy = 0.625;
   writer.write(record);
   CHECK(read_text(folder / "m") ==
-        "{\"step\":3,\"epoch\":1,\"std_mean\":0.9,\"std_min\":0.5,\"effective_rank\":12.0,"
-        "\"data_wait_seconds\":0.003}\n"
-        "{\"step\":3,\"epoch\":1,\"std_mean\":0.9,\"std_min\":0.5,\"effective_rank\":12.0,"
-        "\"data_wait_seconds\":0.003,\"knn_accuracy\":0.625}\n");
+        "{\"step\":3,\"epoch\":1,\"embeddings\":512,\"std_mean\":0.9,\"std_min\":0.5,"
+        "\"effective_rank\":12.0}\n"
+        "{\"step\":3,\"epoch\":1,\"embeddings\":512,\"std_mean\":0.9,\"std_min\":0.5,"
+        "\"effective_rank\":12.0,\"knn_accuracy\":0.625}\n");
   const Metrics metrics = read_metrics(folder / "m");
   REQUIRE(metrics.epochs.size() == 2);
   CHECK(!metrics.epochs[0].knn_accuracy.has_value());
   CHECK(metrics.epochs[1].knn_accuracy == 0.625);
-  CHECK(metrics.epochs[1].data_wait_seconds == 0.003);
+  CHECK(metrics.epochs[1].embeddings == 512);
 }
 
 TEST_CASE("metrics: what is written is read back exactly") {

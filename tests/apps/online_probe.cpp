@@ -15,6 +15,8 @@
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
 #include "vicreg/metrics.h"
+#include "vicreg/recipes.h"
+#include "vicreg/train_step.h"
 
 namespace {
 
@@ -91,6 +93,30 @@ TEST_CASE("probe: it learns classes that a line separates, and counts them") {
   CHECK(vicreg::share_correct(probe.predicted(), labels, 2) == probe.accuracy(x, labels));
   CHECK(vicreg::share_correct(from_vector<std::int64_t>({0, 1, 1, 1, 7, 7}, {6}),
                               from_vector<std::int64_t>({0, 1}, {2}), 2) == 0.75);
+}
+
+TEST_CASE("probe: a step trains it on the features of all views, at the run's rate") {
+  vicreg::TrainOptions options = small_options();
+  options.views.count = 3;
+  options.batch_size = 4;
+  SmallRun run(options);
+  Generator rng(6);
+  const Tensor images = normal({12, 16, 16, 3}, 0, 1, rng);  // view by view
+  const Tensor labels = from_vector<std::int64_t>({0, 1, 2, 1}, {4});
+  const std::int64_t features = run.model.encoder.feature_count();
+  OnlineProbe probe(features, 3, 12, 0, Device::cpu), expected(features, 3, 12, 0, Device::cpu);
+  Tensor encoded;
+  {
+    const NoGrad no_grad;
+    encoded = run.model.encoder(Variable(images)).value();
+  }
+  expected.prepare(0.25);
+  expected.compute(encoded, concat({labels, labels, labels}), zeros({}));
+  vicreg::TrainStep step(run.options, run.model, *run.optimizer, Device::cpu, /*replay=*/false,
+                         &probe);
+  step.run(images, 0.25 * vicreg::peak_learning_rate(run.options), labels);
+  CHECK(relative_error(probe.state().at("weight"), expected.state().at("weight")) < 1e-5);
+  CHECK(relative_error(probe.state().at("bias"), expected.state().at("bias")) < 1e-5);
 }
 
 TEST_CASE("probe: state that does not fit is refused") {

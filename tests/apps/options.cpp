@@ -288,12 +288,6 @@ TEST_CASE("--resume takes the options of the run folder's own configuration") {
   CHECK(parse({"--resume", "--out", folder.path().string()}).options.steps == -1);
   CHECK(parse({"--resume", "--out", folder.path().string(), "--steps", "9"}).options.steps == 9);
   CHECK(parse({"--config", folder / "config.toml"}).options.steps == 7);
-  // Switches that were numbers in earlier versions.
-  write_text(folder / "config.toml", "winograd = 0\nbf16 = 4\n");
-  CHECK_FALSE(parse({"--resume", "--out", folder.path().string()}).options.compute.winograd);
-  CHECK(parse({"--resume", "--out", folder.path().string()}).options.compute.bf16);
-  write_text(folder / "config.toml", "bf16 = 1e-320\n");
-  CHECK(parse({"--resume", "--out", folder.path().string()}).options.compute.bf16);
   const TrainOptions elsewhere = parse({"--resume", "--out", folder / "none"}).options;
   CHECK(elsewhere.lr == 2e-4);
 }

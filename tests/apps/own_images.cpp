@@ -5,8 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include <gradus/tensor/io/safetensors.h>
+#include <gradus/tensor/ops.h>
 #include "tests/apps/programs.h"
 #include "tests/support/image_files.h"
+#include "vicreg/evaluation.h"
+#include "vicreg/metrics.h"
 
 namespace {
 
@@ -95,7 +98,6 @@ TEST_CASE("a folder with classes: train, resume and linear_eval, on the same sta
   CHECK(result.at("linear").at("images") == 3);
   CHECK(result.at("linear").at("classes") == json{"gr\u00fcn", "red"});
   CHECK(result.at("linear").at("class_accuracy").at("gr\u00fcn").is_null());
-  CHECK(result.at("knn").at("top5") == 1);
 
   // Other images are normalised as those that were trained on.
   const fs::path other = folder / "other";
@@ -113,6 +115,47 @@ TEST_CASE("a folder with classes: train, resume and linear_eval, on the same sta
   write_image(data / "train" / "red", 0, 250);
   check_refused(train(out, resume + Arguments{"--image-size", "14"}), {"image-size = 12", "14"});
   CHECK(train(out, resume).exit_code == 0);
+}
+
+TEST_CASE("test images are prepared as training images are") {
+  const TempFolder folder;
+  const fs::path data = folder / "data";
+  write_classes(data);
+  fs::remove_all(data / "test");
+  fs::copy(data / "train", data / "test", fs::copy_options::recursive);
+  const CommandResult result =
+      run_linear_eval(Arguments{"--untrained", "--width", "4", "--no-linear", "--threads", "1",
+                                "--features", folder / "f.npy"} +
+                      folder_options(data));
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  CHECK(read_text(folder / "f_test.npy") == read_text(folder / "f_train.npy"));
+}
+
+TEST_CASE("training measures kNN and the probe as an evaluation does") {
+  const TempFolder folder;
+  const fs::path data = folder / "data", out = folder / "run";
+  write_classes(data);  // the first training images are green, all test images are red
+  const CommandResult trained = train(out, folder_options(data) + Arguments{"--probe"});
+  INFO("output: ", trained.output);
+  REQUIRE(trained.exit_code == 0);
+  const auto epochs = gradus::vicreg::read_metrics(out / "metrics.jsonl").epochs;
+  REQUIRE(epochs.size() == 1);
+  const CommandResult judged =
+      run_linear_eval(Arguments{(out / "checkpoint.safetensors").string(), "--knn", "--no-linear",
+                                "--crops", "0", "--threads", "1", "--features", folder / "f.npy"} +
+                      folder_options(data));
+  INFO("output: ", judged.output);
+  REQUIRE(judged.exit_code == 0);
+  CHECK(json::parse(read_text(out / "linear_eval.json")).at("knn").at("top1") ==
+        epochs[0].knn_accuracy.value());
+  // The probe's classes, by its weights in the checkpoint.
+  const auto tensors = gradus::read_safetensors(out / "checkpoint.safetensors").tensors;
+  const gradus::Tensor scores = gradus::matmul(read_features(folder / "f_test.npy"),
+                                               tensors.at("probe.weight"), {.transpose_b = true}) +
+                                tensors.at("probe.bias");
+  const gradus::Tensor red = gradus::from_vector<std::int64_t>({1, 1, 1}, {3});
+  CHECK(gradus::vicreg::evaluate(scores, red).top1.value == epochs[0].probe_test.value());
 }
 
 TEST_CASE("a folder without classes: train without kNN, and no evaluation") {
@@ -209,15 +252,18 @@ TEST_CASE("CIFAR-100: a hundred classes, in train and in linear_eval") {
 TEST_CASE("STL-10: train takes the images without labels, linear_eval those with") {
   const TempFolder folder;
   constexpr std::uintmax_t image = 3 * 96 * 96;
+  // Of the first eight every other one is white, the others are black.
   const auto write_images = [&](const std::string& name, std::uintmax_t count) {
     write_zeros(folder / name, count * image);
-    overwrite(folder / name, 0, "\x7f");
+    for (std::uintmax_t i = 1; i < 8; i += 2)
+      overwrite(folder / name, i * image, std::string(image, '\xff'));
   };
   write_images("unlabeled_X.bin", 100'000);
   for (const auto& [part, count] : {std::pair{"train", 5'000}, {"test", 8'000}}) {
     write_images(std::string(part) + "_X.bin", static_cast<std::uintmax_t>(count));
-    write_text(folder / (std::string(part) + "_y.bin"),
-               std::string(static_cast<std::size_t>(count), '\x0a'));
+    std::string labels(static_cast<std::size_t>(count), '\x01');
+    for (std::size_t i = 1; i < labels.size(); i += 2) labels[i] = '\x0a';
+    write_text(folder / (std::string(part) + "_y.bin"), labels);
   }
   const Arguments data{"--dataset",    "stl10", "--data",  folder.path().string(),
                        "--image-size", "16",    "--limit", "8"};

@@ -4,10 +4,12 @@
 #include <doctest/doctest.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include <gradus/tensor/tensor.h>
 #include "tests/support/command.h"
 #include "tests/support/files.h"
 #include "tests/support/temp_folder.h"
@@ -61,6 +63,18 @@ inline std::string train_whole(const std::filesystem::path& out, const Arguments
   INFO("output: ", result.output);
   REQUIRE(result.exit_code == 0);
   return checkpoint_bytes(out);
+}
+
+/// The matrix [rows, F] of float32 in a file of linear_eval --features.
+inline Tensor read_features(const std::filesystem::path& path) {
+  const std::string bytes = read_text(path);
+  const std::size_t header =
+      10 + static_cast<unsigned char>(bytes.at(8)) +
+      256 * static_cast<std::size_t>(static_cast<unsigned char>(bytes.at(9)));
+  std::vector<float> values((bytes.size() - header) / sizeof(float));
+  std::memcpy(values.data(), bytes.data() + header, values.size() * sizeof(float));
+  const auto rows = std::atoll(bytes.c_str() + bytes.find("'shape': (") + 10);
+  return from_vector(values, {rows, static_cast<std::int64_t>(values.size()) / rows});
 }
 
 /// Whether a step was recorded in the run folder.

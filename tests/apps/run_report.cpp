@@ -28,11 +28,15 @@ Metrics example_metrics(std::int64_t steps, std::int64_t epochs) {
          .epoch = 1,
          .learning_rate = 1e-3,
          .loss = {.total = double(s), .invariance = 0.3, .variance = 0.5, .covariance = 1.5},
+         .images = 256,
          .images_per_second = 256,
          .data_wait_share = 0.25});
   for (std::int64_t e = 1; e <= epochs; ++e)
-    metrics.epochs.push_back(
-        {.epoch = e, .std_mean = 0.9, .std_min = 0.5, .effective_rank = 100.0 + double(e)});
+    metrics.epochs.push_back({.epoch = e,
+                              .embeddings = 512,
+                              .std_mean = 0.9,
+                              .std_min = 0.5,
+                              .effective_rank = 100.0 + double(e)});
   return metrics;
 }
 
@@ -153,17 +157,20 @@ TEST_CASE("the terms are those of the loss that is trained") {
   Metrics metrics = example_metrics(1, 0);
   metrics.steps[0].loss = {
       .name = LossName::coding_rate, .total = -9, .similarity = 0.9, .coding_rate = 9};
-  const json steps = described(metrics).at("steps");
+  TrainOptions options;
+  options.loss = LossName::coding_rate;
+  const json steps = described(metrics, options).at("steps");
   CHECK(steps.at("coding_rate").at("mean") == json{9});
   CHECK_FALSE(steps.contains("variance"));
+  CHECK(described({}, options).at("steps").contains("coding_rate"));  // before the first step, too
 }
 
 TEST_CASE("time and verdict of a batch that is not full") {
   Metrics metrics = example_metrics(2, 1);
   metrics.steps[1].images = 4;
   metrics.steps[1].images_per_second = 2;
-  metrics.epochs[0].step = 2;
-  metrics.epochs[0].effective_rank = 7.8;  // of 8 embeddings
+  metrics.epochs[0].embeddings = 8;
+  metrics.epochs[0].effective_rank = 7.8;
   const json run = described(metrics);
   CHECK(run.at("seconds") == 1 + 2);
   CHECK(run.at("health").at("most_rank") == 8);
@@ -201,11 +208,12 @@ TEST_CASE("the commands can be pasted into a shell") {
 TEST_CASE("what a program put on the page stays when another one renews it") {
   const TempFolder folder;
   const fs::path out = folder.path();
-  write_run_report(out, {{"name", "a"}, {"training", 1}});
-  write_run_report(out, {{"name", "b"}, {"evaluation", 2}});
-  CHECK(read_page_run(out) == json{{"name", "b"}, {"training", 1}, {"evaluation", 2}});
-  write_run_report(out, {{"name", "c"}, {"training", 3}});
-  CHECK(read_page_run(out) == json{{"name", "c"}, {"training", 3}, {"evaluation", 2}});
+  const json one{{"number", 1}}, two{{"number", 2}}, three{{"number", 3}};
+  write_run_report(out, {{"name", "a"}, {"training", one}});
+  write_run_report(out, {{"name", "b"}, {"evaluation", two}});
+  CHECK(read_page_run(out) == json{{"name", "b"}, {"training", one}, {"evaluation", two}});
+  write_run_report(out, {{"name", "c"}, {"training", three}});
+  CHECK(read_page_run(out) == json{{"name", "c"}, {"training", three}, {"evaluation", two}});
   CHECK(count_files(out) == 1);
 
   for (const std::string damaged :

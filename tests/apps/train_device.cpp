@@ -83,6 +83,15 @@ TEST_SUITE("device") {
     }
   }
 
+  TEST_CASE("--tf32 rounds on a GPU, and does nothing on the CPU") {
+    const TempFolder folder;
+    const Arguments step = on_test_device() + Arguments{"--steps", "1"};
+    const double exact = train(folder / "exact", step)[0].loss.total;
+    const double rounded = train(folder / "tf32", step + Arguments{"--tf32"})[0].loss.total;
+    CHECK((rounded != exact) == (test_device() == gradus::Device::cuda));
+    CHECK(rounded == near(exact, 5e-3));
+  }
+
   TEST_CASE("a resumed run on the device is the uninterrupted one") {
     const TempFolder folder;
     train(folder / "whole", on_test_device() + Arguments{"--steps", "6"});

@@ -1,8 +1,10 @@
 // What a run leaves behind, and its options at work.
 #include <doctest/doctest.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include <gradus/tensor/io/safetensors.h>
 #include "tests/apps/programs.h"
@@ -58,6 +60,7 @@ TEST_CASE("the run folder holds the checkpoint, the metrics, the pictures and th
     if (is_epoch) {
       for (const char* key : {"std_mean", "std_min", "effective_rank", "knn_accuracy"})
         CHECK(record.at(key).is_number());
+      CHECK(record.at("embeddings") == 16);
       CHECK(record.at("effective_rank") >= 1.0);
       CHECK(record.at("effective_rank") <= 16.001);
       CHECK(record.at("knn_accuracy") <= 1.0);
@@ -72,15 +75,12 @@ TEST_CASE("the run folder holds the checkpoint, the metrics, the pictures and th
   }
 }
 
-TEST_CASE("the time that steps waited for data is consistent, over an interruption, too") {
+TEST_CASE("the time that steps waited for data is a share of theirs") {
   const TempFolder folder;
   const fs::path out = folder / "run";
-  train_well(out, {"--epochs", "2", "--steps", "4", "--workers", "0"});  // the second epoch is cut
-  train_well(out, {"--epochs", "2", "--steps", "6", "--workers", "0", "--resume"});
+  train_well(out, {"--steps", "4", "--workers", "0"});
   const auto metrics = gradus::vicreg::read_metrics(out / "metrics.jsonl");
-  REQUIRE(metrics.steps.size() == 6);
-  REQUIRE(metrics.epochs.size() == 2);
-  std::vector<double> waited(2);
+  REQUIRE(metrics.steps.size() == 4);
   for (const auto& step : metrics.steps) {
     CAPTURE(step.step);
     constexpr double images = 8;
@@ -89,9 +89,7 @@ TEST_CASE("the time that steps waited for data is consistent, over an interrupti
     CHECK(step.data_wait_seconds > 0);  // without workers each batch is made while the step waits
     CHECK(step.data_wait_share == near(step.data_wait_seconds / step_seconds));
     CHECK(step.data_wait_share < 1);
-    waited.at(static_cast<std::size_t>(step.epoch - 1)) += step.data_wait_seconds;
   }
-  for (std::size_t i = 0; i < 2; ++i) CHECK(metrics.epochs[i].data_wait_seconds == near(waited[i]));
 }
 
 TEST_CASE("a run from the saved configuration is the same run") {
@@ -188,8 +186,92 @@ TEST_CASE(
   };
   refused(folder / "none" / "weights", "there is no folder " + (folder / "none").string());
   refused(folder.path(), "a folder");
-  refused(out / "checkpoint.safetensors", "own checkpoint");
-  refused(folder / "other" / ".." / "run" / "checkpoint.safetensors", "own checkpoint");
+  refused(out / "checkpoint.safetensors", "would overwrite");
+  refused(folder / "other" / ".." / "run" / "checkpoint.safetensors", "would overwrite");
+
+  // Nor does a call that only exports change what --config makes again.
+  const std::string config = read_text(out / "config.toml");
+  train_well(out, {"--resume", "--steps", "0", "--export", exported.string()});
+  CHECK(read_text(out / "config.toml") == config);
+  CHECK(checkpoint_bytes(out) == checkpoint);
+}
+
+TEST_CASE("--resume without a checkpoint says that it begins") {
+  const TempFolder folder;
+  const CommandResult begun = train_well(folder / "run", {"--resume", "--steps", "1"});
+  CHECK(contains(begun.output, "no checkpoint in " + (folder / "run").string() + ": a new run"));
+  const CommandResult resumed = train_well(folder / "run", {"--resume", "--steps", "2"});
+  CHECK(contains(resumed.output, "resumed "));
+  CHECK_FALSE(contains(resumed.output, "a new run"));
+}
+
+TEST_CASE("a report's command that exports makes no step") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  train_well(out, {"--steps", "1"});
+  const std::string before = checkpoint_bytes(out);
+  std::string command;
+  const json page = gradus::vicreg::read_page_run(out);
+  for (const json& entry : page.at("commands"))
+    if (contains(entry.at("title").get<std::string>(), "Export")) command = entry.at("text");
+  REQUIRE(command.starts_with("build/apps/vicreg/train "));
+  Arguments words;  // none of them has a space
+  for (std::istringstream stream(command); stream.good();) stream >> words.emplace_back();
+  words.erase(words.begin());
+  const CommandResult result = run_train(words);
+  INFO("output: ", result.output);
+  CHECK(result.exit_code == 0);
+  CHECK(checkpoint_bytes(out) == before);
+  CHECK(fs::exists(out / "weights.safetensors"));
+}
+
+TEST_CASE("events that cannot be written end with a warning, not the run") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  // A file may have 1,600 blocks of 512 bytes, and the events of 12 epochs are more.
+  Arguments shell{"-c", "trap '' XFSZ; ulimit -f 1600; exec \"$@\"", "sh", program("train")};
+  const CommandResult result = run_command(
+      "/bin/sh", shell + tiny + Arguments{"--out", out, "--epochs", "12", "--tensorboard"});
+  INFO("output: ", result.output);
+  CHECK(result.exit_code == 0);
+  CHECK(contains(result.output, "warning: no more events: "));
+  CHECK(losses(out).size() == 36);
+}
+
+TEST_CASE("kNN is measured in the epochs that --knn-every names") {
+  const TempFolder folder;
+  train_well(folder / "run", {"--epochs", "5", "--knn-every", "2", "--knn-images", "10"});
+  std::vector<bool> measured;
+  for (const auto& epoch : gradus::vicreg::read_metrics(folder / "run" / "metrics.jsonl").epochs)
+    measured.push_back(epoch.knn_accuracy.has_value());
+  CHECK(measured == std::vector<bool>{false, true, false, true, false});
+}
+
+TEST_CASE("--clip-norm bounds the gradients, --separate-views takes statistics of each view") {
+  const TempFolder folder;
+  const Arguments one_step{"--steps",    "1", "--optimizer", "sgd",      "--lr",           "0.01",
+                           "--momentum", "0", "--schedule",  "constant", "--weight-decay", "0"};
+  const auto weights = [&](const char* name) {
+    return read_safetensors(folder / name / "checkpoint.safetensors").tensors;
+  };
+  train_well(folder / "before", {"--steps", "0"});
+  train_well(folder / "free", one_step);
+  train_well(folder / "clipped", one_step + Arguments{"--clip-norm", "0.5"});
+  train_well(folder / "separate", one_step + Arguments{"--separate-views"});
+  const auto distance = [&](const char* name) {  // of the parameters from the initial ones
+    const auto before = weights("before"), after = weights(name);
+    double squares = 0;
+    for (const auto& [key, tensor] : before) {
+      if (contains(key, "running_") || contains(key, "num_batches") || contains(key, "optimizer"))
+        continue;
+      const auto from = tensor.to_vector<float>(), to = after.at(key).to_vector<float>();
+      for (std::size_t i = 0; i < from.size(); ++i) squares += std::pow(double(to[i]) - from[i], 2);
+    }
+    return std::sqrt(squares);
+  };
+  CHECK(distance("free") > 0.01 * 0.6);
+  CHECK(distance("clipped") == near(0.01 * 0.5, 0.01));
+  CHECK(losses(folder / "separate") != losses(folder / "free"));
 }
 
 TEST_CASE("--augment none makes every view the image") {
@@ -271,14 +353,26 @@ TEST_CASE("every optimiser and every schedule runs") {
   settings.push_back({"--augment", "solo-learn", "--separate-views", "--stem", "imagenet"});
   settings.push_back({"--arch", "resnet34", "--stem-bias", "--stem-padding", "0", "--fc-features",
                       "6", "--zero-init-residual"});
+  std::vector<std::string> checkpoints;
   for (const Arguments& setting : settings) {
     CAPTURE(setting);
     const fs::path out = folder / "run";
-    train_well(out, setting + Arguments{"--steps", "2", "--lr", "0.1", "--overwrite"});
+    train_well(out, setting + Arguments{"--epochs", "3", "--steps", "5", "--lr", "0.1",
+                                        "--warmup-epochs", "1", "--milestones", "1",
+                                        "--weight-decay", "0.01", "--overwrite"});
     const std::vector<double> values = losses(out);
-    REQUIRE(values.size() == 2);
-    CHECK(std::isfinite(values[1]));
+    REQUIRE(values.size() == 5);
+    CHECK(std::isfinite(values[4]));
+    auto tensors = read_safetensors(out / "checkpoint.safetensors").tensors;
+    const auto weight = tensors.at("encoder.layer1.0.conv1.weight").to_vector<float>();
+    checkpoints.emplace_back(reinterpret_cast<const char*>(weight.data()),
+                             weight.size() * sizeof(float));
   }
+  for (std::size_t i = 0; i < checkpoints.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j) {
+      CAPTURE(fmt::format("{} and {}", fmt::join(settings[i], " "), fmt::join(settings[j], " ")));
+      CHECK(checkpoints[i] != checkpoints[j]);
+    }
 }
 
 TEST_CASE("a short run lowers the loss") {

@@ -117,14 +117,16 @@ function drawAxes(svg, spec, width, height) {
 }
 
 /// A curve: its range behind, its mean as a line, few points also as dots.
-function drawSeries(svg, { x, mean, low, high, color }, at) {
+function drawSeries(svg, { x, mean, low, high, color, dashed }, at) {
   const known = mean.map((value, i) => i).filter((i) => mean[i] !== null);
   const point = (values) => (i) => `${at.x(x[i]).toFixed(1)} ${at.y(values[i]).toFixed(1)}`;
   if (low) {
     const there = known.map(point(high)), back = known.map(point(low)).reverse();
     svg.append(svgElement("path", { class: "band", fill: color, d: `M${[...there, ...back].join("L")}Z` }));
   }
-  svg.append(svgElement("path", { class: "line", stroke: color, d: `M${known.map(point(mean)).join("L")}` }));
+  svg.append(svgElement("path", {
+    class: "line", stroke: color, "stroke-dasharray": dashed ? "5 4" : "none", d: `M${known.map(point(mean)).join("L")}`,
+  }));
   if (known.length < 40)
     for (const i of known) svg.append(svgElement("circle", { cx: at.x(x[i]), cy: at.y(mean[i]), r: 2.6, fill: color }));
 }

@@ -41,10 +41,10 @@ function stepSeries(key, label, scale = 1) {
   }] : []);
 }
 
-/// The same over the epochs; further curves of a run have other colours.
+/// The same over the epochs; the second and further curves of a run are dashed where colours tell runs apart.
 function epochSeries(keys, scale = 1) {
   return runs.flatMap(({ name, epoch_values: values }, r) => keys.flatMap(([key, label], k) => values[key] ? [{
-    label: several ? `${name}: ${label}` : label, color: color(several ? r + 3 * k : k), x: values.epoch,
+    label: several ? `${name}: ${label}` : label, color: color(several ? r : k), dashed: several && k > 0, x: values.epoch,
     mean: values[key].map((value) => (value === null ? null : value * scale)),
   }] : []));
 }
@@ -66,7 +66,7 @@ function header() {
   const tile = (title, value, note) => value === undefined || value === null || value === "–" ? null
     : element("div", { class: "card tile" },
       element("span", { class: "quiet" }, title), element("b", {}, value), element("span", { class: "quiet" }, note));
-  const loss = run.steps.loss?.mean ?? [], { linear, knn } = run.evaluation ?? {};
+  const loss = run.steps.loss?.mean ?? [], { linear, knn } = run.evaluation ?? {}, judged = evaluated(run);
   const recent = (key) => {  // the mean of the last tenth
     const values = run.steps[key].mean.filter((value) => value !== null), some = values.slice(Math.floor(0.9 * values.length));
     return some.length ? some.reduce((a, b) => a + b) / some.length : null;
@@ -75,13 +75,19 @@ function header() {
   const interval = ({ top1_interval_95: bounds }) =>
     `of test images (95 % interval ${bounds.map((share) => (100 * share).toFixed(1)).join(" to ")})`;
   main.append(element("div", { class: "tiles" },
-    tile("Loss", loss.length ? format(last(loss)) : null, `began at ${format(loss[0])}`),
-    ...accuracyKeys().map(([key, label]) => tile(`${label}, last epoch`, percent(last(run.epoch_values[key])), "of test images")),
-    linear ? tile("Linear evaluation", percent(linear.top1), interval(linear)) : null,
-    knn ? tile("kNN evaluation", percent(knn.top1), interval(knn)) : null,
+    tile("Loss", loss.length ? format(last(loss)) : null, `at first ${format(loss[0])}`),
+    ...accuracyKeys().map(([key, label]) => tile(`${label}, last measured`, percent(last(run.epoch_values[key])), "of test images")),
+    linear ? tile(`Linear evaluation${judged}`, percent(linear.top1), interval(linear)) : null,
+    knn ? tile(`kNN evaluation${judged}`, percent(knn.top1), interval(knn)) : null,
     tile("Embedding std", last(run.epoch_values.std_mean)?.toFixed(2), "near 1 is healthy"),
     tile("Effective rank", last(run.epoch_values.effective_rank)?.toFixed(1), `of at most ${run.health.most_rank}`),
     tile("Speed", speed === null ? null : format(Math.round(speed)), `images/s; waits for data ${percent(wait)} of the time`)));
+}
+
+/// ", after step N" where linear_eval judged an earlier state of the run than its last.
+function evaluated({ evaluation, steps_done: done }) {
+  const step = evaluation?.step ?? done;
+  return step === done ? "" : `, after step ${step.toLocaleString("en")}`;
 }
 
 /// What the epochs' records say of accuracy: [[key, label]].
@@ -95,7 +101,7 @@ function accuracyChart() {
   const classes = runs[0].training?.classes, limits = [];
   if (classes) limits.push({ value: 100 / classes, label: `guessing: ${format(100 / classes)} %` });
   const linear = several ? null : runs[0].evaluation?.linear;
-  if (linear) limits.push({ value: 100 * linear.top1, label: `linear evaluation: ${percent(linear.top1)}` });
+  if (linear) limits.push({ value: 100 * linear.top1, label: `linear evaluation${evaluated(runs[0])}: ${percent(linear.top1)}` });
   return lineChart({
     title: "Accuracy of test images, %", xLabel: "epoch", series: epochSeries(accuracyKeys(), 100), limits,
     include: [0, ...limits.map(({ value }) => value)],
@@ -189,7 +195,7 @@ function evaluation() {
     element("table", { style: "width:100%" }, ...order.map(([name, accuracy]) => element("tr", {}, element("td", {}, name),
       element("td", { style: "width:60%" }, element("div", { class: "bar", style: `width:${100 * (accuracy ?? 0)}%` })),
       element("td", { class: "number" }, percent(accuracy)))))));
-  section("Evaluation", `Of ${found.encoder}, ${found.time}; ${best.images} test images.`,
+  section("Evaluation", `Of ${found.encoder}${evaluated(runs[0])}, ${found.time}; ${best.images} test images.`,
     element("div", { class: "card" }, table(["features and classifier", "top-1", "95 % interval", "top-5"],
       results(found).map(([name, r]) => [name, percent(r.top1), r.top1_interval_95.map(percent).join(" to "), percent(r.top5)]))),
     element("div", { class: "grid wide", style: "margin-top:12px" }, featureMap(pictures), confusionMatrix(best.confusion, classes), bars,
@@ -245,7 +251,8 @@ function comparison() {
     values("epochs done", (run) => format(last(run.epoch_values.epoch) ?? 0)),
     values("training time", (run) => duration(run.seconds)),
     values("last loss", (run) => format(last(run.steps.loss?.mean))),
-    ...accuracyKeys().map(([key, label]) => values(`${label}, last epoch`, (run) => percent(last(run.epoch_values[key])))),
+    ...accuracyKeys().map(([key, label]) => values(`${label}, last measured`, (run) => percent(last(run.epoch_values[key])))),
+    values("steps when evaluated", (run) => run.evaluation ? format(run.evaluation.step ?? run.steps_done) : "–"),
     ...[...judged].map((name) => values(name, (run) => percent(judgedIn(run)[name]?.top1))),
   ])));
   const options = runs.map((run) => new Map(parseOptions(run.config).map(({ key, value }) => [key, value])));
