@@ -1,8 +1,8 @@
 // Exercise 04: a step of Adam.
 //
 // Adam keeps two running averages for each parameter: m of its gradient g, and v of g squared. It
-// moves the parameter by m / sqrt(v): a parameter whose gradients agree moves by lr, however small
-// they are.
+// moves the parameter by lr m / sqrt(v): a parameter whose gradients agree moves by lr, however
+// small they are (until they are as small as eps, which keeps the divisor from being 0).
 //
 //   m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
 //   p = p - lr mhat / (sqrt(vhat) + eps),   mhat = m / (1 - beta1^t),   vhat = v / (1 - beta2^t)

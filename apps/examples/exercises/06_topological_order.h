@@ -7,7 +7,7 @@
 // end.
 //
 // Task: the nodes that `result` depends on, itself first, each once, each before its inputs. Nodes
-// are numbers, and inputs[n] lists the inputs of node n.
+// are numbers, in no particular order, and inputs[n] lists the inputs of node n.
 //
 // In the library: autograd/engine.cpp, which counts uses instead and so needs no recursion.
 #pragma once

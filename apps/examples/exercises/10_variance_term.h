@@ -11,7 +11,8 @@
 //
 // Task: the loss and its gradient, with eps = 1e-4. z_ij is z[i * d + j].
 //
-// In the library: nn/vicreg_loss.cpp, where autograd derives the gradient.
+// In the library: tensor/backend/vicreg.h (StdHinge, VICRegGradient), tensor/cpu/vicreg.cpp. In
+// nn/vicreg_loss.cpp there is also a form without a gradient of its own: autograd derives it.
 #pragma once
 
 #include <cmath>

@@ -11,7 +11,8 @@
 //
 // Task: the loss and its gradient for z [n, d]; z_ij is z[i * d + j].
 //
-// In the library: nn/vicreg_loss.cpp.
+// In the library: tensor/ops/vicreg.cpp, where the sums of both are matrix products, and
+// tensor/backend/vicreg.h (VICRegGradient).
 #pragma once
 
 #include <vector>

@@ -14,7 +14,7 @@
 // Task: y[b] = the sum of x[256 b] .. x[256 b + 255] for block b of 256 threads. All threads of the
 // block must come to each __syncthreads(), also those that have nothing to add.
 //
-// In the library: tensor/cuda/warp.h (row_combine), tensor/cuda/reduce.cu.
+// In the library: tensor/cuda/warp.h (column_sum), tensor/cuda/reduce.cu.
 #pragma once
 
 #include "tensor/cuda/shared_array.h"

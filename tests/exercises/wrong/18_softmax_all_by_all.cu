@@ -1,5 +1,5 @@
 // Wrong: each lane goes through the whole row.
-// The checker says: no lane asks another one
+// The checker says: a lane asks others 0 times
 #pragma once
 
 #include <cmath>

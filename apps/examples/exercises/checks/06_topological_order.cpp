@@ -25,4 +25,7 @@ GRADUS_EXERCISE {
       {{}, {0}, {1, 0}, {2, 0, 1}, {3}}, 3, {0, 1, 2, 3},
       "an input may be reached by a short way and a long one: append a node after its inputs, and "
       "reverse the list");
+  check({{}, {2}, {0}, {1}}, 3, {0, 1, 2, 3},
+        "the only order is 3, 1, 2, 0: which node is made of which does not follow from their "
+        "numbers");
 }

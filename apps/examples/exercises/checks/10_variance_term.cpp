@@ -11,7 +11,8 @@ GRADUS_EXERCISE {
   loss.backward();
   const Term got = variance_term(values, n, d);
   expect_near("the loss", got.loss, loss.item<float>(), 1e-5,
-              "the variance divides by n - 1, the sum over dimensions by d");
+              "the variance divides by n - 1, the sum over dimensions by d, and eps stands under "
+              "the root");
   expect_near("dz", got.dz, z.grad().to_vector<float>(), 1e-4,
               "no gradient where s_j is 1 or more; a minus sign elsewhere");
 }

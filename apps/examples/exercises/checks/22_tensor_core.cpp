@@ -14,6 +14,13 @@ GRADUS_EXERCISE {
   Tensor c = fresh_on_gpu(16 * 8);
   launch(tensor_core_product, 1, 32, (256 + 128) * sizeof(BFloat16), ga.data<BFloat16>(),
          gb.data<BFloat16>(), c.data<float>());
-  expect_near("C", c.to_vector<float>(), expected.to_vector<float>(), 1e-5,
-              "matrix 1 of A is below matrix 0, not beside it; of B it is beside matrix 0");
+  const std::string places =
+      "lane l writes c[0] and c[1] to row l / 4 of C, columns 2 (l % 4) and the next one, c[2] and "
+      "c[3] eight rows below";
+  const std::vector<float> got = c.to_vector<float>();
+  for (std::size_t i = 0; i < got.size(); ++i)
+    expect(!std::isnan(got[i]), fmt::format("nobody has written C[{}]", i), places);
+  expect_near(
+      "C", got, expected.to_vector<float>(), 1e-5,
+      "matrix 1 of A is below matrix 0, not beside it; of B it is beside matrix 0; " + places);
 }
