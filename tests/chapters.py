@@ -82,14 +82,17 @@ class Chapter:
 
     def check_blocks(self):
         output = None
-        for kind, name, block in BLOCK.findall(self.text):
+        blocks = BLOCK.findall(self.text)
+        if len(blocks) != self.text.count("<!--"):
+            self.fault("a comment is no marker with a code block below it")
+        for kind, name, block in blocks:
             if kind == "quote":
                 self.check_quote(name, block)
             elif kind == "run":
                 output = self.run(block)
             elif output is None:
                 self.fault(f"no command gives the output:\n{textwrap.indent(block, '    ')}")
-            elif block.strip() not in output:
+            elif not block.strip() or block.strip() not in output:
                 self.fault(f"this is not printed:\n{textwrap.indent(block, '    ')}    but\n{textwrap.indent(output, '    ')}")
 
     def check(self):

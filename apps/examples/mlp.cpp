@@ -33,7 +33,7 @@ int main() {
   fmt::print("{} parameters\n", net.parameter_count());
 
   const auto [points, labels] = spirals(400);
-  optim::Adam adamw(net.parameters(), {.lr = 1e-2, .decoupled = true});
+  optim::Adam adamw(optim::one_group(net.parameters(), 1e-2), {.lr = 1e-2, .decoupled = true});
   for (int step = 0; step < 300; ++step) {
     const Variable loss = nn::cross_entropy(net(points), labels);
     adamw.zero_grad();

@@ -5,13 +5,12 @@ using namespace gradus;
 
 namespace {
 
-/// softplus(x) = log(1 + exp(x)), whose derivative is sigmoid(x). The forward pass works on
-/// tensors; the closure gives the gradient of each input, given that of the output. What it reads
-/// of the forward pass it keeps as SavedTensors, which notice when somebody changes them in
-/// between.
+/// softplus(x) = log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), where the latter does not
+/// overflow; its derivative is sigmoid(x). The forward pass works on tensors; the closure gives the
+/// gradient of each input, given that of the output. What it reads of the forward pass it keeps as
+/// SavedTensors, which notice when somebody changes them in between.
 Variable softplus(const Variable& x) {
-  const Tensor ones_like_x = ones(x.shape(), options_of(x.value()));
-  Tensor y = log(add(ones_like_x, exp(x.value())));
+  Tensor y = relu(x.value()) + log(exp(-abs(x.value())) + 1);
   return make_variable("softplus", std::move(y), {&x},
                        [saved = SavedTensor(x)](const Tensor& dy) -> std::vector<Tensor> {
                          return {mul(dy, sigmoid(saved.get()))};

@@ -17,7 +17,7 @@ using Pixel = std::array<float, 3>;
 void print_picture(const std::vector<Pixel>& pixels, std::size_t width) {
   const bool colours = isatty(STDOUT_FILENO) != 0;
   const auto level = [](float value) { return static_cast<int>(value * 255); };
-  for (std::size_t i = 0; i + width < pixels.size() + 1; i += 2 * width) {
+  for (std::size_t i = 0; i + width <= pixels.size(); i += 2 * width) {
     fmt::print("    ");
     for (std::size_t x = 0; x < width; ++x) {
       const Pixel above = pixels[i + x];

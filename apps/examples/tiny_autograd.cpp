@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <deque>
-#include <functional>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -26,7 +26,8 @@ Node* mul(Node* a, Node* b) { return make(a->value * b->value, {a, b}, {b->value
 Node* exp(Node* a) { return make(std::exp(a->value), {a}, {std::exp(a->value)}); }
 
 /// The chain rule from the result backwards: a node's own gradient is complete before it is handed
-/// on, since all that read its value come later on the tape.
+/// on, since all that read its value come later on the tape. Once for a tape: a second call would
+/// add to the gradients of the first, those of inner nodes, too.
 void backward(Node* result) {
   result->gradient = 1;
   for (auto node = tape.rbegin(); node != tape.rend(); ++node)
