@@ -53,9 +53,11 @@ def run(command, cwd=None, **environment):
 
 
 def run_json(*command, **environment):
+    """The JSON objects that a program prints, a line each."""
     print("running", *(Path(part).name if "/" in str(part) else part for part in command),
           file=sys.stderr, flush=True)
-    return json.loads(run([*command, "--json"], **environment).splitlines()[-1])
+    lines = run([*command, "--json"], **environment).splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 class PyTorch:
@@ -73,22 +75,21 @@ class PyTorch:
         return run_json(self.python, HERE / script, *self.threads, *options)
 
     def step(self, options):
-        return self.run("pytorch_vicreg.py", "--step-time", *options)
+        return self.run("pytorch_vicreg.py", "--step-time", *options)[0]
 
     def best(self, variants, options, key, tries=1):
-        """Tries the variants in turns: the name of the one with the least `key`, and that figure.
-        One that fails, as bfloat16 may in an old version, is out."""
-        figures, failures = {}, []
+        """Tries the variants in turns: the name of the one with the least `key`, and its figures. One
+        that fails, as bfloat16 may in an old version, is out."""
+        found, failures = [], []
         for _ in range(tries):
             for name, more in variants.items():
                 try:
-                    figure = self.step([*options, *more])[key]
-                    figures[name] = min(figure, figures.get(name, figure))
+                    found.append((name, self.step([*options, *more])))
                 except Failure as failure:
                     failures.append(failure)
-        if not figures:
+        if not found:
             raise failures[0]
-        return min(figures.items(), key=lambda item: item[1])
+        return min(found, key=lambda item: item[1][key])
 
 
 def search(pattern, text, default="unknown"):
@@ -120,10 +121,10 @@ class Comparison:
 
     def ours(self, batch, steps, options=(), threads=None, **environment):
         return run_json(self.folder / "step", batch, steps, "--threads",
-                        threads or self.args.threads, *options, **environment)
+                        threads or self.args.threads, *options, **environment)[0]
 
     def head(self):
-        return ["", "Gradus", *(cell for p in self.pytorches for cell in (p.name, "ratio"))]
+        return ["", "Gradus", *(cell for p in self.pytorches for cell in (f"{p.name}, eager", "ratio"))]
 
     def race(self, what, batch, ours, theirs, variants):
         """A row of times: probing rounds, then the rounds that count."""
@@ -154,16 +155,19 @@ class Comparison:
 
     def memory(self):
         """Memory does not vary from run to run as time does: each variant runs once."""
-        batch, rows = 64 if self.args.quick else 256, []
+        batch, rows, imported = 64 if self.args.quick else 256, [], {}
         for dtype, ours, variants in (("fp32", [], FP32), ("bf16", ["--bf16"], BF16)):
             mine = self.ours(batch, 1, ours)["peak_resident"]
             row = [f"{dtype}, batch {batch}", f"{mine / 2**20:.0f} MiB"]
             for p in self.pytorches:
                 options = ["--batch-size", batch, "--steps", 1]
-                name, peak = p.best(variants, options, "peak_resident")
+                name, figures = p.best(variants, options, "peak_resident")
+                peak, imported[p.name] = figures["peak_resident"], figures["imported"]
                 row += [f"{peak / 2**20:.0f} MiB ({name})", f"{mine / peak:.2f}"]
             rows.append(row)
-        return "Peak resident memory of training steps", table(self.head(), rows)
+        notes = "".join(f"\n{name}'s import alone takes {size / 2**20:.0f} MiB of it.\n"
+                        for name, size in imported.items())
+        return "Peak resident memory of training steps", table(self.head(), rows) + notes
 
     def layers(self):
         images, repeats = (32, 2) if self.args.quick else (128, 5)
@@ -172,8 +176,7 @@ class Comparison:
             options, rounds = ["--batch", images, "--repeats", repeats, *more], []
             for _ in range(self.rounds):
                 ours = run_json(self.folder / "conv", "--threads", self.args.threads, *options)
-                rounds.append([ours["layers"], *(p.run("pytorch_layers.py", *options)["layers"]
-                                                 for p in self.pytorches)])
+                rounds.append([ours, *(p.run("pytorch_layers.py", *options) for p in self.pytorches)])
             texts.append(f"{dtype}, {images} images: Gradus's time in ms, and the ratio to {names} "
                          f"(the faster layout of each)\n\n{self.layer_table(rounds)}")
         return "Convolutions of ResNet-18, layer by layer", "\n".join(texts)

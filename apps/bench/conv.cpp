@@ -2,6 +2,7 @@
 // pytorch_layers.py.
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -105,10 +106,10 @@ void print(const Layer& layer, std::int64_t size, const Times& times) {
 void run(const Options& options) {
   const Device device = apps::use(options.compute);
   if (options.json) {
-    nlohmann::ordered_json records = nlohmann::ordered_json::array();
-    for (const Layer& layer : layers)
-      records.push_back(to_json(layer, measure(layer, options, device)));
-    fmt::print("{}\n", nlohmann::ordered_json{{"layers", records}}.dump());
+    for (const Layer& layer : layers) {
+      fmt::print("{}\n", to_json(layer, measure(layer, options, device)).dump());
+      std::fflush(stdout);  // what is measured before a time limit counts
+    }
     return;
   }
   Generator generator(1);
@@ -132,7 +133,7 @@ int main(int argc, char** argv) {
   apps::add_integer(app, "--repeats", options.repeats,
                     "Calls timed at least, after a first one; the median counts", 1, 100000);
   apps::add_compute_options(app, options.compute, "Options");
-  app.add_flag("--json", options.json, "Seconds of each layer as JSON, not a table");
+  app.add_flag("--json", options.json, "Seconds as JSON, a line a layer, not a table");
   return apps::run_program("conv", argv, [&] {
     if (apps::parse_command_line(app, argc, argv)) run(options);
     return 0;

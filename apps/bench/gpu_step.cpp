@@ -49,7 +49,7 @@ struct Gpu {
   double memory;  // bytes a second
   double cache;   // bytes a second
   double cache_bytes;
-  double fp32, tf32, bf16;  // operations a second
+  double fp64, fp32, tf32, bf16;  // operations a second
   int multiprocessors;
   bool warpgroups = false;
 
@@ -57,7 +57,7 @@ struct Gpu {
     switch (unit) {
       case Unit::tf32: return tf32;
       case Unit::bf16: return bf16;
-      case Unit::fp64: return fp32 / 2;
+      case Unit::fp64: return fp64;
       case Unit::fp32: break;
     }
     return fp32;
@@ -65,12 +65,12 @@ struct Gpu {
 };
 
 const std::vector<Gpu> gpus = {
-    {"h100", 3.35e12, 8.0e12, 50e6, 67e12, 495e12, 989e12, 132, true},
-    {"h200", 4.8e12, 8.0e12, 50e6, 67e12, 495e12, 989e12, 132, true},
-    {"a100", 2.04e12, 4.0e12, 40e6, 19.5e12, 156e12, 312e12, 108},
-    {"rtx4090", 1.008e12, 5.0e12, 72e6, 82.6e12, 82.6e12, 165e12, 128},
-    {"rtx3090", 0.936e12, 2.0e12, 6e6, 35.6e12, 35.6e12, 71e12, 82},
-    {"t4", 0.32e12, 1.2e12, 4e6, 8.1e12, 8.1e12, 8.1e12, 40},
+    {"h100", 3.35e12, 8.0e12, 50e6, 33.5e12, 67e12, 495e12, 989e12, 132, true},
+    {"h200", 4.8e12, 8.0e12, 50e6, 33.5e12, 67e12, 495e12, 989e12, 132, true},
+    {"a100", 2.04e12, 4.0e12, 40e6, 9.7e12, 19.5e12, 156e12, 312e12, 108},
+    {"rtx4090", 1.008e12, 5.0e12, 72e6, 1.29e12, 82.6e12, 82.6e12, 165e12, 128},
+    {"rtx3090", 0.936e12, 2.0e12, 6e6, 0.556e12, 35.6e12, 35.6e12, 71e12, 82},
+    {"t4", 0.32e12, 1.2e12, 4e6, 0.253e12, 8.1e12, 8.1e12, 8.1e12, 40},
 };
 
 /// From the end of one kernel's work to the begin of the next one's in a graph, and what is reached

@@ -29,7 +29,7 @@ struct Options {
 
 struct Peaks {
   double fp32_core, fp32;  // operations a second: one thread, all threads
-  double bf16_core, bf16;  // 0 where the processor has no instruction for it
+  double bf16_core, bf16;  // 0 where products of bfloat16 are those of float
   bench::Bandwidth memory;
 
   double bandwidth() const { return std::max({memory.read, memory.copy, memory.triad}); }
@@ -210,7 +210,8 @@ void print(const Peaks& p) {
   fmt::print("{} threads\n{:40} {:>9.1f} GFLOP/s a core {:>9.1f} all\n", omp_get_max_threads(),
              "fp32 multiply-add", p.fp32_core * 1e-9, p.fp32 * 1e-9);
   if (p.bf16 > 0)
-    fmt::print("{:40} {:>9.1f} GFLOP/s a core {:>9.1f} all\n", "bf16 dot products",
+    fmt::print("{:40} {:>9.1f} GFLOP/s a core {:>9.1f} all\n",
+               bench::has_tiles() ? "bf16 products of tiles" : "bf16 dot products",
                p.bf16_core * 1e-9, p.bf16 * 1e-9);
   fmt::print("{:40} read {:.1f}, copy {:.1f}, triad {:.1f} GB/s\n\n", "memory",
              p.memory.read * 1e-9, p.memory.copy * 1e-9, p.memory.triad * 1e-9);

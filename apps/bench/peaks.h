@@ -9,6 +9,7 @@
 #include <immintrin.h>
 #endif
 
+#include <gradus/tensor/device.h>
 #include <gradus/tensor/tensor.h>
 #include "bench/timing.h"
 
@@ -57,13 +58,44 @@ GRADUS_PEAK_KERNEL(multiply_adds_512, gnu::target("avx512f"), __m512, GRADUS_MUL
 GRADUS_PEAK_KERNEL(bfloat16_dot_products, gnu::target("avx512f,avx512bf16"), __m512,
                    GRADUS_DOT_PRODUCT)
 inline bool has_512_bits() { return __builtin_cpu_supports("avx512f") != 0; }
-inline bool has_bfloat16() { return __builtin_cpu_supports("avx512bf16") != 0; }
+
+/// sums [16, 16] of floats += a [16, 32] b [32, 16] of bfloat16: 16,384 operations an iteration, in
+/// four sums that do not wait for each other. Tiles as in tensor/cpu/simd/tile.h, which only files
+/// that are compiled for such a processor can include.
+[[gnu::target("amx-tile,amx-bf16")]] inline float bfloat16_tile_products(std::int64_t iterations,
+                                                                         float a, float) {
+  struct alignas(64) {
+    std::uint8_t palette = 1, reserved[15] = {};
+    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16};
+  } const sizes;
+  float numbers[16 * 16];
+  for (float& number : numbers) number = a;  // any pairs of bfloat16 will do
+  asm volatile("ldtilecfg %0" : : "m"(sizes));
+  asm volatile("tileloadd (%0,%1,1), %%tmm4" : : "r"(numbers), "r"(std::int64_t{64}) : "memory");
+  asm volatile("tileloadd (%0,%1,1), %%tmm5" : : "r"(numbers), "r"(std::int64_t{64}) : "memory");
+  asm volatile("tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3" : :);
+  for (std::int64_t n = 0; n < iterations; n += 4) {
+    asm volatile(
+        "tdpbf16ps %%tmm5, %%tmm4, %%tmm0\n\ttdpbf16ps %%tmm5, %%tmm4, %%tmm1\n\t"
+        "tdpbf16ps %%tmm5, %%tmm4, %%tmm2\n\ttdpbf16ps %%tmm5, %%tmm4, %%tmm3"
+        :
+        :);
+  }
+  asm volatile("tilestored %%tmm0, (%0,%1,1)" : : "r"(numbers), "r"(std::int64_t{64}) : "memory");
+  asm volatile("tilerelease");
+  return numbers[0];
+}
 #else
 inline float multiply_adds_512(std::int64_t, float, float) { return 0; }
 inline float bfloat16_dot_products(std::int64_t, float, float) { return 0; }
+inline float bfloat16_tile_products(std::int64_t, float, float) { return 0; }
 inline bool has_512_bits() { return false; }
-inline bool has_bfloat16() { return false; }
 #endif
+/// Whether bfloat16 is multiplied by tiles (AMX), or at all as such, at the level of instructions
+/// that is in use.
+inline bool has_tiles() { return cpu_instructions() == "amx"; }
+inline bool has_bfloat16() { return has_tiles() || cpu_instructions() == "avx512_bf16"; }
 
 /// Operations a second of `kernel` on `threads` threads at once; an iteration does `operations`.
 template <class Kernel>
@@ -83,8 +115,9 @@ inline double fp32_peak(int threads, int repeats) {
   return has_512_bits() ? arithmetic_peak(multiply_adds_512, threads, one_lane * 16, repeats)
                         : arithmetic_peak(multiply_adds, threads, one_lane * lanes, repeats);
 }
-/// 0 where the processor has no instruction for it.
+/// 0 where the level has no instruction for it.
 inline double bf16_peak(int threads, int repeats) {
+  if (has_tiles()) return arithmetic_peak(bfloat16_tile_products, threads, 16384, repeats);
   return has_bfloat16()
              ? arithmetic_peak(bfloat16_dot_products, threads, 4.0 * chains * 16, repeats)
              : 0;

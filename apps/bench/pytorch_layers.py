@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Times the convolutions of a CIFAR ResNet-18 in PyTorch, layer by layer: the counterpart of
-conv.cpp, with the faster of both memory layouts for each. Needs torch; nothing in the project
-needs it.
+conv.cpp, with the faster of both memory layouts for each. On a GPU a pass is a CUDA graph, as there.
+One difference remains: with --bf16 PyTorch's weights are bfloat16, and so are their gradients; ours
+are float32, and rounded in the pass. Needs torch and torchvision; nothing in the project needs it.
 
   pytorch_layers.py --batch 128 [--bf16] [--device cuda [--tf32]]
 """
@@ -12,6 +13,8 @@ import statistics
 import time
 
 import torch
+
+from pytorch_gpu_step import as_graph
 
 LAYERS = [  # name, image size, channels in and out, kernel, stride, count in the network
     ("stem 3x3", 32, 3, 64, 3, 1, 1), ("layer1 3x3", 32, 64, 64, 3, 1, 4),
@@ -24,8 +27,10 @@ LAYERS = [  # name, image size, channels in and out, kernel, stride, count in th
 
 def median_seconds(function, repeats, device):
     """Of `repeats` calls, and of more until they take a tenth of a second in all; see timing.h. On a
-    GPU a call is one of ten that follow each other."""
+    GPU a call is one of ten replays of a graph that follow each other."""
     calls = 1 if device == "cpu" else 10
+    if device != "cpu":
+        function = as_graph(function)
     times = []
     function()
     while len(times) < repeats or sum(times) < 0.1:
@@ -45,7 +50,7 @@ def measure(layer, memory_format, args):
     """Seconds of the three passes; the stem's images need no gradient."""
     _, size, channels, out, kernel, stride, _ = layer
     dtype = torch.bfloat16 if args.bf16 else torch.float32
-    x, w = (torch.rand(shape, dtype=dtype, device=args.device).to(memory_format=memory_format)
+    x, w = ((2 * torch.rand(shape, device=args.device) - 1).to(dtype, memory_format=memory_format)
             for shape in ((args.batch, channels, size, size), (out, channels, kernel, kernel)))
     padding = kernel // 2
     y = torch.conv2d(x, w, None, stride, padding)
@@ -70,23 +75,20 @@ def main():
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--tf32", action="store_true", help="on a GPU")
-    parser.add_argument("--json", action="store_true", help="seconds as JSON, not a table")
+    parser.add_argument("--json", action="store_true", help="seconds as JSON, a line a layer, not a table")
     parser.error = lambda message: sys.exit(f"pytorch_layers: error: {message}")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = args.tf32
-    records = []
     for layer in LAYERS:
         nchw, nhwc = (measure(layer, layout, args)
                       for layout in (torch.contiguous_format, torch.channels_last))
         best = {name: min(nchw[name], nhwc[name]) for name in nchw}
-        records.append({"layer": layer[0], "count": layer[-1], **best})
-        if not args.json:
-            print(f"{layer[0]:16}" + "".join(f"  {k} {1e3 * v:.2f} ms" for k, v in best.items()))
-    if args.json:
-        print(json.dumps({"layers": records}))
+        text = f"{layer[0]:16}" + "".join(f"  {k} {1e3 * v:.2f} ms" for k, v in best.items())
+        record = {"layer": layer[0], "count": layer[-1], **best}
+        print(json.dumps(record) if args.json else text, flush=True)
 
 
 if __name__ == "__main__":

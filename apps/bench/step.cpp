@@ -29,7 +29,6 @@ using namespace gradus;
 struct Options {
   vicreg::TrainOptions train = vicreg::recipe_defaults(vicreg::Recipe::standard);
   int steps = 6;
-  std::int64_t l2_bytes = 0;
   bool eager = false, forward = false, json = false;
 
   std::int64_t views_a_step() const { return (forward ? 1 : train.views.count) * train.batch_size; }
@@ -160,7 +159,6 @@ void print_figures(const Options& options, Device device, const Times& times,
 
 void run(const Options& options) {
   const Device device = apps::use(options.train.compute);
-  if (options.l2_bytes > 0) cuda::assume_l2_bytes(static_cast<std::size_t>(options.l2_bytes));
   Work work(options, device);
   const Times times = time_steps(work, options.steps, device);
   const MemoryStats memory = memory_stats(device);
@@ -186,11 +184,6 @@ int main(int argc, char** argv) {
   apps::add_integer(app, "--views", train.views.count, "Views of each image", 2, 64);
   apps::add_integer(app, "--view-size", train.views.size, "Pixels a side of a view", 1, 4096);
   apps::add_compute_options(app, train.compute, "Options");
-  apps::add_integer(
-      app, "--l2-bytes", options.l2_bytes,
-      "On a GPU, size the scratch of convolutions for a second-level cache of N bytes "
-      "(0: the GPU's own)",
-      0, std::int64_t{1} << 40);
   app.add_flag("--forward", options.forward,
                "The encoder in evaluation mode, without a graph, on one view of each image");
   app.add_flag("--json", options.json, "The figures as JSON");

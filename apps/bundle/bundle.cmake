@@ -7,24 +7,23 @@
 # needs the tools patchelf and xz.
 
 set(in_bundle COMPONENT bundle EXCLUDE_FROM_ALL)
-set(bundle_vicreg vicreg_train vicreg_linear_eval vicreg_report)
-set(bundle_bench bench_step bench_conv bench_ops bench_augment)
-set(bundle_tests test_tensor test_autograd test_nn test_optim test_data test_apps)
+# The tests with all that they run (tests/CMakeLists.txt), and what gpu_check runs beside.
+get_target_property(bundle_programs test_apps MANUALLY_ADDED_DEPENDENCIES)
+list(APPEND bundle_programs test_tensor test_autograd test_nn test_optim test_data test_apps)
 if(GRADUS_CUDA)
-  list(APPEND bundle_tests test_cuda)
-  list(APPEND bundle_bench bench_conv_ladder)
+  list(APPEND bundle_programs test_cuda)
   if(TARGET bench_gpu_step_measured)
-    list(APPEND bundle_bench bench_gpu_step_measured)
+    list(APPEND bundle_programs bench_gpu_step_measured)
   else()
-    list(APPEND bundle_bench bench_gpu_step)
+    list(APPEND bundle_programs bench_gpu_step)
   endif()
 endif()
-install(TARGETS ${bundle_vicreg} RUNTIME_DEPENDENCY_SET gradus_libraries
-        RUNTIME DESTINATION apps/vicreg ${in_bundle})
-install(TARGETS ${bundle_bench} RUNTIME_DEPENDENCY_SET gradus_libraries
-        RUNTIME DESTINATION apps/bench ${in_bundle})
-install(TARGETS ${bundle_tests} RUNTIME_DEPENDENCY_SET gradus_libraries
-        RUNTIME DESTINATION tests ${in_bundle})
+foreach(program ${bundle_programs})
+  get_target_property(folder ${program} BINARY_DIR)
+  file(RELATIVE_PATH folder ${PROJECT_BINARY_DIR} ${folder})
+  install(TARGETS ${program} RUNTIME_DEPENDENCY_SET gradus_libraries
+          RUNTIME DESTINATION ${folder} ${in_bundle})
+endforeach()
 install(RUNTIME_DEPENDENCY_SET gradus_libraries
         PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|rt|pthread|mvec)\\.so" "^libcu(da|dart|blas|blasLt)\\.so"
         LIBRARY DESTINATION lib ${in_bundle})
@@ -33,7 +32,7 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/tests/reference DESTINATION tests ${in_b
 install(FILES ${PROJECT_SOURCE_DIR}/autograd/ops.h ${PROJECT_SOURCE_DIR}/autograd/ops_fused.h
         DESTINATION autograd ${in_bundle})
 install(PROGRAMS ${PROJECT_SOURCE_DIR}/apps/vicreg/get_cifar10.sh DESTINATION apps/vicreg ${in_bundle})
-file(GLOB bench_scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/apps/bench/*.py)
+file(GLOB bench_scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/apps/bench/pytorch_*.py)
 install(PROGRAMS ${bench_scripts} DESTINATION apps/bench ${in_bundle})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/apps/gpu_check DESTINATION apps USE_SOURCE_PERMISSIONS ${in_bundle}
         FILES_MATCHING PATTERN "*.py")
@@ -61,6 +60,6 @@ add_custom_target(bundle
   # The programs hold much of the same code: with a dictionary of 64 MiB, half the size.
   COMMAND tar -C ${folder} --use-compress-program "xz -9" -cf ${PROJECT_BINARY_DIR}/gradus.tar.xz
           gradus
-  DEPENDS ${bundle_vicreg} ${bundle_bench} ${bundle_tests}
+  DEPENDS ${bundle_programs}
   COMMENT "Packing gradus.tar.xz"
   VERBATIM)

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Proves, measures and trains on a GPU within a time limit: everything that only a real GPU can show,
 the most valuable first, each part under a limit of its own. The report is complete whenever the
-program stops. Needs Python 3.10 and the programs, built with the CUDA back end; what else is used
-where it is there (PyTorch, compute-sanitizer, ncu) is named where it is missing.
+program stops. Needs Python 3.9 and the programs, built with the CUDA back end; what else is used
+where it is there (PyTorch, mpirun, compute-sanitizer, ncu) is named where it is missing.
+In --out are then report.md, report.json, logs.tar (what each command printed) and, of training,
+metrics.jsonl and report.html.
 
   gpu_check.py --minutes 9 --data DIR --out DIR     in an unpacked bundle
   gpu_check.py --root build ...                     with the programs of a build folder
@@ -20,7 +22,7 @@ import correctness
 import speed
 import training
 from report import Report
-from runner import Runner
+from runner import GRACE, Runner
 
 # Name, title, function, and a part's share of the time that is left when it begins, beside those of
 # the parts after it; so what a part leaves goes to them.
@@ -30,6 +32,7 @@ PARTS = [
     ("speed", "Speed", speed.steps, 120),
     ("layers", "Convolutions beside cuDNN", speed.layers, 40),
     ("exact", "Exact at full size", correctness.exact, 50),
+    ("shards", "With a classifier beside, and in shards", correctness.shards, 30),
     ("kernels", "Kernels beside the model", speed.kernels, 30),
     ("sanitizer", "compute-sanitizer", correctness.sanitizer, 60),
     ("ncu", "Kernels as ncu times them", speed.ncu, 40),
@@ -38,6 +41,8 @@ PARTS = [
 ]
 ON_REQUEST = {"views"}  # longer alone than all the others: 30 epochs of 20 views, or as many as fit
 FULL_MINUTES = 9.0
+ENDING = sum(GRACE.values()) + 1.5  # seconds that a last command's end and the last files may take
+CIFAR10 = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
 
 
 class Settings:
@@ -46,15 +51,22 @@ class Settings:
     def __init__(self, args, out):
         self.root = Path(args.root).resolve()
         self.out = out
-        self.work = out / "work"  # checkpoints and other large files: removed at the end
+        self.work = out / "work"  # checkpoints and what else is of one command: removed at the end
         self.small = args.small
         self.batch = 4 if args.small else 256
         self.data = args.data and Path(args.data).resolve()  # programs run in `root`
-        self.jpeg = args.data_note
-        self.prepared = None  # the function that waits for the data
+        self.data_note = args.data_note if self.data else "The built-in data set."
+        self.prepared = None  # the Future of the command that makes the data
 
     def program(self, name):
         return self.root / name
+
+    def check_data(self, part):
+        """Where --data lacks files, a problem is told, and the built-in data set serves."""
+        folders = [self.data, self.data / "cifar-10-batches-bin"] if self.data else []
+        if folders and not any(all((folder / file).is_file() for file in CIFAR10) for folder in folders):
+            part.fail(f"{self.data} does not hold CIFAR-10's binary files; the built-in data set serves")
+            self.data, self.data_note = None, "The built-in data set."
 
     def script(self, name):
         """One of apps/bench, which lies beside this program: a build folder has none."""
@@ -98,9 +110,11 @@ def main():
     settings = Settings(args, out)
     check_root(settings)
     report = Report(out)
-    runner = Runner(settings.root, out / "logs", begin + 60 * args.minutes - 3)
     shutil.rmtree(settings.work, ignore_errors=True)  # of a run that was killed
     settings.work.mkdir()
+    logs = out / "logs.tar"
+    logs.unlink(missing_ok=True)  # of a check before
+    runner = Runner(settings.root, settings.work, logs, begin + 60 * args.minutes - ENDING)
 
     def stop(sign, _frame):
         raise SystemExit(128 + sign)
@@ -140,7 +154,7 @@ def run_parts(args, settings, report, runner):
             part.fail(f"{type(error).__name__}: {error}")
             status = None
         part.finish(status)
-        if name == "start" and part.status != "ok":
+        if part.status == "unusable":  # the GPU: the others would fail alike
             break
 
 

@@ -5,6 +5,21 @@ import time
 from pathlib import Path
 
 
+class Table:
+    """Rows under a header. The report is saved with each row that is added."""
+
+    def __init__(self, report, header, rows=()):
+        self.report, self.header, self.rows = report, header, list(rows)
+
+    def add(self, *cells):
+        self.rows.append(cells)
+        self.report.save()
+
+    def __str__(self):
+        rows = [self.header, ["---"] * len(self.header), *self.rows]
+        return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
+
+
 class Part:
     """One part of the check: its status and what it found."""
 
@@ -13,14 +28,14 @@ class Part:
         self.status, self.problems, self.blocks, self.data = "running", [], [], {}
         self.begin, self.seconds = time.monotonic(), 0.0
 
-    def text(self, text):
-        self.blocks.append(text)
+    def text(self, block):
+        """A paragraph, or whatever str() makes Markdown of."""
+        self.blocks.append(block)
         self.report.save()
+        return block
 
-    def table(self, header, rows):
-        lines = ["| " + " | ".join(str(cell) for cell in row) + " |"
-                 for row in [header, ["---"] * len(header), *rows]]
-        self.text("\n".join(lines))
+    def table(self, header, rows=()):
+        return self.text(Table(self.report, header, rows))
 
     def fail(self, why):
         """A problem, in a line. The part goes on."""
@@ -67,7 +82,7 @@ class Report:
             lines += ["", f"## {part.title}: {part.status}", ""]
             lines += [f"- **{problem}**" for problem in part.problems]
             for block in part.blocks:
-                lines += ["", block]
+                lines += ["", str(block)]
         return "\n".join(lines) + "\n"
 
 

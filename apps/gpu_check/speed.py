@@ -1,13 +1,14 @@
 """The parts of gpu_check that measure: our steps, PyTorch's, and the kernels beside the model."""
 import csv
 import io
-import json
 import os
 import re
 import shutil
 import sys
 import time
 from collections import defaultdict
+
+from runner import json_lines
 
 PRECISIONS = {"bf16": ["--bf16"], "tf32": ["--tf32"], "fp32": []}
 
@@ -19,27 +20,18 @@ def run_python(runner, name, arguments, limit):
     return runner.run(name, [python, *arguments], limit, {"LD_LIBRARY_PATH": before})
 
 
-def json_lines(output):
-    """The JSON objects among the lines of an output."""
-    for line in output.splitlines():
-        if line.startswith("{"):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                pass
-
-
 def milliseconds(seconds):
     return f"{1e3 * seconds:.2f}"
 
 
 class Steps:
-    """Runs `step` in many ways and collects the times."""
+    """Runs `step` in many ways and shows the times."""
 
     def __init__(self, part, settings, runner, until):
         self.part, self.settings, self.runner, self.until = part, settings, runner, until
         self.program = settings.program("apps/bench/step")
-        self.rows = []
+        self.table = part.table(["Gradus", "batch", "median ms", "least ms", "images/s (both views)",
+                                 "peak MiB of tensors", "MiB taken"])
 
     def measure(self, name, batch, flags, steps=12):
         steps = 2 if self.settings.small else steps
@@ -52,20 +44,19 @@ class Steps:
             return None
         if record.get("capture_failure"):
             self.part.fail(f"{name}, batch {batch}: not captured: {record['capture_failure']}")
-        self.rows.append([name, batch, milliseconds(record["seconds"]),
-                          milliseconds(record["least_seconds"]), f"{2 * batch / record['seconds']:,.0f}",
-                          f"{record['peak_tensors'] / 2**20:,.0f}", f"{record['reserved'] / 2**20:,.0f}"])
         self.part.data[f"{name}, batch {batch}"] = record
+        self.table.add(name, batch, milliseconds(record["seconds"]), milliseconds(record["least_seconds"]),
+                       f"{2 * batch / record['seconds']:,.0f}", f"{record['peak_tensors'] / 2**20:,.0f}",
+                       f"{record['reserved'] / 2**20:,.0f}")
         return record["seconds"]
 
 
 def steps(part, settings, runner, until):
-    """Step times of every precision, as a graph and eager; larger batches; PyTorch; the first
-    measurement again, which shows the drift."""
+    """Step times of every precision, as a graph and eager; larger batches; the first measurement
+    again, which shows the drift; then PyTorch's, which may take all the time that is left."""
     ours = Steps(part, settings, runner, until)
     batch = settings.batch
     graph = {name: ours.measure(name, batch, flags) for name, flags in PRECISIONS.items()}
-    torch = pytorch(part, settings, runner, until)
     for name, flags in PRECISIONS.items():
         ours.measure(f"{name} eager", batch, [*flags, "--eager"])
     for larger in (2 * batch, 4 * batch):
@@ -73,21 +64,20 @@ def steps(part, settings, runner, until):
     again = ours.measure("bf16 again", batch, PRECISIONS["bf16"])
     if again and graph["bf16"]:
         part.text(f"Drift: bf16 measured last takes {again / graph['bf16']:.3f} of the first time.")
-    part.table(["Gradus", "batch", "median ms", "least ms", "images/s (both views)", "peak MiB of tensors",
-                "MiB taken"], ours.rows)
-    compare(part, batch, graph, torch)
+    compare(part, batch, graph, pytorch(part, settings, runner, until))
 
 
 def pytorch(part, settings, runner, until):
     """{precision: {way: seconds}} of PyTorch, where python3 has it."""
     found = run_python(runner, "pytorch_version", ["-c", "import torch, torchvision; "
-                                                   "print(torch.__version__, torch.cuda.is_available())"], 60)
+                                                   "print(torch.__version__, torch.cuda.is_available())"],
+                       min(60, until - time.monotonic()))
     if not found.ok or "True" not in found.output:
         part.text(f"PyTorch: python3 has none that sees the GPU ({found.reason()}); left out.")
         return {}
     command = [settings.script("pytorch_gpu_step.py"), "--batch-size", settings.batch, "--steps",
                5 if settings.small else 15]
-    result = run_python(runner, "pytorch_step", command, 0.75 * (until - time.monotonic()))
+    result = run_python(runner, "pytorch_step", command, until - time.monotonic())
     times, rows = defaultdict(dict), []
     for record in json_lines(result.output):
         if "torch" in record:
@@ -116,55 +106,67 @@ def compare(part, batch, ours, torch):
         part.table(["training step", "batch", "Gradus ms", "PyTorch's fastest ms", "way", "ratio"], rows)
 
 
+PASSES = ["forward", "backward_input", "backward_weight"]
+
+
 def layers(part, settings, runner, until):
     """Each layer's three passes beside cuDNN's, bf16 and TF32."""
     batch = 2 * settings.batch
     names = ("bf16", "tf32")
-    flags = {name: ["--batch", batch, "--repeats", 3, "--device", "cuda", "--json", *PRECISIONS[name]] for name in names}
+    common = ["--batch", batch, "--repeats", 3, "--device", "cuda", "--json"]
 
-    def layers_of(name, who, result):
-        record = next(json_lines(result.output), None)
-        if record is None:
+    def measured(name, who, result):
+        """{layer: what was measured of it, perhaps before a limit}"""
+        if not result.ok:
             (part.fail if who == "Gradus" else part.text)(f"{name}, {who}: {result.reason()}")
-        return record["layers"] if record else []
+        found = {record["layer"]: record for record in json_lines(result.output) if "layer" in record}
+        part.data[f"{name}, {who}"] = list(found.values())
+        return found
 
     # Ours first: PyTorch may take all the time that is left.
-    tables = {name: layers_of(name, "Gradus", runner.run(
-        f"layers_{name}_gradus", [settings.program("apps/bench/conv"), *flags[name]], until - time.monotonic()))
-        for name in names}
+    ours, tables = {}, {}
+    for name in names:
+        command = [settings.program("apps/bench/conv"), *common, *PRECISIONS[name]]
+        result = runner.run(f"layers_{name}_gradus", command, until - time.monotonic())
+        ours[name] = measured(name, "Gradus", result)
+        tables[name] = part.table([f"{name}, {batch} images: µs", "forward", "cuDNN", "dinput", "cuDNN", "dweight",
+                                   "cuDNN"], layer_rows(ours[name], {}))
     for i, name in enumerate(names):
         limit = (until - time.monotonic()) / (len(names) - i)
-        torch = layers_of(name, "PyTorch", run_python(
-            runner, f"layers_{name}_pytorch", [settings.script("pytorch_layers.py"), *flags[name]], limit))
-        ours, theirs = tables[name], {layer["layer"]: layer for layer in torch}
-        part.data[name] = {"gradus": ours, "pytorch": torch}
-        passes = ["forward", "backward_input", "backward_weight"]
-        rows, sums = [], [0.0, 0.0]
-        for layer in ours:
-            row = [layer["layer"]]
-            for each in passes:
-                mine, other = layer.get(each), theirs.get(layer["layer"], {}).get(each)
-                row += [f"{1e6 * mine:.0f}" if mine else "-", f"{1e6 * other:.0f}" if other else "-"]
-                sums[0] += layer["count"] * (mine or 0)
-                sums[1] += layer["count"] * (other or 0)
-            rows.append(row)
-        part.table([f"{name}, {batch} images: µs", "forward", "cuDNN", "dinput", "cuDNN", "dweight", "cuDNN"],
-                   rows)
-        part.text(f"All convolutions of a step, {name}: {milliseconds(sums[0])} ms"
-                  + (f", cuDNN's {milliseconds(sums[1])} ms." if sums[1] else "."))
+        command = [settings.script("pytorch_layers.py"), *common, *PRECISIONS[name]]
+        theirs = measured(name, "PyTorch", run_python(runner, f"layers_{name}_pytorch", command, limit))
+        tables[name].rows[:] = layer_rows(ours[name], theirs)
+        whole = theirs and ours[name].keys() <= theirs.keys()
+        cudnn = f", cuDNN's {all_passes(theirs)} ms" if whole else ""
+        part.text(f"All convolutions of a step, {name}: {all_passes(ours[name])} ms{cudnn}.")
 
 
-def model_gpu(runner):
-    """The GPU whose peak rates the model takes, by its name there: this one, or an H100."""
-    found = runner.run("gpu", ["nvidia-smi", "-L"], 10).output.lower().replace(" ", "")
+def layer_rows(ours, theirs):
+    def microseconds(layer, each):
+        return f"{1e6 * layer[each]:.0f}" if each in layer else "-"
+
+    return [[name, *(microseconds(layer, each) for each in PASSES
+                     for layer in (ours[name], theirs.get(name, {})))] for name in ours]
+
+
+def all_passes(measured):
+    """Milliseconds of all layers, as often as the network has them."""
+    return milliseconds(sum(layer["count"] * layer.get(each, 0)
+                            for layer in measured.values() for each in PASSES))
+
+
+def model_gpu(facts):
+    """The GPU whose peak rates the model takes, by its name there: this one, as far as the part
+    `start` has found it, or an H100."""
+    found = facts.get("GPU, driver, memory, clocks", "").lower().replace(" ", "")
     return next((name for name in ("h200", "h100", "a100", "rtx4090", "rtx3090", "t4") if name in found), "h100")
 
 
 def kernels(part, settings, runner, until):
     """Each kernel's time by events beside the least and the expected one; the ladder of convolutions."""
-    program = next(path for path in map(settings.program, ("apps/bench/gpu_step_measured",
-                                                           "apps/bench/gpu_step")) if path.exists())
-    gpu = model_gpu(runner)
+    programs = [settings.program(f"apps/bench/{name}") for name in ("gpu_step_measured", "gpu_step")]
+    program = programs[0] if programs[0].exists() else programs[1]
+    gpu = model_gpu(part.report.facts)
     for name in ("bf16", "tf32"):
         command = [program, "--batch-size", settings.batch, "--measure", "--json", "--gpu", gpu, *PRECISIONS[name]]
         result = runner.run(f"kernels_{name}", command, until - time.monotonic())
@@ -198,9 +200,9 @@ def ncu(part, settings, runner, until):
         return "left out"
     for name in ("bf16", "tf32"):
         command = [tool, "--metrics", "gpu__time_duration.sum", "--csv", "--print-units", "base",
-                   "--clock-control", "none", "--profile-from-start", "off", "--log-file",
-                   settings.work / f"ncu_{name}.csv", settings.program("apps/bench/step"), settings.batch, 1,
-                   "--device", "cuda", "--eager", *PRECISIONS[name]]
+                   "--clock-control", "none", "--cache-control", "none", "--profile-from-start", "off",
+                   "--log-file", settings.work / f"ncu_{name}.csv", settings.program("apps/bench/step"),
+                   settings.batch, 1, "--device", "cuda", "--eager", *PRECISIONS[name]]
         result = runner.run(f"ncu_{name}", command, until - time.monotonic())
         try:
             totals = ncu_totals((settings.work / f"ncu_{name}.csv").read_text())

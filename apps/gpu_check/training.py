@@ -4,7 +4,9 @@ import shutil
 import time
 from dataclasses import dataclass
 
-KEPT = ["metrics.jsonl", "report.html", "config.toml", "evaluation.json"]
+from runner import json_lines_of
+
+KEPT = ["metrics.jsonl", "report.html"]
 EVALUATION_SHARE = 0.2  # of the time; also for what the estimate leaves out
 
 
@@ -42,8 +44,6 @@ def run_recipe(part, settings, runner, until, recipe):
     """First some steps, which tell the speed; then as many epochs as fit, with a schedule that ends
     with them; then kNN and a linear classifier on the frozen features."""
     data = data_options(part, settings)
-    if data is None:
-        return
     program = settings.program("apps/vicreg/train")
     images = 6 * settings.batch if settings.small else 50000
     common = [*data, *recipe.options, "--device", "cuda", "--bf16"]
@@ -56,8 +56,11 @@ def run_recipe(part, settings, runner, until, recipe):
     if not result.ok:
         part.fail(f"the first steps: {result.reason()}")
         return
-    rates = sorted(record["images_per_second"] for record in records(probe / "metrics.jsonl")
+    rates = sorted(record["images_per_second"] for record in json_lines_of(probe / "metrics.jsonl")
                    if "images_per_second" in record)
+    if not rates:
+        part.fail("the first steps recorded no speed")
+        return
     rate = rates[len(rates) // 2]
     shutil.rmtree(probe)
 
@@ -78,37 +81,29 @@ def run_recipe(part, settings, runner, until, recipe):
     summary = describe(run / "metrics.jsonl")
     part.data.update(rate=rate, epochs=epochs, seconds=seconds, **summary)
     part.text(f"bf16, {recipe.text} over {epochs} epochs of {images} images: "
-              f"{seconds:.0f} s, {rate:,.0f} images/s. {settings.jpeg}")
+              f"{seconds:.0f} s, {rate:,.0f} images/s. {settings.data_note}")
     part.table(["epoch", "loss", "embedding std", "effective rank", "kNN %"], summary["epochs_table"])
     evaluate(part, settings, runner, until, run, [*data, *recipe.evaluation])
-    for path in run.iterdir():
+    for path in run.glob("*"):
         if path.name not in KEPT:
             path.unlink()
 
 
 def data_options(part, settings):
-    """Options of both programs for the data; None if they are not there."""
+    """Options of both programs for the data."""
     if settings.prepared:
-        result = settings.prepared()
+        result = settings.prepared.result()
         if not result.ok:
             part.fail(f"--prepare: {result.reason()}")
-            return None
-    if not settings.data:
-        return ["--dataset", "synthetic"]
-    return ["--data", settings.data]
-
-
-def records(path):
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+    settings.check_data(part)
+    return ["--data", settings.data] if settings.data else ["--dataset", "synthetic"]
 
 
 def describe(path):
     """The mean loss of each epoch and what was recorded at its end, of at most 12 epochs."""
     losses, rows = {}, []
     ends = []
-    for record in records(path):
+    for record in json_lines_of(path):
         if "loss" in record:
             losses.setdefault(record["epoch"], []).append(record["loss"])
         elif "epoch" in record:
@@ -133,5 +128,8 @@ def evaluate(part, settings, runner, until, run, options):
     if not result.ok:
         part.fail(f"linear_eval: {result.reason()}")
         return
-    part.data["evaluation"] = json.loads((run / "evaluation.json").read_text())
+    try:
+        part.data["evaluation"] = json.loads((run / "evaluation.json").read_text())
+    except (OSError, ValueError) as error:
+        part.fail(f"linear_eval left no figures: {error}")
     part.text("```\n" + "\n".join(line for line in result.output.splitlines() if "top-1" in line) + "\n```")

@@ -4,10 +4,12 @@
 # usage: apps/vicreg/run.sh [--data DIR] [--out DIR]
 #   --data DIR   CIFAR-10's binary files, if they are at hand; otherwise they are downloaded
 #   --out DIR    run folder (default runs/quick here, or runs/quick-synthetic without CIFAR-10)
-# Running it again reuses what is there.
+# Running it again reuses what is there. Where this folder cannot be written, GRADUS_BUILD=DIR names one
+# for all: the build, CIFAR-10 and the run.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${GRADUS_BUILD:-$root/build}
+files=${GRADUS_BUILD:-$root}
 install_log=$(mktemp)
 trap 'rm -f "$install_log"' EXIT
 source "$root/apps/vicreg/setup.sh"
@@ -17,7 +19,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --data) data=${2:?--data needs a folder}; shift 2 ;;
     --out) out=${2:?--out needs a folder}; shift 2 ;;
-    -h | --help) sed -n '2,7s/^# //p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,8s/^# //p' "$0"; exit 0 ;;
     *) echo "run.sh: error: unknown option $1 (--help lists the options)" >&2; exit 1 ;;
   esac
 done
@@ -31,21 +33,26 @@ build_gradus vicreg_train vicreg_linear_eval vicreg_report
 
 if [ -n "$data" ]; then
   dataset=cifar10
-elif "$root/apps/vicreg/get_cifar10.sh" "$root/cifar10"; then
-  dataset=cifar10 data=$root/cifar10
 else
-  echo "going on with the built-in data set"
-  dataset=synthetic
+  dataset=cifar10 data=$files/cifar10 status=0
+  "$root/apps/vicreg/get_cifar10.sh" "$data" || status=$?
+  case $status in
+    0) ;;
+    3) # no network
+      echo "going on with the built-in data set"
+      dataset=synthetic data= ;;
+    *) exit $status ;; # it has said why, or was interrupted
+  esac
 fi
 if [ -z "$out" ]; then
-  [ $dataset = cifar10 ] && out=$root/runs/quick || out=$root/runs/quick-synthetic
+  [ $dataset = cifar10 ] && out=$files/runs/quick || out=$files/runs/quick-synthetic
 fi
 data_options=(--dataset $dataset ${data:+--data "$data"})
 programs=$build/apps/vicreg
 
 precision=()  # bfloat16 where the processor multiplies it, or the GPU that was built for
 if grep -qs avx512_bf16 /proc/cpuinfo ||
-  { grep -qs '^CMAKE_CUDA_COMPILER:' "$build/CMakeCache.txt" && nvidia-smi -L >/dev/null 2>&1; }; then
+  { grep -qs '^CMAKE_CUDA_COMPILER:.*=/' "$build/CMakeCache.txt" && nvidia-smi -L >/dev/null 2>&1; }; then
   precision=(--bf16)
 fi
 

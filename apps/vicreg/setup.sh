@@ -37,7 +37,10 @@ install_packages() {
 # Configures and builds (Release) in $build.
 build_gradus() {
   local log=$build/build.log
-  mkdir -p "$build"
+  mkdir -p "$build" 2>/dev/null && : 2>/dev/null >"$log" || {
+    echo "${0##*/}: error: cannot write to $build; GRADUS_BUILD=DIR builds elsewhere" >&2
+    return 1
+  }
   echo "building in $build"
   cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release ${GRADUS_CMAKE_FLAGS:-} \
     >"$log" 2>&1 && cmake --build "$build" ${1:+--target "$@"} >>"$log" 2>&1 || {

@@ -47,7 +47,6 @@ void exchange_through_host(Processes&, int, std::span<const std::byte>, std::spa
 std::array<std::byte, 16> gpu_identity() { refuse(); }
 
 void allow_tf32(bool) { refuse(); }
-void assume_l2_bytes(std::size_t) { refuse(); }
 void start_profiler() { refuse(); }
 
 }  // namespace gradus::cuda

@@ -59,9 +59,6 @@ void exchange_through_host(Processes& processes, int partner, std::span<const st
 std::array<std::byte, 16> gpu_identity();
 /// Whether float32 products may round their inputs to TF32 (10 bits) for the tensor cores.
 void allow_tf32(bool on);
-/// Sizes the scratch of convolutions for another GPU's second-level cache, whose step is to be
-/// modelled.
-void assume_l2_bytes(std::size_t bytes);
 /// Where ncu --profile-from-start off begins.
 void start_profiler();
 }  // namespace gradus::cuda

@@ -53,10 +53,14 @@ TEST_CASE("bench: step reports times, memory and the serial share") {
 }
 
 TEST_CASE("bench: conv times each layer's passes") {
-  const json layers =
-      figures_of("conv", {"--batch", "1", "--repeats", "1", "--threads", "1"}).at("layers");
-  CHECK(layers.size() == 11);
-  for (const json& layer : layers) {
+  const CommandResult result =
+      run_benchmark("conv", {"--batch", "1", "--repeats", "1", "--threads", "1", "--json"});
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  const std::vector<std::string> lines = lines_of(result.output);
+  CHECK(lines.size() == 11);
+  for (const std::string& line : lines) {
+    const json layer = json::parse(line);
     CHECK(is_positive(layer.at("forward")));
     CHECK(is_positive(layer.at("backward_weight")));
     CHECK(layer.contains("backward_input") == (layer.at("layer") != "stem 3x3"));

@@ -109,6 +109,17 @@ TEST_CASE("a failed download ends with status 3, one line, and leaves nothing") 
   CHECK(archive.nothing_left());
 }
 
+TEST_CASE("Ctrl-C ends with status 130, which is no failed download, and leaves nothing") {
+  const FakeArchive archive;
+  const std::string pipe = (archive.folder.path() / "pipe").string();  // the download waits for it
+  REQUIRE(shell(fmt::format("mkfifo '{}'", pipe)).status == 0);
+  const Outcome outcome =
+      shell(fmt::format("timeout --preserve-status --signal INT 1 '{}' '{}' --url 'file://{}'",
+                        script, archive.destination().string(), pipe));
+  CHECK(outcome.status == 130);
+  CHECK(archive.nothing_left());
+}
+
 TEST_CASE("an archive that is incomplete or no archive is refused and leaves nothing") {
   const FakeArchive incomplete("test_batch.bin");
   Outcome outcome = incomplete.fetch(incomplete.sha256);

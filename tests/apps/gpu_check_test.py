@@ -7,9 +7,11 @@ within its limit, and leave the other parts and the report whole.
 """
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import unittest
@@ -20,7 +22,8 @@ SCRIPT = Path(__file__).resolve().parents[2] / "apps/gpu_check/gpu_check.py"
 PROGRAMS = ["apps/vicreg/train", "apps/vicreg/linear_eval", "apps/bench/step", "apps/bench/conv",
             "apps/bench/gpu_step", "apps/bench/conv_ladder",
             *(f"tests/test_{suite}" for suite in ("tensor", "autograd", "nn", "optim", "data", "cuda", "apps"))]
-TOOLS = ["nvidia-smi", "ldd", "compute-sanitizer", "ncu", "python3"]
+TOOLS = ["nvidia-smi", "ldd", "compute-sanitizer", "ncu", "python3", "mpirun"]
+NEEDED = ["bash", "basename", "mkdir", "sleep", "touch", "dirname"]  # by the stand-ins and --prepare
 
 STAND_IN = r"""#!/bin/bash
 # A stand-in for whatever it is called as. FAULT=NAME:fail or NAME:hang, or NAME@TEXT:fail where only
@@ -37,14 +40,14 @@ for argument in "$@"; do
   [ "$previous" = --log-file ] && log=$argument
   previous=$argument
 done
-layers='{"layers":[{"layer":"layer1 3x3","count":4,"forward":1e-4,"backward_input":1e-4,"backward_weight":2e-4}]}'
+layer='{"layer":"layer1 3x3","count":4,"forward":1e-4,"backward_input":1e-4,"backward_weight":2e-4}'
 case $name in
   nvidia-smi) echo "NVIDIA H100 80GB HBM3, 580.00, 81559 MiB, 1980 MHz, 2619 MHz" ;;
   ldd) echo "libc.so.6 => /lib/libc.so.6 (0x0)" ;;
   step) if [[ " $* " == *" --json "* ]]; then
       echo '{"seconds":0.01,"least_seconds":0.009,"peak_tensors":1000000,"reserved":2000000,"replayed":true}'
-    else echo "batch 4: median step 0.01 s, replayed as a graph"; fi ;;
-  conv) echo "$layers" ;;
+    else echo "batch 4: median step 0.01 s, ${STEP:-replayed as a graph}"; fi ;;
+  conv) echo "$layer" ;;
   gpu_step) echo '{"kernels":[{"name":"k","calls":2,"least":1e-3,"expected":1.5e-3,"measured":2e-3,"bound_by":"memory"}],"calls":2,"least":1e-3,"expected":1.5e-3,"measured":2e-3}' ;;
   conv_ladder) echo "1 naive 42.0" ;;
   test_*) echo "[doctest] test cases: 3 | 3 passed | 0 failed | 0 skipped" ;;
@@ -53,13 +56,15 @@ case $name in
     '"0","void gradus::cuda::fill_kernel<float>(float)","gpu__time_duration.sum","nsecond","1,500"' >"$log" ;;
   train) mkdir -p "$out"; echo weights >"$out/checkpoint.safetensors"
     for step in 1 2 3; do echo "{\"step\":$step,\"epoch\":1,\"loss\":30.5,\"images_per_second\":5000}"; done >"$out/metrics.jsonl"
-    echo '{"step":3,"epoch":1,"std_mean":0.9,"std_min":0.5,"effective_rank":12.0,"knn_accuracy":0.5}' >>"$out/metrics.jsonl" ;;
+    echo '{"step":3,"epoch":1,"std_mean":0.9,"std_min":0.5,"effective_rank":12.0,"knn_accuracy":0.5}' >>"$out/metrics.jsonl"
+    printf '{"step":4,"epo' >>"$out/metrics.jsonl" ;;
+  mpirun) shift 2; "$@" || exit ;;
   linear_eval) echo '{"linear":{"top1":0.5}}' >"$json"; echo "linear (vicreg protocol): top-1 50.00 %" ;;
   python3) case "$*" in
     *"import torch"*) echo "2.11.0 True" ;;
     *pytorch_gpu_step*) echo '{"torch":"2.11.0","cudnn":91000,"gpu":"H100"}'
       echo '{"precision":"bf16","way":"eager","batch":4,"seconds":0.02}' ;;
-    *pytorch_layers*) echo "$layers" ;;
+    *pytorch_layers*) echo "$layer" ;;
   esac ;;
 esac
 [ "$fault" != crash ] || exit 139
@@ -77,34 +82,47 @@ exec "$(dirname "$0")/../../real/train" "$@"
 """
 
 
-def make_root(folder: Path):
-    """A bundle of stand-ins; returns the folder of the tools."""
+def make_root(folder: Path, without=""):
+    """A bundle of stand-ins; returns the folder of the tools, which are all that there are."""
     tools = folder / "tools"
-    for path in [*(folder / name for name in PROGRAMS), *(tools / name for name in TOOLS)]:
+    for path in [*(folder / name for name in PROGRAMS), *(tools / name for name in TOOLS if name != without)]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(STAND_IN)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    for name in NEEDED:
+        (tools / name).symlink_to(shutil.which(name))
     return tools
 
 
+def environment(tools, fault="", **more):
+    return {**os.environ, "PATH": str(tools), "FAULT": fault, **more}
+
+
+def log_names(archive):
+    with tarfile.open(archive) as logs:
+        return logs.getnames()
+
+
 class Outcome:
-    def __init__(self, fault="", minutes=3.0, arguments=()):
+    def __init__(self, fault="", minutes=3.0, arguments=(), without="", **more):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            tools = make_root(folder)
+            tools = make_root(folder, without)
             begin = time.monotonic()
             process = subprocess.run(
                 [sys.executable, SCRIPT, "--root", folder, "--out", folder / "report", "--small",
                  "--minutes", str(minutes), *arguments],
-                env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "FAULT": fault},
-                capture_output=True, text=True)
+                env=environment(tools, fault, **more), capture_output=True, text=True)
             self.code, self.seconds = process.returncode, time.monotonic() - begin
             self.output = process.stdout + process.stderr
             report = folder / "report" / "report.json"
             self.json = json.loads(report.read_text()) if report.exists() else None
             markdown = folder / "report" / "report.md"
             self.markdown = markdown.read_text() if markdown.exists() else ""
-            self.left = sorted(path.name for path in (folder / "report").glob("*"))
+            self.left = sorted(str(path.relative_to(folder / "report")) for path in (folder / "report").rglob("*")
+                               if path.is_file())
+            logs = folder / "report" / "logs.tar"
+            self.logs = log_names(logs) if logs.exists() else []
 
     def statuses(self):
         return {part["name"]: part["status"] for part in self.json["parts"]}
@@ -113,11 +131,32 @@ class Outcome:
         return next(part["problems"] for part in self.json["parts"] if part["name"] == name)
 
 
-ALL = ["start", "suites", "speed", "layers", "exact", "kernels", "sanitizer", "ncu", "training"]
+ALL = ["start", "suites", "speed", "layers", "exact", "shards", "kernels", "sanitizer", "ncu", "training"]
+FILES = ["logs.tar", "report.json", "report.md"]
 # What is made to fail or hang, and the part that must say so.
 FAULTS = {"nvidia-smi": "start", "step@4 2 ": "start", "test_nn": "suites", "step@--json --eager": "speed",
-          "conv": "layers", "train@blocking": "exact", "gpu_step": "kernels", "conv_ladder": "kernels", "ncu": "ncu",
+          "conv": "layers", "train@blocking": "exact", "train@--probe": "shards", "mpirun": "shards",
+          "gpu_step": "kernels", "conv_ladder": "kernels", "ncu": "ncu",
           "compute-sanitizer": "sanitizer", "train@/training": "training", "linear_eval": "training"}
+
+
+def running(*parts):
+    """Whether a process is there in whose command line the parts follow each other."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if "\0".join(parts) in path.read_bytes().decode(errors="replace"):
+                return True
+        except OSError:  # it has ended
+            pass
+    return False
+
+
+def wait_until(holds):
+    for _ in range(300):
+        if holds():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not happen")
 
 
 class GpuCheckTest(unittest.TestCase):
@@ -136,9 +175,9 @@ class GpuCheckTest(unittest.TestCase):
             train.chmod(0o755)
             process = subprocess.run(
                 [sys.executable, SCRIPT, "--root", here / "root", "--out", "report", "--small", "--minutes", "1",
-                 "--parts", "training", "--data", "images", "--prepare", "mkdir images"],
-                cwd=here, env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "FAULT": ""},
-                capture_output=True, text=True)
+                 "--parts", "training", "--data", "images", "--prepare",
+                 "mkdir images; touch images/data_batch_{1..5}.bin images/test_batch.bin"],
+                cwd=here, env=environment(tools), capture_output=True, text=True)
             self.assertEqual(process.returncode, 0, process.stdout + process.stderr)
 
     def test_all_is_well(self):
@@ -150,7 +189,47 @@ class GpuCheckTest(unittest.TestCase):
         self.assertIn("| bf16 | 4 | 10.00 | 20.00 | eager | 0.50 |", run.markdown)
         self.assertIn("fill_kernel<float> | 1 | 0.002", run.markdown)
         self.assertIn("top-1 50.00 %", run.markdown)
-        self.assertEqual(run.left, ["logs", "report.json", "report.md", "training"])
+        self.assertEqual(run.left, [*FILES, "training/metrics.jsonl"])
+        self.assertLess({"first_steps.log", "test_nn.log", "training.log"}, set(run.logs))
+
+    def test_without_data_the_built_in_set_serves(self):
+        for arguments in (["--data", "nowhere"], ["--data", "nowhere", "--prepare", "exit 7"]):
+            run = Outcome(arguments=["--parts", "start,training", *arguments])
+            self.assertEqual(run.code, 1, run.output)
+            self.assertIn("nowhere does not hold CIFAR-10's binary files", run.output)
+            self.assertIn("5,000 images/s. The built-in data set.", run.markdown)
+            self.assertIn("top-1 50.00 %", run.markdown)
+
+    def test_what_does_not_end_the_check(self):
+        for more in ({"STEP": "kernel by kernel"}, {"without": "nvidia-smi"}):
+            run = Outcome(arguments=["--parts", "start,speed"], **more)
+            self.assertEqual(run.statuses(), {"start": "failed", "speed": "ok"}, run.output)
+        run = Outcome(arguments=["--parts", "shards"], without="mpirun")
+        self.assertEqual(run.statuses(), {"shards": "ok"}, run.output)
+        self.assertIn("mpirun is not on this machine", run.markdown)
+        self.assertIn("| probe | 30.5 | 30.5 |", run.markdown)
+
+    def test_killed_it_leaves_what_was_measured_and_no_process(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            tools = make_root(folder)
+            process = subprocess.Popen(
+                [sys.executable, SCRIPT, "--root", folder, "--out", folder / "report", "--small", "--parts", "speed"],
+                env=environment(tools, "step@--json --eager:hang"), stdout=subprocess.DEVNULL)
+
+            hanging = [str(folder / "apps/bench/step"), "4", "2", "--device", "cuda", "--json", "--eager"]
+            wait_until(lambda: running(*hanging))
+            report = (folder / "report/report.md").read_text()
+            self.assertIn("| fp32 | 4 | 10.00 |", report)
+            process.kill()
+            process.wait()
+            wait_until(lambda: not running(*hanging))
+            self.assertIn("step_fp32_4.log", log_names(folder / "report/logs.tar"))
+
+    def test_the_time_limit_holds(self):
+        run = Outcome("train:hang", minutes=0.2, arguments=["--parts", "start,training"])
+        self.assertEqual(run.statuses(), {"start": "ok", "training": "failed"}, run.output)
+        self.assertLess(run.seconds, 12 + 2)
 
     def test_many_views(self):
         arguments = ["--parts", "start,views"]
@@ -159,7 +238,7 @@ class GpuCheckTest(unittest.TestCase):
         self.assertEqual(run.statuses(), {"start": "ok", "views": "ok"})
         self.assertIn("bf16, the recipe emp-ssl over 2 epochs", run.markdown)
         self.assertIn("top-1 50.00 %", run.markdown)
-        self.assertEqual(run.left, ["logs", "report.json", "report.md", "views"])
+        self.assertEqual(run.left, [*FILES, "views/metrics.jsonl"])
         for program in ("train@emp-ssl", "linear_eval@--bf16"):
             run = Outcome(f"{program}:fail", arguments=arguments)
             self.assertEqual(run.statuses(), {"start": "ok", "views": "failed"}, run.output)
@@ -169,10 +248,11 @@ class GpuCheckTest(unittest.TestCase):
         run = Outcome(f"{name}:{kind}", minutes=0.5 if kind == "hang" else 3.0)
         where = f"{name}:{kind}\n{run.output}"
         self.assertEqual(run.code, 1, where)
-        self.assertEqual(run.statuses()[part], "failed", where)
+        unusable = name.startswith("step@4 2")
+        self.assertEqual(run.statuses()[part], "unusable" if unusable else "failed", where)
         problems = " ".join(run.problems(part))
         self.assertIn("made to fail" if kind == "fail" else "cut after", problems, where)
-        if part == "start":
+        if unusable:
             self.assertEqual(list(run.statuses()), ["start"], where)
         else:
             others = {n: s for n, s in run.statuses().items() if n != part}

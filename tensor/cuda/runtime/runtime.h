@@ -53,7 +53,9 @@ cublasHandle_t blas();
 /// The second-level cache's size in bytes: what chunked algorithms cut their scratch to.
 std::size_t l2_bytes();
 int multiprocessor_count();
-/// Cuts work for a GPU with so many, whose step is to be modelled.
+/// Cuts scratch and work for a GPU that has such a cache and so many, whose step is to be modelled;
+/// 0: as the device has.
+void assume_l2_bytes(std::size_t bytes);
 void assume_multiprocessors(int count);
 bool tf32_allowed();
 
