@@ -13,7 +13,7 @@ namespace gradus::test {
 namespace {
 
 TEST_CASE("gradients agree with central differences") {
-  // On the emulator, tests/cuda compares all of a gradient's elements with the CPU's instead.
+  // On the emulator, reference_ops.cpp compares all of a gradient's elements with PyTorch's.
   const GradcheckOptions options{
       .most_elements = pick_size(std::numeric_limits<std::int64_t>::max(), std::int64_t{2})};
   for (const OpCase& op_case : op_cases()) {

@@ -1,6 +1,9 @@
 // Tensors changed in place between forward and backward: backward refuses those that it reads.
 #include <doctest/doctest.h>
 
+#include <set>
+#include <string>
+
 #include <gradus/autograd/checkpoint.h>
 #include <gradus/autograd/ops.h>
 #include <gradus/nn/batch_norm.h>
@@ -80,6 +83,25 @@ TEST_CASE("every op refuses changed tensors, or does not read them") {
       check_same(gradients_after(op_case, [i](auto& in, auto&) { in[i].value().fill(0.375); }));
     check_same(gradients_after(op_case, [](auto&, auto& output) { output.value().fill(0.375); }));
   }
+}
+
+TEST_CASE("inputs and results that no gradient needs may change") {
+  const OneOrder once;
+  const std::set<std::string> free{"add",     "sub",       "sum",          "reshape", "flatten",
+                                   "permute", "transpose", "broadcast_to", "concat",  "slice"};
+  std::set<std::string> seen;
+  for (const OpCase& op_case : op_cases()) {
+    const std::string op = op_case.name.substr(0, op_case.name.find('.'));
+    if (!free.contains(op)) continue;
+    CAPTURE(op_case.name);
+    seen.insert(op);
+    for (std::size_t i = 0; i < op_case.inputs.size(); ++i)
+      CHECK_FALSE(
+          gradients_after(op_case, [i](auto& in, auto&) { in[i].value().fill(0.375); }).empty());
+    CHECK_FALSE(
+        gradients_after(op_case, [](auto&, auto& output) { output.value().fill(0.375); }).empty());
+  }
+  CHECK(seen == free);
 }
 
 TEST_CASE("what no gradient reads may change; reading is no change") {

@@ -219,6 +219,8 @@ TEST_CASE("emulator: cuRAND's Philox is ours") {
   const uint4 drawn = result.values()[0];
   const PhiloxBlock expected = philox(5 | 6ull << 32, 1 | 2ull << 32, 3 | 4ull << 32);
   CHECK(drawn.x == expected.word[0]);
+  CHECK(drawn.y == expected.word[1]);
+  CHECK(drawn.z == expected.word[2]);
   CHECK(drawn.w == expected.word[3]);
 }
 

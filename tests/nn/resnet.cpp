@@ -301,6 +301,23 @@ TEST_CASE("errors name the layer deep inside the model") {
   CHECK_THROWS_AS(count({.layers = {1, 0, 1, 1}}), Error);
 }
 
+TEST_CASE("convolutions start as torchvision's: normal, by the fan out" * cpu_only()) {
+  Generator generator(2);
+  ResNet net({.layers = {1, 1, 1, 1}, .width = 16, .stem = Stem::imagenet}, generator);
+  const auto deviation_of = [](const Conv2d& conv) {
+    return std::sqrt(variance(conv.weight.value()).to(DType::float64).item<double>());
+  };
+  CHECK(deviation_of(net.conv1) == near(std::sqrt(2.0 / (16 * 49)), 0.05));  // 2,352 draws
+  for (const NamedParameter& parameter : net.parameters()) {
+    if (!parameter.name.ends_with("conv1.weight") || parameter.name == "conv1.weight") continue;
+    CAPTURE(parameter.name);
+    const Tensor& weight = parameter.variable->value();
+    const double fan_out = static_cast<double>(weight.size(0)) * 9;
+    CHECK(std::sqrt(variance(weight).to(DType::float64).item<double>()) ==
+          near(std::sqrt(2 / fan_out), 0.06));
+  }
+}
+
 TEST_CASE("equal seeds give equal models; the CIFAR stem has PyTorch's default start" *
           cpu_only()) {
   Generator a(5), b(5), c(5);
