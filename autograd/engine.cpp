@@ -116,9 +116,8 @@ void accumulate(Node& node, Gradients& gradients, Tensor gradient) {
   }
 }
 
-/// Runs one node's backward function and hands its results to the inputs. What the function saved
-/// is released as soon as it has run.
-void propagate(Node& node, Gradients& sums, bool retain_graph) {
+/// Runs one node's backward function and hands its results to the inputs.
+void propagate(Node& node, Gradients& sums) {
   auto own = sums.extract(&node);
   // No gradient: all uses of the value were on paths that ended in undefined gradients.
   if (own.empty()) return;
@@ -134,7 +133,6 @@ void propagate(Node& node, Gradients& sums, bool retain_graph) {
   check(gradients.size() == node.inputs.size(), node.name,
         "its backward function gave {} gradients for {} inputs", gradients.size(),
         node.inputs.size());
-  if (!retain_graph) node.release();
   for (std::size_t i = 0; i < gradients.size(); ++i) {
     if (!node.inputs[i] || !gradients[i].defined()) continue;
     accumulate(*node.inputs[i], sums, std::move(gradients[i]));
@@ -171,7 +169,7 @@ void Variable::backward(Tensor doutput, bool retain_graph,
   while (!ready.empty()) {
     const std::shared_ptr<Node> node = std::move(ready.back());
     ready.pop_back();
-    propagate(*node, gradients, retain_graph);
+    propagate(*node, gradients);
     for (auto& input : node->inputs)
       if (input && --uses[input.get()] == 0) complete(input);
     if (!retain_graph) {

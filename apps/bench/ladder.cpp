@@ -43,7 +43,7 @@ const float* pixel(const float* image, std::int64_t row, std::int64_t column, st
 void definition(const Tensor& x, const Tensor& w, Tensor& y) {
   float* out = y.data<float>();
   for (std::int64_t n = 0; n < x.size(0); ++n) {
-    const float* image = std::as_const(x).data<float>() + n * size * size * channels;
+    const float* image = x.data<float>() + n * size * size * channels;
     for (std::int64_t row = 0; row < size; ++row)
       for (std::int64_t column = 0; column < size; ++column)
         for (std::int64_t o = 0; o < channels; ++o) {
@@ -63,7 +63,7 @@ void definition(const Tensor& x, const Tensor& w, Tensor& y) {
 void fill_columns(const Tensor& x, Tensor& columns) {
   float* out = columns.data<float>();
   for (std::int64_t n = 0; n < x.size(0); ++n) {
-    const float* image = std::as_const(x).data<float>() + n * size * size * channels;
+    const float* image = x.data<float>() + n * size * size * channels;
     for (std::int64_t row = 0; row < size; ++row)
       for (std::int64_t column = 0; column < size; ++column)
         for (std::int64_t tap = 0; tap < 9; ++tap, out += channels) {

@@ -60,10 +60,11 @@ void TrainStep::run(const Tensor& images, double lr, const Tensor& labels) {
   images_.copy_from(images);
   if (probe_ && !labels_.defined()) labels_ = empty(view_labels.shape(), options_of(view_labels));
   if (probe_) labels_.copy_from(view_labels);
-  const bool replay = full_batch_.replays();
   full_batch_.run();
-  if (full_batch_.replays() && !replay) captured_embeddings_ = embeddings_;
-  if (replay) embeddings_ = captured_embeddings_;
+  if (!full_batch_.replays()) return;
+  // Replays write into the tensor that the step computed when it was captured.
+  if (!captured_embeddings_.defined()) captured_embeddings_ = embeddings_;
+  embeddings_ = captured_embeddings_;
 }
 
 Variable TrainStep::embed(const Tensor& images, std::vector<Variable>* features) {

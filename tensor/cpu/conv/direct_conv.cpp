@@ -228,7 +228,12 @@ template <class T>
 void conv2d(const T* input, const float* weight, const float* bias, T* output,
             const Conv2dGeometry& g) {
   if (g.output_pixels() == 0) return;
-  WeightView view{weight, {}, g.C, g.O, 1, g.kernel.height * g.kernel.width * g.C};
+  WeightView view{.data = weight,
+                  .taps = {},
+                  .J = g.C,
+                  .K = g.O,
+                  .j_stride = 1,
+                  .k_stride = g.kernel.height * g.kernel.width * g.C};
   for (std::int64_t tap = 0; tap < g.kernel.height * g.kernel.width; ++tap) {
     view.taps.push_back(tap * g.C);
   }
@@ -251,7 +256,12 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
       const Phase h(a, g.H, g.kernel.height, g.stride.height, g.padding.height);
       const Phase w(b, g.W, g.kernel.width, g.stride.width, g.padding.width);
       if (g.N * h.count * w.count == 0) continue;
-      WeightView view{weight, {}, g.O, g.C, g.kernel.height * g.kernel.width * g.C, 1};
+      WeightView view{.data = weight,
+                      .taps = {},
+                      .J = g.O,
+                      .K = g.C,
+                      .j_stride = g.kernel.height * g.kernel.width * g.C,
+                      .k_stride = 1};
       for (std::int64_t r = h.taps - 1; r >= 0; --r) {
         for (std::int64_t s = w.taps - 1; s >= 0; --s) {
           view.taps.push_back(

@@ -198,7 +198,13 @@ bool supports(const Conv2dGeometry& g) {
 template <class T>
 void conv2d(const T* input, const float* weight, const float* bias, T* output,
             const Conv2dGeometry& g) {
-  const WeightView view{weight, g.C, g.O, 1, taps * taps * g.C, g.C, false};
+  const WeightView view{.data = weight,
+                        .J = g.C,
+                        .K = g.O,
+                        .j_stride = 1,
+                        .k_stride = taps * taps * g.C,
+                        .tap_stride = g.C,
+                        .reversed = false};
   convolve(scheme_of(g), input, view, bias, output, Grids(g));
 }
 
@@ -206,7 +212,13 @@ template <class T>
 void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
                            const Conv2dGeometry& g) {
   // The adjoint is a convolution, too, with rotated weights.
-  const WeightView view{weight, g.O, g.C, taps * taps * g.C, 1, g.C, true};
+  const WeightView view{.data = weight,
+                        .J = g.O,
+                        .K = g.C,
+                        .j_stride = taps * taps * g.C,
+                        .k_stride = 1,
+                        .tap_stride = g.C,
+                        .reversed = true};
   if (g.stride == Size2(2)) {  // for each 8x8 pixels of dinput, 5x5 of doutput
     constexpr std::int64_t to = 8, from = 4;
     const std::int64_t rows = divide_up(g.H, to), columns = divide_up(g.W, to);
