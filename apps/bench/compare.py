@@ -57,7 +57,10 @@ def run_json(*command, **environment):
     print("running", *(Path(part).name if "/" in str(part) else part for part in command),
           file=sys.stderr, flush=True)
     lines = run([*command, "--json"], **environment).splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{")]
+    objects = [json.loads(line) for line in lines if line.startswith("{")]
+    if not objects:
+        raise Failure(f"{' '.join(map(str, command))} printed no figures")
+    return objects
 
 
 class PyTorch:

@@ -74,11 +74,14 @@ void check_output_file(std::string_view program, std::string_view option,
 
 void check_not_input(std::string_view program, std::string_view option,
                      const std::filesystem::path& path, const std::filesystem::path& input) {
-  std::error_code ignored;
-  check(std::filesystem::weakly_canonical(path, ignored) !=
-            std::filesystem::weakly_canonical(input, ignored),
-        program, "{} {}: it would overwrite {}; name another file", option, path.string(),
-        input.string());
+  const auto whole = [](const std::filesystem::path& file) {
+    std::error_code error;
+    const auto absolute = std::filesystem::absolute(file);  // weakly_canonical alone may not be
+    const auto canonical = std::filesystem::weakly_canonical(absolute, error);
+    return error ? absolute : canonical;
+  };
+  check(whole(path) != whole(input), program, "{} {}: it would overwrite {}; name another file",
+        option, path.string(), input.string());
 }
 
 std::string one_line(std::string text) {

@@ -142,6 +142,9 @@ def shards(part, settings, runner, until):
         losses = [record["loss"] for record in json_lines_of(folder / "metrics.jsonl") if "loss" in record]
         shutil.rmtree(folder, ignore_errors=True)
         part.data[name] = losses
+        if "built without MPI" in result.output:
+            part.text("The programs were built without MPI: the shards are left out.")
+            return []
         if not result.ok or not losses:
             part.fail(f"{name}: {result.reason()}")
             return []
@@ -152,7 +155,7 @@ def shards(part, settings, runner, until):
     probe = losses_of("probe", ["--probe", "--test-limit", 2 * settings.batch])
     if alone and probe and alone != probe:
         part.fail("with a classifier beside, the losses differ")
-    mpirun = shutil.which("mpirun") or shutil.which("mpirun.openmpi")
+    mpirun = shutil.which("mpirun.openmpi") or shutil.which("mpirun")
     if mpirun is None:
         part.text("mpirun is not on this machine: the shards are left out.")
         return

@@ -15,7 +15,7 @@ from pathlib import Path
 
 LOG_BYTES = 200_000  # of a command's output are kept: the beginning and the end
 GRACE = {signal.SIGTERM: 2.0, signal.SIGKILL: 1.5}  # seconds in which a command may end after each
-LIBC = ctypes.CDLL(None)
+PRCTL = ctypes.CDLL(None).prctl
 PR_SET_PDEATHSIG = 1
 
 
@@ -84,12 +84,15 @@ class Runner:
         return Result(None if why else process.returncode, seconds, text, why)
 
     def keep(self, log):
-        """Moves a log into the archive."""
+        """Moves a log into the archive; it stays where that cannot be written."""
         with self.lock:
             if log.exists():
-                with tarfile.open(self.logs, "a") as archive:
-                    archive.add(log, log.name)
-                log.unlink()
+                try:
+                    with tarfile.open(self.logs, "a") as archive:
+                        archive.add(log, log.name)
+                    log.unlink()
+                except (OSError, tarfile.TarError):
+                    pass
 
     def start(self, name, command, limit, env=None):
         """In the background: the Future of its Result."""
@@ -117,7 +120,7 @@ def begin_process():
     of its own, so that whoever ends all of this program's session ends it, too; and it is killed where
     the thread that started it ends, as where this program is killed."""
     os.setpgid(0, 0)
-    LIBC.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+    PRCTL(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
 
 
 def end(processes):

@@ -136,9 +136,11 @@ def layers(part, settings, runner, until):
         command = [settings.script("pytorch_layers.py"), *common, *PRECISIONS[name]]
         theirs = measured(name, "PyTorch", run_python(runner, f"layers_{name}_pytorch", command, limit))
         tables[name].rows[:] = layer_rows(ours[name], theirs)
-        whole = theirs and ours[name].keys() <= theirs.keys()
-        cudnn = f", cuDNN's {all_passes(theirs)} ms" if whole else ""
-        part.text(f"All convolutions of a step, {name}: {all_passes(ours[name])} ms{cudnn}.")
+        both = {layer: theirs[layer] for layer in ours[name] if layer in theirs}
+        if both:
+            mine = {layer: ours[name][layer] for layer in both}
+            part.text(f"Convolutions of a step, {name}, {len(both)} layers: {all_passes(mine)} ms, "
+                      f"cuDNN's {all_passes(both)} ms.")
 
 
 def layer_rows(ours, theirs):

@@ -367,8 +367,10 @@ int run(const EvalOptions& o) {
     results["crops"] = judge(*crops, false);
     results["crops"]["views"] = o.crops;
     save();
-    if (o.whiten) results["crops"]["whitened"] = judge.whitened(*crops);
-    save();
+    if (o.whiten) {
+      results["crops"]["whitened"] = judge.whitened(*crops);
+      save();
+    }
   }
   print("results: {}\n", results_file(o).string());
   if (report) {

@@ -123,7 +123,8 @@ json epoch_curves(const std::vector<EpochRecord>& records) {
 
 /// Thresholds and a verdict in plain words on the last epoch.
 json describe_health(const TrainOptions& o, const std::vector<EpochRecord>& epochs) {
-  const std::int64_t embeddings = epochs.empty() ? 2 * o.batch_size : epochs.back().embeddings;
+  const bool known = !epochs.empty() && epochs.back().embeddings > 0;
+  const std::int64_t embeddings = known ? epochs.back().embeddings : 2 * o.batch_size;
   const std::int64_t dimensions = o.model.projector_widths.back();
   const std::int64_t most_rank = std::min(embeddings, dimensions);
   const CollapseThresholds thresholds = collapse_thresholds(embeddings, dimensions);

@@ -55,7 +55,7 @@ class NcclCommunicators : public Nccl {
   NcclCommunicators(const Processes& processes, const Ids& ids) {
     // The channels' operations run beside each other. Where a GPU has no room for both, all must
     // start them in one order, or they wait for each other: this makes it the host's order.
-    setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*overwrite=*/0);
+    setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*overwrite=*/1);
     for (std::size_t channel = 0; channel < ids.size(); ++channel)
       check_nccl(library().CommInitRank(&communicators_[channel], processes.size(), ids[channel],
                                         processes.rank()),

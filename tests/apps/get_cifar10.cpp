@@ -114,7 +114,8 @@ TEST_CASE("Ctrl-C ends with status 130, which is no failed download, and leaves 
   const std::string pipe = (archive.folder.path() / "pipe").string();  // the download waits for it
   REQUIRE(shell(fmt::format("mkfifo '{}'", pipe)).status == 0);
   const Outcome outcome =
-      shell(fmt::format("timeout --preserve-status --signal INT 1 '{}' '{}' --url 'file://{}'",
+      shell(fmt::format("env --default-signal=INT timeout --preserve-status --signal INT "
+                        "--kill-after 9 1 '{}' '{}' --url 'file://{}'",
                         script, archive.destination().string(), pipe));
   CHECK(outcome.status == 130);
   CHECK(archive.nothing_left());

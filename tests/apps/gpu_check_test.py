@@ -209,7 +209,7 @@ class GpuCheckTest(unittest.TestCase):
         self.assertIn("mpirun is not on this machine", run.markdown)
         self.assertIn("| probe | 30.5 | 30.5 |", run.markdown)
 
-    def test_killed_it_leaves_what_was_measured_and_no_process(self):
+    def test_killed_it_leaves_what_was_measured_and_no_command(self):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             tools = make_root(folder)
@@ -227,9 +227,9 @@ class GpuCheckTest(unittest.TestCase):
             self.assertIn("step_fp32_4.log", log_names(folder / "report/logs.tar"))
 
     def test_the_time_limit_holds(self):
-        run = Outcome("train:hang", minutes=0.2, arguments=["--parts", "start,training"])
+        run = Outcome("train:hang", minutes=0.3, arguments=["--parts", "start,training"])
         self.assertEqual(run.statuses(), {"start": "ok", "training": "failed"}, run.output)
-        self.assertLess(run.seconds, 12 + 2)
+        self.assertLess(run.seconds, 18 + 2)
 
     def test_many_views(self):
         arguments = ["--parts", "start,views"]

@@ -92,8 +92,8 @@ inline void check_nothing_half_written(const std::filesystem::path& out) {
 }
 
 /// Kills a random process of a job at a random moment, `kills` times, in jobs of `processes` in
-/// turn; each one ends soon, and the last one with the bytes of a run that nothing happened to. A
-/// job that was done by then is begun anew, and is given half the time.
+/// turn; each one ends soon, and the last one with the bytes of a run that nothing happened to.
+/// Where a job was done by then, it is begun anew and given half the time.
 inline void check_resumed_after_kills(int kills, const std::vector<int>& processes,
                                       const Arguments& run) {
   const TempFolder folder;
@@ -101,7 +101,7 @@ inline void check_resumed_after_kills(int kills, const std::vector<int>& process
   std::mt19937_64 random(20);
   const std::filesystem::path out = folder / "killed";
   std::filesystem::create_directories(out);  // a process may be killed before it has made it
-  int killed = 0, most_wait = 900;           // milliseconds
+  int killed = 0, most_wait = 600;           // milliseconds
   double longest = 0;                        // from a kill to the job's end
   for (int attempt = 0; killed < kills && attempt < 6 * kills; ++attempt) {
     using Clock = std::chrono::steady_clock;
@@ -112,20 +112,18 @@ inline void check_resumed_after_kills(int kills, const std::vector<int>& process
       result = train_job(now, out, run + Arguments{"--resume"});
       end = Clock::now();
     });
-    const int wait = std::uniform_int_distribution<int>(most_wait / 3, most_wait)(random);
+    wait_until([&] { return !processes_of_job(out).empty(); });
+    const int wait = std::uniform_int_distribution<int>(0, most_wait)(random);
     std::this_thread::sleep_for(std::chrono::milliseconds(wait));
     const std::vector<int> living = processes_of_job(out);
     const auto kill_time = Clock::now();
-    const bool kills_one = !living.empty();
-    if (kills_one) ::kill(living[random() % living.size()], SIGKILL);
+    if (!living.empty()) ::kill(living[random() % living.size()], SIGKILL);
     job.join();
     INFO("output: ", result.output);
-    if (!kills_one || result.exit_code == 0) {  // it was done by then, or not begun
-      if (result.exit_code == 0) {
-        std::filesystem::remove_all(out);
-        std::filesystem::create_directories(out);
-        most_wait /= 2;
-      }
+    if (result.exit_code == 0) {
+      std::filesystem::remove_all(out);
+      std::filesystem::create_directories(out);
+      most_wait /= 2;
       continue;
     }
     ++killed;

@@ -188,6 +188,10 @@ TEST_CASE(
   refused(folder.path(), "a folder");
   refused(out / "checkpoint.safetensors", "would overwrite");
   refused(folder / "other" / ".." / "run" / "checkpoint.safetensors", "would overwrite");
+  fs::create_directory(folder / "here");
+  check_refused(run_train(tiny + Arguments{"--out", ".", "--export", "checkpoint.safetensors"},
+                          {.folder = folder / "here"}),
+                {"would overwrite"});
 
   // Nor does a call that only exports change what --config makes again.
   const std::string config = read_text(out / "config.toml");
