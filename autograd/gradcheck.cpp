@@ -81,8 +81,8 @@ GradcheckResult gradcheck(const Function& function, const std::vector<Tensor>& i
           options.absolute_tolerance + rounding +
           options.relative_tolerance * std::max(std::abs(analytic), std::abs(numeric));
       const double error = std::abs(analytic - numeric);
-      result.largest_error = std::max(result.largest_error, error);
-      if (!(error <= tolerance) && result.passed) {
+      result.largest_error = std::max(result.largest_error, std::isnan(error) ? INFINITY : error);
+      if (!(std::isfinite(tolerance) && error <= tolerance) && result.passed) {
         result.passed = false;
         result.message = fmt::format("input {} element {}: analytic {:.12g}, numeric {:.12g}", i, j,
                                      analytic, numeric);

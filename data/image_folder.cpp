@@ -135,7 +135,9 @@ std::vector<ImageFile> list_files(const fs::path& part, const std::vector<std::s
     check(found != classes.end() || classes.empty(), "images",
           "{} is a class that no folder to train on has; rename or remove it",
           (part / folder).string());
-    std::vector<fs::path> paths, around{fs::canonical(part)};
+    std::error_code error;
+    std::vector<fs::path> paths, around{fs::canonical(part, error)};
+    check(!error, "images", "cannot look into {}: {}", part.string(), error.message());
     find_files(part / folder, {}, around, paths);
     const std::size_t before = files.size();
     add_files(std::move(paths), std::distance(classes.begin(), found), files, skipped);
@@ -154,14 +156,14 @@ Tensor read_image(const fs::path& path, std::int64_t size) {
   std::error_code ignored;
   const fs::file_status status = fs::status(path, ignored);
   if (fs::exists(status) && !fs::is_regular_file(status))  // a pipe could be waited for, for ever
-    throw Error("it is not a regular file");
+    throw ImageError("it is not a regular file");
   constexpr std::uintmax_t most = std::uintmax_t{1} << 30;
   const std::uintmax_t size_of_file = fs::file_size(path, ignored);
   if (!ignored && size_of_file > most)
-    throw Error(fmt::format("it has {}, and an image of 100 million pixels has {} at most",
-                            format_bytes(size_of_file), format_bytes(most)));
+    throw ImageError(fmt::format("it has {}, and an image of 100 million pixels has {} at most",
+                                 format_bytes(size_of_file), format_bytes(most)));
   std::ifstream stream(path, std::ios::binary);
-  if (!stream) throw Error(fmt::format("it cannot be opened: {}", std::strerror(errno)));
+  if (!stream) throw ImageError(fmt::format("it cannot be opened: {}", std::strerror(errno)));
   const std::vector<char> bytes{std::istreambuf_iterator<char>(stream), {}};
   Tensor image = decode_image({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
   image = image.reshape({1, image.size(0), image.size(1), 3});
@@ -184,7 +186,7 @@ Decoded read_images(const std::vector<ImageFile>& files, std::int64_t size) {
     try {
       shape = read_image(files[i].path, size).shape();
       model = &files[i];
-    } catch (const Error&) {  // it is told below
+    } catch (const ImageError&) {  // it is told below
     }
   }
   decoded.images = empty_images(count, shape[1], shape[2]);
@@ -195,7 +197,7 @@ Decoded read_images(const std::vector<ImageFile>& files, std::int64_t size) {
     Tensor image;
     try {
       image = read_image(path, size);
-    } catch (const Error& error) {
+    } catch (const ImageError& error) {
       decoded.problems[static_cast<std::size_t>(i)] = error.message();
       return;
     }

@@ -38,7 +38,11 @@ ForwardObserver::ForwardObserver(Callback callback)
   observer = this;
 }
 
-ForwardObserver::~ForwardObserver() { observer = previous_; }
+ForwardObserver::~ForwardObserver() {
+  ForwardObserver** place = &observer;  // where this one is linked: a later one may be alive
+  while (*place != nullptr && *place != this) place = &(*place)->previous_;
+  if (*place == this) *place = previous_;
+}
 
 thread_local const Module::Running* Module::Running::innermost_ = nullptr;
 

@@ -115,8 +115,10 @@ class Module {
   /// Whether this module is in training mode, as it is at first.
   bool training() const { return training_; }
 
+  // set_requires_grad and to make new Variables of the parameters: gradients are forgotten, and
+  // neither copies of the old ones nor graphs that were recorded before belong to the module.
+
   /// Whether parameters are trained: off freezes them, and no graph is recorded for them.
-  /// Forgets their gradients.
   void set_requires_grad(bool on);
   /// set_requires_grad(false).
   void freeze() { set_requires_grad(false); }
@@ -125,10 +127,9 @@ class Module {
 
   /// The device of the first parameter or buffer; the CPU for a module without any.
   Device device() const;
-  /// Converts parameters and floating buffers to float32 or float64, another type is an Error;
-  /// forgets gradients.
+  /// Converts parameters and floating buffers to float32 or float64; another type is an Error.
   void to(DType dtype);
-  /// Moves parameters and buffers, counters too, to a device; forgets gradients.
+  /// Moves parameters and buffers, counters too, to a device.
   void to(Device device);
 
  protected:
@@ -209,7 +210,8 @@ std::string join_path(std::string_view path, std::string_view name);
 /// While one is alive, every module that this thread calls reports its output:
 /// `callback(path, output)` with the path from the outermost running module, innermost modules
 /// first. It changes nothing of what runs: modules that run as one (nn/fused.h) don't report
-/// their parts, unless there is a NoFusion. One at a time is in force, the last made.
+/// their parts, unless there is a NoFusion. One at a time is in force, the last made of those
+/// alive.
 class ForwardObserver {
  public:
   using Callback = std::function<void(const std::string& path, const Tensor& output)>;

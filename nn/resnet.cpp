@@ -145,11 +145,16 @@ Variable ResNet::stem(const Variable& x) {
 }
 
 Variable ResNet::forward(const Variable& x) {
-  const auto stem_of = [this, modes = modes_of(bn1)](const std::vector<Variable>& in) {
-    check_modes(bn1, modes);
-    return stem(in[0]);
-  };
-  Variable y = checkpointed_ ? recomputed(stem_of, {x}) : stem(x);
+  Variable y;
+  if (checkpointed_) {
+    const auto stem_again = [this, modes = modes_of(bn1)](const std::vector<Variable>& in) {
+      check_modes(bn1, modes);
+      return stem(in[0]);
+    };
+    y = recomputed(stem_again, {x});
+  } else {
+    y = stem(x);
+  }
   y = layer4(layer3(layer2(layer1(y))));  // [N, H / 8, W / 8, 8 width]
   y = global_avg_pool2d(y);               // [N, 8 width]
   return fc != nullptr ? (*fc)(y) : y;

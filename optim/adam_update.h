@@ -14,7 +14,7 @@ struct AdamOptions {
   double beta1 = 0.9;      ///< in [0, 1)
   double beta2 = 0.999;    ///< in [0, 1)
   double eps = 1e-8;       ///< finite, not negative
-  bool decoupled = false;  ///< AdamW: weight decay apart from the gradient
+  bool decoupled = false;  ///< AdamW: the group's weight decay, 0 unless given, apart from g
 };
 
 /// The t'th update, t = 1, 2, ..., of a parameter p from its gradient g, as in PyTorch:

@@ -61,10 +61,10 @@ Optimizer::Optimizer(std::vector<ParameterGroup> groups, double lr, std::vector<
     for (const NamedParameter& parameter : group.parameters) {
       check(names.insert(parameter.name).second, "optimizer", "the parameter {} is given twice",
             parameter.name);
-      const Node* const node = parameter.variable->node().get();  // null where it is frozen
-      const void* const identity = node ? static_cast<const void*>(node) : parameter.variable;
+      const Tensor& value = std::as_const(*parameter.variable).value();
+      const void* const identity = value.numel() > 0 ? value.raw() : parameter.variable;
       const auto [known, is_new] = variables.emplace(identity, parameter.name);
-      check(is_new, "optimizer", "the parameters {} and {} are one variable", known->second,
+      check(is_new, "optimizer", "the parameters {} and {} share their elements", known->second,
             parameter.name);
       entries_.push_back({.parameter = parameter, .group = &group});
     }

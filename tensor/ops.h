@@ -216,7 +216,7 @@ Tensor conv2d_backward_weight(const Tensor& input, const Tensor& doutput, const 
 /// down, and W' alike. A window larger than the padded image is an Error.
 struct Pool2dOptions {
   Size2 kernel = 2;               ///< pixels of a window
-  Size2 stride = 2;               ///< pixels from one window to the next, at least 1
+  Size2 stride = 0;               ///< pixels from one window to the next; 0: the kernel's
   Size2 padding = 0;              ///< pixels on each side; at most half the kernel
   bool count_include_pad = true;  ///< of avg_pool2d: whether padding counts
 };

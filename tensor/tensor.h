@@ -64,7 +64,8 @@ class Tensor {
 
   /// A copy in fresh storage.
   Tensor clone() const;
-  /// The elements converted to another type as by static_cast, or this tensor if it already has it.
+  /// The elements converted to another type as by static_cast (integers of numbers that they cannot
+  /// hold may be anything), or this tensor if it already has it.
   Tensor to(DType dtype) const;
   /// A copy on another device, or this tensor if it already lies there.
   Tensor to(Device device) const;

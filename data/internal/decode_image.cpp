@@ -20,16 +20,16 @@ constexpr std::array<std::uint8_t, 3> jpeg_start{0xff, 0xd8, 0xff};
 
 Tensor empty_image(std::int64_t height, std::int64_t width, std::int64_t most_pixels) {
   if (width > most_pixels / height)
-    throw Error(fmt::format("it has {}x{} pixels, and at most {} can be read; make it smaller",
-                            width, height, most_pixels));
+    throw ImageError(fmt::format("it has {}x{} pixels, and at most {} can be read; make it smaller",
+                                 width, height, most_pixels));
   return empty({height, width, 3}, {DType::uint8});
 }
 
 Tensor decode_image(std::span<const std::uint8_t> file, std::int64_t most_pixels) {
-  if (file.empty()) throw Error("it is empty");
+  if (file.empty()) throw ImageError("it is empty");
   if (starts_with(file, png_start)) return decode_png(file, most_pixels);
   if (starts_with(file, jpeg_start)) return decode_jpeg(file, most_pixels);
-  throw Error("it is neither PNG nor JPEG, whatever its name says; convert it");
+  throw ImageError("it is neither PNG nor JPEG, whatever its name says; convert it");
 }
 
 }  // namespace gradus::data

@@ -4,6 +4,7 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <string_view>
 #include <vector>
 
@@ -102,9 +103,10 @@ class Decompressor {
       case JERR_BAD_PRECISION:
       case JERR_CONVERSION_NOTIMPL:
       case JERR_SOF_UNSUPPORTED:
-        throw Error(
+        throw ImageError(
             fmt::format("it is a JPEG of a kind that is not read ({}); convert it", handler_.text));
-      default: throw Error(fmt::format("it is a damaged JPEG ({})", handler_.text));
+      case JERR_OUT_OF_MEMORY: throw std::bad_alloc();
+      default: throw ImageError(fmt::format("it is a damaged JPEG ({})", handler_.text));
     }
   }
 

@@ -14,7 +14,9 @@ struct PngImage : png_image {
   PngImage(const PngImage&) = delete;
   PngImage& operator=(const PngImage&) = delete;
 
-  [[noreturn]] void fail() const { throw Error(fmt::format("it is a damaged PNG ({})", message)); }
+  [[noreturn]] void fail() const {
+    throw ImageError(fmt::format("it is a damaged PNG ({})", message));
+  }
 };
 
 }  // namespace

@@ -58,9 +58,10 @@ std::vector<std::uint8_t> read_records(const RecordFolder& folder, const fs::pat
   std::uint8_t* pixels = format.side > 0 ? images.data<std::uint8_t>() : nullptr;
   std::ifstream stream(file, std::ios::binary);
   for (std::int64_t i = 0; i < count; ++i) {
+    errno = 0;
     stream.read(reinterpret_cast<char*>(record.data()), format.bytes());
     check(stream.gcount() == format.bytes(), folder.dataset, "cannot read {}: {}", file.string(),
-          std::strerror(errno));
+          errno != 0 ? std::strerror(errno) : "it has become shorter");
     labels.insert(labels.end(), record.begin(), record.begin() + format.label_bytes);
     if (pixels == nullptr) continue;
     interleave(format, record.data() + format.label_bytes, pixels);

@@ -84,13 +84,15 @@ void write_file_atomically(const fs::path& path, const std::function<void(FileWr
   const bool replaces = fs::exists(path, ignored);
   check(!replaces || fs::is_regular_file(path, ignored), "save",
         "cannot write {}: it exists and is not a regular file", path.string());
-  const std::string temporary = path.string() + ".tmp";
+  fs::path target = fs::is_symlink(path, ignored) ? fs::canonical(path, ignored) : path;
+  if (target.empty()) target = path;  // the link leads nowhere, and is replaced
+  const std::string temporary = target.string() + ".tmp";
   try {
     FileWriter file(temporary);
     try {
       write(file);
       file.sync();
-      if (::rename(temporary.c_str(), path.c_str()) != 0) throw_errno();
+      if (::rename(temporary.c_str(), target.c_str()) != 0) throw_errno();
     } catch (...) {
       ::unlink(temporary.c_str());  // while it is locked, and so surely ours
       throw;
@@ -101,7 +103,7 @@ void write_file_atomically(const fs::path& path, const std::function<void(FileWr
          replaces ? "the previous file is untouched" : "no file was left behind");
   }
   try {
-    sync_folder(path.has_parent_path() ? path.parent_path() : fs::path("."));
+    sync_folder(target.has_parent_path() ? target.parent_path() : fs::path("."));
   } catch (const std::system_error& error) {
     fail("save", "wrote {} but cannot sync its folder: {}", path.string(), error.code().message());
   }

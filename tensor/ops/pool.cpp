@@ -8,7 +8,8 @@ namespace {
 /// The sizes of a pooling, with the input's shape and all options checked.
 Pool2dGeometry pool2d_geometry(std::string_view op, const Shape& input,
                                const Pool2dOptions& options) {
-  const auto [kernel, stride, padding, count_include_pad] = options;
+  const auto [kernel, given_stride, padding, count_include_pad] = options;
+  const Size2 stride = given_stride == Size2(0) ? kernel : given_stride;
   check(input.rank() == 4, op, "input must be [N, H, W, C]; got {}", input);
   check(kernel.height >= 1 && kernel.width >= 1, op, "kernel must be at least 1; got {} x {}",
         kernel.height, kernel.width);

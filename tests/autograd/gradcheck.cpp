@@ -44,6 +44,7 @@ TEST_CASE("wrong gradients fail, and the first bad element is named") {
   CHECK_FALSE(run([](Tensor dx) { return neg(dx); }));
   CHECK_FALSE(run([](const Tensor&) { return Tensor(); }));
   CHECK_FALSE(run([](Tensor dx) { return dx * NAN; }));
+  CHECK_FALSE(run([](Tensor dx) { return dx * INFINITY; }));
   const GradcheckResult one = run([](Tensor dx) {
     return dx + device_vector<double>({0, 0.1, 0}, {3});
   });

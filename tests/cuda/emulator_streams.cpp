@@ -76,6 +76,8 @@ TEST_CASE("emulator: another stream joins a capture by an event, and must be wai
   }
   REQUIRE(cudaEventRecord(event, second) == cudaSuccess);
   REQUIRE(cudaStreamWaitEvent(first, event) == cudaSuccess);
+  CHECK(cudaStreamEndCapture(second, &graph) == cudaErrorStreamCaptureUnmatched);
+  CHECK(cudaGetLastError() == cudaErrorStreamCaptureUnmatched);
   REQUIRE(cudaStreamEndCapture(first, &graph) == cudaSuccess);
   REQUIRE(cudaGraphInstantiate(&executable, graph) == cudaSuccess);
   REQUIRE(launch("add", add_kernel, 1, 4, 0, second, x.data(), 10) == cudaSuccess);

@@ -225,6 +225,23 @@ TEST_CASE("an observer sees every output with its full path, innermost first") {
   CHECK(seen.size() == 6);
 }
 
+TEST_CASE("of several observers any may end first") {
+  Generator generator(1);
+  Net net(generator);
+  net.to(test_device());
+  const Variable x(uniform({4, 3}, -1, 1, generator, device_options()));
+  int first = 0, second = 0;
+  auto a = std::make_unique<ForwardObserver>([&](const std::string&, const Tensor&) { ++first; });
+  auto b = std::make_unique<ForwardObserver>([&](const std::string&, const Tensor&) { ++second; });
+  a.reset();
+  net(x);
+  CHECK(first == 0);
+  CHECK(second == 6);
+  b.reset();
+  net(x);
+  CHECK(second == 6);
+}
+
 TEST_CASE("an observer finds the first module with a non-finite output") {
   Generator generator(1);
   Net net(generator);

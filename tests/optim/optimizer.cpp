@@ -105,11 +105,14 @@ TEST_CASE("bad groups and learning rates are errors") {
     CHECK_THROWS_AS(Sgd(one_group(layer.parameters(), bad), {}), Error);
     CHECK_THROWS_AS(Sgd({{.parameters = layer.parameters(), .lr_scale = bad}}, {}), Error);
   }
+  Variable tied(layer.weight.value(), true);  // as after a move that moved nothing
+  CHECK_THROWS_WITH_AS(Sgd(one_group({{"w", &layer.weight}, {"tied", &tied}}, 0), {}),
+                       "[optimizer] the parameters w and tied share their elements", Error);
   CHECK_THROWS_WITH_AS(Sgd(one_group({{"w", &layer.weight}, {"tied", &layer.weight}}, 0), {}),
-                       "[optimizer] the parameters w and tied are one variable", Error);
+                       "[optimizer] the parameters w and tied share their elements", Error);
   Variable frozen(ones({2}, device_options()));
   CHECK_THROWS_WITH_AS(Sgd(one_group({{"a", &frozen}, {"b", &frozen}}, 0), {}),
-                       "[optimizer] the parameters a and b are one variable", Error);
+                       "[optimizer] the parameters a and b share their elements", Error);
   Sgd sgd(layer.parameters(), {});
   CHECK_THROWS_AS(sgd.step(NAN), Error);
   CHECK_THROWS_AS(sgd.step(-1), Error);

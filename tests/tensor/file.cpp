@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <thread>
 #include <vector>
 
@@ -153,6 +154,19 @@ TEST_CASE("places that cannot be written are errors") {
         "[save] cannot write " + folder.path().string() + ": it exists and is not a regular file");
   CHECK(error_of([&] { write_file_atomically("/dev/null", "x"); }) ==
         "[save] cannot write /dev/null: it exists and is not a regular file");
+}
+
+TEST_CASE("a symbolic link is written through, unless it leads nowhere") {
+  const TempFolder folder;
+  std::filesystem::create_directory(folder / "far");
+  write_text(folder / "far" / "x", "old");
+  std::filesystem::create_symlink("far/x", folder / "link");
+  write_file_atomically(folder / "link", "new");
+  CHECK(read_text(folder / "far" / "x") == "new");
+  CHECK(std::filesystem::is_symlink(folder / "link"));
+  std::filesystem::remove(folder / "far" / "x");
+  write_file_atomically(folder / "link", "newer");
+  CHECK(read_text(folder / "link") == "newer");
 }
 
 TEST_CASE("format_bytes") {

@@ -20,6 +20,7 @@ const std::vector<Case> cases = {
     {"one pixel", {1, 1, 1, 1}, {.kernel = 1, .stride = 1}},
     {"2x2", {2, 6, 8, 5}, {}},
     {"2x2, unused border", {2, 5, 7, 3}, {}},
+    {"3x2, by default with its own stride", {2, 7, 6, 3}, {.kernel = {3, 2}}},
     {"3x3, stride 2, padding", {2, 7, 8, 17}, {.kernel = 3, .stride = 2, .padding = 1}},
     {"3x3, stride 1", {1, 5, 4, 2}, {.kernel = 3, .stride = 1, .padding = 1}},
     {"3x3, padding not counted",
@@ -41,6 +42,7 @@ struct Reference {
 Reference reference(const Tensor& input, const Tensor& doutput, const Pool2dOptions& options) {
   const std::int64_t N = input.size(0), H = input.size(1), W = input.size(2), C = input.size(3);
   const std::int64_t P = doutput.size(1), Q = doutput.size(2);
+  const Size2 stride = options.stride == Size2(0) ? options.kernel : options.stride;
   const auto x = doubles_of(input), dy = doubles_of(doutput);
   Reference r{std::vector<double>(dy.size()), std::vector<double>(dy.size()),
               std::vector<double>(x.size()), std::vector<double>(x.size()),
@@ -52,8 +54,8 @@ Reference reference(const Tensor& input, const Tensor& doutput, const Pool2dOpti
           std::vector<std::int64_t> inside;  // h * W + w
           for (std::int64_t i = 0; i < options.kernel.height; ++i)
             for (std::int64_t j = 0; j < options.kernel.width; ++j) {
-              const std::int64_t h = p * options.stride.height - options.padding.height + i;
-              const std::int64_t w = q * options.stride.width - options.padding.width + j;
+              const std::int64_t h = p * stride.height - options.padding.height + i;
+              const std::int64_t w = q * stride.width - options.padding.width + j;
               if (h >= 0 && h < H && w >= 0 && w < W) inside.push_back(h * W + w);
             }
           const auto at = [&](std::int64_t pixel) { return (n * H * W + pixel) * C + c; };

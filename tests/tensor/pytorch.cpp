@@ -59,9 +59,10 @@ std::string storage(std::int64_t count, const std::string& type = "FloatStorage"
 }
 
 std::string tensor(std::int64_t offset, const std::vector<std::int64_t>& sizes,
-                   const std::vector<std::int64_t>& strides, const std::string& of = storage(6)) {
+                   const std::vector<std::int64_t>& strides, const std::string& of = storage(6),
+                   const std::string& metadata = "") {
   return "ctorch._utils\n_rebuild_tensor_v2\n(" + of + number(offset) + tuple(sizes) +
-         tuple(strides) + "\x89}tR";
+         tuple(strides) + "\x89}" + metadata + "tR";
 }
 
 /// A dict of one value, "x".
@@ -158,6 +159,8 @@ TEST_CASE("a pickle by hand is read, so that the hostile ones fail for their own
   CHECK(files.read(dict(tensor(0, {2, 3}, {3, 1}))).tensors.at("x").shape() == Shape{2, 3});
   CHECK(files.read(dict(tensor(2, {2, 2}, {2, 1}))).tensors.at("x").numel() == 4);
   CHECK(files.read(dict(tensor(6, {0}, {1}))).tensors.at("x").numel() == 0);
+  for (const std::string none : {"N", "}"})
+    CHECK(files.read(dict(tensor(0, {6}, {1}, storage(6), none))).tensors.size() == 1);
   CHECK(files.read(dict("K\x05"), {{"byteorder", "little"}}).tensors.size() == 1);
   write_zip(files.path, {{"data.pkl", dict("K\x05")}}, 0, /*zip64=*/true);
   CHECK(read_tensors(files.path).tensors.at("x").item<std::int64_t>() == 5);
@@ -223,6 +226,12 @@ TEST_CASE("bombs: depth, repetition, cycles") {
   CHECK_CONTAINS(files.error(begin + "}" + text("a.b") + "K\x01s" + text("a") + "}" + text("b") +
                              "K\x01ss" + end),
                  "\"a.b\" is there twice");
+}
+
+TEST_CASE("a tensor whose elements are still to be negated is refused") {
+  const Files files;
+  const std::string negated = "}" + text("neg") + "\x88s";  // {"neg": True}
+  CHECK_CONTAINS(files.error(dict(tensor(0, {6}, {1}, storage(6), negated))), "clone()");
 }
 
 TEST_CASE("every cut of a pickle and of a file is refused") {

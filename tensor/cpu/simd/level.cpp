@@ -79,7 +79,7 @@ std::vector<Level> find_levels() {
     if (available) levels.push_back(level);
     return available;
   };
-  add(Level::avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) &&
+  add(Level::avx2, __builtin_cpu_supports("x86-64-v3")) &&
       add(Level::avx512, __builtin_cpu_supports("x86-64-v4")) &&
       add(Level::avx512_bf16, __builtin_cpu_supports("avx512bf16")) &&
       add(Level::amx, request_tiles());

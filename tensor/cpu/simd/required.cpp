@@ -1,5 +1,6 @@
 // Compiled for any x86-64 processor, unlike the rest (CMakeLists.txt), and run before anything
-// else: a processor without AVX2 gets a line of explanation instead of an illegal instruction.
+// else: a processor that lacks AVX2, or what came with it, gets a line of explanation instead of an
+// illegal instruction.
 #if defined(GRADUS_REQUIRE_AVX2)
 
 #include <cstdio>
@@ -9,10 +10,10 @@ namespace {
 
 [[gnu::constructor(101)]] void require_avx2() {
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return;
+  if (__builtin_cpu_supports("x86-64-v3")) return;
   std::fputs(
-      "gradus: this processor has no AVX2, which this build needs; configure with "
-      "-DGRADUS_X86_LEVEL=x86-64 and build again\n",
+      "gradus: this processor has no AVX2 (or not all of x86-64-v3), which this build needs; "
+      "configure with -DGRADUS_X86_LEVEL=x86-64 and build again\n",
       stderr);
   std::_Exit(1);
 }

@@ -205,8 +205,10 @@ void DeviceMemory::check_surroundings(const Allocation& allocation) const {
 
 DeviceAccess::DeviceAccess() {
   DeviceMemory& memory = DeviceMemory::instance();
-  memory.mutex_.lock();
-  if (memory.users_++ == 0) memory.set_access(true);
+  std::unique_lock lock(memory.mutex_);
+  if (memory.users_ == 0) memory.set_access(true);  // which may throw
+  ++memory.users_;
+  lock.release();
 }
 
 DeviceAccess::~DeviceAccess() {

@@ -157,7 +157,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = nullptr;
-  if (!is_captured(stream)) return set_last_error(cudaErrorStreamCaptureUnmatched);
+  if (!is_captured(stream) || stream->capture->origin != stream)
+    return set_last_error(cudaErrorStreamCaptureUnmatched);
   const std::shared_ptr<Capture> capture = std::move(stream->capture);
   capture->open = false;
   if (!capture->valid) return set_last_error(cudaErrorStreamCaptureInvalidated);

@@ -101,10 +101,14 @@ double Unpickler::take_double() {  // big-endian, unlike all else
   return std::bit_cast<double>(__builtin_bswap64(take_number(8)));
 }
 
-Value Unpickler::pop() {
+const Value& Unpickler::top() const {
   if (stack_.empty() || (!marks_.empty() && stack_.size() == marks_.back()))
     reject("corrupt: the stack is empty");
-  const Value value = stack_.back();
+  return stack_.back();
+}
+
+Value Unpickler::pop() {
+  const Value value = top();
   stack_.pop_back();
   return value;
 }
@@ -137,9 +141,7 @@ T Unpickler::as(const Value& value, const char* wanted) const {
 
 Container& Unpickler::top_container(bool is_dict) {
   const char* wanted = is_dict ? "a dict" : "a list";
-  const Value value = pop();
-  push(value);
-  Container* container = as<Container*>(value, wanted);
+  Container* container = as<Container*>(top(), wanted);
   if (container->is_dict != is_dict) reject("corrupt: {} is expected here", wanted);
   return *container;
 }
@@ -205,11 +207,7 @@ Value Unpickler::recall(std::uint64_t index) const {
 }
 
 bool Unpickler::step_memory(unsigned char opcode) {
-  const auto remember = [&](std::uint64_t index) {
-    const Value value = pop();
-    push(value);
-    memo_[index] = value;
-  };
+  const auto remember = [&](std::uint64_t index) { memo_[index] = top(); };
   switch (opcode) {
     case binput: remember(take_number(1)); return true;
     case long_binput: remember(take_number(4)); return true;
@@ -296,6 +294,10 @@ Value Unpickler::rebuild_tensor(const std::vector<Value>& arguments) {
   // storage, offset, sizes, strides, requires_grad, backward hooks, and maybe metadata
   if (arguments.size() < 6 || arguments.size() > 7)
     reject("corrupt: a tensor of {} arguments", arguments.size());
+  if (arguments.size() == 7 && !std::holds_alternative<None>(arguments[6]) &&
+      !as<Container*>(arguments[6], "a dict")->items.empty())
+    reject(
+        "a tensor has metadata, as one whose elements are still to be negated; save its clone()");
   const Tensor& storage = *as<StorageValue>(arguments[0], "a storage").elements;
   const View view{.offset = as<std::int64_t>(arguments[1], "an integer"),
                   .sizes = as_integers(arguments[2]),

@@ -64,6 +64,8 @@ class Unpickler {
   // The stack.
   void push(Value value) { stack_.push_back(value); }
   Value pop();
+  /// The value that pop() would take, which stays.
+  const Value& top() const;
   /// What lies above the topmost mark, which goes with it.
   std::vector<Value> pop_to_mark();
   std::vector<Value> pop_count(int count);
