@@ -64,28 +64,26 @@ TEST_CASE("emulator: another stream joins a capture by an event, and must be wai
   REQUIRE(cudaStreamWaitEvent(second, event) == cudaSuccess);
   REQUIRE(launch("add", add_kernel, 1, 4, 0, second, x.data(), 2) == cudaSuccess);
   cudaGraph_t graph = nullptr;
-  cudaGraphExec_t executable = nullptr;
   SUBCASE("it is not") {
     CHECK(cudaStreamEndCapture(first, &graph) == cudaErrorStreamCaptureUnjoined);
     CHECK(cudaGetLastError() == cudaErrorStreamCaptureUnjoined);
     CHECK(graph == nullptr);
-    cudaEventDestroy(event);
-    cudaStreamDestroy(first);
-    cudaStreamDestroy(second);
-    return;
   }
-  REQUIRE(cudaEventRecord(event, second) == cudaSuccess);
-  REQUIRE(cudaStreamWaitEvent(first, event) == cudaSuccess);
-  CHECK(cudaStreamEndCapture(second, &graph) == cudaErrorStreamCaptureUnmatched);
-  CHECK(cudaGetLastError() == cudaErrorStreamCaptureUnmatched);
-  REQUIRE(cudaStreamEndCapture(first, &graph) == cudaSuccess);
-  REQUIRE(cudaGraphInstantiate(&executable, graph) == cudaSuccess);
-  REQUIRE(launch("add", add_kernel, 1, 4, 0, second, x.data(), 10) == cudaSuccess);
-  CHECK(x.values() == std::vector<int>(4, 11));
-  REQUIRE(cudaGraphLaunch(executable, first) == cudaSuccess);
-  CHECK(x.values() == std::vector<int>(4, 13));
-  cudaGraphExecDestroy(executable);
-  cudaGraphDestroy(graph);
+  SUBCASE("it is, and the capture ends where it began") {
+    REQUIRE(cudaEventRecord(event, second) == cudaSuccess);
+    REQUIRE(cudaStreamWaitEvent(first, event) == cudaSuccess);
+    CHECK(cudaStreamEndCapture(second, &graph) == cudaErrorStreamCaptureUnmatched);
+    CHECK(cudaGetLastError() == cudaErrorStreamCaptureUnmatched);
+    REQUIRE(cudaStreamEndCapture(first, &graph) == cudaSuccess);
+    cudaGraphExec_t executable = nullptr;
+    REQUIRE(cudaGraphInstantiate(&executable, graph) == cudaSuccess);
+    REQUIRE(launch("add", add_kernel, 1, 4, 0, second, x.data(), 10) == cudaSuccess);
+    CHECK(x.values() == std::vector<int>(4, 11));
+    REQUIRE(cudaGraphLaunch(executable, first) == cudaSuccess);
+    CHECK(x.values() == std::vector<int>(4, 13));
+    cudaGraphExecDestroy(executable);
+    cudaGraphDestroy(graph);
+  }
   cudaEventDestroy(event);
   cudaStreamDestroy(first);
   cudaStreamDestroy(second);
