@@ -225,7 +225,7 @@ int Trainer::dry_run() {
               step.batch_size == largest.batch_size
                   ? ""
                   : fmt::format(" (by steps of {} images)", largest.batch_size));
-  apps::print("the run       {} and its checkpoints' ({} steps, {} an epoch)\n",
+  apps::print("the run       {} without its checkpoints ({} steps, {} an epoch)\n",
               duration_in_words(seconds), steps_left(), steps_per_epoch_);
   apps::print("disk          {}, of {} that are free for {}\n", format_bytes(disk.needed),
               format_bytes(disk.available), folder_.string());
