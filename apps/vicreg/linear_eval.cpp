@@ -293,6 +293,36 @@ Images load_labelled(const EvalOptions& o, const LoadedEncoder& loaded) {
   return images;
 }
 
+/// Adds to the results what is judged of the images' features and, as the options say, of crops;
+/// the file is written after each part, lest what fails or is stopped take with it what was done
+/// before. Returns the scores of the images.
+Tensor judge_all(const EvalOptions& o, LoadedEncoder& loaded, const Subject& images,
+                 const data::Dataset& train, const data::Dataset& test, nlohmann::json& results) {
+  const Judge judge(o, *loaded.encoder, train, test);
+  const auto save = [&] {
+    write_file_atomically(
+        results_file(o),
+        results.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  };
+  Tensor scores;
+  results.update(judge(images, true, &scores));
+  save();
+  if (o.whiten) {
+    results["whitened"] = judge.whitened(images);
+    save();
+  }
+  if (const auto crops = subject_of_crops(o, loaded, train, test)) {
+    results["crops"] = judge(*crops, false);
+    results["crops"]["views"] = o.crops;
+    save();
+    if (o.whiten) {
+      results["crops"]["whitened"] = judge.whitened(*crops);
+      save();
+    }
+  }
+  return scores;
+}
+
 /// Where the run folder can only be read, that is said, and all.
 void add_to_report(const std::filesystem::path& folder, nlohmann::json evaluation) {
   try {
@@ -349,29 +379,7 @@ int run(const EvalOptions& o) {
                             {"train_images", train.size()},
                             {"precision", precision}};
   if (loaded.step) results["step"] = *loaded.step;
-  const Judge judge(o, *loaded.encoder, train, test);
-  // Written after each part, lest what fails or is stopped take with it what was done before.
-  const auto save = [&] {
-    write_file_atomically(
-        results_file(o),
-        results.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-  };
-  Tensor scores;
-  results.update(judge(images, true, &scores));
-  save();
-  if (o.whiten) {
-    results["whitened"] = judge.whitened(images);
-    save();
-  }
-  if (const auto crops = subject_of_crops(o, loaded, train, test)) {
-    results["crops"] = judge(*crops, false);
-    results["crops"]["views"] = o.crops;
-    save();
-    if (o.whiten) {
-      results["crops"]["whitened"] = judge.whitened(*crops);
-      save();
-    }
-  }
+  const Tensor scores = judge_all(o, loaded, images, train, test, results);
   print("results: {}\n", results_file(o).string());
   if (report) {
     results["pictures"] = evaluation_pictures(train, test, images.train, images.test, scores);
