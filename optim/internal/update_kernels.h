@@ -9,6 +9,7 @@
 #include <gradus/optim/adam_update.h>
 #include <gradus/optim/lars_update.h>
 #include <gradus/optim/sgd_update.h>
+#include "tensor/backend/instantiate.h"
 
 namespace gradus::optim {
 
@@ -51,13 +52,9 @@ namespace gradus::cuda {
 }  // namespace gradus::cuda
 
 /// The kernels as explicit instantiations, with which both back ends end their files.
-#define GRADUS_INSTANTIATE_UPDATES(T)                                           \
-  template void apply_updates<0>(std::span<const optim::UpdatePointers<T>>,     \
-                                 const optim::SgdUpdate*, const T*);            \
-  template void apply_updates<1>(std::span<const optim::UpdatePointers<T>>,     \
-                                 const optim::SgdUpdate*, const T*);            \
-  template void apply_updates<2>(std::span<const optim::UpdatePointers<T>>,     \
-                                 const optim::AdamUpdate*, const T*);           \
-  template void set_trust_ratios(std::span<const optim::UpdatePointers<T>>,     \
-                                 const optim::LarsOptions&, optim::SgdUpdate*); \
-  template void clip_norm(std::span<const optim::GradientPointers<T>>, double, double*);
+#define GRADUS_INSTANTIATE_UPDATES(T)                        \
+  GRADUS_INSTANTIATE(apply_updates<0, optim::SgdUpdate, T>)  \
+  GRADUS_INSTANTIATE(apply_updates<1, optim::SgdUpdate, T>)  \
+  GRADUS_INSTANTIATE(apply_updates<2, optim::AdamUpdate, T>) \
+  GRADUS_INSTANTIATE(set_trust_ratios<T>)                    \
+  GRADUS_INSTANTIATE(clip_norm<T>)

@@ -58,12 +58,9 @@ void apply_updates(std::span<const UpdateTensors> parameters, const DeviceArray<
   });
 }
 
-template void apply_updates<0>(std::span<const UpdateTensors>, const DeviceArray<SgdUpdate>&,
-                               const Tensor&);
-template void apply_updates<1>(std::span<const UpdateTensors>, const DeviceArray<SgdUpdate>&,
-                               const Tensor&);
-template void apply_updates<2>(std::span<const UpdateTensors>, const DeviceArray<AdamUpdate>&,
-                               const Tensor&);
+GRADUS_INSTANTIATE(apply_updates<0, SgdUpdate>)
+GRADUS_INSTANTIATE(apply_updates<1, SgdUpdate>)
+GRADUS_INSTANTIATE(apply_updates<2, AdamUpdate>)
 
 void set_trust_ratios(std::span<const UpdateTensors> parameters, const LarsOptions& options,
                       DeviceArray<SgdUpdate>& updates) {

@@ -7,10 +7,10 @@
 
 namespace gradus {
 
-/// dy, x, y and their like [rows, C], the others [C]. With relu the gradient dy counts only where
-/// y > 0, or where y is null (no residual was added) where (x - mean) scale + shift > 0; dresidual,
-/// unless null, becomes what is left of it where y is given. dresidual, or else dx, may be dy.
-/// Where y is given, the gradient is dy + dy2 unless dy2 is null.
+/// dy, x, y and their like [rows, C], the others [C]. y and dresidual are given where a residual
+/// was added before relu, and else null. With relu the gradient dy counts only where y > 0, or,
+/// without y, where (x - mean) scale + shift > 0; dresidual becomes what is left of it. dresidual,
+/// or else dx, may be dy. Where y is given, the gradient is dy + dy2 unless dy2 is null.
 template <class T>
 struct BatchNormBackward {
   const T *dy, *dy2, *x, *y;

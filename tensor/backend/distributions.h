@@ -47,6 +47,4 @@ struct DropoutMask {
   }
 };
 
-#define GRADUS_DISTRIBUTIONS(X) X(Uniform) X(Normal) X(DropoutMask)
-
 }  // namespace gradus

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 
+#include <gradus/tensor/host_device.h>
 #include <gradus/tensor/size2.h>
 
 namespace gradus {
@@ -48,14 +49,45 @@ struct ReduceGeometry {
 };
 
 /// Strided reading of a contiguous output's elements: output axis i has `size[i]` elements and
-/// moves the inputs by stride_a[i] and stride_b[i] elements (0 where an input is broadcast).
-/// Neighbouring axes are merged where both inputs allow it.
+/// moves the inputs by stride_a[i] and stride_b[i] elements (0 where an input is broadcast). There
+/// is at least one axis; neighbours are merged where both inputs allow it.
 struct StridedGeometry {
-  int rank = 0;
-  std::array<std::int64_t, 8> size{};
-  std::array<std::int64_t, 8> stride_a{};
-  std::array<std::int64_t, 8> stride_b{};
+  int rank = 1;
+  std::array<std::int64_t, 8> size{1};
+  std::array<std::int64_t, 8> stride_a{1};
+  std::array<std::int64_t, 8> stride_b{1};
   std::int64_t numel = 1;
+
+  /// The next axis of the output, which is its last one so far.
+  void add_axis(std::int64_t count, std::int64_t a, std::int64_t b) {
+    if (count == 1) return;
+    const int last = rank - 1;
+    const bool merges = stride_a[last] == a * count && stride_b[last] == b * count;
+    if (numel != 1 && !merges) size[rank++] = 1;
+    size[rank - 1] *= count;
+    stride_a[rank - 1] = a;
+    stride_b[rank - 1] = b;
+    numel *= count;
+  }
 };
+
+/// Where an output row (all axes but the last) begins in the two inputs.
+template <class Index>
+struct RowOffsets {
+  Index a = 0, b = 0;
+};
+
+template <class Index>
+GRADUS_HOST_DEVICE RowOffsets<Index> row_offsets(const StridedGeometry& g, Index row) {
+  RowOffsets<Index> offsets;
+  for (int axis = g.rank - 2; axis >= 0; --axis) {
+    const Index size = static_cast<Index>(g.size[axis]);
+    const Index position = row % size;
+    offsets.a += position * static_cast<Index>(g.stride_a[axis]);
+    offsets.b += position * static_cast<Index>(g.stride_b[axis]);
+    row /= size;
+  }
+  return offsets;
+}
 
 }  // namespace gradus

@@ -26,31 +26,19 @@ template <class T>
 void copy_rows(const T* x, std::int64_t x_stride, T* y, std::int64_t y_stride, std::int64_t rows,
                std::int64_t columns) {
   if (columns == 0) return;
-  const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / columns);
-  parallel_blocks(rows, grain, [=](auto begin, auto end) {
-    for (auto i = begin; i < end; ++i)
-      std::memcpy(y + i * y_stride, x + i * x_stride, sizeof(T) * columns);
+  parallel_rows(rows, columns, [=](std::int64_t i) {
+    std::memcpy(y + i * y_stride, x + i * x_stride, sizeof(T) * columns);
   });
 }
 
 template <class T>
 void strided_copy(const T* x, T* y, const StridedGeometry& g) {
   if (g.numel == 0) return;
-  const int last = g.rank - 1;
-  const std::int64_t columns = g.rank == 0 ? 1 : g.size[last];
-  const std::int64_t stride = g.rank == 0 ? 0 : g.stride_a[last];
-  const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / columns);
-  parallel_blocks(g.numel / columns, grain, [=, &g](auto begin, auto end) {
-    for (auto row = begin; row < end; ++row) {
-      std::int64_t offset = 0;
-      for (std::int64_t axis = last - 1, rest = row; axis >= 0; --axis) {
-        offset += rest % g.size[axis] * g.stride_a[axis];
-        rest /= g.size[axis];
-      }
-      const T* from = x + offset;
-      T* to = y + row * columns;
-      for (std::int64_t i = 0; i < columns; ++i) to[i] = from[i * stride];
-    }
+  const std::int64_t columns = g.size[g.rank - 1], stride = g.stride_a[g.rank - 1];
+  parallel_rows(g.numel / columns, columns, [=, &g](std::int64_t row) {
+    const T* from = x + row_offsets(g, row).a;
+    T* to = y + row * columns;
+    for (std::int64_t i = 0; i < columns; ++i) to[i] = from[i * stride];
   });
 }
 
@@ -58,10 +46,8 @@ template <class T>
 void gather_rows(const T* x, const std::int64_t* index, T* y, std::int64_t rows,
                  std::int64_t columns) {
   if (columns == 0) return;
-  const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / columns);
-  parallel_blocks(rows, grain, [=](auto begin, auto end) {
-    for (auto i = begin; i < end; ++i)
-      std::memcpy(y + i * columns, x + index[i] * columns, sizeof(T) * columns);
+  parallel_rows(rows, columns, [=](std::int64_t i) {
+    std::memcpy(y + i * columns, x + index[i] * columns, sizeof(T) * columns);
   });
 }
 
@@ -99,9 +85,17 @@ void all_finite(const T* x, std::int64_t n, bool* result) {
   *result = finite;
 }
 
-GRADUS_ALL_TYPES(GRADUS_INSTANTIATE_COPY)
-GRADUS_FLOATS(GRADUS_INSTANTIATE_ALL_FINITE)
-GRADUS_INSTANTIATE_SCATTER(float)
-GRADUS_INSTANTIATE_SCATTER(double)
+GRADUS_INSTANTIATE_ALL_TYPES(fill)
+GRADUS_INSTANTIATE_ALL_TYPES(cast, float)
+GRADUS_INSTANTIATE_ALL_TYPES(cast, double)
+GRADUS_INSTANTIATE_ALL_TYPES(cast, BFloat16)
+GRADUS_INSTANTIATE_ALL_TYPES(cast, std::uint8_t)
+GRADUS_INSTANTIATE_ALL_TYPES(cast, std::int64_t)
+GRADUS_INSTANTIATE_ALL_TYPES(copy_rows)
+GRADUS_INSTANTIATE_ALL_TYPES(strided_copy)
+GRADUS_INSTANTIATE_ALL_TYPES(gather_rows)
+GRADUS_INSTANTIATE_ALL_TYPES(one_hot)
+GRADUS_INSTANTIATE_FLOATS(all_finite)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(scatter_add_rows)
 
 }  // namespace gradus::cpu

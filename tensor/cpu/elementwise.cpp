@@ -47,30 +47,20 @@ template <class T, class Function>
 void binary(Function function, const T* a, const T* b, BinaryResult<Function, T>* y,
             const StridedGeometry& g) {
   if (g.numel == 0) return;
-  if (g.rank <= 1) {
-    const std::int64_t stride_a = g.rank == 0 ? 0 : g.stride_a[0];
-    const std::int64_t stride_b = g.rank == 0 ? 0 : g.stride_b[0];
+  const int last = g.rank - 1;
+  const std::int64_t stride_a = g.stride_a[last], stride_b = g.stride_b[last];
+  if (g.rank == 1) {
     parallel_blocks(g.numel, elementwise_grain, [=](auto begin, auto end) {
       binary_run(function, a + begin * stride_a, stride_a, b + begin * stride_b, stride_b,
                  y + begin, end - begin);
     });
     return;
   }
-  const int last = g.rank - 1;
   const std::int64_t columns = g.size[last];
-  const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / columns);
-  parallel_blocks(g.numel / columns, grain, [=, &g](auto begin, auto end) {
-    for (auto row = begin; row < end; ++row) {
-      std::int64_t offset_a = 0, offset_b = 0;
-      for (std::int64_t axis = last - 1, rest = row; axis >= 0; --axis) {
-        const std::int64_t position = rest % g.size[axis];
-        offset_a += position * g.stride_a[axis];
-        offset_b += position * g.stride_b[axis];
-        rest /= g.size[axis];
-      }
-      binary_run(function, a + offset_a, g.stride_a[last], b + offset_b, g.stride_b[last],
-                 y + row * columns, columns);
-    }
+  parallel_rows(g.numel / columns, columns, [=, &g](std::int64_t row) {
+    const RowOffsets<std::int64_t> offsets = row_offsets(g, row);
+    binary_run(function, a + offsets.a, stride_a, b + offsets.b, stride_b, y + row * columns,
+               columns);
   });
 }
 
@@ -91,6 +81,7 @@ void add_scaled(Compute<T> scale, const T* x, T* y, std::int64_t n) {
 GRADUS_UNARY_FUNCTIONS(GRADUS_INSTANTIATE_UNARY)
 GRADUS_ARITHMETIC_FUNCTIONS(GRADUS_INSTANTIATE_ARITHMETIC)
 GRADUS_COMPARISON_FUNCTIONS(GRADUS_INSTANTIATE_COMPARISON)
-GRADUS_FLOATS(GRADUS_INSTANTIATE_WHERE)
+GRADUS_INSTANTIATE_FLOATS(where)
+GRADUS_INSTANTIATE_FLOATS(add_scaled)
 
 }  // namespace gradus::cpu

@@ -4,7 +4,7 @@
 #include <Eigen/Cholesky>
 #include <limits>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu {
@@ -28,7 +28,6 @@ void logdet(const T* x, T* y, T* inverse, std::int64_t batch, std::int64_t n) {
   });
 }
 
-template void logdet<float>(const float*, float*, float*, std::int64_t, std::int64_t);
-template void logdet<double>(const double*, double*, double*, std::int64_t, std::int64_t);
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(logdet)
 
 }  // namespace gradus::cpu

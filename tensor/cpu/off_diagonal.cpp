@@ -8,11 +8,6 @@
 namespace gradus::cpu {
 namespace {
 
-/// Rows a block: about elementwise_grain elements.
-std::int64_t rows_per_block(std::int64_t n) {
-  return std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, n));
-}
-
 /// sum of x_i^2 over [begin, end), in double.
 template <class T>
 double square_sum(const T* x, std::int64_t begin, std::int64_t end) {
@@ -49,14 +44,13 @@ void off_diagonal_square_sum_backward(const Compute<T>* dy, const T* x, T* dx, s
                                       std::int64_t n) {
   using A = Compute<T>;
   const A scale = 2 * *dy;
-  parallel_blocks(batch * n, rows_per_block(n), [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      for (std::int64_t j = row * n; j < (row + 1) * n; ++j) dx[j] = T(scale * A(x[j]));
-      dx[row * n + row % n] = T(A(0));
-    }
+  parallel_rows(batch * n, n, [=](std::int64_t row) {
+    for (std::int64_t j = row * n; j < (row + 1) * n; ++j) dx[j] = T(scale * A(x[j]));
+    dx[row * n + row % n] = T(A(0));
   });
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_OFF_DIAGONAL)
+GRADUS_INSTANTIATE_FLOATS(off_diagonal_square_sum)
+GRADUS_INSTANTIATE_FLOATS(off_diagonal_square_sum_backward)
 
 }  // namespace gradus::cpu

@@ -16,10 +16,8 @@ namespace {
 template <class Function>
 void for_each_row(std::int64_t N, std::int64_t height, std::int64_t row_elements,
                   const Function& function) {
-  const std::int64_t grain = std::max<std::int64_t>(elementwise_grain / (row_elements + 1), 1);
-  parallel_blocks(N * height, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) function(i / height, i % height);
-  });
+  parallel_rows(N * height, row_elements,
+                [&](std::int64_t i) { function(i / height, i % height); });
 }
 
 /// The C elements of one position while they are summed: the elements themselves, or floats where
@@ -153,6 +151,9 @@ void avg_pool2d_backward(const T* doutput, T* dinput, const Pool2dGeometry& g) {
   });
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_POOL)
+GRADUS_INSTANTIATE_FLOATS(max_pool2d)
+GRADUS_INSTANTIATE_FLOATS(max_pool2d_backward)
+GRADUS_INSTANTIATE_FLOATS(avg_pool2d)
+GRADUS_INSTANTIATE_FLOATS(avg_pool2d_backward)
 
 }  // namespace gradus::cpu

@@ -18,6 +18,8 @@ void draw(Distribution distribution, const PhiloxStream& random, T* y, std::int6
   });
 }
 
-GRADUS_DISTRIBUTIONS(GRADUS_INSTANTIATE_DRAW)
+GRADUS_INSTANTIATE_FLOATS(draw, Uniform)
+GRADUS_INSTANTIATE_FLOATS(draw, Normal)
+GRADUS_INSTANTIATE_FLOATS(draw, DropoutMask)
 
 }  // namespace gradus::cpu

@@ -59,20 +59,15 @@ void reduce_sum(T* y, const ReduceGeometry& g, const Term& term) {
     y[0] = static_cast<T>(
         pairwise_sum(0, blocks, [&](auto i) { return partial[static_cast<std::size_t>(i)]; }));
   } else if (g.inner == 1) {
-    const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / (g.reduce + 1));
-    parallel_blocks(g.outer, grain, [&](auto begin, auto end) {
-      for (auto o = begin; o < end; ++o)
-        y[o] = static_cast<T>(
-            pairwise_sum(o * g.reduce, (o + 1) * g.reduce, [&](auto i) { return term(i, o); }));
+    parallel_rows(g.outer, g.reduce, [&](std::int64_t o) {
+      y[o] = static_cast<T>(
+          pairwise_sum(o * g.reduce, (o + 1) * g.reduce, [&](auto i) { return term(i, o); }));
     });
   } else if (g.outer > 1) {
-    const std::int64_t grain =
-        std::max<std::int64_t>(1, elementwise_grain / (g.reduce * g.inner + 1));
-    parallel_blocks(g.outer, grain, [&](auto begin, auto end) {
-      for (auto o = begin; o < end; ++o)
-        sum_rows(g.reduce, g.inner, y + o * g.inner, [&](auto r, auto j) {
-          return term((o * g.reduce + r) * g.inner + j, o * g.inner + j);
-        });
+    parallel_rows(g.outer, g.reduce * g.inner, [&](std::int64_t o) {
+      sum_rows(g.reduce, g.inner, y + o * g.inner, [&](auto r, auto j) {
+        return term((o * g.reduce + r) * g.inner + j, o * g.inner + j);
+      });
     });
   } else {  // leading reduction, as of a bias gradient: blocks of rows, then their sums
     const std::int64_t block_rows = std::max<std::int64_t>(128, elementwise_grain / g.inner);
@@ -109,22 +104,19 @@ void sum_squared_deviations(const T* x, const Compute<T>* mean, Compute<T>* y,
 
 template <class T>
 void max(const T* x, T* y, std::int64_t* index, const ReduceGeometry& g) {
-  const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / (g.reduce + 1));
-  parallel_blocks(g.outer * g.inner, grain, [=, &g](auto begin, auto end) {
-    for (auto i = begin; i < end; ++i) {
-      const T* from = x + i / g.inner * g.reduce * g.inner + i % g.inner;
-      Compute<T> best = from[0];
-      std::int64_t best_index = 0;
-      for (std::int64_t r = 1; r < g.reduce && !std::isnan(best); ++r) {
-        const Compute<T> value = from[r * g.inner];
-        if (value > best || std::isnan(value)) {
-          best = value;
-          best_index = r;
-        }
+  parallel_rows(g.outer * g.inner, g.reduce, [=, &g](std::int64_t i) {
+    const T* from = x + i / g.inner * g.reduce * g.inner + i % g.inner;
+    Compute<T> best = from[0];
+    std::int64_t best_index = 0;
+    for (std::int64_t r = 1; r < g.reduce && !std::isnan(best); ++r) {
+      const Compute<T> value = from[r * g.inner];
+      if (value > best || std::isnan(value)) {
+        best = value;
+        best_index = r;
       }
-      y[i] = static_cast<T>(best);
-      index[i] = best_index;
     }
+    y[i] = static_cast<T>(best);
+    index[i] = best_index;
   });
 }
 
@@ -137,7 +129,9 @@ void max_backward(const T* dy, const std::int64_t* index, T* dx, const ReduceGeo
   }
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_SUM)
-GRADUS_FLOATS(GRADUS_INSTANTIATE_MAX)
+GRADUS_INSTANTIATE_FLOATS(sum)
+GRADUS_INSTANTIATE_FLOATS(sum_squared_deviations)
+GRADUS_INSTANTIATE_FLOATS(max)
+GRADUS_INSTANTIATE_FLOATS(max_backward)
 
 }  // namespace gradus::cpu

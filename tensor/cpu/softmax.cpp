@@ -12,11 +12,8 @@ namespace {
 /// Calls function(offset) for the first element of each row, in parallel.
 template <class Function>
 void for_each_row(std::int64_t rows, std::int64_t columns, const Function& function) {
-  // Exponentials cost more than memory: blocks of a few thousand are worth a thread.
-  const std::int64_t grain = std::max<std::int64_t>(elementwise_grain / 8 / (columns + 1), 1);
-  parallel_blocks(rows, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) function(row * columns);
-  });
+  // An exponential costs about eight times what an element of an elementwise kernel does.
+  parallel_rows(rows, 8 * columns, [&](std::int64_t row) { function(row * columns); });
 }
 
 /// Largest element of a row; exp(x - max) is then at most 1. NaN may be passed over: it shows in
@@ -86,6 +83,9 @@ void log_softmax_backward(const T* dy, const T* y, T* dx, std::int64_t rows, std
   });
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_SOFTMAX)
+GRADUS_INSTANTIATE_FLOATS(softmax)
+GRADUS_INSTANTIATE_FLOATS(softmax_backward)
+GRADUS_INSTANTIATE_FLOATS(log_softmax)
+GRADUS_INSTANTIATE_FLOATS(log_softmax_backward)
 
 }  // namespace gradus::cpu

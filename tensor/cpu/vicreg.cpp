@@ -71,18 +71,16 @@ void vicreg_backward(const T* dvalues, const T* z, const T* centred, const T* in
                      const VICRegProblem& p) {
   const VICRegGradient<T> gradient(dvalues, p);
   const std::int64_t view = p.N * p.D;
-  const std::int64_t rows = std::max<std::int64_t>(1, elementwise_grain / (p.V * p.D));
-  parallel_blocks(p.N, rows, [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      for (std::int64_t j = 0; j < p.D; ++j) {
-        const std::int64_t at = i * p.D + j;
-        gradient.write(z + at, centred + at, inverse_std + j, dz + at, view, p);
-      }
+  parallel_rows(p.N, p.V * p.D, [=](std::int64_t i) {
+    for (std::int64_t j = 0; j < p.D; ++j) {
+      const std::int64_t at = i * p.D + j;
+      gradient.write(z + at, centred + at, inverse_std + j, dz + at, view, p);
     }
   });
 }
 
-GRADUS_INSTANTIATE_VICREG(float)
-GRADUS_INSTANTIATE_VICREG(double)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(vicreg_columns)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(vicreg_values)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(vicreg_backward)
 
 }  // namespace gradus::cpu

@@ -7,7 +7,7 @@
 namespace gradus::cuda {
 namespace {
 
-/// `width` elements of an operand along the last axis; step is 0 (one value for all) or 1.
+/// `width` elements of an operand along the last axis, or one value for all of them.
 template <int width, class T>
 __device__ Vector<T, width> load_operand(const T* p, bool repeats) {
   if (!repeats) return load_vector<width>(p);
@@ -64,7 +64,7 @@ void binary(Function function, const T* a, const T* b, BinaryResult<Function, T>
             const StridedGeometry& g) {
   using R = BinaryResult<Function, T>;
   if (g.numel == 0) return;
-  if (g.rank == 0 || (g.rank == 1 && g.stride_a[0] == 1 && g.stride_b[0] == 1)) {
+  if (g.rank == 1 && g.stride_a[0] == 1 && g.stride_b[0] == 1) {
     map("binary", function, y, g.numel, a, b);
     return;
   }

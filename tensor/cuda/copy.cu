@@ -158,7 +158,6 @@ void copy_rows(const T* x, std::int64_t x_stride, T* y, std::int64_t y_stride, s
 template <class T>
 void strided_copy(const T* x, T* y, const StridedGeometry& g) {
   if (g.numel == 0) return;
-  if (g.rank == 0) return copy_rows(x, 1, y, 1, 1, 1);
   std::uint64_t bits = sizeof(T);
   if (g.stride_a[g.rank - 1] == 1) {
     bits = address(x) | address(y) | bytes_of<T>(g.size[g.rank - 1]);
@@ -230,9 +229,17 @@ void all_finite(const T* x, std::int64_t n, bool* result) {
   *result = host_found == 0;
 }
 
-GRADUS_ALL_TYPES(GRADUS_INSTANTIATE_COPY)
-GRADUS_FLOATS(GRADUS_INSTANTIATE_ALL_FINITE)
-GRADUS_INSTANTIATE_SCATTER(float)
-GRADUS_INSTANTIATE_SCATTER(double)
+GRADUS_INSTANTIATE_ALL_TYPES(fill)
+GRADUS_INSTANTIATE_ALL_TYPES(cast, float)
+GRADUS_INSTANTIATE_ALL_TYPES(cast, double)
+GRADUS_INSTANTIATE_ALL_TYPES(cast, BFloat16)
+GRADUS_INSTANTIATE_ALL_TYPES(cast, std::uint8_t)
+GRADUS_INSTANTIATE_ALL_TYPES(cast, std::int64_t)
+GRADUS_INSTANTIATE_ALL_TYPES(copy_rows)
+GRADUS_INSTANTIATE_ALL_TYPES(strided_copy)
+GRADUS_INSTANTIATE_ALL_TYPES(gather_rows)
+GRADUS_INSTANTIATE_ALL_TYPES(one_hot)
+GRADUS_INSTANTIATE_FLOATS(all_finite)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(scatter_add_rows)
 
 }  // namespace gradus::cuda

@@ -66,6 +66,7 @@ void add_scaled(Compute<T> scale, const T* x, T* y, std::int64_t n) {
 }
 
 GRADUS_UNARY_FUNCTIONS(GRADUS_INSTANTIATE_UNARY)
-GRADUS_FLOATS(GRADUS_INSTANTIATE_WHERE)
+GRADUS_INSTANTIATE_FLOATS(where)
+GRADUS_INSTANTIATE_FLOATS(add_scaled)
 
 }  // namespace gradus::cuda

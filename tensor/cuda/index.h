@@ -37,23 +37,4 @@ __device__ inline std::int64_t first_row() {
 }
 __device__ inline std::int64_t row_stride() { return std::int64_t{gridDim.x} * blockDim.y; }
 
-/// Where an output row (all axes but the last) begins in the two inputs.
-template <class Index>
-struct RowOffsets {
-  Index a = 0, b = 0;
-};
-
-template <class Index>
-__device__ RowOffsets<Index> row_offsets(const StridedGeometry& g, Index row) {
-  RowOffsets<Index> offsets;
-  for (int axis = g.rank - 2; axis >= 0; --axis) {
-    const Index size = static_cast<Index>(g.size[axis]);
-    const Index position = row % size;
-    offsets.a += position * static_cast<Index>(g.stride_a[axis]);
-    offsets.b += position * static_cast<Index>(g.stride_b[axis]);
-    row /= size;
-  }
-  return offsets;
-}
-
 }  // namespace gradus::cuda

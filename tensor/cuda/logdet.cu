@@ -1,7 +1,7 @@
 // Determinants and inverses of positive definite matrices x [batch, n, n], by Cholesky's
 // factorisation x = U^T U in double. A block takes a matrix, so the time grows with n^2, as long as
 // there are no more matrices than multiprocessors: meant for n of some hundreds.
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
 
@@ -79,7 +79,6 @@ void logdet(const T* x, T* y, T* inverse, std::int64_t batch, std::int64_t n) {
          x, u.data(), columns.data(), y, inverse, n);
 }
 
-template void logdet<float>(const float*, float*, float*, std::int64_t, std::int64_t);
-template void logdet<double>(const double*, double*, double*, std::int64_t, std::int64_t);
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(logdet)
 
 }  // namespace gradus::cuda

@@ -108,6 +108,7 @@ void max_backward(const T* dy, const std::int64_t* index, T* dx, const ReduceGeo
   });
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_MAX)
+GRADUS_INSTANTIATE_FLOATS(max)
+GRADUS_INSTANTIATE_FLOATS(max_backward)
 
 }  // namespace gradus::cuda

@@ -110,6 +110,7 @@ void off_diagonal_square_sum_backward(const Compute<T>* dy, const T* x, T* dx, s
       x, dx);
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_OFF_DIAGONAL)
+GRADUS_INSTANTIATE_FLOATS(off_diagonal_square_sum)
+GRADUS_INSTANTIATE_FLOATS(off_diagonal_square_sum_backward)
 
 }  // namespace gradus::cuda

@@ -251,6 +251,9 @@ void avg_pool2d_backward(const T* doutput, T* dinput, const Pool2dGeometry& g) {
       doutput, dinput);
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_POOL)
+GRADUS_INSTANTIATE_FLOATS(max_pool2d)
+GRADUS_INSTANTIATE_FLOATS(max_pool2d_backward)
+GRADUS_INSTANTIATE_FLOATS(avg_pool2d)
+GRADUS_INSTANTIATE_FLOATS(avg_pool2d_backward)
 
 }  // namespace gradus::cuda

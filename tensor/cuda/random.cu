@@ -42,6 +42,8 @@ void draw(Distribution distribution, const PhiloxStream& random, T* y, std::int6
          random, y, n);
 }
 
-GRADUS_DISTRIBUTIONS(GRADUS_INSTANTIATE_DRAW)
+GRADUS_INSTANTIATE_FLOATS(draw, Uniform)
+GRADUS_INSTANTIATE_FLOATS(draw, Normal)
+GRADUS_INSTANTIATE_FLOATS(draw, DropoutMask)
 
 }  // namespace gradus::cuda

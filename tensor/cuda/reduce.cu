@@ -311,6 +311,7 @@ void sum_squared_deviations(const T* x, const Compute<T>* mean, Compute<T>* y,
               StoreSquaredDeviations<C>{y, g.reduce}, g, reduce_work<T>(g, 2 * sizeof(C), 4));
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_SUM)
+GRADUS_INSTANTIATE_FLOATS(sum)
+GRADUS_INSTANTIATE_FLOATS(sum_squared_deviations)
 
 }  // namespace gradus::cuda

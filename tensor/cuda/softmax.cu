@@ -1,4 +1,5 @@
-// Softmax over the last axis. A row belongs to one warp, or to a block where it is long; its
+// Softmax over the last axis, alone and fused with cross-entropy, which never stores the
+// probabilities. A row belongs to one warp, or (of softmax alone) to a block where it is long; its
 // elements are read again for each pass, from the caches.
 #include <cmath>
 
@@ -96,6 +97,55 @@ __global__ void log_softmax_backward_kernel(const T* dy, const T* y, T* dx, std:
   }
 }
 
+/// weight x, and 0 where the weight is: x is infinite where a logit is -infinity.
+template <class C>
+__device__ C weighted(C weight, C x) {
+  return weight == C(0) ? C(0) : weight * x;
+}
+
+// logits [rows, classes]; one warp a row.
+template <class T>
+__global__ void softmax_cross_entropy_kernel(const T* logits, const std::int64_t* labels,
+                                             Compute<T>* losses, Compute<T> own, Compute<T> share,
+                                             std::int64_t rows, std::int64_t classes) {
+  using C = Compute<T>;
+  __shared__ SharedArray<C, warp> scratch;  // a row of one warp uses none of it
+  for (std::int64_t i = first_row(); i < rows; i += row_stride()) {
+    const T* x = logits + i * classes;
+    const SoftmaxSums<C> sums = softmax_sums<warp>(x, classes, scratch);
+    C sum = 0;
+    for (std::int64_t c = threadIdx.x; c < classes; c += warp) sum += x[c] - sums.largest;
+    sum = warp_combine(AddBoth{}, sum);
+    if (threadIdx.x == 0) {
+      const C log_sum = std::log(sums.sum);
+      const std::int64_t label = labels[i];
+      const bool in_range = label >= 0 && label < classes;
+      const C own_logit = in_range ? static_cast<C>(x[label]) : static_cast<C>(std::nan(""));
+      losses[i] = weighted(own, log_sum - (own_logit - sums.largest)) +
+                  weighted(share, static_cast<C>(classes) * log_sum - sum);
+    }
+  }
+}
+
+// dlogits [rows, classes]; one warp a row.
+template <class T>
+__global__ void softmax_cross_entropy_backward_kernel(const Compute<T>* dlosses, const T* logits,
+                                                      const std::int64_t* labels, T* dlogits,
+                                                      Compute<T> own, Compute<T> share,
+                                                      std::int64_t rows, std::int64_t classes) {
+  using C = Compute<T>;
+  __shared__ SharedArray<C, warp> scratch;  // a row of one warp uses none of it
+  for (std::int64_t i = first_row(); i < rows; i += row_stride()) {
+    const T* x = logits + i * classes;
+    T* dx = dlogits + i * classes;
+    const SoftmaxSums<C> sums = softmax_sums<warp>(x, classes, scratch);
+    for (std::int64_t c = threadIdx.x; c < classes; c += warp) {
+      const C target = share + (c == labels[i] ? own : C(0));
+      dx[c] = static_cast<T>(dlosses[i] * (std::exp(x[c] - sums.largest) / sums.sum - target));
+    }
+  }
+}
+
 /// Launches the kernel for warps or the one for blocks. `arrays` are moved, each once.
 template <class T, class... Parameters, class... Arguments>
 void launch_rows(const char* name, void (*warp_kernel)(Parameters...),
@@ -135,6 +185,37 @@ void log_softmax_backward(const T* dy, const T* y, T* dx, std::int64_t rows, std
                  log_softmax_backward_kernel<block_threads, T>, 3, rows, columns, dy, y, dx);
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_SOFTMAX)
+template <class T>
+void softmax_cross_entropy(const T* logits, const std::int64_t* labels, Compute<T>* losses,
+                           double smoothing, std::int64_t rows, std::int64_t classes) {
+  if (rows == 0) return;
+  const double n = static_cast<double>(rows) * static_cast<double>(classes);
+  launch("softmax_cross_entropy", softmax_cross_entropy_kernel<T>, one_row_each(rows, warp),
+         {.bytes = n * sizeof(T) + static_cast<double>(rows) * (8 + sizeof(Compute<T>)),
+          .flops = 6 * n},
+         logits, labels, losses, 1 - smoothing, smoothing / static_cast<double>(classes), rows,
+         classes);
+}
+
+template <class T>
+void softmax_cross_entropy_backward(const Compute<T>* dlosses, const T* logits,
+                                    const std::int64_t* labels, T* dlogits, double smoothing,
+                                    std::int64_t rows, std::int64_t classes) {
+  if (rows == 0) return;
+  const double n = static_cast<double>(rows) * static_cast<double>(classes);
+  launch("softmax_cross_entropy_backward", softmax_cross_entropy_backward_kernel<T>,
+         one_row_each(rows, warp),
+         {.bytes = 2 * n * sizeof(T) + static_cast<double>(rows) * (8 + sizeof(Compute<T>)),
+          .flops = 8 * n},
+         dlosses, logits, labels, dlogits, 1 - smoothing, smoothing / static_cast<double>(classes),
+         rows, classes);
+}
+
+GRADUS_INSTANTIATE_FLOATS(softmax)
+GRADUS_INSTANTIATE_FLOATS(softmax_backward)
+GRADUS_INSTANTIATE_FLOATS(log_softmax)
+GRADUS_INSTANTIATE_FLOATS(log_softmax_backward)
+GRADUS_INSTANTIATE_FLOATS(softmax_cross_entropy)
+GRADUS_INSTANTIATE_FLOATS(softmax_cross_entropy_backward)
 
 }  // namespace gradus::cuda

@@ -113,7 +113,8 @@ void vicreg_backward(const T* dvalues, const T* z, const T* centred, const T* in
          dvalues, z, centred, inverse_std, dz, p);
 }
 
-GRADUS_INSTANTIATE_VICREG(float)
-GRADUS_INSTANTIATE_VICREG(double)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(vicreg_columns)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(vicreg_values)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(vicreg_backward)
 
 }  // namespace gradus::cuda

@@ -31,16 +31,6 @@ __device__ C warp_combine(Combine combine, C value) {
   return value;
 }
 
-template <class C>
-__device__ C warp_sum(C value) {
-  return warp_combine(AddBoth{}, value);
-}
-
-template <class C>
-__device__ C warp_max(C value) {
-  return warp_combine(TakeLarger{}, value);
-}
-
 /// The combination of the values of a row of `threads` threads (threadIdx.x; one warp, or a whole
 /// block of up to 32 warps), in each of them. `scratch` is not used by a row of one warp.
 template <int threads, class Combine, class C>

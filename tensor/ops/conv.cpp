@@ -73,9 +73,8 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
   }
   Tensor output = empty(output_shape(g), options_of(input));
   dispatch_floating(op, input.dtype(), [&]<class T>() {
-    const Compute<T>* bias_data = bias ? bias.data<Compute<T>>() : nullptr;
-    GRADUS_KERNEL(input.device(), conv2d(input.data<T>(), weight.data<Compute<T>>(), bias_data,
-                                         output.data<T>(), g));
+    GRADUS_KERNEL(input.device(), conv2d(input.data<T>(), weight.data<Compute<T>>(),
+                                         data_or_null<Compute<T>>(bias), output.data<T>(), g));
   });
   return output;
 }

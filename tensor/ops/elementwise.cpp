@@ -1,8 +1,10 @@
 #include <array>
 #include <cmath>
+#include <type_traits>
 
 #include <gradus/tensor/ops.h>
 #include <gradus/tensor/unary.h>
+#include "tensor/backend/instantiate.h"
 #include "tensor/ops/support.h"
 
 namespace gradus {
@@ -19,27 +21,23 @@ std::array<std::int64_t, Shape::max_rank> broadcast_strides(const Shape& shape, 
   return strides;
 }
 
+/// Arithmetic is for floating-point types and gives one; comparisons are for all and give uint8.
 template <class Function>
-Tensor arithmetic(std::string_view op, Function function, const Tensor& a, const Tensor& b) {
+Tensor binary(std::string_view op, Function function, const Tensor& a, const Tensor& b) {
+  constexpr bool compares = std::is_same_v<BinaryResult<Function, float>, std::uint8_t>;
   check_same_kind(op, "a", a, "b", b);
   const Shape shape = broadcast_shapes(op, a.shape(), b.shape());
-  Tensor y = empty(shape, options_of(a));
-  dispatch_floating(op, a.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(a.device(), binary(function, a.data<T>(), b.data<T>(), y.data<T>(),
-                                     broadcast_geometry(shape, a.shape(), b.shape())));
-  });
-  return y;
-}
-
-template <class Function>
-Tensor comparison(std::string_view op, Function function, const Tensor& a, const Tensor& b) {
-  check_same_kind(op, "a", a, "b", b);
-  const Shape shape = broadcast_shapes(op, a.shape(), b.shape());
-  Tensor y = empty(shape, {DType::uint8, a.device()});
-  dispatch_any(a.dtype(), [&]<class T>() {
-    GRADUS_KERNEL(a.device(), binary(function, a.data<T>(), b.data<T>(), y.data<std::uint8_t>(),
-                                     broadcast_geometry(shape, a.shape(), b.shape())));
-  });
+  Tensor y = empty(shape, {compares ? DType::uint8 : a.dtype(), a.device()});
+  const auto compute = [&]<class T>() {
+    GRADUS_KERNEL(a.device(),
+                  binary(function, a.data<T>(), b.data<T>(), y.data<BinaryResult<Function, T>>(),
+                         broadcast_geometry(shape, a.shape(), b.shape())));
+  };
+  if constexpr (compares) {
+    dispatch_any(a.dtype(), compute);
+  } else {
+    dispatch_floating(op, a.dtype(), compute);
+  }
   return y;
 }
 
@@ -68,41 +66,23 @@ Tensor unary_backward(Function function, const Tensor& dy, const Tensor& saved) 
   if (saved.defined()) check_like("backward", "the gradient", dy, "what forward kept", saved);
   Tensor dx = empty(dy.shape(), options_of(dy));
   dispatch_floating("backward", dy.dtype(), [&]<class T>() {
-    const T* saved_data = saved.defined() ? saved.data<T>() : nullptr;
-    GRADUS_KERNEL(dy.device(),
-                  unary_backward(function, dy.data<T>(), saved_data, dx.data<T>(), dy.numel()));
+    GRADUS_KERNEL(dy.device(), unary_backward(function, dy.data<T>(), data_or_null<T>(saved),
+                                              dx.data<T>(), dy.numel()));
   });
   return dx;
 }
 
-#define GRADUS_INSTANTIATE(Function)                                        \
-  template Tensor unary_forward(std::string_view, Function, const Tensor&); \
-  template Tensor unary_backward(Function, const Tensor&, const Tensor&);
-GRADUS_UNARY_FUNCTIONS(GRADUS_INSTANTIATE)
-#undef GRADUS_INSTANTIATE
+#define GRADUS_INSTANTIATE_FORWARD_AND_BACKWARD(Function) \
+  GRADUS_INSTANTIATE(unary_forward<Function>)             \
+  GRADUS_INSTANTIATE(unary_backward<Function>)
+GRADUS_UNARY_FUNCTIONS(GRADUS_INSTANTIATE_FORWARD_AND_BACKWARD)
 
 StridedGeometry broadcast_geometry(const Shape& out, const Shape& a, const Shape& b) {
   const auto strides_a = broadcast_strides(a, out.rank());
   const auto strides_b = broadcast_strides(b, out.rank());
   StridedGeometry g;
-  g.numel = out.numel();
-  for (int axis = 0; axis < out.rank(); ++axis) {
-    const std::int64_t size = out[axis];
-    if (size == 1) continue;
-    const int last = g.rank - 1;
-    const bool merges = last >= 0 && g.stride_a[last] == strides_a[axis] * size &&
-                        g.stride_b[last] == strides_b[axis] * size;
-    if (merges) {
-      g.size[last] *= size;
-      g.stride_a[last] = strides_a[axis];
-      g.stride_b[last] = strides_b[axis];
-    } else {
-      g.size[g.rank] = size;
-      g.stride_a[g.rank] = strides_a[axis];
-      g.stride_b[g.rank] = strides_b[axis];
-      ++g.rank;
-    }
-  }
+  for (int axis = 0; axis < out.rank(); ++axis)
+    g.add_axis(out[axis], strides_a[axis], strides_b[axis]);
   return g;
 }
 
@@ -127,25 +107,23 @@ Tensor sigmoid(const Tensor& x) { return unary_forward("sigmoid", Sigmoid{}, x);
 Tensor tanh(const Tensor& x) { return unary_forward("tanh", Tanh{}, x); }
 Tensor gelu(const Tensor& x) { return unary_forward("gelu", Gelu{}, x); }
 
-Tensor add(const Tensor& a, const Tensor& b) { return arithmetic("add", Add{}, a, b); }
-Tensor sub(const Tensor& a, const Tensor& b) { return arithmetic("sub", Sub{}, a, b); }
-Tensor mul(const Tensor& a, const Tensor& b) { return arithmetic("mul", Mul{}, a, b); }
-Tensor div(const Tensor& a, const Tensor& b) { return arithmetic("div", Div{}, a, b); }
+Tensor add(const Tensor& a, const Tensor& b) { return binary("add", Add{}, a, b); }
+Tensor sub(const Tensor& a, const Tensor& b) { return binary("sub", Sub{}, a, b); }
+Tensor mul(const Tensor& a, const Tensor& b) { return binary("mul", Mul{}, a, b); }
+Tensor div(const Tensor& a, const Tensor& b) { return binary("div", Div{}, a, b); }
 Tensor div(const Tensor& x, double divisor) { return unary_forward("div", DivideBy{divisor}, x); }
-Tensor maximum(const Tensor& a, const Tensor& b) { return arithmetic("maximum", Maximum{}, a, b); }
-Tensor minimum(const Tensor& a, const Tensor& b) { return arithmetic("minimum", Minimum{}, a, b); }
+Tensor maximum(const Tensor& a, const Tensor& b) { return binary("maximum", Maximum{}, a, b); }
+Tensor minimum(const Tensor& a, const Tensor& b) { return binary("minimum", Minimum{}, a, b); }
 
-Tensor equal(const Tensor& a, const Tensor& b) { return comparison("equal", Equal{}, a, b); }
-Tensor not_equal(const Tensor& a, const Tensor& b) {
-  return comparison("not_equal", NotEqual{}, a, b);
-}
-Tensor less(const Tensor& a, const Tensor& b) { return comparison("less", Less{}, a, b); }
+Tensor equal(const Tensor& a, const Tensor& b) { return binary("equal", Equal{}, a, b); }
+Tensor not_equal(const Tensor& a, const Tensor& b) { return binary("not_equal", NotEqual{}, a, b); }
+Tensor less(const Tensor& a, const Tensor& b) { return binary("less", Less{}, a, b); }
 Tensor less_equal(const Tensor& a, const Tensor& b) {
-  return comparison("less_equal", LessEqual{}, a, b);
+  return binary("less_equal", LessEqual{}, a, b);
 }
-Tensor greater(const Tensor& a, const Tensor& b) { return comparison("greater", Greater{}, a, b); }
+Tensor greater(const Tensor& a, const Tensor& b) { return binary("greater", Greater{}, a, b); }
 Tensor greater_equal(const Tensor& a, const Tensor& b) {
-  return comparison("greater_equal", GreaterEqual{}, a, b);
+  return binary("greater_equal", GreaterEqual{}, a, b);
 }
 
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {

@@ -22,12 +22,6 @@ void check_channels(std::string_view op, std::string_view argument, const Tensor
   check_shape(op, argument, value, {x.size(-1)});
 }
 
-/// The elements, or null for an undefined tensor.
-template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
-}
-
 Rows check_batch_norm(std::string_view op, const Tensor& x, const BatchStatistics& statistics,
                       const Tensor& gamma, const Tensor& beta, double eps) {
   const Rows rows = as_rows(op, x);

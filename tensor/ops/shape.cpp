@@ -48,8 +48,6 @@ Tensor permute(const Tensor& x, std::span<const int> axes) {
     stride *= x.size(axis);
   }
   StridedGeometry g;
-  g.numel = x.numel();
-  g.rank = x.rank();
   std::array<bool, Shape::max_rank> seen{};
   Shape shape;
   for (int i = 0; i < x.rank(); ++i) {
@@ -57,8 +55,7 @@ Tensor permute(const Tensor& x, std::span<const int> axes) {
     check(!seen[axis], "permute", "axis {} is given twice", axes[i]);
     seen[axis] = true;
     shape.push_back(x.size(axis));
-    g.size[i] = x.size(axis);
-    g.stride_a[i] = strides[axis];
+    g.add_axis(x.size(axis), strides[axis], 0);
   }
   Tensor y = empty(shape, options_of(x));
   dispatch_any(x.dtype(), [&]<class T>() {

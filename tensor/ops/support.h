@@ -76,6 +76,12 @@ inline void check_eps(std::string_view op, double eps) {
   check(std::isfinite(eps) && eps >= 0, op, "eps must be finite and not negative; got {}", eps);
 }
 
+/// The elements, or null for an undefined tensor.
+template <class T>
+const T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
+
 /// x [..., columns] seen as rows of its last axis.
 struct Rows {
   std::int64_t rows, columns;

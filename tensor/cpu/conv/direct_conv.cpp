@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/conv/windows.h"
-#include "tensor/cpu/first_exception.h"
+#include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu::direct {
 namespace {
@@ -47,26 +47,13 @@ class Convolution {
     const ThreadScratch<Element> rows(kernels_.panel * tap_words_ * per_word);
     const ThreadScratch<Word> copy(windows(lanes, divide_up(g_.out_height, parts)).size());
     const ThreadScratch<float> sums(columns_together() * lanes * kernels_.panel);
-    FirstException exception;
-#pragma omp parallel
-    {
-#pragma omp for collapse(2) schedule(dynamic)
-      for (std::int64_t p = 0; p < panels_; ++p) {
-        for (std::int64_t tap = 0; tap < taps(); ++tap) {
-          pack(p, tap, rows.get(), weights.data() + (p * taps() + tap) * tap_size());
-        }
-      }
-#pragma omp for collapse(2) schedule(dynamic) nowait
-      for (std::int64_t i = 0; i < groups; ++i) {
-        for (std::int64_t part = 0; part < parts; ++part) {
-          exception.guard([&] {
-            convolve({part_of(g_.N, groups, i), part_of(g_.out_height, parts, part)},
-                     weights.data(), copy.get(), sums.get());
-          });
-        }
-      }
-    }
-    exception.rethrow();
+    parallel_tasks(panels_ * taps(), [&](std::int64_t i) {
+      pack(i / taps(), i % taps(), rows.get(), weights.data() + i * tap_size());
+    });
+    parallel_tasks(groups * parts, [&](std::int64_t i) {
+      convolve({part_of(g_.N, groups, i / parts), part_of(g_.out_height, parts, i % parts)},
+               weights.data(), copy.get(), sums.get());
+    });
   }
 
  private:
@@ -286,11 +273,9 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
   }
 }
 
-#define GRADUS_INSTANTIATE(T)                                                            \
-  template void conv2d(const T*, const float*, const float*, T*, const Conv2dGeometry&); \
-  template void conv2d_backward_input(const T*, const float*, T*, const Conv2dGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_INSTANTIATE(conv2d<float>)
+GRADUS_INSTANTIATE(conv2d<BFloat16>)
+GRADUS_INSTANTIATE(conv2d_backward_input<float>)
+GRADUS_INSTANTIATE(conv2d_backward_input<BFloat16>)
 
 }  // namespace gradus::cpu::direct

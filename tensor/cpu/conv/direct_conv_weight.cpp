@@ -4,9 +4,10 @@
 #include <numeric>
 #include <vector>
 
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/conv/direct_conv.h"
 #include "tensor/cpu/conv/windows.h"
-#include "tensor/cpu/first_exception.h"
+#include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu::direct {
 namespace {
@@ -50,19 +51,13 @@ class WeightGradient {
     const Scratch<float> sums(parts * sums_size());
     const ThreadScratch<Word> left(outputs * left_stride()), right(chunk_ * windows().size());
     const ThreadScratch<Word> row(row_words() * spread(outputs));
-    FirstException exception;
-#pragma omp parallel for collapse(2) schedule(dynamic)
-    for (std::int64_t part = 0; part < parts; ++part) {
-      for (std::int64_t i = 0; i < output_parts; ++i) {
-        exception.guard([&] {
-          accumulate(part_of(panels_, channel_parts_, part / pixel_parts_),
-                     part_of(units_, pixel_parts_, part % pixel_parts_),
-                     part_of(g_.O, output_parts, i), {left.get(), right.get(), row.get()},
-                     sums.data() + part * sums_size());
-        });
-      }
-    }
-    exception.rethrow();
+    parallel_tasks(parts * output_parts, [&](std::int64_t task) {
+      const std::int64_t part = task / output_parts;
+      accumulate(part_of(panels_, channel_parts_, part / pixel_parts_),
+                 part_of(units_, pixel_parts_, part % pixel_parts_),
+                 part_of(g_.O, output_parts, task % output_parts),
+                 {left.get(), right.get(), row.get()}, sums.data() + part * sums_size());
+    });
     add_parts(sums.data(), dweight);
   }
 
@@ -228,8 +223,7 @@ void conv2d_backward_weight(const T* input, const T* doutput, float* dweight,
       [&](auto word) { WeightGradient<T, decltype(word)>(input, doutput, g).run(dweight); });
 }
 
-template void conv2d_backward_weight(const float*, const float*, float*, const Conv2dGeometry&);
-template void conv2d_backward_weight(const BFloat16*, const BFloat16*, float*,
-                                     const Conv2dGeometry&);
+GRADUS_INSTANTIATE(conv2d_backward_weight<float>)
+GRADUS_INSTANTIATE(conv2d_backward_weight<BFloat16>)
 
 }  // namespace gradus::cpu::direct

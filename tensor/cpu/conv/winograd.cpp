@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/conv/winograd_tiles.h"
 
 namespace gradus::cpu::winograd {
@@ -236,11 +237,9 @@ void conv2d_backward_input(const T* doutput, const float* weight, T* dinput,
   convolve(scheme_of(back), doutput, view, nullptr, dinput, Grids(back));
 }
 
-#define GRADUS_INSTANTIATE(T)                                                            \
-  template void conv2d(const T*, const float*, const float*, T*, const Conv2dGeometry&); \
-  template void conv2d_backward_input(const T*, const float*, T*, const Conv2dGeometry&);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(BFloat16)
-#undef GRADUS_INSTANTIATE
+GRADUS_INSTANTIATE(conv2d<float>)
+GRADUS_INSTANTIATE(conv2d<BFloat16>)
+GRADUS_INSTANTIATE(conv2d_backward_input<float>)
+GRADUS_INSTANTIATE(conv2d_backward_input<BFloat16>)
 
 }  // namespace gradus::cpu::winograd

@@ -3,7 +3,7 @@
 #include <bit>
 #include <deque>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/conv/winograd.h"
 #include "tensor/cpu/conv/winograd_tiles.h"
 
@@ -242,8 +242,7 @@ void conv2d_backward_weight(const T* input, const T* doutput, float* dweight,
   });
 }
 
-template void conv2d_backward_weight(const float*, const float*, float*, const Conv2dGeometry&);
-template void conv2d_backward_weight(const BFloat16*, const BFloat16*, float*,
-                                     const Conv2dGeometry&);
+GRADUS_INSTANTIATE(conv2d_backward_weight<float>)
+GRADUS_INSTANTIATE(conv2d_backward_weight<BFloat16>)
 
 }  // namespace gradus::cpu::winograd

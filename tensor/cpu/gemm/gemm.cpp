@@ -3,6 +3,8 @@
 #include <Eigen/Core>
 #include <utility>
 
+#include "tensor/backend/instantiate.h"
+
 namespace gradus::cpu {
 namespace {
 
@@ -42,11 +44,6 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
   }
 }
 
-#define GRADUS_INSTANTIATE(T)                                                              \
-  template void gemm<T>(bool, bool, std::int64_t, std::int64_t, std::int64_t, T, const T*, \
-                        std::int64_t, const T*, std::int64_t, T, T*, std::int64_t);
-GRADUS_INSTANTIATE(float)
-GRADUS_INSTANTIATE(double)
-#undef GRADUS_INSTANTIATE
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(gemm)
 
 }  // namespace gradus::cpu

@@ -1,6 +1,6 @@
 #include <type_traits>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/gemm/gemm.h"
 #include "tensor/cpu/gemm/product.h"
 #include "tensor/cpu/parallel.h"
@@ -23,9 +23,9 @@ void matmul(const T* a, const T* b, Out* c, const MatmulGeometry& g) {
   }
 }
 
-template void matmul(const float*, const float*, float*, const MatmulGeometry&);
-template void matmul(const double*, const double*, double*, const MatmulGeometry&);
-template void matmul(const BFloat16*, const BFloat16*, float*, const MatmulGeometry&);
-template void matmul(const BFloat16*, const BFloat16*, BFloat16*, const MatmulGeometry&);
+GRADUS_INSTANTIATE(matmul<float, float>)
+GRADUS_INSTANTIATE(matmul<double, double>)
+GRADUS_INSTANTIATE(matmul<BFloat16, float>)
+GRADUS_INSTANTIATE(matmul<BFloat16, BFloat16>)
 
 }  // namespace gradus::cpu

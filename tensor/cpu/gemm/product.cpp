@@ -4,6 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "tensor/backend/instantiate.h"
 #include "tensor/cpu/gemm/packing.h"
 
 namespace gradus::cpu {
@@ -144,8 +145,8 @@ void multiply_blocked(const T* a, const T* b, Out* c, const MatmulGeometry& g) {
   simd::with_word<T>([&](auto word) { Product<T, decltype(word), Out>(a, b, c, g).run(); });
 }
 
-template void multiply_blocked(const float*, const float*, float*, const MatmulGeometry&);
-template void multiply_blocked(const BFloat16*, const BFloat16*, float*, const MatmulGeometry&);
-template void multiply_blocked(const BFloat16*, const BFloat16*, BFloat16*, const MatmulGeometry&);
+GRADUS_INSTANTIATE(multiply_blocked<float, float>)
+GRADUS_INSTANTIATE(multiply_blocked<BFloat16, float>)
+GRADUS_INSTANTIATE(multiply_blocked<BFloat16, BFloat16>)
 
 }  // namespace gradus::cpu

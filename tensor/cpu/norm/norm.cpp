@@ -79,12 +79,6 @@ class BlockSums {
   Scratch<A> memory_;
 };
 
-/// Where the masked gradient goes if relu's y is given.
-template <class T>
-T* masked_gradient(const BatchNormBackward<T>& b) {
-  return b.dresidual != nullptr ? b.dresidual : b.dx;
-}
-
 }  // namespace
 
 /// Blocks two-pass, as differences from their first rows, so that no digits are lost where the mean
@@ -147,10 +141,10 @@ void batch_norm_backward_sums(const BatchNormBackward<T>& b, Compute<T>* dgamma,
   const BlockSums<A> sums(blocks, b.C);
   blocks.for_each([&](std::int64_t block) {
     const std::int64_t at = blocks.offset(block);
-    const auto part = [at](const T* array) { return array != nullptr ? array + at : nullptr; };
+    const auto part = [at](auto* array) { return array != nullptr ? array + at : nullptr; };
     norm_kernels<T>().gradient_sums(b.dy + at, part(b.dy2), b.x + at, part(b.y), b.relu, n,
-                                    masked_gradient(b) + at, blocks.rows(block), b.C,
-                                    sums.first(block), sums.second(block));
+                                    part(b.dresidual), blocks.rows(block), b.C, sums.first(block),
+                                    sums.second(block));
   });
   for (std::int64_t c = 0; c < b.C; ++c) {
     double sum_dy = 0, sum_dy_x = 0;
@@ -175,7 +169,7 @@ void batch_norm_backward_input(const BatchNormBackward<T>& b, const Compute<T>* 
     dshift[c] = dbeta[c] / static_cast<A>(batch_rows);
     slope[c] = dgamma[c] / static_cast<A>(batch_rows) * inverse_deviation(b.variance[c], b.eps);
   }
-  const T* const g = b.relu && b.y != nullptr ? masked_gradient(b) : b.dy;
+  const T* const g = b.y != nullptr ? b.dresidual : b.dy;
   blocks.for_each([&](std::int64_t block) {
     const std::int64_t at = blocks.offset(block);
     norm_kernels<T>().input_gradient(g + at, b.x + at, b.relu && b.y == nullptr, n, dshift.data(),
@@ -202,9 +196,11 @@ void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, cons
   ++*count;
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_NORM)
-GRADUS_FLOATS(GRADUS_INSTANTIATE_NORM_BACKWARD)
-GRADUS_INSTANTIATE_NORM_MERGE_AND_TRACK(float)
-GRADUS_INSTANTIATE_NORM_MERGE_AND_TRACK(double)
+GRADUS_INSTANTIATE_FLOATS(batch_norm_statistics)
+GRADUS_INSTANTIATE_FLOATS(batch_norm)
+GRADUS_INSTANTIATE_FLOATS(batch_norm_backward_sums)
+GRADUS_INSTANTIATE_FLOATS(batch_norm_backward_input)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(batch_norm_merge_statistics)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(batch_norm_track)
 
 }  // namespace gradus::cpu

@@ -65,7 +65,7 @@ void gradient_sums(const T* dy, const T* dy2, const T* x, const T* y, bool relu,
   sum_rows(rows, C, sum_dy_x, [&](std::int64_t c, std::int64_t row) {
     return gradient(c, row) * (A(x[row + c]) - n.mean[c]);
   });
-  if (masked == nullptr || y == nullptr) return;
+  if (y == nullptr) return;
   for (std::int64_t row = 0; row < rows * C; row += C) {
     for (std::int64_t c = 0; c < C; ++c) masked[row + c] = T(gradient(c, row));
   }

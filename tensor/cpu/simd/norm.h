@@ -155,7 +155,7 @@ template <Mask mask, bool two_terms, class T>
               if constexpr (two_terms) sum += load(dy2 + i, lanes);
               g[r] = masked_gradient<mask>(sum, value, y + i, normalised, v, lanes);
               of_dy_x[v] += g[r] * (value - normalised.mean[v]);
-              if (mask == Mask::of_y && masked != nullptr) store(masked + i, g[r], lanes);
+              if (mask == Mask::of_y) store(masked + i, g[r], lanes);
             });
             if constexpr (count == 2) {
               of_dy[v] += g[0] + g[1];

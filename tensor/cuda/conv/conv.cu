@@ -320,7 +320,9 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
   if (padded) resize_rows(result, dweight, g.O, stride, g.columns());
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_CONV)
-GRADUS_FLOATS(GRADUS_INSTANTIATE_CONV_WITH_STATISTICS)
+GRADUS_INSTANTIATE_FLOATS(conv2d)
+GRADUS_INSTANTIATE_FLOATS(conv2d_backward_input)
+GRADUS_INSTANTIATE_FLOATS(conv2d_backward_weight)
+GRADUS_INSTANTIATE_FLOATS(conv2d_with_statistics)
 
 }  // namespace gradus::cuda

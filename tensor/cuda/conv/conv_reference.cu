@@ -117,6 +117,8 @@ void conv2d_backward_weight(const T* input, const T* doutput, Compute<T>* dweigh
          {}, input, doutput, dweight, g);
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_CONV)
+GRADUS_INSTANTIATE_FLOATS(conv2d)
+GRADUS_INSTANTIATE_FLOATS(conv2d_backward_input)
+GRADUS_INSTANTIATE_FLOATS(conv2d_backward_weight)
 
 }  // namespace gradus::cuda::reference

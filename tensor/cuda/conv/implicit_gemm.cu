@@ -12,7 +12,7 @@
 
 #include <utility>
 
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/conv/implicit_gemm_patches.cuh"
 #include "tensor/cuda/conv/implicit_gemm_rows.cuh"
 #include "tensor/cuda/conv/implicit_gemm_windows.h"
@@ -105,9 +105,10 @@ template <class E>
 __global__ void __launch_bounds__(turn_side* turn_rows)
     turn_weight_kernel(const float* __restrict__ weight, E* __restrict__ turned, int O, int C) {
   __shared__ SharedArray<float, turn_side*(turn_side + 1)> tile;
-  const int taps = static_cast<int>(gridDim.z), tap = static_cast<int>(blockIdx.z);
-  const int o0 = static_cast<int>(blockIdx.y) * turn_side;
-  const int c0 = static_cast<int>(blockIdx.x) * turn_side;
+  const int taps = static_cast<int>(gridDim.y), tap = static_cast<int>(blockIdx.y);
+  const unsigned across = static_cast<unsigned>(C) / turn_side;
+  const int o0 = static_cast<int>(blockIdx.x / across) * turn_side;
+  const int c0 = static_cast<int>(blockIdx.x % across) * turn_side;
   const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
   for (int o = y; o < turn_side; o += turn_rows) {
     tile[o * (turn_side + 1) + x] =
@@ -205,7 +206,7 @@ void turn_weight(const float* weight, E* turned, const Conv2dGeometry& g) {
   const auto tiles = [](std::int64_t n) { return static_cast<unsigned>(n / turn_side); };
   const auto taps = static_cast<unsigned>(g.kernel.height * g.kernel.width);
   launch("conv weight turned", turn_weight_kernel<E>,
-         {dim3(tiles(g.C), tiles(g.O), taps), dim3(turn_side, turn_rows)},
+         {dim3(tiles(g.C) * tiles(g.O), taps), dim3(turn_side, turn_rows)},
          {.bytes = weights_of(g) * (sizeof(float) + sizeof(E))}, weight, turned,
          static_cast<int>(g.O), static_cast<int>(g.C));
 }
@@ -267,13 +268,10 @@ void conv2d_backward_input(const E* doutput, const float* weight, E* dinput,
   });
 }
 
-#define GRADUS_INSTANTIATE(E)                                                           \
-  template void conv2d(const E*, const float*, const float*, E*, const Conv2dGeometry&, \
-                       const Statistics&);                                              \
-  template void conv2d_backward_input(const E*, const float*, E*, const Conv2dGeometry&);
-GRADUS_INSTANTIATE(BFloat16)
-GRADUS_INSTANTIATE(float)
-#undef GRADUS_INSTANTIATE
+GRADUS_INSTANTIATE(conv2d<BFloat16>)
+GRADUS_INSTANTIATE(conv2d<float>)
+GRADUS_INSTANTIATE(conv2d_backward_input<BFloat16>)
+GRADUS_INSTANTIATE(conv2d_backward_input<float>)
 
 bool has_code() {
 #if defined(GRADUS_CUDA_EMULATOR)

@@ -4,6 +4,7 @@
 // holds, so forward has a single step; what bounds it is to write the output.
 #include "tensor/cuda/conv/implicit_gemm_three_channels.h"
 
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/conv/implicit_gemm_panels.cuh"
 #include "tensor/cuda/conv/implicit_gemm_parts.h"
 #include "tensor/cuda/conv/implicit_gemm_patches.cuh"
@@ -249,12 +250,9 @@ void conv2d_backward_weight(const E* input, const E* doutput, float* dweight,
                });
 }
 
-#define GRADUS_INSTANTIATE(E)                                                           \
-  template void conv2d(const E*, const float*, const float*, E*, const Conv2dGeometry&, \
-                       const Statistics&);                                              \
-  template void conv2d_backward_weight(const E*, const E*, float*, const Conv2dGeometry&);
-GRADUS_INSTANTIATE(BFloat16)
-GRADUS_INSTANTIATE(float)
-#undef GRADUS_INSTANTIATE
+GRADUS_INSTANTIATE(conv2d<BFloat16>)
+GRADUS_INSTANTIATE(conv2d<float>)
+GRADUS_INSTANTIATE(conv2d_backward_weight<BFloat16>)
+GRADUS_INSTANTIATE(conv2d_backward_weight<float>)
 
 }  // namespace gradus::cuda::implicit_gemm::three_channels

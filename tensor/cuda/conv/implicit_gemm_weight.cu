@@ -4,6 +4,7 @@
 // results repeat bit by bit.
 #include <algorithm>
 
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/conv/implicit_gemm.h"
 #include "tensor/cuda/conv/implicit_gemm_panels.cuh"
 #include "tensor/cuda/conv/implicit_gemm_parts.h"
@@ -151,8 +152,7 @@ void conv2d_backward_weight(const E* input, const E* doutput, float* dweight,
   });
 }
 
-template void conv2d_backward_weight(const BFloat16*, const BFloat16*, float*,
-                                     const Conv2dGeometry&);
-template void conv2d_backward_weight(const float*, const float*, float*, const Conv2dGeometry&);
+GRADUS_INSTANTIATE(conv2d_backward_weight<BFloat16>)
+GRADUS_INSTANTIATE(conv2d_backward_weight<float>)
 
 }  // namespace gradus::cuda::implicit_gemm

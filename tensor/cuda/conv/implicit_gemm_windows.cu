@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/conv/implicit_gemm_windows.cuh"
 #include "tensor/cuda/conv/implicit_gemm_windows_resident.cuh"
 #include "tensor/cuda/runtime/launch.h"
@@ -123,11 +124,7 @@ void convolve(const char* name, const E* input, const E* weight, const float* bi
   });
 }
 
-#define GRADUS_INSTANTIATE(E)                                                                      \
-  template void convolve(const char*, const E*, const E*, const float*, E*, const Conv2dGeometry&, \
-                         const Statistics&);
-GRADUS_INSTANTIATE(BFloat16)
-GRADUS_INSTANTIATE(float)
-#undef GRADUS_INSTANTIATE
+GRADUS_INSTANTIATE(convolve<BFloat16>)
+GRADUS_INSTANTIATE(convolve<float>)
 
 }  // namespace gradus::cuda::implicit_gemm::windows

@@ -345,7 +345,8 @@ void conv2d_backward_weight(const T* input, const T* doutput, T* dweight, const 
   restore_weight(sums.data(), dweight, g.O, g.C);
 }
 
-GRADUS_INSTANTIATE_CONV(float)
-GRADUS_INSTANTIATE_CONV(double)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(conv2d)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(conv2d_backward_input)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(conv2d_backward_weight)
 
 }  // namespace gradus::cuda::winograd

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include <gradus/tensor/check.h>
-#include "tensor/backend/kernels.h"
+#include "tensor/backend/instantiate.h"
 #include "tensor/cuda/runtime/runtime.h"
 
 namespace gradus::cuda {
@@ -109,13 +109,13 @@ void matmul(const T* a, const T* b, Out* c, const MatmulGeometry& g) {
           a, b, c);
 }
 
-#define GRADUS_INSTANTIATE(T, Out)                                             \
-  template void gemm(const char*, const GemmShape&, const T*, const T*, Out*); \
-  template void matmul(const T*, const T*, Out*, const MatmulGeometry&);
-GRADUS_INSTANTIATE(float, float)
-GRADUS_INSTANTIATE(double, double)
-GRADUS_INSTANTIATE(BFloat16, BFloat16)
-GRADUS_INSTANTIATE(BFloat16, float)
-#undef GRADUS_INSTANTIATE
+GRADUS_INSTANTIATE(gemm<float, float>)
+GRADUS_INSTANTIATE(gemm<double, double>)
+GRADUS_INSTANTIATE(gemm<BFloat16, BFloat16>)
+GRADUS_INSTANTIATE(gemm<BFloat16, float>)
+GRADUS_INSTANTIATE(matmul<float, float>)
+GRADUS_INSTANTIATE(matmul<double, double>)
+GRADUS_INSTANTIATE(matmul<BFloat16, BFloat16>)
+GRADUS_INSTANTIATE(matmul<BFloat16, float>)
 
 }  // namespace gradus::cuda

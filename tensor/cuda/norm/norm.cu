@@ -198,8 +198,9 @@ void batch_norm_track(T* running_mean, T* running_var, std::int64_t* count, cons
          static_cast<T>(momentum), static_cast<T>(momentum * unbiased), C);
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_NORM)
-GRADUS_INSTANTIATE_NORM_MERGE_AND_TRACK(float)
-GRADUS_INSTANTIATE_NORM_MERGE_AND_TRACK(double)
+GRADUS_INSTANTIATE_FLOATS(batch_norm_statistics)
+GRADUS_INSTANTIATE_FLOATS(batch_norm)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(batch_norm_merge_statistics)
+GRADUS_INSTANTIATE_FLOAT_AND_DOUBLE(batch_norm_track)
 
 }  // namespace gradus::cuda

@@ -212,6 +212,7 @@ void batch_norm_backward_input(const BatchNormBackward<T>& b, const Compute<T>* 
       b.dy, b.x, b.y, b.dx, b.dresidual, b.mean, b.variance, b.gamma, b.beta, dgamma, dbeta);
 }
 
-GRADUS_FLOATS(GRADUS_INSTANTIATE_NORM_BACKWARD)
+GRADUS_INSTANTIATE_FLOATS(batch_norm_backward_sums)
+GRADUS_INSTANTIATE_FLOATS(batch_norm_backward_input)
 
 }  // namespace gradus::cuda

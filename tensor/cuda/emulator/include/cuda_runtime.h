@@ -1,5 +1,6 @@
-// Stands in for the CUDA toolkit's header of this name: the part of the runtime API that the back
-// end uses, with CUDA's names and values, over the emulator.
+// Stands in for the CUDA toolkit's header of this name: with CUDA's names and values, over the
+// emulator, the part of the runtime API that the back end uses, and some more that kernels of one's
+// own may.
 #pragma once
 
 #include <algorithm>
