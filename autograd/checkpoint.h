@@ -1,5 +1,5 @@
-// Activation checkpointing: less memory for more time. checkpoint is for a function of several ops,
-// recomputed for one op whose inputs are kept anyway.
+// Activation checkpointing: less memory for more time. checkpoint keeps the inputs of a function
+// and nothing inside it; recomputed keeps its inputs and what is inside, but not its value.
 #pragma once
 
 #include <functional>

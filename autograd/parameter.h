@@ -2,8 +2,10 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include <gradus/autograd/variable.h>
+#include <gradus/tensor/check.h>
 
 namespace gradus {
 
@@ -13,5 +15,14 @@ struct NamedParameter {
   std::string name;
   Variable* variable = nullptr;
 };
+
+/// Throws Error, by name, if a parameter is not a leaf or a constant: gradients would not stay in
+/// it.
+inline void check_leaf(std::string_view where, std::string_view name, const Variable& parameter) {
+  check(
+      !parameter.node() || parameter.node()->leaf, where,
+      "the parameter {} was computed from other variables: compute it in forward, from parameters",
+      name);
+}
 
 }  // namespace gradus

@@ -16,7 +16,7 @@ class Variable;
 /// Gradients of a node's inputs, in order, given the gradient of its output. An undefined tensor
 /// means no gradient. A gradient may have the shape that its input was broadcast to: the engine
 /// sums it back.
-/// One that takes `doutput` by value owns it, and may free or overwrite it.
+/// One that takes `doutput` by value may free it, and overwrite it where it is unique().
 using BackwardFunction = std::function<std::vector<Tensor>(Tensor doutput)>;
 /// One that adds up the gradient itself, on its way: doutput + second, which may be undefined.
 using BackwardOfTwo = std::function<std::vector<Tensor>(Tensor doutput, Tensor second)>;
@@ -97,7 +97,7 @@ class Variable {
   /// they were before. It throws Error if a tensor that it reads was changed in place after the
   /// forward pass that used it. `when_complete` is called with each leaf as soon as nothing more
   /// will be added to its gradient, while others are still to come: in an order that depends on
-  /// nothing but the graph.
+  /// nothing but the graph. Of graphs that share a leaf, one thread at a time may walk one.
   void backward(Tensor doutput = {}, bool retain_graph = false,
                 const LeafFunction& when_complete = {}) const;
 

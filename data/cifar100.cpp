@@ -1,5 +1,6 @@
 #include <gradus/data/cifar100.h>
 
+#include "data/internal/images.h"
 #include "data/internal/records.h"
 
 namespace gradus::data {
@@ -7,7 +8,8 @@ namespace {
 
 constexpr RecordFolder official{
     .dataset = "cifar100", .name = "cifar-100-binary", .contents = "train.bin and test.bin"};
-constexpr RecordFormat format{.label_bytes = 2, .side = 32};
+/// The second label byte is the fine label.
+constexpr RecordFormat format{.label_bytes = 2, .label = 1, .classes = 100, .side = 32};
 
 /// In the order of the fine labels.
 const std::vector<std::string> class_names{
@@ -36,10 +38,8 @@ Dataset load_cifar100(const std::filesystem::path& folder, Split split) {
   const auto file = find_folder(official, folder) / (train ? "train.bin" : "test.bin");
   const std::int64_t count = train ? 50'000 : 10'000;
   check_file(official, file, format, count);
-  Tensor images = empty({count, format.side, format.side, 3}, {DType::uint8});
-  const auto labels = read_records(official, file, format, count, images);
-  constexpr std::int64_t fine = 1;  // the second label byte
-  return {images, to_labels(official, file, labels, format.label_bytes, fine, 0, 100), class_names};
+  const Tensor images = empty_images(count, format.side, format.side);
+  return {images, read_records(official, file, format, count, images), class_names};
 }
 
 }  // namespace gradus::data

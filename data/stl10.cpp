@@ -14,7 +14,7 @@ constexpr RecordFolder official{
     .name = "stl10_binary",
     .contents = "train_X.bin, train_y.bin, test_X.bin, test_y.bin and unlabeled_X.bin"};
 constexpr RecordFormat image_format{.side = 96, .by_columns = true};
-constexpr RecordFormat label_format{.label_bytes = 1};
+constexpr RecordFormat label_format{.label_bytes = 1, .first_label = 1, .classes = 10};
 
 /// The first `count` images of a file that has `records`.
 Tensor read_images(const std::filesystem::path& file, std::int64_t records, std::int64_t count) {
@@ -31,9 +31,9 @@ Dataset load_stl10(const std::filesystem::path& folder, Split split) {
   const std::int64_t count = split == Split::train ? 5'000 : 8'000;
   const auto file = found / fmt::format("{}_y.bin", name(split));
   check_file(official, file, label_format, count);
-  const auto labels = read_records(official, file, label_format, count, {});
-  return {read_images(found / fmt::format("{}_X.bin", name(split)), count, count),
-          to_labels(official, file, labels, 1, 0, 1, 10),
+  const Tensor images = read_images(found / fmt::format("{}_X.bin", name(split)), count, count);
+  return {images,
+          read_records(official, file, label_format, count, {}),
           {"airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"}};
 }
 

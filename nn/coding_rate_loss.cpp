@@ -46,7 +46,7 @@ CodingRateLoss coding_rate_loss(const Variable& part, std::int64_t views,
   loss.similarity = sum(unit * centre) / static_cast<double>(views * n);
   loss.coding_rate =
       coding_rate(unit, static_cast<double>(d) / (static_cast<double>(n) * options.eps));
-  loss.total = loss.similarity * -options.invariance - loss.coding_rate;
+  loss.total = loss.similarity * -options.similarity - loss.coding_rate;
   return loss;
 }
 

@@ -11,13 +11,13 @@ namespace gradus::nn {
 
 /// The weight and the scale of the loss below; the defaults are EMP-SSL's program's.
 struct CodingRateOptions {
-  double invariance = 200;  ///< weight of the similarity
+  double similarity = 200;  ///< weight of the views' similarity
   double eps = 0.2;         ///< squared distortion up to which embeddings are coded; positive
 };
 
 /// What coding_rate_loss computes, scalars of shape [].
 struct CodingRateLoss {
-  Variable total;        ///< -invariance similarity - coding_rate
+  Variable total;        ///< -options.similarity similarity - coding_rate
   Variable similarity;   ///< from 0 to 1; 1 where all views of each image agree
   Variable coding_rate;  ///< in nats, smallest where all embeddings are one point
 };

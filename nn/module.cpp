@@ -202,11 +202,13 @@ void Module::add_child(std::string name, std::unique_ptr<Module> child) {
 void Module::register_parameter(std::string name, Variable& variable, Layout layout) {
   if (!variable.defined()) return;
   check_new_name(name);
+  check_leaf("module", name, variable);
   parameters_.push_back({std::move(name), &variable, layout});
 }
 
 void Module::register_buffer(std::string name, Tensor& tensor, Presence presence) {
   check_new_name(name);
+  check(tensor.defined(), "module", "the buffer \"{}\" is undefined", name);
   buffers_.push_back({std::move(name), &tensor, Layout::same, presence});
 }
 

@@ -133,6 +133,9 @@ class Module {
   void to(Device device);
 
  protected:
+  /// The modules added to this one, in that order.
+  const std::vector<std::unique_ptr<Module>>& children() const { return children_; }
+
   /// What the module computes.
   virtual Variable forward(const Variable& x) = 0;
 

@@ -8,23 +8,18 @@ namespace gradus::nn {
 namespace {
 
 /// A convolution as torchvision's ResNet has it: "same" padding, no bias.
-std::unique_ptr<Conv2d> residual_conv(std::int64_t in, std::int64_t out, std::int64_t kernel,
-                                      std::int64_t stride, Generator& generator) {
-  return std::make_unique<Conv2d>(Conv2d::Options{.in_channels = in,
-                                                  .out_channels = out,
-                                                  .kernel = kernel,
-                                                  .stride = stride,
-                                                  .padding = kernel / 2,
-                                                  .bias = false,
-                                                  .init = ConvInit::kaiming_normal_fan_out},
-                                  generator);
+Conv2d::Options residual_conv(std::int64_t in, std::int64_t out, std::int64_t kernel,
+                              std::int64_t stride) {
+  return {.in_channels = in,
+          .out_channels = out,
+          .kernel = kernel,
+          .stride = stride,
+          .padding = kernel / 2,
+          .bias = false,
+          .init = ConvInit::kaiming_normal_fan_out};
 }
 
-std::unique_ptr<BatchNorm2d> batch_norm_layer(std::int64_t channels) {
-  return std::make_unique<BatchNorm2d>(BatchNorm2d::Options{.channels = channels});
-}
-
-std::unique_ptr<Conv2d> stem_conv(const ResNet::Options& options, Generator& generator) {
+Conv2d::Options stem_conv(const ResNet::Options& options) {
   Conv2d::Options conv{.in_channels = options.in_channels,
                        .out_channels = options.width,
                        .kernel = 3,
@@ -36,7 +31,7 @@ std::unique_ptr<Conv2d> stem_conv(const ResNet::Options& options, Generator& gen
     conv.padding = 3;
     conv.init = ConvInit::kaiming_normal_fan_out;
   }
-  return std::make_unique<Conv2d>(conv, generator);
+  return conv;
 }
 
 const ResNet::Options& validated(const ResNet::Options& options) {
@@ -52,40 +47,54 @@ const ResNet::Options& validated(const ResNet::Options& options) {
   return options;
 }
 
-/// Whether each part of a module is in training.
-std::vector<bool> modes_of(Module& module) {
-  std::vector<bool> modes;
-  module.visit([&](const std::string&, Module& part) { modes.push_back(part.training()); });
-  return modes;
-}
+/// How a module ran in the forward pass, for backward to run it again in the same way.
+class SameAgain {
+ public:
+  explicit SameAgain(Module& module) : module_(module), modes_(modes()), fuses_(fusion_enabled()) {}
 
-/// In the other mode, batch norm would compute something else the second time.
-void check_modes(Module& module, const std::vector<bool>& modes) {
-  check(modes_of(module) == modes, "checkpoint",
-        "train() or eval() was called between the forward pass and backward");
-}
+  template <class Body>
+  Variable operator()(const Body& body) const {
+    // In the other mode, batch norm would compute something else.
+    check(modes() == modes_, "checkpoint",
+          "train() or eval() was called between the forward pass and backward");
+    if (fuses_) return body();
+    const NoFusion layer_by_layer;
+    return body();
+  }
+
+ private:
+  /// Whether each part of the module is in training.
+  std::vector<bool> modes() const {
+    std::vector<bool> modes;
+    module_.visit([&](const std::string&, Module& part) { modes.push_back(part.training()); });
+    return modes;
+  }
+
+  Module& module_;
+  std::vector<bool> modes_;
+  bool fuses_;
+};
 
 }  // namespace
 
-BasicBlock::BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std::int64_t stride,
-                       Generator& generator)
-    : conv1(add("conv1", residual_conv(in_channels, out_channels, 3, stride, generator))),
-      bn1(add("bn1", batch_norm_layer(out_channels))),
-      conv2(add("conv2", residual_conv(out_channels, out_channels, 3, 1, generator))),
-      bn2(add("bn2", batch_norm_layer(out_channels))) {
-  if (stride == 1 && in_channels == out_channels) return;
-  downsample = &add("downsample", std::make_unique<Sequential>());
-  downsample_conv =
-      &downsample->add(residual_conv(in_channels, out_channels, 1, stride, generator));
-  downsample->add(batch_norm_layer(out_channels));
+BasicBlock::BasicBlock(const Options& o, Generator& generator)
+    : conv1(add<Conv2d>("conv1", residual_conv(o.in_channels, o.out_channels, 3, o.stride),
+                        generator)),
+      bn1(add<BatchNorm2d>("bn1", {.channels = o.out_channels})),
+      conv2(add<Conv2d>("conv2", residual_conv(o.out_channels, o.out_channels, 3, 1), generator)),
+      bn2(add<BatchNorm2d>("bn2", {.channels = o.out_channels})) {
+  if (o.stride == 1 && o.in_channels == o.out_channels) return;
+  downsample = &add<Sequential>("downsample");
+  downsample_conv = &downsample->add<Conv2d>(
+      residual_conv(o.in_channels, o.out_channels, 1, o.stride), generator);
+  downsample->add<BatchNorm2d>({.channels = o.out_channels});
 }
 
 Variable BasicBlock::forward(const Variable& x) {
   if (!checkpointed) return residual(x);
   return checkpoint(
-      [this, modes = modes_of(*this)](const std::vector<Variable>& inputs) {
-        check_modes(*this, modes);
-        return residual(inputs[0]);
+      [this, again = SameAgain(*this)](const std::vector<Variable>& inputs) {
+        return again([&] { return residual(inputs[0]); });
       },
       {x});
 }
@@ -102,8 +111,8 @@ Variable BasicBlock::shortcut(const Variable& x) {
 }
 
 ResNet::ResNet(const Options& options, Generator& generator)
-    : conv1(add("conv1", stem_conv(validated(options), generator))),
-      bn1(add("bn1", batch_norm_layer(options.width))),
+    : conv1(add<Conv2d>("conv1", stem_conv(validated(options)), generator)),
+      bn1(add<BatchNorm2d>("bn1", {.channels = options.width})),
       layer1(add_stage(0, options, generator)),
       layer2(add_stage(1, options, generator)),
       layer3(add_stage(2, options, generator)),
@@ -126,16 +135,17 @@ void ResNet::checkpoint_activations(bool on) {
 }
 
 Sequential& ResNet::add_stage(int stage, const Options& options, Generator& generator) {
-  auto blocks = std::make_unique<Sequential>();
+  auto& blocks = add<Sequential>(fmt::format("layer{}", stage + 1));
   const std::int64_t channels = options.width << stage;
   for (std::int64_t i = 0; i < options.layers[static_cast<std::size_t>(stage)]; ++i) {
-    const bool first_of_later_stage = i == 0 && stage > 0;
-    auto& block = blocks->add(
-        std::make_unique<BasicBlock>(first_of_later_stage ? channels / 2 : channels, channels,
-                                     first_of_later_stage ? 2 : 1, generator));
+    const bool halves = i == 0 && stage > 0;  // the images, for twice as many channels
+    auto& block = blocks.add<BasicBlock>({.in_channels = halves ? channels / 2 : channels,
+                                          .out_channels = channels,
+                                          .stride = halves ? 2 : 1},
+                                         generator);
     if (options.zero_init_residual) block.bn2.weight.value().fill(0);
   }
-  return add(fmt::format("layer{}", stage + 1), std::move(blocks));
+  return blocks;
 }
 
 Variable ResNet::stem(const Variable& x) {
@@ -147,11 +157,11 @@ Variable ResNet::stem(const Variable& x) {
 Variable ResNet::forward(const Variable& x) {
   Variable y;
   if (checkpointed_) {
-    const auto stem_again = [this, modes = modes_of(bn1)](const std::vector<Variable>& in) {
-      check_modes(bn1, modes);
-      return stem(in[0]);
-    };
-    y = recomputed(stem_again, {x});
+    y = recomputed(
+        [this, again = SameAgain(bn1)](const std::vector<Variable>& inputs) {
+          return again([&] { return stem(inputs[0]); });
+        },
+        {x});
   } else {
     y = stem(x);
   }

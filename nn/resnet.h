@@ -22,8 +22,11 @@ enum class Stem : std::uint8_t {
 /// W / stride, out_channels], rounded up. conv1 and conv2 are 3x3, and conv1 has the stride.
 class BasicBlock : public Module {
  public:
-  BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std::int64_t stride,
-             Generator& generator);
+  struct Options {
+    std::int64_t in_channels = 0, out_channels = 0;
+    std::int64_t stride = 1;
+  };
+  BasicBlock(const Options& options, Generator& generator);
 
   Conv2d& conv1;
   BatchNorm2d& bn1;

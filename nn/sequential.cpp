@@ -4,7 +4,7 @@ namespace gradus::nn {
 
 Variable Sequential::forward(const Variable& x) {
   Variable y = x;
-  for (Module* const module : modules_) y = (*module)(y);
+  for (const auto& module : children()) y = (*module)(y);
   return y;
 }
 

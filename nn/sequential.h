@@ -18,9 +18,7 @@ class Sequential : public Module {
   /// weights defined, which the arguments of a single call would not.
   template <class M>
   M& add(std::unique_ptr<M> module) {
-    M& added = Module::add(std::to_string(modules_.size()), std::move(module));
-    modules_.push_back(&added);
-    return added;
+    return Module::add(std::to_string(size()), std::move(module));
   }
   /// The same with a new M(options), or M(options, generator).
   template <class M, class... Generators>
@@ -34,7 +32,7 @@ class Sequential : public Module {
   }
 
   /// Number of modules.
-  std::size_t size() const { return modules_.size(); }
+  std::size_t size() const { return children().size(); }
   /// The module at `index`; throws Error unless it is less than size().
   Module& operator[](std::size_t index) { return *at(index); }
   const Module& operator[](std::size_t index) const { return *at(index); }
@@ -44,12 +42,9 @@ class Sequential : public Module {
 
  private:
   Module* at(std::size_t index) const {
-    check(index < modules_.size(), "sequential", "there is no module {}: there are {}", index,
-          modules_.size());
-    return modules_[index];
+    check(index < size(), "sequential", "there is no module {}: there are {}", index, size());
+    return children()[index].get();
   }
-
-  std::vector<Module*> modules_;  // owned as children
 };
 
 }  // namespace gradus::nn

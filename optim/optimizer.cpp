@@ -28,6 +28,11 @@ std::int64_t read_counter(const std::string& name, const Tensor& value) {
   return count;
 }
 
+void check_rate(double lr) {
+  check(std::isfinite(lr) && lr >= 0, "optimizer",
+        "the learning rate must be finite and not negative; got {}", lr);
+}
+
 bool has_gradient(const Variable& variable) {
   return variable.requires_grad() && variable.grad().defined();
 }
@@ -51,6 +56,7 @@ std::vector<ParameterGroup> exclude_biases_and_norms(const std::vector<NamedPara
 
 Optimizer::Optimizer(std::vector<ParameterGroup> groups, double lr, std::vector<std::string> state)
     : groups_(std::move(groups)), lr_(lr), state_names_(std::move(state)) {
+  check_rate(lr);
   std::set<std::string> names;
   std::map<const void*, std::string> variables;
   for (const ParameterGroup& group : groups_) {
@@ -61,6 +67,7 @@ Optimizer::Optimizer(std::vector<ParameterGroup> groups, double lr, std::vector<
     for (const NamedParameter& parameter : group.parameters) {
       check(names.insert(parameter.name).second, "optimizer", "the parameter {} is given twice",
             parameter.name);
+      check_leaf("optimizer", parameter.name, *parameter.variable);
       const Tensor& value = std::as_const(*parameter.variable).value();
       const void* const identity = value.numel() > 0 ? value.raw() : parameter.variable;
       const auto [known, is_new] = variables.emplace(identity, parameter.name);
@@ -78,8 +85,7 @@ void Optimizer::step(double lr, const Tensor& guard) {
 }
 
 void Optimizer::prepare(double lr) {
-  check(std::isfinite(lr) && lr >= 0, "optimizer",
-        "the learning rate must be finite and not negative; got {}", lr);
+  check_rate(lr);
   std::vector<Coming> coming;
   for (Entry& entry : entries_) {
     const Variable& variable = *entry.parameter.variable;
@@ -102,13 +108,14 @@ void Optimizer::apply(const Tensor& guard) {
   check(prepared_, "optimizer", "apply() without prepare() before it");
   const TraceInterval interval("step", "optimizer");
   std::vector<UpdateTensors> parameters;
-  for (Entry& entry : entries_) {
-    Variable& variable = *entry.parameter.variable;
-    entry.updated = has_gradient(variable);
-    parameters.push_back(
-        {variable.value(), entry.updated ? variable.grad() : Tensor(), entry.state});
-  }
   try {
+    for (Entry& entry : entries_) {
+      Variable& variable = *entry.parameter.variable;
+      check_leaf("optimizer", entry.parameter.name, variable);
+      entry.updated = has_gradient(variable);
+      parameters.push_back(
+          {variable.value(), entry.updated ? variable.grad() : Tensor(), entry.state});
+    }
     update(parameters, guard);
   } catch (...) {
     if (!recording()) {  // the step is not made; the run after a failed recording makes it

@@ -29,7 +29,8 @@ void Sgd::set_updates(const std::vector<Coming>& coming, Device device) {
                        .weight_decay = group.weight_decay,
                        .momentum = options_.momentum,
                        .nesterov = options_.nesterov,
-                       .first = step == 1});
+                       .first = step == 1,
+                       .adapt = group.adapt});
   }
   updates_.assign(updates, device);
 }

@@ -20,9 +20,10 @@ class Sgd : public Optimizer {
   void set_updates(const std::vector<Coming>& coming, Device device) override;
   void update(const std::vector<UpdateTensors>& parameters, const Tensor& guard) override;
 
+  DeviceArray<SgdUpdate> updates_;  ///< of each parameter, for the step to come
+
  private:
   Options options_;
-  DeviceArray<SgdUpdate> updates_;
 };
 
 }  // namespace gradus::optim

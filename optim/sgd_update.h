@@ -29,7 +29,7 @@ struct SgdUpdate {
   double momentum = 0;
   bool nesterov = false;
   bool first = false;  ///< t = 1: m holds nothing yet
-  bool adapt = false;  ///< whether LARS sets q
+  bool adapt = false;  ///< whether LARS, if it is that, sets q
 
   /// One element, in T, without momentum.
   template <class T>

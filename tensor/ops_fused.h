@@ -52,7 +52,7 @@ struct VICRegOptions {
   double variance = 25;
   double covariance = 1;
   double eps = 1e-4;  ///< in the standard deviation; finite, not negative; with 0 a constant
-                      ///< dimension has an infinite gradient
+                      ///< dimension has a gradient of NaN, though the loss is finite
 };
 /// What vicreg_terms computes, and what its backward reads beside z.
 struct VICRegTerms {

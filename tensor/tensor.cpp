@@ -93,6 +93,7 @@ Tensor Tensor::slice(std::int64_t begin, std::int64_t end) const {
 }
 
 Tensor Tensor::clone() const {
+  check(defined(), "clone", "the tensor is undefined");
   Tensor copy(shape_, dtype_, device_);
   copy.copy_from(*this);
   return copy;
@@ -111,6 +112,7 @@ void Tensor::copy_from(const Tensor& source) {
 }
 
 Tensor Tensor::to(Device device) const {
+  check(defined(), "to", "the tensor is undefined");
   if (device == device_) return *this;
   Tensor copy(shape_, dtype_, device);
   copy.copy_from(*this);
@@ -118,6 +120,7 @@ Tensor Tensor::to(Device device) const {
 }
 
 Tensor Tensor::to(DType dtype) const {
+  check(defined(), "to", "the tensor is undefined");
   if (dtype == dtype_) return *this;
   Tensor result(shape_, dtype, device_);
   dispatch_any(dtype_, [&]<class From>() {

@@ -71,7 +71,7 @@ class Tensor {
   Tensor to(Device device) const;
   /// Overwrites the elements with those of `source`: same shape and dtype, any device.
   void copy_from(const Tensor& source);
-  /// Sets every element to `value`, converted to the tensor's type.
+  /// Sets every element to `value`, converted to the tensor's type as to() does.
   void fill(double value);
 
   /// The element of a tensor that has but one, copied to the host; T must be the element type.

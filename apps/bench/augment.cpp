@@ -86,12 +86,9 @@ void run(double seconds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return gradus::apps::run_program("augment", argv, [&] {
-    gradus::apps::CommandLine app("Augmented 32x32 views a second on one core", "augment");
-    double seconds = 1.0;
-    app.add_option("--seconds", seconds, "Processor time for each case")
-        ->check(CLI::Range(0.001, 3600.0));
-    if (gradus::apps::parse_command_line(app, argc, argv)) run(seconds);
-    return 0;
-  });
+  gradus::apps::CommandLine app("Augmented 32x32 views a second on one core", "augment");
+  double seconds = 1.0;
+  app.add_option("--seconds", seconds, "Processor time for each case")
+      ->check(CLI::Range(0.001, 3600.0));
+  return gradus::apps::run_program(app, argc, argv, [&] { run(seconds); });
 }

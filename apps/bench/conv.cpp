@@ -132,10 +132,7 @@ int main(int argc, char** argv) {
   apps::add_integer(app, "--size", options.size, "Pixels a side of the network's images", 8, 4096);
   apps::add_integer(app, "--repeats", options.repeats,
                     "Calls timed at least, after a first one; the median counts", 1, 100000);
-  apps::add_compute_options(app, options.compute, "Options");
+  apps::add_compute_options(app, options.compute);
   app.add_flag("--json", options.json, "Seconds as JSON, a line a layer, not a table");
-  return apps::run_program("conv", argv, [&] {
-    if (apps::parse_command_line(app, argc, argv)) run(options);
-    return 0;
-  });
+  return apps::run_program(app, argc, argv, [&] { run(options); });
 }

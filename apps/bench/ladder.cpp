@@ -221,8 +221,5 @@ int main(int argc, char** argv) {
                     1, 4096);
   app.add_flag("--library-only", options.library_only,
                "Only the library's ways, at the level that GRADUS_SIMD names");
-  return apps::run_program("ladder", argv, [&] {
-    if (apps::parse_command_line(app, argc, argv)) run(options, argv);
-    return 0;
-  });
+  return apps::run_program(app, argc, argv, [&] { run(options, argv); });
 }

@@ -271,8 +271,5 @@ int main(int argc, char** argv) {
   apps::add_integer(app, "--threads", options.threads, "Threads; 0: all cores", 0, 4096);
   app.add_flag("--bf16", options.bf16, "Activations in bfloat16");
   app.add_flag("--json", options.json, "The figures as JSON, in seconds, bytes and operations");
-  return apps::run_program("ops", argv, [&] {
-    if (apps::parse_command_line(app, argc, argv)) run(options);
-    return 0;
-  });
+  return apps::run_program(app, argc, argv, [&] { run(options); });
 }

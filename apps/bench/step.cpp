@@ -183,15 +183,12 @@ int main(int argc, char** argv) {
   apps::add_integer(app, "steps", options.steps, "Steps timed, after the first ones", 1, 100000);
   apps::add_integer(app, "--views", train.views.count, "Views of each image", 2, 64);
   apps::add_integer(app, "--view-size", train.views.size, "Pixels a side of a view", 1, 4096);
-  apps::add_compute_options(app, train.compute, "Options");
+  apps::add_compute_options(app, train.compute);
   app.add_flag("--forward", options.forward,
                "The encoder in evaluation mode, without a graph, on one view of each image");
   app.add_flag("--json", options.json, "The figures as JSON");
   app.add_flag("--checkpoint-activations", train.checkpoint_activations,
                "Residual blocks keep their input only and compute their inside again");
   app.add_flag("--eager", options.eager, "On a GPU, without capturing the step as a graph");
-  return apps::run_program("step", argv, [&] {
-    if (apps::parse_command_line(app, argc, argv)) run(options);
-    return 0;
-  });
+  return apps::run_program(app, argc, argv, [&] { run(options); });
 }

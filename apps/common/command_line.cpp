@@ -51,14 +51,13 @@ struct Configurable {
   Configurable(const ConfigurableProgram& program, const std::string& preset)
       : app(program.description, program.name) {
     program.add_options(app, preset);
+    app.option_defaults()->group("Run");
     app.add_option("--config", file, "Read options from a TOML file; the command line wins")
         ->check(file_name())
-        ->configurable(false)
-        ->group("Run");
+        ->configurable(false);
     app.add_flag("--print-config", print_config,
                  "Print all options as they are after files and the command line, as TOML, and end")
-        ->configurable(false)
-        ->group("Run");
+        ->configurable(false);
   }
 
   CommandLine app;
@@ -129,6 +128,13 @@ bool parse_command_line(CLI::App& app, int argc, const char* const* argv) {
   const Request request = parse(app, argc, argv);
   if (request == Request::help) print_answer(app.help());
   return request == Request::run;
+}
+
+int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body) {
+  return run_program(app.get_name().c_str(), argv, [&] {
+    if (parse_command_line(app, argc, argv)) body();
+    return 0;
+  });
 }
 
 bool parse_command_line(const ConfigurableProgram& program, int argc, const char* const* argv,

@@ -146,6 +146,10 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<Number
 /// returned. Throws Error with one line on a bad option.
 bool parse_command_line(CLI::App& app, int argc, const char* const* argv);
 
+/// A whole program whose options are `app`'s: run_program (program.h), named as `app` is, of the
+/// parsing and, unless an answer was asked for, `body`.
+int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& body);
+
 /// A program whose options a TOML file may hold, too, and one of whose options, the preset, decides
 /// the defaults of the others.
 struct ConfigurableProgram {

@@ -7,22 +7,18 @@
 
 namespace gradus::apps {
 
-void add_compute_options(CLI::App& app, ComputeOptions& o, const std::string& group) {
-  add_choice(app, "--device", o.device, device_names)->group(group);
+void add_compute_options(CLI::App& app, ComputeOptions& o) {
+  add_choice(app, "--device", o.device, device_names);
   add_switch(app, "--bf16,!--no-bf16", o.bf16,
              "Mixed precision: activations and products of bfloat16; weights, sums, statistics and "
-             "loss of float32")
-      ->group(group);
+             "loss of float32");
   add_switch(app, "--tf32,!--no-tf32", o.tf32,
-             "On a GPU, round the inputs of float32 products to TF32")
-      ->group(group);
+             "On a GPU, round the inputs of float32 products to TF32");
   add_switch(app, "--winograd,!--no-winograd", o.winograd,
              "3x3 convolutions by Winograd's algorithm; otherwise plain sums: slower, with less "
-             "rounding")
-      ->group(group);
+             "rounding");
   apps::add_integer(app, "--threads", o.threads, "Threads of the computation; 0: all cores", 0,
-                    4096)
-      ->group(group);
+                    4096);
 }
 
 Device use(const ComputeOptions& o) {

@@ -31,7 +31,7 @@ struct ComputeOptions {
   DType activation_dtype() const { return bf16 ? DType::bfloat16 : DType::float32; }
 };
 
-void add_compute_options(CLI::App& app, ComputeOptions& options, const std::string& group);
+void add_compute_options(CLI::App& app, ComputeOptions& options);
 
 /// Sets the threads and TF32 (`bf16` and `winograd` are for the model: activation_dtype and
 /// nn::use_winograd), and returns the device. `automatic` is the GPU if one works, and otherwise

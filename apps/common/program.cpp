@@ -66,8 +66,8 @@ void check_output_file(std::string_view program, std::string_view option,
   const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
   check(std::filesystem::is_directory(folder, ignored), program,
         "{} {}: there is no folder {}; make it first", option, path.string(), folder.string());
-  check(!std::filesystem::is_directory(path, ignored), program,
-        "{} {}: it is a folder; name a file", option, path.string());
+  check(!std::filesystem::exists(path, ignored) || std::filesystem::is_regular_file(path, ignored),
+        program, "{} {}: it is there and no regular file; name another", option, path.string());
   check(::access(folder.c_str(), W_OK) == 0, program, "{} {}: nothing can be written in {}: {}",
         option, path.string(), folder.string(), std::strerror(errno));
 }

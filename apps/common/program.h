@@ -27,7 +27,7 @@ int report_error(const char* program, const std::string& text);
 std::string error_text(const std::exception& error);
 
 /// Throws Error unless a file can be written to `path`, which `option` names: its folder is there
-/// and may be written to, and it is no folder itself.
+/// and may be written to, and what is there by that name, if anything, is a file.
 void check_output_file(std::string_view program, std::string_view option,
                        const std::filesystem::path& path);
 

@@ -19,20 +19,16 @@ constexpr apps::Choices<nn::Stem, 2> stems{
 
 }  // namespace
 
-void add_encoder_options(CLI::App& app, nn::ResNet::Options& o, const std::string& group) {
-  apps::add_choice(app, "--arch", o.layers, architectures)->group(group);
+void add_encoder_options(CLI::App& app, nn::ResNet::Options& o) {
+  apps::add_choice(app, "--arch", o.layers, architectures);
   apps::add_integer(app, "--width", o.width,
-                    "Channels of the first stage; the last has eight times as many", 1, 4096)
-      ->group(group);
-  apps::add_choice(app, "--stem", o.stem, stems)->group(group);
-  apps::add_integer(app, "--stem-padding", o.stem_padding, "Padding of the cifar stem", 0, 2)
-      ->group(group);
+                    "Channels of the first stage; the last has eight times as many", 1, 4096);
+  apps::add_choice(app, "--stem", o.stem, stems);
+  apps::add_integer(app, "--stem-padding", o.stem_padding, "Padding of the cifar stem", 0, 2);
   apps::add_switch(app, "--stem-bias,!--no-stem-bias", o.stem_bias,
-                   "A bias in the stem's convolution")
-      ->group(group);
+                   "A bias in the stem's convolution");
   apps::add_integer(app, "--fc-features", o.fc_features,
-                    "Outputs of a linear layer at the encoder's end; 0: none", 0, 1 << 20)
-      ->group(group);
+                    "Outputs of a linear layer at the encoder's end; 0: none", 0, 1 << 20);
 }
 
 std::string architecture_name(const nn::ResNet::Options& o) {

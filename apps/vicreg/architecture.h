@@ -12,9 +12,9 @@ class App;
 
 namespace gradus::vicreg {
 
-/// Adds the options that decide the encoder's shape, under `group` in the help; their defaults are
-/// what `options` holds, which receives what is given.
-void add_encoder_options(CLI::App& app, nn::ResNet::Options& options, const std::string& group);
+/// Adds the options that decide the encoder's shape; their defaults are what `options` holds, which
+/// receives what is given.
+void add_encoder_options(CLI::App& app, nn::ResNet::Options& options);
 
 /// "resnet18" or "resnet34", by the blocks of the stages; throws Error for others.
 std::string architecture_name(const nn::ResNet::Options& options);

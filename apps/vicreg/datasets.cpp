@@ -56,26 +56,21 @@ data::Dataset prepared(const DataOptions& o, data::Dataset dataset) {
 
 }  // namespace
 
-void add_data_options(CLI::App& app, DataOptions& o, const std::string& group) {
-  apps::add_choice(app, "--dataset", o.dataset, dataset_names)->group(group);
+void add_data_options(CLI::App& app, DataOptions& o) {
+  apps::add_choice(app, "--dataset", o.dataset, dataset_names);
   app.add_option("--data", o.folder,
                  "Folder with the data set's binary files (or with cifar-10-batches-bin, "
                  "cifar-100-binary or stl10_binary); of 'folder': with train and test, in which "
                  "each class has a folder of images, or images have no class")
-      ->check(apps::folder_name())
-      ->group(group);
-  apps::add_integer(app, "--limit", o.limit, "Use the first N training images; 0: all", 0)
-      ->group(group);
-  apps::add_integer(app, "--test-limit", o.test_limit, "Use the first N test images; 0: all", 0)
-      ->group(group);
+      ->check(apps::folder_name());
+  apps::add_integer(app, "--limit", o.limit, "Use the first N training images; 0: all", 0);
+  apps::add_integer(app, "--test-limit", o.test_limit, "Use the first N test images; 0: all", 0);
   apps::add_integer(app, "--image-size", o.image_size,
                     "Pixels a side to which the centred square of each image is resized when it is "
                     "read; 0: as the images are",
-                    0, 4096)
-      ->group(group);
+                    0, 4096);
   apps::add_switch(app, "--skip-unreadable,!--refuse-unreadable", o.skip_unreadable,
-                   "Leave out image files that cannot be read, or refuse the data set (default)")
-      ->group(group);
+                   "Leave out image files that cannot be read, or refuse the data set (default)");
 }
 
 data::Dataset load_training_set(const DataOptions& options) {

@@ -31,9 +31,9 @@ struct DataOptions {
   bool skip_unreadable = false;  ///< of `folder`: leave files out that cannot be read
 };
 
-/// Adds the options that say where the images come from, under `group` in the help; their defaults
-/// are what `options` holds, which receives what is given.
-void add_data_options(CLI::App& app, DataOptions& options, const std::string& group);
+/// Adds the options that say where the images come from; their defaults are what `options` holds,
+/// which receives what is given.
+void add_data_options(CLI::App& app, DataOptions& options);
 
 /// The training images that the options name, from the data set's folder, or of the built-in set
 /// (50,000 images). They have a normalisation, the data set's own or measured on them. Throws Error

@@ -50,21 +50,16 @@ struct EvalOptions {
 };
 
 void add_protocol_options(CLI::App& app, Protocol& p) {
-  const std::string group = "Protocol";
-  apps::add_choice(app, "--protocol", p.name, protocol_names)->group(group);
+  apps::add_choice(app, "--protocol", p.name, protocol_names);
   app.add_flag("--cached", p.cached,
-               "Fast: features of the plain images, computed once, without crops and flips")
-      ->group(group);
-  apps::add_integer(app, "--epochs", p.epochs, "Epochs", 1, most_epochs)->group(group);
-  apps::add_integer(app, "--batch-size", p.batch_size, "Images a step", 1)->group(group);
-  app.add_option("--lr", p.lr, "Learning rate")->check(positive())->group(group);
+               "Fast: features of the plain images, computed once, without crops and flips");
+  apps::add_integer(app, "--epochs", p.epochs, "Epochs", 1, most_epochs);
+  apps::add_integer(app, "--batch-size", p.batch_size, "Images a step", 1);
+  app.add_option("--lr", p.lr, "Learning rate")->check(positive());
   app.add_option("--momentum", p.momentum, "Momentum")
       ->check(finite())
-      ->check(CLI::Range(0.0, 1.0))
-      ->group(group);
-  app.add_option("--weight-decay", p.weight_decay, "Weight decay")
-      ->check(non_negative())
-      ->group(group);
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--weight-decay", p.weight_decay, "Weight decay")->check(non_negative());
 }
 
 /// The end of the help.
@@ -104,15 +99,17 @@ void add_options(CLI::App& app, EvalOptions& o) {
   apps::add_integer(app, "--k", o.knn_options.k, "Neighbours of kNN", 1);
   app.add_option("--temperature", o.knn_options.temperature, "Temperature of kNN")
       ->check(positive());
-  add_data_options(app, o.data, "Data");
+  app.option_defaults()->group("Data");
+  add_data_options(app, o.data);
+  app.option_defaults()->group("Protocol");
   add_protocol_options(app, o.protocol);
-  add_encoder_options(app, o.model.encoder, "Encoder (with --untrained)");
-  apps::add_compute_options(app, o.compute, "Run");
-  apps::add_integer(app, "--workers", o.workers, "Threads that augment ahead; 0: none", 0, 1024)
-      ->group("Run");
+  app.option_defaults()->group("Encoder (with --untrained)");
+  add_encoder_options(app, o.model.encoder);
+  app.option_defaults()->group("Run");
+  apps::add_compute_options(app, o.compute);
+  apps::add_integer(app, "--workers", o.workers, "Threads that augment ahead; 0: none", 0, 1024);
   apps::add_integer(app, "--seed", o.seed,
-                    "Of the classifier, the order, the crops, and the weights of --untrained", 0)
-      ->group("Run");
+                    "Of the classifier, the order, the crops, and the weights of --untrained", 0);
   app.footer(manual);
 }
 

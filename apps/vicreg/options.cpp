@@ -22,208 +22,171 @@ using apps::non_negative;
 using apps::positive;
 
 void add_view_options(CLI::App& app, ViewOptions& o) {
-  const std::string group = "Views";
-  add_integer(app, "--views", o.count, "Views of each image", 2, 64)->group(group);
-  add_choice(app, "--augment", o.augment, augmentations)->group(group);
+  app.option_defaults()->group("Views");
+  add_integer(app, "--views", o.count, "Views of each image", 2, 64);
+  add_choice(app, "--augment", o.augment, augmentations);
   apps::add_list(app, "--crop-scale", o.crop_scale,
-                 "Least and largest area of a crop, of the image's", finite())
-      ->group(group);
+                 "Least and largest area of a crop, of the image's", finite());
   apps::add_list(app, "--crop-ratio", o.crop_ratio, "Least and largest width / height of a crop",
-                 finite())
-      ->group(group);
+                 finite());
   add_integer(app, "--view-size", o.size,
-              "Pixels a side to which crops are resized; 0: as many as the images have", 0, 4096)
-      ->group(group);
+              "Pixels a side to which crops are resized; 0: as many as the images have", 0, 4096);
 }
 
 void add_image_options(CLI::App& app, TrainOptions& o) {
-  const std::string group = "Data";
-  add_data_options(app, o.data, group);
+  app.option_defaults()->group("Data");
+  add_data_options(app, o.data);
   add_switch(app, "--shuffle,!--no-shuffle", o.shuffle,
-             "Shuffle (default), or take the images in the files' order")
-      ->group(group);
+             "Shuffle (default), or take the images in the files' order");
   add_switch(app, "--drop-last,!--keep-last", o.drop_last,
              "Drop (default) or keep a partial last batch; a small batch raises the covariance "
-             "term, so keeping it disturbs the end of every epoch")
-      ->group(group);
-  add_integer(app, "--batch-size", o.batch_size, "Images a step, each in all its views", 2, 1 << 20)
-      ->group(group);
-  add_integer(app, "--workers", o.workers, "Threads that augment ahead; 0: none", 0, 1024)
-      ->group(group);
+             "term, so keeping it disturbs the end of every epoch");
+  add_integer(app, "--batch-size", o.batch_size, "Images a step, each in all its views", 2,
+              1 << 20);
+  add_integer(app, "--workers", o.workers, "Threads that augment ahead; 0: none", 0, 1024);
 }
 
 void add_model_options(CLI::App& app, TrainOptions& o) {
-  const std::string group = "Model and loss";
-  add_encoder_options(app, o.model.encoder, group);
+  app.option_defaults()->group("Model and loss");
+  add_encoder_options(app, o.model.encoder);
   apps::add_list(app, "--projector", o.model.projector_widths,
-                 "Widths of the projector's linear layers", apps::integer<std::int64_t>(1, 1 << 20))
-      ->group(group);
+                 "Widths of the projector's linear layers",
+                 apps::integer<std::int64_t>(1, 1 << 20));
   add_switch(app, "--zero-init-residual,!--no-zero-init-residual",
-             o.model.encoder.zero_init_residual, "Start each block's last batch norm at 0")
-      ->group(group);
-  add_choice(app, "--loss", o.loss, loss_names)->group(group);
+             o.model.encoder.zero_init_residual, "Start each block's last batch norm at 0");
+  add_choice(app, "--loss", o.loss, loss_names);
   app.add_option("--invariance", o.vicreg.invariance, "Weight of vicreg's invariance term")
-      ->check(finite())
-      ->group(group);
+      ->check(finite());
   app.add_option("--variance", o.vicreg.variance,
                  "Weight of vicreg's variance term, twice its mean over the views (the authors' "
                  "code takes the mean: 12.5)")
-      ->check(finite())
-      ->group(group);
+      ->check(finite());
   app.add_option("--covariance", o.vicreg.covariance, "Weight of vicreg's covariance term")
-      ->check(finite())
-      ->group(group);
+      ->check(finite());
   app.add_option("--loss-eps", o.vicreg.eps, "Added to vicreg's variance under the root")
-      ->check(non_negative())
-      ->group(group);
-  app.add_option("--similarity", o.coding_rate.invariance,
+      ->check(non_negative());
+  app.add_option("--similarity", o.coding_rate.similarity,
                  "Weight of the views' similarity beside the coding rate")
-      ->check(finite())
-      ->group(group);
+      ->check(finite());
   app.add_option("--distortion", o.coding_rate.eps,
                  "Squared distortion up to which coding-rate codes the embeddings")
-      ->check(positive())
-      ->group(group);
+      ->check(positive());
   add_switch(app, "--separate-views,!--joined-views", o.separate_views,
              "Forward the views one after the other, each with its own batch statistics, or as "
-             "one batch")
-      ->group(group);
+             "one batch");
 }
 
 void add_optimizer_options(CLI::App& app, TrainOptions& o) {
-  const std::string group = "Optimiser";
-  add_choice(app, "--optimizer", o.optimizer, optimizer_names)->group(group);
-  add_integer(app, "--epochs", o.epochs, "Epochs", 1, most_epochs)->group(group);
+  app.option_defaults()->group("Optimiser");
+  add_choice(app, "--optimizer", o.optimizer, optimizer_names);
+  add_integer(app, "--epochs", o.epochs, "Epochs", 1, most_epochs);
   add_integer(
       app, "--steps", o.steps,
       "Stop after N steps, those before an interruption included; -1: when the epochs are done. "
       "--resume without it goes on to the end",
-      -1, std::int64_t{1} << 40)
-      ->group(group);
-  app.add_option("--lr", o.lr, "Learning rate")->check(positive())->group(group);
+      -1, std::int64_t{1} << 40);
+  app.add_option("--lr", o.lr, "Learning rate")->check(positive());
   add_switch(app, "--scale-lr,!--no-scale-lr", o.scale_lr,
-             "Multiply the learning rate by batch / 256")
-      ->group(group);
-  app.add_option("--weight-decay", o.weight_decay, "Weight decay")
-      ->check(non_negative())
-      ->group(group);
+             "Multiply the learning rate by batch / 256");
+  app.add_option("--weight-decay", o.weight_decay, "Weight decay")->check(non_negative());
   app.add_option("--momentum", o.momentum, "Momentum of sgd and lars")
       ->check(finite())
-      ->check(CLI::Range(0.0, 1.0))
-      ->group(group);
-  add_switch(app, "--nesterov,!--no-nesterov", o.nesterov, "Nesterov's momentum, of sgd and lars")
-      ->group(group);
+      ->check(CLI::Range(0.0, 1.0));
+  add_switch(app, "--nesterov,!--no-nesterov", o.nesterov, "Nesterov's momentum, of sgd and lars");
   app.add_option("--trust", o.trust,
                  "LARS's trust coefficient; 0: the form's own (0.02, or 0.001 with lars-vicreg)")
-      ->check(non_negative())
-      ->group(group);
+      ->check(non_negative());
   add_switch(app, "--decay-all,!--decay-weights-only", o.decay_all,
-             "Whether weight decay (and LARS's adaptation) holds for biases and norms too")
-      ->group(group);
+             "Whether weight decay (and LARS's adaptation) holds for biases and norms too");
   app.add_option("--clip-norm", o.clip_norm, "Largest norm of the gradient; 0: no clipping")
-      ->check(non_negative())
-      ->group(group);
-  add_choice(app, "--schedule", o.schedule, schedule_names)->group(group);
+      ->check(non_negative());
+  add_choice(app, "--schedule", o.schedule, schedule_names);
   add_integer(app, "--warmup-epochs", o.warmup_epochs,
-              "Epochs of warm-up, of warmup-cosine and vicreg", 0, most_epochs)
-      ->group(group);
+              "Epochs of warm-up, of warmup-cosine and vicreg", 0, most_epochs);
   apps::add_list(app, "--milestones", o.milestones,
                  "Epochs at which the schedule 'step' divides by 10",
-                 apps::integer<std::int64_t>(0, most_epochs))
-      ->group(group);
+                 apps::integer<std::int64_t>(0, most_epochs));
 }
 
 void add_run_options(CLI::App& app, TrainOptions& o) {
-  const std::string group = "Run";
-  add_choice(app, "--recipe", o.recipe, recipes, "Whole set of defaults: ")->group(group);
-  apps::add_compute_options(app, o.compute, group);
+  app.option_defaults()->group("Run");
+  add_choice(app, "--recipe", o.recipe, recipes, "Whole set of defaults: ");
+  apps::add_compute_options(app, o.compute);
   add_switch(app, "--checkpoint-activations,!--no-checkpoint-activations", o.checkpoint_activations,
              "Less memory for more time: residual blocks keep their input only and compute their "
-             "inside again in backward")
-      ->group(group);
+             "inside again in backward");
   add_integer(app, "--shards", o.shards,
               "Cut each batch into that many parts, 1, 2, 4, ..., computed side by side and "
               "joined in a fixed order. The result depends on their number, never on that of "
               "the processes that share them: mpirun -n 4 train --shards 4",
-              1, 1024)
-      ->group(group);
+              1, 1024);
   add_switch(app, "--unordered-sums,!--no-unordered-sums", o.unordered_sums,
              "Let MPI or NCCL add up in an order of their own: the result then depends on the "
-             "processes, too")
-      ->group(group);
-  add_integer(app, "--seed", o.seed, "Of the initial weights, the order and the augmentation", 0)
-      ->group(group);
+             "processes, too");
+  add_integer(app, "--seed", o.seed, "Of the initial weights, the order and the augmentation", 0);
 }
 
 /// What a run starts from, and what it leaves.
 void add_folder_options(CLI::App& app, TrainOptions& o) {
-  const std::string group = "Run";
+  app.option_defaults()->group("Run");
   app.add_option("--out", o.out, "Run folder: checkpoint, metrics, report, configuration")
-      ->check(apps::folder_name())
-      ->group(group);
+      ->check(apps::folder_name());
   CLI::Option* init =
       app.add_option("--init", o.init,
                      "Start from the weights in this file: of train, or a state_dict of PyTorch "
                      "(.safetensors, or torch.save's .pt)")
           ->check(apps::file_name())
-          ->group(group)
           ->configurable(false);
   app.add_option("--continue-from", o.continue_from,
                  "Go on from a PyTorch program's checkpoint (torch.save of a dict of epoch, "
                  "model_state_dict and Adam's optimizer_state_dict): its weights, moments and "
                  "steps, and, unless told otherwise, its architecture")
       ->check(apps::file_name())
-      ->group(group)
       ->excludes(init)
       ->configurable(false);
   CLI::Option* resume =
       app.add_flag("--resume", o.resume, "Go on from the run folder's checkpoint, if it has one")
-          ->group(group)
           ->configurable(false);
   app.add_flag("--overwrite", o.overwrite,
                "Discard the run folder's checkpoint, metrics, report, results and event files, and "
                "start afresh")
-      ->group(group)
       ->excludes(resume)
       ->configurable(false);
   add_integer(app, "--checkpoint-every", o.checkpoint_every,
-              "Steps between checkpoints; 0: the end of every epoch", 0)
-      ->group(group);
+              "Steps between checkpoints; 0: the end of every epoch", 0);
   add_integer(app, "--knn-every", o.knn_every, "Epochs between kNN evaluations; 0: none", 0,
-              most_epochs)
-      ->group(group);
-  add_integer(app, "--knn-images", o.knn_images, "Images of each split used for kNN, at most", 1)
-      ->group(group);
+              most_epochs);
+  add_integer(app, "--knn-images", o.knn_images, "Images of each split used for kNN, at most", 1);
   add_switch(
       app, "--probe,!--no-probe", o.probe,
       "Train a linear classifier beside, as solo-learn does: its accuracy on each batch and, "
-      "each epoch, on the test images; the encoder does not notice it")
-      ->group(group);
+      "each epoch, on the test images; the encoder does not notice it");
   add_switch(app, "--tensorboard,!--no-tensorboard", o.tensorboard,
              "Also write the metrics and, each epoch, histograms of weights and gradients, and the "
-             "views, for TensorBoard: tensorboard --logdir OUT")
-      ->group(group);
+             "views, for TensorBoard: tensorboard --logdir OUT");
   app.add_flag(
          "--dry-run", o.dry_run,
          "Make a few steps, write nothing, and say what the run will take, in one shard: memory, "
          "time, disk")
-      ->configurable(false)
-      ->group(group);
+      ->configurable(false);
   app.add_option("--export", o.export_file, "Write the weights alone to this file at the end")
       ->check(apps::file_name())
-      ->group(group)
       ->configurable(false);
 }
 
 /// With --resume the run folder's own configuration, if it has one; but how far the call before was
-/// to go does not hold for this one.
+/// to go does not hold for this one, nor does the folder's name, which may have changed.
 apps::ConfigFile own_config(const TrainOptions& o) {
   const auto own = std::filesystem::path(o.out) / config_name;
   if (!o.resume || !std::filesystem::exists(own)) return {};
-  return apps::ConfigFile::read(own).without("steps");
+  return apps::ConfigFile::read(own).without("steps").without("out");
 }
 
 void check_consistency(const TrainOptions& o) {
+  const std::string recipe(apps::name_of(recipes, o.recipe)), own = own_config(o).value("recipe");
+  check(own.empty() || own == recipe, "train",
+        "--recipe {}: the run in {} has the recipe {}, whose options --resume goes on with", recipe,
+        o.out, own);
   check(!o.model.projector_widths.empty(), "train", "--projector needs at least one width");
   check(std::has_single_bit(static_cast<unsigned>(o.shards)), "train",
         "--shards must be 1, 2, 4, 8, ...; got {}", o.shards);
@@ -332,7 +295,7 @@ nlohmann::json identity(const TrainOptions& o) {
                       {"variance", o.vicreg.variance},
                       {"covariance", o.vicreg.covariance},
                       {"loss-eps", o.vicreg.eps},
-                      {"similarity", o.coding_rate.invariance},
+                      {"similarity", o.coding_rate.similarity},
                       {"distortion", o.coding_rate.eps},
                       {"separate-views", o.separate_views},
                       {"optimizer", apps::name_of(optimizer_names, o.optimizer)},

@@ -26,7 +26,7 @@ int run(const std::vector<std::string>& folders, const std::string& out) {
   }
   const std::string page = out.empty() ? "comparison.html" : out;
   for (const std::filesystem::path folder : folders)
-    for (const char* name : {checkpoint_name, metrics_name, config_name})
+    for (const char* name : {checkpoint_name, metrics_name, config_name, report_name})
       apps::check_not_input("report", "--out", page, folder / name);
   write_comparison(page, runs);
   apps::print("{}\n", page);

@@ -14,8 +14,9 @@ namespace {
 /// Removes a file of the run folder, if it is there.
 void discard(const std::filesystem::path& path) {
   std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return;
   std::filesystem::remove(path, error);
-  check(!error, "train", "--overwrite cannot remove {}: {}", path.string(), error.message());
+  check(!error, "train", "cannot remove {}: {}", path.string(), error.message());
 }
 
 }  // namespace
@@ -74,8 +75,8 @@ void Trainer::settle_run_folder() {
   // Until a checkpoint holds what the file gave, --resume would start from other weights.
   if (!resumes_ && starts_from_file()) save();
   if (!is_first()) return;
-  if (options_.overwrite) {
-    // Late, since the weights to start from may be those of the checkpoint to discard.
+  if (!resumes_) {
+    // Of a run that was here. Late, since the weights to start from may be those of its checkpoint.
     if (saved_step_ < 0) discard(file(checkpoint_name));
     for (const char* name : {metrics_name, report_name, results_name}) discard(file(name));
     remove_event_files(folder_);

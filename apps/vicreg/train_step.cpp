@@ -54,7 +54,8 @@ void TrainStep::run(const Tensor& images, double lr, const Tensor& labels) {
         concat(std::vector<Tensor>(static_cast<std::size_t>(options_.views.count), labels))
             .to(device_);
   }
-  if (!replay_ || images.size(0) != options_.views.count * options_.batch_size)
+  const std::int64_t members = shards_ == nullptr ? 1 : shards_->size();
+  if (!replay_ || images.size(0) * members != options_.views.count * options_.batch_size)
     return compute(images, view_labels);
   if (!images_.defined()) images_ = empty(images.shape(), options_of(images));
   images_.copy_from(images);

@@ -28,9 +28,9 @@ class TrainStep {
             Device device, bool replay = true, OnlineProbe* probe = nullptr,
             Communicator* shards = nullptr);
 
-  /// Starts one update with images [V B, H, W, C], V = options.views.count, view by view; B =
-  /// options.batch_size is a full batch. `labels`, int64 [B], is read where there is a probe, which
-  /// is updated too.
+  /// Starts one update with images [V B, H, W, C], V = options.views.count, view by view; where all
+  /// members' B together are options.batch_size it is a full batch. `labels`, int64 [B], is read
+  /// where there is a probe, which is updated too.
   void run(const Tensor& images, double lr, const Tensor& labels = {});
   /// The loss of the update that was started last, on its way to the host.
   Readback loss() const { return Readback(terms_); }

@@ -163,8 +163,8 @@ void Trainer::train_to(std::int64_t last_step, Progress& progress) {
     const bool save_now =
         options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ends;
     while (pending_.size() > (epoch_ends || save_now ? 0 : steps_ahead)) finish_step(progress);
+    if (save_now) save();  // first: to evaluate takes time, in which the program may be ended
     if (epoch_ends) end_epoch(progress);
-    if (save_now) save();
   }
   while (!pending_.empty()) finish_step(progress);
 }

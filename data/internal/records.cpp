@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <vector>
 
 #include <gradus/tensor/check.h>
 
@@ -50,11 +51,11 @@ void check_file(const RecordFolder& folder, const fs::path& file, const RecordFo
         size < expected ? "truncated" : "too long", size, expected, records, format.bytes());
 }
 
-std::vector<std::uint8_t> read_records(const RecordFolder& folder, const fs::path& file,
-                                       const RecordFormat& format, std::int64_t count,
-                                       Tensor images) {
-  std::vector<std::uint8_t> labels, record(static_cast<std::size_t>(format.bytes()));
-  labels.reserve(static_cast<std::size_t>(count * format.label_bytes));
+Tensor read_records(const RecordFolder& folder, const fs::path& file, const RecordFormat& format,
+                    std::int64_t count, Tensor images) {
+  std::vector<std::uint8_t> record(static_cast<std::size_t>(format.bytes()));
+  Tensor labels = format.label_bytes > 0 ? empty({count}, {DType::int64}) : Tensor();
+  std::int64_t* const classes = labels ? labels.data<std::int64_t>() : nullptr;
   std::uint8_t* pixels = format.side > 0 ? images.data<std::uint8_t>() : nullptr;
   std::ifstream stream(file, std::ios::binary);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -62,26 +63,16 @@ std::vector<std::uint8_t> read_records(const RecordFolder& folder, const fs::pat
     stream.read(reinterpret_cast<char*>(record.data()), format.bytes());
     check(stream.gcount() == format.bytes(), folder.dataset, "cannot read {}: {}", file.string(),
           errno != 0 ? std::strerror(errno) : "it has become shorter");
-    labels.insert(labels.end(), record.begin(), record.begin() + format.label_bytes);
+    if (classes != nullptr) {
+      const std::int64_t label = record[static_cast<std::size_t>(format.label)];
+      classes[i] = label - format.first_label;
+      check(classes[i] >= 0 && classes[i] < format.classes, folder.dataset,
+            "{}: record {} has label {}; labels are {} to {}", file.string(), i, label,
+            format.first_label, format.first_label + format.classes - 1);
+    }
     if (pixels == nullptr) continue;
     interleave(format, record.data() + format.label_bytes, pixels);
     pixels += 3 * format.side * format.side;
-  }
-  return labels;
-}
-
-Tensor to_labels(const RecordFolder& folder, const fs::path& file,
-                 const std::vector<std::uint8_t>& bytes, std::int64_t stride, std::int64_t offset,
-                 std::int64_t first, std::int64_t classes) {
-  const std::int64_t count = static_cast<std::int64_t>(bytes.size()) / stride;
-  Tensor labels = empty({count}, {DType::int64});
-  auto* values = labels.data<std::int64_t>();
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t label = bytes[static_cast<std::size_t>(i * stride + offset)];
-    check(label >= first && label < first + classes, folder.dataset,
-          "{}: record {} has label {}; labels are {} to {}", file.string(), i, label, first,
-          first + classes - 1);
-    values[i] = label - first;
   }
   return labels;
 }

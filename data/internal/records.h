@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <string_view>
-#include <vector>
 
 #include <gradus/tensor/tensor.h>
 
@@ -17,10 +16,12 @@ struct RecordFolder {
   std::string_view contents;  ///< its files
 };
 
-/// What a record is: label bytes, then the planes R, G and B of `side` x `side` bytes, each by rows
-/// or by columns. No side: labels alone.
+/// What a record is: label bytes, of which byte `label` counts and is `first_label` plus the class,
+/// then the planes R, G and B of `side` x `side` bytes, each by rows or by columns. No side: labels
+/// alone.
 struct RecordFormat {
   std::int64_t label_bytes = 0;
+  std::int64_t label = 0, first_label = 0, classes = 0;
   std::int64_t side = 0;
   bool by_columns = false;
 
@@ -36,16 +37,9 @@ void check_file(const RecordFolder& folder, const std::filesystem::path& file,
                 const RecordFormat& format, std::int64_t records);
 
 /// Reads the first `count` records: their images into `images` uint8 [count, side, side, 3], which
-/// may be undefined without a side. Returns the label bytes, record by record.
-std::vector<std::uint8_t> read_records(const RecordFolder& folder,
-                                       const std::filesystem::path& file,
-                                       const RecordFormat& format, std::int64_t count,
-                                       Tensor images);
-
-/// Labels int64 [N] of one byte in each `stride` bytes: byte - `first`. Throws Error, with the file
-/// and the record, if one lies outside `classes`.
-Tensor to_labels(const RecordFolder& folder, const std::filesystem::path& file,
-                 const std::vector<std::uint8_t>& bytes, std::int64_t stride, std::int64_t offset,
-                 std::int64_t first, std::int64_t classes);
+/// may be undefined without a side. Returns their classes, int64 [count], undefined without label
+/// bytes. Throws Error, with the file and the record, on a label that stands for no class.
+Tensor read_records(const RecordFolder& folder, const std::filesystem::path& file,
+                    const RecordFormat& format, std::int64_t count, Tensor images);
 
 }  // namespace gradus::data

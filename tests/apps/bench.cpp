@@ -1,10 +1,14 @@
 // The benchmarks run and report what compare.py reads; how fast they are is not tested.
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "bench/peaks.h"
+#include "bench/timing.h"
 #include "tests/apps/programs.h"
 #include "tests/support/device.h"
 
@@ -34,9 +38,22 @@ CommandResult run_ladder(const Arguments& arguments) {
 
 }  // namespace
 
+TEST_CASE("bench: a median is the middle time and the least one the shortest") {
+  CHECK(gradus::bench::median({3, 1, 2}) == 2);
+  CHECK(gradus::bench::median({4, 1, 3, 2}) == 3);
+  int calls = 0;
+  const double least = gradus::bench::least_seconds(5, [&] {
+    if (++calls == 2) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  });
+  CHECK(calls == 6);  // the first one is not timed
+  CHECK(least < 0.1);
+}
+
 TEST_CASE("bench: step reports times, memory and the serial share") {
+  const Arguments sizes{"2", "1", "--threads", "2"};
+  json step;
   for (const Arguments& precision : {Arguments{}, Arguments{"--bf16"}}) {
-    const json step = figures_of("step", Arguments{"2", "1", "--threads", "2"} + precision);
+    step = figures_of("step", sizes + precision);
     for (const char* name : {"seconds", "least_seconds", "busy_threads"}) {
       CHECK(is_positive(step.at(name)));
     }
@@ -47,6 +64,9 @@ TEST_CASE("bench: step reports times, memory and the serial share") {
     CHECK(step.at("serial_share") < 1);
 #endif
   }
+  const json checkpointed =
+      figures_of("step", sizes + Arguments{"--bf16", "--checkpoint-activations"});
+  CHECK(checkpointed.at("saved_for_backward") < step.at("saved_for_backward"));
   const json forward = figures_of("step", {"2", "1", "--threads", "1", "--forward"});
   CHECK(is_positive(forward.at("seconds")));
   CHECK(forward.at("saved_for_backward") == 0);
@@ -86,7 +106,37 @@ TEST_CASE("bench: ops measures peaks, and operations against them") {
   }
   CHECK(is_positive(ops.at("peaks").at("bf16")) == gradus::bench::has_bfloat16());
   CHECK(ops.at("operations").size() > 10);
-  for (const json& operation : ops.at("operations")) CHECK(is_positive(operation.at("of_peak")));
+  std::map<std::string, double> operations, bytes;
+  for (const json& operation : ops.at("operations")) {
+    CHECK(is_positive(operation.at("of_peak")));
+    const auto name = operation.at("operation").get<std::string>();
+    operations[name] = operation.at("operations").get<double>();
+    bytes[name] = operation.at("bytes").get<double>();
+  }
+  for (const std::string pass : {"", ", dinput", ", dweight"}) {  // of four views
+    CAPTURE(pass);
+    CHECK(operations.at("conv 3x3 [N, 32, 32, 64]" + pass) ==
+          2.0 * (4 * 32 * 32 * 64) * (3 * 3 * 64));
+    CHECK(operations.at("conv 3x3 [N, 4, 4, 512]" + pass) ==
+          2.0 * (4 * 4 * 4 * 512) * (3 * 3 * 512));
+    CHECK(operations.at("linear 512 -> 1024" + pass) == 2.0 * (4 * 512 * 1024));
+  }
+  // The covariance of two embeddings, and two products of its size for each of two views.
+  CHECK(operations.at("covariance z^T z, z [B, 1024]") == 2.0 * (2 * 1024 * 1024));
+  CHECK(operations.at("VICReg loss and its gradients") == 2.0 * (2 * 1024 * 1024) * 2 * 2);
+  CHECK(bytes.at("residual add") == 3.0 * (4 * 32 * 32 * 64) * sizeof(float));
+}
+
+TEST_CASE("bench: augment times each augmentation") {
+  const CommandResult result = run_benchmark("augment", {"--seconds", "0.001"});
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  const std::vector<std::string> lines = lines_of(result.output);
+  REQUIRE(lines.size() == 14);
+  for (std::size_t i = 1; i < lines.size(); ++i) {  // after the head
+    CAPTURE(lines[i]);
+    CHECK(std::stod(lines[i].substr(20)) > 0);
+  }
 }
 
 TEST_SUITE("device") {

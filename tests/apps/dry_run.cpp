@@ -89,6 +89,30 @@ TEST_CASE("--dry-run says what a run takes within ten seconds, and writes nothin
   }
 }
 
+TEST_CASE("--dry-run: a step takes all views forward and backward and the run takes its steps") {
+  const TempFolder folder;
+  // So many epochs that the run takes days; the disk need not suffice.
+  const std::string told =
+      dry_run(folder / "run", {"--views", "5", "--view-size", "16", "--epochs", "200000000"})
+          .output;
+  CAPTURE(told);
+  CHECK(number_behind("forward, ", told) ==
+        near(3.0 * 5 * 8 * number_behind("multiply-adds ", told), 0.002));
+  const double step_days = 6e8 * number_behind("a step  ", told) / (24 * 3600);
+  const double days = number_behind("the run  ", told);
+  REQUIRE(contains(told, " days"));
+  CHECK(days + 1 > 0.99 * step_days);  // cut to whole ones
+  CHECK(days < 10 * step_days);        // with what the ends of epochs take
+}
+
+TEST_CASE("--dry-run: --checkpoint-activations needs less memory for tensors") {
+  const TempFolder folder;
+  const auto megabytes = [&](const Arguments& options) {
+    return number_behind("tensors ", dry_run(folder / "run", options).output);
+  };
+  CHECK(megabytes({"--checkpoint-activations"}) < 0.9 * megabytes({}));
+}
+
 TEST_CASE("--dry-run: the disk is that of two checkpoints, with the optimiser's state") {
   const TempFolder folder;
   const Arguments run{"--width", "32", "--steps", "1"};

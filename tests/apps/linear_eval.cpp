@@ -121,7 +121,7 @@ TEST_CASE("an evaluation of a run's checkpoint goes into the run's report, and t
   CHECK(contains(lines_of(result.output).back(), "no report: "));
 }
 
-TEST_CASE("--overwrite discards the evaluation of the run before") {
+TEST_CASE("a new run discards the evaluation of the run that was in its folder") {
   const Trained trained;
   const Arguments settings{"--cached", "--epochs", "2", "--crops", "0"};
   const CommandResult result =
@@ -131,7 +131,13 @@ TEST_CASE("--overwrite discards the evaluation of the run before") {
   REQUIRE(gradus::vicreg::read_page_run(trained.out).contains("evaluation"));
   const fs::path events = trained.out / "events.out.tfevents.1.host.2";
   write_text(events, "");
-  REQUIRE(train_tiny(trained.out, {"--steps", "1", "--overwrite"}).exit_code == 0);
+  std::string how = "--overwrite";
+  SUBCASE("as --overwrite asks") {}
+  SUBCASE("because its checkpoint is gone") {
+    how = "--resume";
+    fs::remove(trained.checkpoint);
+  }
+  REQUIRE(train_tiny(trained.out, {"--steps", "1", how}).exit_code == 0);
   CHECK_FALSE(fs::exists(events));
   CHECK_FALSE(gradus::vicreg::read_page_run(trained.out).contains("evaluation"));
   CHECK_FALSE(fs::exists(trained.out / "linear_eval.json"));
@@ -182,6 +188,15 @@ TEST_CASE("whitened features are those of the training images' whitening, of bot
   CHECK(results.at("knn").at("confusion") == confusion(train, test));
   CHECK(results.at("whitened").at("knn").at("confusion") == confusion(whiten(train), whiten(test)));
   CHECK(confusion(whiten(train), whiten(test)) != confusion(whiten(train), test));
+
+  // The labels beside them are those of the same images.
+  const auto ends_with_labels = [&](const char* name, const gradus::Tensor& expected) {
+    const std::string bytes(reinterpret_cast<const char*>(expected.data<std::int64_t>()),
+                            expected.bytes());
+    return read_text(trained.folder / name).ends_with(bytes);
+  };
+  CHECK(ends_with_labels("f_train_labels.npy", labels(gradus::data::Split::train, 20)));
+  CHECK(ends_with_labels("f_test_labels.npy", labels(gradus::data::Split::test, 23)));
 }
 
 TEST_CASE("what was judged stands in the results, though a later part fails") {
@@ -192,6 +207,34 @@ TEST_CASE("what was judged stands in the results, though a later part fails") {
                                             "--epochs", "1", "--whiten"});
   check_refused(result, {"whitening", "two images"});
   CHECK(json::parse(read_text(trained.folder / "linear_eval.json")).contains("linear"));
+}
+
+TEST_CASE("crops are views as in training") {
+  const TempFolder folder;
+  const std::string weights = folder / "weights.safetensors";
+  REQUIRE(train_tiny(folder / "run", {"--steps", "0", "--view-size", "16", "--crop-scale",
+                                      "0.25,0.5", "--export", weights})
+              .exit_code == 0);
+  const CommandResult result =
+      run_linear_eval(tiny_data + Arguments{weights, "--knn", "--no-linear", "--crops", "2"});
+  INFO("output: ", result.output);
+  REQUIRE(result.exit_code == 0);
+  CHECK(contains(result.output, "features of 2 crops of each of 43 images"));
+  CHECK(contains(result.output, "\"view-size\":16"));
+  CHECK(contains(result.output, "\"crop-scale\":[0.25,0.5]"));
+}
+
+TEST_CASE("--no-winograd computes features in plain sums") {
+  const TempFolder folder;
+  const auto features = [&](const Arguments& options) {
+    const CommandResult result = run_linear_eval(
+        tiny_data + options +
+        Arguments{"--untrained", "--width", "16", "--no-linear", "--features", folder / "f.npy"});
+    INFO("output: ", result.output);
+    REQUIRE(result.exit_code == 0);
+    return read_text(folder / "f_test.npy");
+  };
+  CHECK(features({"--no-winograd"}) != features({}));  // by rounding
 }
 
 TEST_CASE("without a hidden layer there are no crops to evaluate, and that is said") {

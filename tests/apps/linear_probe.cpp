@@ -204,6 +204,23 @@ TEST_CASE("a probe depends on its seed alone") {
   }
 }
 
+TEST_CASE("the classifier's rate falls at the protocol's milestones") {
+  const data::Dataset dataset = colours(9);
+  nn::ResNet encoder = make_encoder();
+  const Tensor features = extract_features(encoder, dataset);
+  const auto train = [&](const std::vector<std::int64_t>& milestones) {
+    const auto head = train_linear_probe(encoder, dataset, features,
+                                         {.epochs = 2,
+                                          .batch_size = 4,
+                                          .schedule = ScheduleName::step,
+                                          .milestones = milestones,
+                                          .cached = true},
+                                         0, 5, [](std::int64_t, double) {});
+    return nn::state_dict(*head);
+  };
+  CHECK_FALSE(same_tensors(train({1}), train({})));
+}
+
 TEST_CASE("the classifier sees crops of the protocol's areas") {
   const data::Dataset dataset = colours(9);
   nn::ResNet encoder = make_encoder();

@@ -114,7 +114,7 @@ TEST_CASE("the recipe of EMP-SSL") {
   CHECK(o.drop_last);
   CHECK_FALSE(o.separate_views);
   CHECK(o.loss == vicreg::LossName::coding_rate);
-  CHECK(o.coding_rate.invariance == 200);
+  CHECK(o.coding_rate.similarity == 200);
   CHECK(o.coding_rate.eps == 0.2);
   CHECK(o.optimizer == OptimizerName::lars);
   CHECK(o.lr == 0.3);
@@ -275,6 +275,82 @@ TEST_CASE("the resolved configuration reads back to the same options") {
   }
 }
 
+TEST_CASE(
+    "each option sets its own value and a run's identity holds those that decide its weights") {
+  nlohmann::json expected{{"dataset", "folder"},
+                          {"limit", 3},
+                          {"image-size", 48},
+                          {"batch-size", 12},
+                          {"loss", "coding-rate"},
+                          {"invariance", 1.5},
+                          {"variance", 2.5},
+                          {"covariance", 3.5},
+                          {"loss-eps", 0.25},
+                          {"similarity", 150.5},
+                          {"distortion", 0.375},
+                          {"optimizer", "lars-vicreg"},
+                          {"lr", 0.7},
+                          {"weight-decay", 0.125},
+                          {"momentum", 0.75},
+                          {"trust", 0.01},
+                          {"clip-norm", 4.5},
+                          {"schedule", "warmup-cosine"},
+                          {"epochs", 11},
+                          {"warmup-epochs", 5},
+                          {"shards", 4},
+                          {"seed", 8},
+                          {"views", 6},
+                          {"view-size", 24},
+                          {"augment", "solo-learn"}};
+  Arguments arguments{"--no-shuffle",
+                      "--keep-last",
+                      "--separate-views",
+                      "--scale-lr",
+                      "--nesterov",
+                      "--decay-weights-only",
+                      "--bf16",
+                      "--tf32",
+                      "--no-winograd",
+                      "--milestones=1,2,7",
+                      "--crop-scale=0.1,0.5",
+                      "--crop-ratio=1,1.25",
+                      "--projector=7,9",
+                      "--arch=resnet34",
+                      "--width=10",
+                      "--stem=imagenet",
+                      "--stem-padding=2",
+                      "--stem-bias",
+                      "--fc-features=13",
+                      "--zero-init-residual"};
+  for (const auto& [name, value] : expected.items())
+    arguments.push_back("--" + name + "=" +
+                        (value.is_string() ? value.get<std::string>() : value.dump()));
+  expected.update({{"shuffle", false},
+                   {"drop-last", false},
+                   {"separate-views", true},
+                   {"scale-lr", true},
+                   {"nesterov", true},
+                   {"decay-all", false},
+                   {"bf16", true},
+                   {"tf32", true},
+                   {"winograd", false},
+                   {"probe", false},
+                   {"milestones", {1, 2, 7}},
+                   {"crop-scale", {0.1, 0.5}},
+                   {"crop-ratio", {1, 1.25}},
+                   {"model",
+                    {{"architecture", "resnet34"},
+                     {"width", 10},
+                     {"stem", "imagenet"},
+                     {"stem-padding", 2},
+                     {"stem-bias", true},
+                     {"fc-features", 13},
+                     {"zero-init-residual", true},
+                     {"projector", {7, 9}}}}});
+  CHECK(identity(parse(arguments).options) == expected);
+  CHECK(identity(parse({"--probe"}).options).at("probe").get<bool>());  // for one shard
+}
+
 TEST_CASE("--resume takes the options of the run folder's own configuration") {
   const TempFolder folder;
   write_text(folder / "config.toml", parse({"--lr", "0.5", "--recipe", "solo-learn"}).config);
@@ -290,6 +366,24 @@ TEST_CASE("--resume takes the options of the run folder's own configuration") {
   CHECK(parse({"--config", folder / "config.toml"}).options.steps == 7);
   const TrainOptions elsewhere = parse({"--resume", "--out", folder / "none"}).options;
   CHECK(elsewhere.lr == 2e-4);
+
+  // A recipe's options would all be overruled by the file's.
+  write_text(folder / "config.toml", parse({"--recipe", "solo-learn"}).config);
+  CHECK_THROWS_WITH_AS(parse({"--resume", "--out", folder.path().string(), "--recipe", "fast"}),
+                       doctest::Contains("--recipe fast: the run in "), gradus::Error);
+  parse({"--resume", "--out", folder.path().string(), "--recipe", "solo-learn"});
+}
+
+TEST_CASE("--resume goes on in the folder that it is given by default, whatever that once was") {
+  const TempFolder folder;
+  const CommandOptions there{.folder = folder.path()};
+  REQUIRE(run_train({"--out", "elsewhere", "--steps", "0", "--width", "2"}, there).exit_code == 0);
+  std::filesystem::create_directory(folder / "runs");
+  std::filesystem::rename(folder / "elsewhere", folder / "runs" / "vicreg");
+  const CommandResult result = run_train({"--resume", "--print-config"}, there);
+  INFO("output: ", result.output);
+  CHECK(contains(result.output, "out=\"runs/vicreg\"\n"));
+  CHECK(contains(result.output, "width=2\n"));
 }
 
 TEST_CASE("a name that is not UTF-8 is refused where the configuration would hold it") {

@@ -8,6 +8,7 @@
 #include <gradus/tensor/ops.h>
 #include "tests/apps/programs.h"
 #include "tests/support/image_files.h"
+#include "vicreg/datasets.h"
 #include "vicreg/evaluation.h"
 #include "vicreg/metrics.h"
 
@@ -220,6 +221,26 @@ TEST_CASE("a class whose name is no text is evaluated, too") {
   CHECK(json::parse(read_text(results)).at("linear").at("classes").at(0) == "\ufffd\ufffd");
 }
 
+TEST_CASE("CIFAR: training and test images are those of their own files") {
+  using namespace gradus::vicreg;
+  const TempFolder folder;
+  for (const char* batch : {"data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4",
+                            "data_batch_5", "test_batch"})
+    write_zeros(folder / (std::string(batch) + ".bin"), 10'000 * 3073);
+  write_zeros(folder / "train.bin", 50'000 * 3074);
+  write_zeros(folder / "test.bin", 10'000 * 3074);
+  overwrite(folder / "test_batch.bin", 3073, "\x01");  // the second image's label
+  overwrite(folder / "test.bin", 3074 + 1, "\x01");
+  for (const DatasetName name : {DatasetName::cifar10, DatasetName::cifar100}) {
+    const DataOptions options{
+        .dataset = name, .folder = folder.path().string(), .limit = 3, .test_limit = 2};
+    CHECK(load_training_set(options).labels.to_vector<std::int64_t>() ==
+          std::vector<std::int64_t>{0, 0, 0});
+    CHECK(load_test_set(options, {}).labels.to_vector<std::int64_t>() ==
+          std::vector<std::int64_t>{0, 1});
+  }
+}
+
 TEST_CASE("CIFAR-100: a hundred classes, in train and in linear_eval") {
   const TempFolder folder;
   for (const auto& [name, records] : {std::pair{"train.bin", 50'000}, {"test.bin", 10'000}}) {
@@ -252,18 +273,23 @@ TEST_CASE("CIFAR-100: a hundred classes, in train and in linear_eval") {
 TEST_CASE("STL-10: train takes the images without labels, linear_eval those with") {
   const TempFolder folder;
   constexpr std::uintmax_t image = 3 * 96 * 96;
-  // Of the first eight every other one is white, the others are black.
-  const auto write_images = [&](const std::string& name, std::uintmax_t count) {
+  // Of the first eight every other one is white, beginning with number `white`; the others are
+  // black.
+  const auto write_images = [&](const std::string& name, std::size_t count, std::size_t white) {
     write_zeros(folder / name, count * image);
-    for (std::uintmax_t i = 1; i < 8; i += 2)
+    for (std::size_t i = white; i < 8; i += 2)
       overwrite(folder / name, i * image, std::string(image, '\xff'));
   };
-  write_images("unlabeled_X.bin", 100'000);
-  for (const auto& [part, count] : {std::pair{"train", 5'000}, {"test", 8'000}}) {
-    write_images(std::string(part) + "_X.bin", static_cast<std::uintmax_t>(count));
-    std::string labels(static_cast<std::size_t>(count), '\x01');
-    for (std::size_t i = 1; i < labels.size(); i += 2) labels[i] = '\x0a';
-    write_text(folder / (std::string(part) + "_y.bin"), labels);
+  write_images("unlabeled_X.bin", 100'000, 1);
+  struct Part {
+    std::string name;
+    std::size_t count, white;
+  };
+  for (const auto& [name, count, white] : {Part{"train", 5'000, 1}, Part{"test", 8'000, 0}}) {
+    write_images(name + "_X.bin", count, white);
+    std::string labels(count, '\x01');
+    for (std::size_t i = white; i < count; i += 2) labels[i] = '\x0a';
+    write_text(folder / (name + "_y.bin"), labels);
   }
   const Arguments data{"--dataset",    "stl10", "--data",  folder.path().string(),
                        "--image-size", "16",    "--limit", "8"};
@@ -279,4 +305,7 @@ TEST_CASE("STL-10: train takes the images without labels, linear_eval those with
   CHECK(result.exit_code == 0);
   CHECK(contains(result.output, "8 images of stl10, 16x16, 10 classes"));
   CHECK(contains(result.output, "top-1 100.00 %"));
+  // Of the first five test images three are white, of the training images two.
+  const json results = json::parse(read_text(folder / "run/linear_eval.json"));
+  CHECK(results.at("linear").at("confusion").at(9).at(9) == 3);
 }

@@ -197,6 +197,18 @@ TEST_CASE("tensorboard: a resumed run adds a file that takes later steps back; a
   CHECK(contains(error_of([&] { TensorBoard(folder / "none", 3); }), "cannot write"));
 }
 
+TEST_CASE("a resumed run keeps the events that it wrote before") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  REQUIRE(train_tiny(out, {"--steps", "2", "--tensorboard"}).exit_code == 0);
+  REQUIRE(event_files(out).size() == 1);
+  const fs::path first = event_files(out)[0];
+  const std::string events = read_text(first);
+  REQUIRE(train_tiny(out, {"--steps", "4", "--resume", "--tensorboard"}).exit_code == 0);
+  CHECK(event_files(out).size() == 2);
+  CHECK(read_text(first) == events);
+}
+
 TEST_CASE("a run with --tensorboard writes scalars, histograms and the views") {
   const TempFolder folder;
   const fs::path out = folder / "run";

@@ -217,6 +217,6 @@ TEST_SUITE("emulated device") {
     const CommandOptions options{
         .environment = {"GRADUS_EMULATOR_MEMORY=40", "GRADUS_EMULATOR_ORDERS=0"}};
     check_refused(train_tiny(folder / "run", {"--device", "cuda", "--width", "16"}, options),
-                  {"out of GPU memory", "MiB asked for", "free", "--batch-size"});
+                  {"out of GPU memory", "MiB asked for", "free", "a smaller batch"});
   }
 }

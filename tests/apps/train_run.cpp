@@ -185,7 +185,7 @@ TEST_CASE(
     CHECK(losses(out).size() == 1);
   };
   refused(folder / "none" / "weights", "there is no folder " + (folder / "none").string());
-  refused(folder.path(), "a folder");
+  refused(folder.path(), "no regular file");
   refused(out / "checkpoint.safetensors", "would overwrite");
   refused(folder / "other" / ".." / "run" / "checkpoint.safetensors", "would overwrite");
   fs::create_directory(folder / "here");
@@ -251,6 +251,14 @@ TEST_CASE("kNN is measured in the epochs that --knn-every names") {
   CHECK(measured == std::vector<bool>{false, true, false, true, false});
 }
 
+TEST_CASE("an epoch's checkpoint does not wait for its evaluation") {
+  const TempFolder folder;
+  train_well(folder / "run", {"--epochs", "1", "--knn-every", "1"});
+  // The epoch's record is written when it has been evaluated.
+  CHECK(fs::last_write_time(folder / "run" / "checkpoint.safetensors") <
+        fs::last_write_time(folder / "run" / "metrics.jsonl"));
+}
+
 TEST_CASE("--clip-norm bounds the gradients, --separate-views takes statistics of each view") {
   const TempFolder folder;
   const Arguments one_step{"--steps",    "1", "--optimizer", "sgd",      "--lr",           "0.01",
@@ -276,6 +284,29 @@ TEST_CASE("--clip-norm bounds the gradients, --separate-views takes statistics o
   CHECK(distance("free") > 0.01 * 0.6);
   CHECK(distance("clipped") == near(0.01 * 0.5, 0.01));
   CHECK(losses(folder / "separate") != losses(folder / "free"));
+}
+
+TEST_CASE("--no-winograd trains in plain sums") {
+  const TempFolder folder;
+  const auto means = [&](const char* name, const Arguments& options) {
+    train_well(folder / name, Arguments{"--width", "16", "--steps", "1"} + options);
+    return read_safetensors(folder / name / "checkpoint.safetensors")
+        .tensors.at("encoder.layer4.1.bn2.running_mean")
+        .to_vector<float>();
+  };
+  CHECK(means("plain", {"--no-winograd"}) != means("winograd", {}));  // by rounding
+}
+
+TEST_CASE("a collapse is told") {
+  const TempFolder folder;
+  const fs::path weights = folder / "weights.safetensors";
+  train_well(folder / "initial", {"--steps", "0", "--export", weights.string()});
+  gradus::TensorFile file = read_safetensors(weights);
+  file.tensors.at("projector.network.3.weight").fill(0);  // all images have the same embedding
+  gradus::write_safetensors(weights, file);
+  const Arguments start{"--init", weights.string(), "--epochs", "1", "--lr", "1e-9"};
+  CHECK(
+      contains(train_well(folder / "run", start).output, "warning: the embeddings are collapsing"));
 }
 
 TEST_CASE("--augment none makes every view the image") {
@@ -327,6 +358,11 @@ TEST_CASE("the coding rate of many views: its terms are recorded, and it learns"
     CHECK(record.std_mean > 0.05);
     CHECK(record.std_mean < 1.01);
   }
+  // The similarity has the weight that is asked for.
+  train_well(folder / "weighed", {"--loss", "coding-rate", "--similarity", "150", "--steps", "1"});
+  const auto loss =
+      gradus::vicreg::read_metrics(folder / "weighed" / "metrics.jsonl").steps.at(0).loss;
+  CHECK(loss.total == near(-150 * loss.similarity - loss.coding_rate, 1e-5));
 }
 
 TEST_CASE("the recipe of solo-learn runs") {

@@ -197,6 +197,14 @@ TEST_CASE("errors of a checkpointed function") {
   CHECK_ERROR(sum(checkpoint(other_shape, {x})).backward(),
               "[checkpoint] the function gave another result the second time: shape [6] after [3]");
 
+  calls = 0;
+  const auto constant = [&](const std::vector<Variable>& in) {
+    return ++calls == 1 ? in[0] * 2 : in[0].detach();
+  };
+  CHECK_ERROR(
+      sum(checkpoint(constant, {x})).backward(),
+      "[checkpoint] the second time the function's result depends on nothing that requires");
+
   const Variable outside = square(x);
   const auto captures = [&](const std::vector<Variable>& in) { return in[0] * outside; };
   CHECK_ERROR(sum(exp(outside) + checkpoint(captures, {x})).backward(), "must be an input of it");

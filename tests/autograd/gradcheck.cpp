@@ -77,15 +77,47 @@ TEST_CASE("inputs are left as they were, and must be float64") {
   const auto f = [](const std::vector<Variable>& v) { return square(v[0]); };
   CHECK(gradcheck(f, {x}));
   CHECK(x.to_vector<double>() == before);
-  // Of a tensor as large as this only some elements are tried, on request.
-  int calls = 0;
-  const auto counting = [&](const std::vector<Variable>& v) {
-    ++calls;
-    return square(v[0]);
-  };
-  CHECK(gradcheck(counting, {x}, {.most_elements = 2}));
-  CHECK(calls == 1 + 2 * 2);
   CHECK_ERROR(gradcheck(f, {zeros({2})}), "[gradcheck] inputs must be float64; got float32");
   CHECK_ERROR(gradcheck(f, {x}, {.most_elements = 0}),
               "[gradcheck] most_elements must be at least 1; got 0");
+}
+
+TEST_CASE("the elements that are tried are evenly spread and go one step up and down") {
+  const Tensor x = random_tensor<double>({12}, 1);
+  const auto before = x.to_vector<double>();
+  std::vector<std::vector<double>> shifts(12);  // of each element, call by call
+  const auto f = [&](const std::vector<Variable>& v) {
+    const auto now = v[0].value().to_vector<double>();
+    for (std::size_t i = 0; i < now.size(); ++i)
+      if (now[i] != before[i]) shifts[i].push_back(now[i] - before[i]);
+    return square(v[0]);
+  };
+  CHECK(gradcheck(f, {x}, {.step = 0.25, .most_elements = 4}));
+  for (std::size_t i = 0; i < shifts.size(); ++i) {
+    CAPTURE(i);
+    REQUIRE(shifts[i].size() == (i % 3 == 0 ? 2 : 0));
+    if (shifts[i].empty()) continue;
+    CHECK(shifts[i][0] == near(0.25, 1e-12));
+    CHECK(shifts[i][1] == near(-0.25, 1e-12));
+  }
+}
+
+TEST_CASE("outputs are weighted by numbers from 0.5 to 1.5 that the seed decides") {
+  const auto weights_of = [x = random_tensor<double>({6}, 1)](std::uint64_t seed) {
+    std::vector<double> weights;
+    const auto f = [&](const std::vector<Variable>& v) {
+      return square_with(v[0], [&weights, value = v[0].value().clone()](const Tensor& dy) {
+        weights = dy.to_vector<double>();
+        return std::vector<Tensor>{mul(dy, value * 2)};
+      });
+    };
+    CHECK(gradcheck(f, {x}, {.seed = seed}));
+    return weights;
+  };
+  const std::vector<double> weights = weights_of(3);
+  REQUIRE(weights.size() == 6);
+  CHECK(weights[0] != weights[1]);
+  for (const double weight : weights) CHECK((weight >= 0.5 && weight <= 1.5));
+  CHECK(weights_of(3) == weights);
+  CHECK(weights_of(4) != weights);
 }

@@ -40,6 +40,30 @@ TEST_CASE("the gradient of a tie goes to the first") {
   CHECK(x.grad().to_vector<float>() == std::vector<float>{0, 1, 0});
 }
 
+TEST_CASE("the gradient of a permutation whose axes count from the last") {
+  const Variable x(ones({2, 3}, device_options()), true);
+  const Tensor weights = device_vector<float>({1, 2, 3, 4, 5, 6}, {3, 2});
+  permute(x, {-1, -2}).backward(weights);
+  CHECK(same_bits(x.grad(), transpose(weights)));
+}
+
+// What an op keeps for which gradient does not depend on the device.
+TEST_CASE("an input's gradient is the same where all others are constants" * cpu_only()) {
+  for (const OpCase& op_case : op_cases()) {
+    CAPTURE(op_case.name);
+    const OpResult expected = run_case(op_case, DType::float64);
+    const std::vector<Tensor> values = op_case.values();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      CAPTURE(i);
+      std::vector<Variable> inputs;
+      for (const Tensor& value : values) inputs.emplace_back(value, inputs.size() == i);
+      const Variable output = op_case.function(inputs);
+      output.backward(op_case.output_weights(output.shape()).to(output.dtype()));
+      CHECK(relative_error(inputs[i].grad(), expected.gradients[i]) < 1e-14);
+    }
+  }
+}
+
 TEST_CASE("float32 agrees with float64") {
   for (const OpCase& op_case : op_cases()) {
     CAPTURE(op_case.name);

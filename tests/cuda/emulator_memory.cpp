@@ -37,7 +37,7 @@ TEST_CASE("what does not fit is one clear line, and the next request works") {
   const Tensor kept = ones({1 << 18}, gpu);  // 1 MiB
   memory.set_limit(before + (std::size_t{4} << 20));
   CHECK_ERROR(empty({1 << 20}, gpu), "out of GPU memory: 4.0 MiB asked for, 3.0 MiB of");
-  CHECK_ERROR(empty({1 << 20}, gpu), "a smaller --batch-size, or --bf16, needs less");
+  CHECK_ERROR(empty({1 << 20}, gpu), "a smaller batch, or bfloat16, needs less");
   CHECK(memory_stats(Device::cuda).in_use >= kept.bytes());
   const Tensor smaller = zeros({1 << 18}, gpu);
   memory.set_limit(limit);

@@ -113,6 +113,22 @@ TEST_CASE("strengths fill their ranges and all 24 jitter orders come up evenly")
   for (const auto& [order, count] : orders) CHECK(std::abs(count - trials / 24) < 150);
 }
 
+TEST_CASE("each factor and the blur have a range of their own option") {
+  const auto changed = [](const JitterOptions& jitter) {
+    const AugmentParameters p = draw_sample({.jitter = jitter}, 1);
+    return std::array{p.brightness != 1.0f, p.contrast != 1.0f, p.saturation != 1.0f,
+                      p.hue != 0.0f};
+  };
+  CHECK(changed({0.5f, 0.0f, 0.0f, 0.0f}) == std::array{true, false, false, false});
+  CHECK(changed({0.0f, 0.5f, 0.0f, 0.0f}) == std::array{false, true, false, false});
+  CHECK(changed({0.0f, 0.0f, 0.5f, 0.0f}) == std::array{false, false, true, false});
+  CHECK(changed({0.0f, 0.0f, 0.0f, 0.5f}) == std::array{false, false, false, true});
+  for (int i = 0; i < 100; ++i) {
+    const float sigma = draw_sample({.blur_sigma = {3.0f, 4.0f}}, i).blur_sigma;
+    REQUIRE((sigma >= 3.0f && sigma <= 4.0f));
+  }
+}
+
 TEST_CASE("strong jitter never makes a factor negative") {
   const AugmentOptions options{.jitter = {3.0f, 1.0f, 2.0f, 0.5f}};
   for (int i = 0; i < 2000; ++i) {
@@ -302,6 +318,8 @@ TEST_CASE("absurd options are refused by name") {
   };
   CHECK(message({.flip_probability = 1.5f}) ==
         "[augment] flip_probability must lie in [0, 1]; got 1.5");
+  CHECK(contains(message({.jitter_probability = 1.5f}), "jitter_probability"));
+  CHECK(contains(message({.grayscale_probability = -0.1f}), "grayscale_probability"));
   CHECK(contains(message({.blur_probability = NAN}), "blur_probability"));
   CHECK(contains(message({.solarize_probability = -0.1f}), "solarize_probability"));
   CHECK(contains(message({.size = -1}), "the views' size must lie in [1, 4096]"));

@@ -47,8 +47,14 @@ TEST_CASE("planes become interleaved pixels, and records keep the files' order")
     CHECK(train.images.shape() == Shape{50'000, 32, 32, 3});
     CHECK(train.images.dtype() == DType::uint8);
     CHECK(train.labels.shape() == Shape{50'000});
-    CHECK(train.class_names.size() == 10);
-    CHECK(train.class_names[9] == "truck");
+    CHECK(train.class_names == std::vector<std::string>{"airplane", "automobile", "bird", "cat",
+                                                        "deer", "dog", "frog", "horse", "ship",
+                                                        "truck"});
+    for (const Normalization& normalization : {train.normalization, train.take(3).normalization}) {
+      CHECK(normalization.mean == cifar10_normalization().mean);
+      CHECK(normalization.std == cifar10_normalization().std);
+    }
+    CHECK(train.take(3).class_names == train.class_names);
     const std::int64_t index = 20'000 + 4321;
     const auto* labels = train.labels.data<std::int64_t>();
     CHECK(labels[index] == 7);

@@ -196,6 +196,44 @@ TEST_CASE("a file that was cut off is refused, wherever") {
   }
 }
 
+TEST_CASE("a JPEG is refused where the library would make up pixels") {
+  const std::string scan = "\xff\xda", end = "\xff\xd9";
+  SUBCASE("cut off and closed again") {
+    const std::string jpeg = jpeg_file(24, 24, varied_pixels(24, 24));
+    CHECK(contains(problem(jpeg.substr(0, jpeg.size() * 3 / 4) + end), "damaged JPEG"));
+  }
+  constexpr std::size_t scan_header = 10;  // of grey
+  const auto header = [&](std::uint32_t width) {
+    const std::string file = jpeg_file(width, 8, Bytes(width * 8), {.channels = 1});
+    return file.substr(0, file.find(scan) + scan_header);
+  };
+  SUBCASE("a code that does not exist") {
+    std::string file = header(8);
+    for (int i = 0; i < 40; ++i) file += std::string("\xff\0", 2);  // ones alone
+    file += end;
+    CHECK(contains(problem(file), "damaged JPEG"));
+    file[file.find("\xff\xc0") + 1] = '\xc9';  // the same bits in arithmetic coding
+    const std::string reason = problem(file);  // some libraries do not read that at all
+    CHECK((contains(reason, "damaged JPEG") || contains(reason, "of a kind that is not read")));
+  }
+  SUBCASE("a restart out of turn") {
+    const auto block_of = [&](std::uint8_t grey) {
+      const std::string file = jpeg_file(8, 8, Bytes(64, grey), {.channels = 1});
+      const std::size_t start = file.find(scan) + scan_header;
+      return file.substr(start, file.size() - end.size() - start);
+    };
+    const auto with_restart = [&](const std::string& marker) {
+      std::string file = header(16);
+      file.insert(file.find(scan), std::string("\xff\xdd\0\4\0\1", 6));  // after each block
+      return file + block_of(100) + marker + block_of(200) + end;
+    };
+    const Bytes pixels = pixels_of(decode(with_restart("\xff\xd0")));
+    CHECK(std::abs(pixels.front() - 100) <= 1);
+    CHECK(std::abs(pixels.back() - 200) <= 1);
+    CHECK(contains(problem(with_restart("\xff\xd3")), "damaged JPEG"));
+  }
+}
+
 TEST_CASE("a changed byte in a PNG's pixels is found, and none in any file does harm") {
   const Bytes pixels = varied_pixels(16, 16);
   const std::string png = png_file(16, 16, pixels), jpeg = jpeg_file(16, 16, pixels);

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <set>
+#include <string>
 #include <vector>
 
 namespace {
@@ -35,7 +37,9 @@ TEST_CASE("an image depends only on seed, split and index") {
 TEST_CASE("classes come evenly and have names") {
   const Dataset dataset = synthetic_dataset(50, Split::test);
   CHECK(dataset.images.shape() == Shape{50, 32, 32, 3});
-  CHECK(dataset.class_names.size() == 10);
+  CHECK(dataset.class_names == std::vector<std::string>{"disc", "square", "triangle", "star",
+                                                        "cross", "ring", "stripes", "checkers",
+                                                        "dots", "bullseye"});
   std::array<int, 10> count{};
   for (const std::int64_t label : dataset.labels.to_vector<std::int64_t>()) {
     REQUIRE((label >= 0 && label < 10));
@@ -43,10 +47,31 @@ TEST_CASE("classes come evenly and have names") {
   }
   CHECK(std::all_of(count.begin(), count.end(), [](int n) { return n == 5; }));
   for (std::int64_t i = 0; i < 50; ++i) CHECK(dataset.labels.data<std::int64_t>()[i] == i % 10);
-  CHECK(dataset.class_names.front() == "disc");
-  CHECK(dataset.class_names.back() == "bullseye");
   CHECK(synthetic_dataset(1, Split::train).size() == 1);
   CHECK_THROWS_AS(synthetic_dataset(0, Split::train), Error);
+}
+
+TEST_CASE("objects are painted: their shapes by area and their textures in two colours") {
+  constexpr std::int64_t count = 1000;
+  const Dataset dataset = synthetic_dataset(count, Split::train);
+  // How many pixels look like the one in the middle, which the object covers: a mean by class.
+  std::array<double, 10> mean{};
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto* image = dataset.images.data<std::uint8_t>() + i * image_bytes;
+    const auto* middle = image + 3 * (16 * 32 + 16);
+    for (int p = 0; p < 32 * 32; ++p) {
+      int difference = 0;
+      for (int c = 0; c < 3; ++c)
+        difference = std::max(difference, std::abs(image[3 * p + c] - middle[c]));
+      // 30: most of what light and noise make of one colour
+      if (difference <= 30) mean[static_cast<std::size_t>(i % 10)] += 10.0 / count;
+    }
+  }
+  // In squared radii, a disc and a square cover 2.3, a triangle 1.3, the stripes of one colour 1.4.
+  const double disc = mean[0], square = mean[1], triangle = mean[2], stripes = mean[6];
+  CHECK(square > 1.3 * triangle);
+  CHECK(disc > 1.3 * triangle);
+  CHECK(disc > 1.3 * stripes);
 }
 
 TEST_CASE("the mean colour does not give the class away") {

@@ -164,7 +164,7 @@ TEST_CASE("the losses of a batch in parts are those of the whole") {
     return nn::vicreg_loss(z, views, {.variance = 3, .covariance = 2}, communicator).total;
   };
   const auto coding_rate = [](const Variable& z, std::int64_t views, Communicator* communicator) {
-    return nn::coding_rate_loss(z, views, {.invariance = 2}, communicator).total;
+    return nn::coding_rate_loss(z, views, {.similarity = 2}, communicator).total;
   };
   for (const std::int64_t views : {2, 3}) {
     check_loss(12, 5, views, vicreg);  // more images than dimensions: sums are exchanged

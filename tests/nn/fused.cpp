@@ -110,7 +110,9 @@ TEST_CASE("a residual block as one has the results of its layers one by one") {
       CAPTURE(stride);
       CAPTURE(static_cast<int>(mode));
       const auto make = [&](Generator& generator) {
-        auto block = std::make_unique<BasicBlock>(16, 16 * stride, stride, generator);
+        auto block = std::make_unique<BasicBlock>(
+            BasicBlock::Options{.in_channels = 16, .out_channels = 16 * stride, .stride = stride},
+            generator);
         block->train(mode != Mode::evaluation);
         if (mode == Mode::first_frozen) block->bn1.eval();
         if (mode == Mode::second_frozen) block->bn2.eval();
@@ -214,4 +216,14 @@ TEST_CASE("errors of layers that run as one are those of the layers one by one")
     CHECK(as_one[i] != "");
     CHECK(as_one[i] == expected[i]);
   }
+}
+
+TEST_CASE("layers run as one again when the last NoFusion has gone") {
+  CHECK(fusion_enabled());
+  {
+    const NoFusion outer;
+    { const NoFusion inner; }
+    CHECK_FALSE(fusion_enabled());
+  }
+  CHECK(fusion_enabled());
 }

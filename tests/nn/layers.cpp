@@ -100,6 +100,25 @@ TEST_CASE("gradients of layers") {
   }
 }
 
+TEST_CASE("layers take their options and compute what their names say") {
+  Generator generator(1);
+  Conv2d dilated({.in_channels = 1, .out_channels = 1, .kernel = {1, 3}, .dilation = {1, 2}},
+                 generator);
+  dilated.to(test_device());
+  CHECK(dilated(ones({1, 1, 5, 1}, device_options())).shape() == Shape{1, 1, 1, 1});
+
+  BatchNorm norm_layer({.channels = 1, .eps = 3, .affine = false});
+  norm_layer.to(test_device());
+  const Tensor pair = device_vector<float>({0, 2}, {2, 1});  // variance 1
+  const Tensor expected = from_vector<float>({-0.5F, 0.5F}, {2, 1});
+  CHECK(max_difference(norm_layer(pair).value(), expected) < 1e-6);
+
+  const Tensor window = device_vector<float>({1, 2, 3, 6}, {1, 2, 2, 1});
+  CHECK(MaxPool2d({.kernel = 2})(window).item<float>() == 6);
+  CHECK(AvgPool2d({.kernel = 2})(window).item<float>() == 3);
+  CHECK(GlobalAvgPool2d()(window).item<float>() == 3);
+}
+
 TEST_CASE("initial weights: PyTorch's bounds, float and double alike, in the order of drawing" *
           cpu_only()) {
   Generator generator(11);

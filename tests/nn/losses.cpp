@@ -213,7 +213,7 @@ TEST_CASE("the coding-rate loss at points that are known") {
       values[static_cast<std::size_t>(row * d + row % d)] = 1 + static_cast<double>(row);
     }
     z.copy_from(from_vector(values, {views * d, d}));
-    const CodingRateLoss loss = coding_rate_loss(Variable(z), views, {.invariance = 2, .eps = 0.5});
+    const CodingRateLoss loss = coding_rate_loss(Variable(z), views, {.similarity = 2, .eps = 0.5});
     CHECK(value(loss.similarity) == near(1, 4e-15));
     // d eigenvalues d / (n eps) with n = d.
     CHECK(value(loss.coding_rate) == near(3 * std::log(1 + 1 / 0.5) / 2, 4e-15));
@@ -226,7 +226,7 @@ TEST_CASE("the coding-rate loss: gradients, the smaller matrix, float32") {
     const Tensor z = random_embeddings({3 * n, d}, 11);
     const GradcheckResult result = gradcheck(
         [](const std::vector<Variable>& in) {
-          return coding_rate_loss(in[0], 3, {.invariance = 3}).total;
+          return coding_rate_loss(in[0], 3, {.similarity = 3}).total;
         },
         {z}, {.absolute_tolerance = 1e-7});
     CHECK_MESSAGE(result, result.message);
@@ -234,6 +234,19 @@ TEST_CASE("the coding-rate loss: gradients, the smaller matrix, float32") {
     const CodingRateLoss single = coding_rate_loss(Variable(z.to(DType::float32)), 3);
     CHECK(value(single.coding_rate) == near(value(exact.coding_rate), 2e-6));
     CHECK(value(single.similarity) == near(value(exact.similarity), 2e-6));
+  }
+}
+
+TEST_CASE("the coding-rate loss beside an embedding of zeros: a number with finite gradients") {
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    CAPTURE(name(dtype));
+    const Tensor embeddings = random_embeddings({8, 4}, 1).to(dtype);
+    embeddings.slice(0, 1).fill(0);
+    const Variable z(embeddings, true);
+    const CodingRateLoss loss = coding_rate_loss(z, 2);
+    CHECK(std::isfinite(value(loss.total)));
+    loss.total.backward();
+    CHECK(all_finite(z.grad()));
   }
 }
 

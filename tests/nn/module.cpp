@@ -138,6 +138,10 @@ TEST_CASE("what a Sequential does not have, and no module, are errors") {
   CHECK_ERROR(net.add(std::unique_ptr<Linear>()), "[module] the module to add under \"1\" is null");
   CHECK(net.size() == 1);
   Bare bare;
+  Variable product = Variable(ones({1}), true) * 2;
+  CHECK_ERROR(bare.register_parameter("a", product), "the parameter a was computed from");
+  Tensor undefined;
+  CHECK_ERROR(bare.register_buffer("a", undefined), "the buffer \"a\" is undefined");
   CHECK_ERROR(bare.add("a", std::unique_ptr<Linear>()), "the module to add under \"a\" is null");
 }
 

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <functional>
+#include <optional>
 #include <set>
 
 #include <gradus/autograd/ops.h>
@@ -203,6 +204,23 @@ TEST_CASE("backward does not need the network, only its parameters") {
   CHECK(same_bits(gradient(*gone), expected));
 }
 
+TEST_CASE("checkpointed activations are computed again as they were, fused or layer by layer") {
+  Generator a(2), b(2);
+  ResNet plain(tiny(), a), checkpointed(tiny(), b);
+  checkpointed.checkpoint_activations();
+  const auto train_layer_by_layer = [](ResNet& net) {
+    net.to(test_device());
+    std::optional<NoFusion> layer_by_layer(std::in_place);
+    const Variable x(images({3, 9, 8, 3}, DType::float32).to(DType::bfloat16));
+    const Variable y = sum(square(net(x)));
+    layer_by_layer.reset();
+    y.backward();
+  };
+  train_layer_by_layer(plain);
+  train_layer_by_layer(checkpointed);
+  check_same_state(checkpointed, plain);
+}
+
 TEST_CASE("checkpointed activations in another mode than before are refused") {
   Generator generator(2);
   ResNet net(tiny(), generator);
@@ -248,7 +266,8 @@ TEST_CASE("checkpointed activations take less memory" * cpu_only()) {
 
 TEST_CASE("a residual block keeps three activations on the CPU, the stem one" * cpu_only()) {
   Generator generator(2);
-  BasicBlock block(16, 16, 1, generator), wider(16, 32, 2, generator);
+  BasicBlock block({.in_channels = 16, .out_channels = 16}, generator),
+      wider({.in_channels = 16, .out_channels = 32, .stride = 2}, generator);
   Conv2d conv({.in_channels = 16, .out_channels = 16, .kernel = 3, .padding = 1, .bias = false},
               generator);
   BatchNorm2d norm({.channels = 16});

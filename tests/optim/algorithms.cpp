@@ -124,7 +124,7 @@ TEST_CASE("Adam, and with decoupled weight decay") {
 }
 
 TEST_CASE("LARS in both forms") {
-  constexpr double momentum = 0.9, decay = 0.02;
+  constexpr double momentum = 0.9, decay = 0.02, eps = 0.01;
   for (const bool separate : {false, true}) {
     for (const bool clip : {false, true}) {
       for (const auto& [trust, nesterov] :  // with 5 the clip is in force
@@ -138,6 +138,7 @@ TEST_CASE("LARS in both forms") {
             .momentum = momentum,
             .nesterov = nesterov,
             .trust = trust,
+            .eps = eps,
             .clip = clip};
         Trainee trainee;
         Lars lars(trainee.groups(decay), options);
@@ -147,7 +148,7 @@ TEST_CASE("LARS in both forms") {
           for (std::size_t i = 0; i < d.size(); ++i) d[i] += decay * p[i];
           double ratio = trust * norm_of(p) / norm_of(d);
           if (separate) {
-            ratio = trust * norm_of(p) / (norm_of(g) + decay * norm_of(p) + 1e-8);
+            ratio = trust * norm_of(p) / (norm_of(g) + decay * norm_of(p) + eps);
             if (clip) ratio = std::min(ratio / lr, 1.0);
           }
           for (std::size_t i = 0; i < p.size(); ++i) {
@@ -173,20 +174,23 @@ TEST_CASE("LARS without adaptation is SGD with momentum") {
 TEST_CASE("LARS where a norm is zero: ratio 1, and separate_norms drops the decay") {
   struct Case {
     LarsForm form;
-    double p, g, expected;
+    double p, g, expected, decay = 0.1;
   };
-  constexpr double lr = 0.5, decay = 0.1;
+  constexpr double lr = 0.5;
   for (const Case& c :
        {Case{LarsForm::decayed_gradient, 0, 3, -lr * 3},
         // |g + w p| = 0.2 > 0: adapted as ever, d = 0.001 |p| = 0.002
         Case{LarsForm::decayed_gradient, 2, 0, 2 - lr * 0.002},
-        Case{LarsForm::decayed_gradient, 0, 0, 0}, Case{LarsForm::separate_norms, 0, 3, -lr * 3},
-        Case{LarsForm::separate_norms, 2, 0, 2}, Case{LarsForm::separate_norms, 0, 0, 0}}) {
+        // |g + w p| = 0
+        Case{LarsForm::decayed_gradient, 2, 0, 2, 0}, Case{LarsForm::decayed_gradient, 0, 0, 0},
+        Case{LarsForm::separate_norms, 0, 3, -lr * 3}, Case{LarsForm::separate_norms, 2, 0, 2},
+        Case{LarsForm::separate_norms, 0, 0, 0}}) {
     CAPTURE(c.p);
     CAPTURE(c.g);
+    CAPTURE(c.decay);
     Variable p(full({1, 1}, c.p, device_options(DType::float64)), true);
     p.set_grad(full({1, 1}, c.g, device_options(DType::float64)));
-    Lars lars({{.parameters = {{"p", &p}}, .weight_decay = decay}}, {.form = c.form});
+    Lars lars({{.parameters = {{"p", &p}}, .weight_decay = c.decay}}, {.form = c.form});
     lars.step(lr);
     CHECK(p.value().item<double>() == near(c.expected, 1e-15));
   }

@@ -86,6 +86,12 @@ TEST_CASE("bad schedules are errors") {
   CHECK_THROWS_AS(constant(NAN), Error);
   CHECK_THROWS_AS(step_decay({.lr = 1, .milestones = {3, 2}}), Error);
   CHECK_THROWS_AS(step_decay({.lr = 1, .factor = NAN}), Error);
+  CHECK_THROWS_AS(step_decay({.lr = -1}), Error);
+  for (const double bad : {-1.0, double{NAN}, double{INFINITY}}) {
+    CHECK_THROWS_AS(cosine({.lr = bad, .total_steps = 10}), Error);
+    CHECK_THROWS_AS(cosine({.lr = 1, .final_lr = bad, .total_steps = 10}), Error);
+    CHECK_THROWS_AS(cosine({.lr = 1, .total_steps = 10, .warmup_start = bad}), Error);
+  }
   CHECK_THROWS_AS(cosine({.lr = 1, .total_steps = 0}), Error);
   CHECK_THROWS_AS(cosine({.lr = 1, .total_steps = 10, .warmup_steps = 10}), Error);
   CHECK_THROWS_AS(cosine({.lr = 1, .total_steps = 10, .warmup_steps = -1}), Error);

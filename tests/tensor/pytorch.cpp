@@ -166,6 +166,30 @@ TEST_CASE("a pickle by hand is read, so that the hostile ones fail for their own
   CHECK(read_tensors(files.path).tensors.at("x").item<std::int64_t>() == 5);
 }
 
+TEST_CASE("integers have their signs whatever their width") {
+  const Files files;
+  struct Case {
+    std::string storage_type;
+    std::size_t bytes;
+  };
+  for (const auto& [type, bytes] :
+       {Case{"IntStorage", 4}, Case{"ShortStorage", 2}, Case{"CharStorage", 1}}) {
+    CAPTURE(type);
+    std::string elements(2 * bytes, '\xff');
+    elements[0] = '\xfe';
+    check_tensor<std::int64_t>(
+        files.read(dict(tensor(0, {2}, {1}, storage(2, type))), {{"data/0", elements}}), "x", {2},
+        {-2, -1});
+  }
+  const auto integer = [&](const std::string& opcode) {
+    return files.read(dict(opcode)).tensors.at("x").item<std::int64_t>();
+  };
+  CHECK(integer("J\xfe\xff\xff\xff") == -2);  // BININT
+  CHECK(integer("\x8a\x01\xfe") == -2);       // LONG1
+  CHECK(integer("K\xfe") == 254);             // BININT1 and BININT2 have none
+  CHECK(integer("M\xfe\xff") == 65534);
+}
+
 TEST_CASE("nothing is executed: what a pickle names beyond tensors is refused by its name") {
   const Files files;
   const std::string system = files.error(begin + "cos\nsystem\n" + text("true") + "\x85R" + end);

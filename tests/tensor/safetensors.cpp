@@ -143,6 +143,25 @@ TEST_CASE("safetensors: reads what other programs write") {
   CHECK(read.tensors.at("b").item<float>() == -2.0f);
 }
 
+TEST_CASE("safetensors: the names of element types") {
+  const TempFolder folder;
+  struct Case {
+    std::string name;
+    DType dtype;
+    std::string bytes;
+  };
+  for (const auto& [name, dtype, bytes] :
+       {Case{"F32", DType::float32, "4"}, Case{"F64", DType::float64, "8"},
+        Case{"BF16", DType::bfloat16, "2"}, Case{"U8", DType::uint8, "1"},
+        Case{"I64", DType::int64, "8"}}) {
+    CAPTURE(name);
+    const std::string header = entry("\"" + name + "\"", "[1]", "[0," + bytes + "]");
+    write_text(folder / "file",
+               file_text(header.size(), header + std::string(std::stoul(bytes), '\0')));
+    CHECK(read_safetensors(folder / "file").tensors.at("x").dtype() == dtype);
+  }
+}
+
 TEST_CASE("safetensors: files that are no files") {
   const TempFolder folder;
   const auto error = [&](const std::string& name) {

@@ -25,7 +25,9 @@ TEST_CASE("an undefined tensor has nothing and says so") {
   CHECK_ERROR(x.to_vector<float>(), "[tensor] the tensor is undefined");
   CHECK_ERROR(x.reshape({1}), "[reshape] the tensor is undefined");
   CHECK_ERROR(x.slice(0, 0), "[slice] the tensor is undefined");
-  CHECK_ERROR(x.clone(), "[copy_from] both tensors must be defined");
+  CHECK_ERROR(x.clone(), "[clone] the tensor is undefined");
+  CHECK_ERROR(x.to(DType::int64), "[to] the tensor is undefined");
+  CHECK_ERROR(x.to(Device::cuda), "[to] the tensor is undefined");
   CHECK_ERROR(y.fill(1), "[fill] the tensor is undefined");
 }
 

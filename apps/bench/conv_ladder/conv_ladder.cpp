@@ -208,8 +208,5 @@ int main(int argc, char** argv) {
   add("--channels", options.channels, "Input channels");
   add("--outputs", options.outputs, "Output channels");
   add("--repeats", options.repeats, "Runs timed, after a first one; the least counts");
-  return apps::run_program("conv_ladder", argv, [&] {
-    if (apps::parse_command_line(app, argc, argv)) run(options);
-    return 0;
-  });
+  return apps::run_program(app, argc, argv, [&] { run(options); });
 }

@@ -33,7 +33,7 @@ cudaMemPool_t default_pool() {
   constexpr double mib = 0x1p20;
   fail("cuda",
        "out of GPU memory: {:.1f} MiB asked for, {:.1f} MiB of {:.1f} MiB free, {:.1f} MiB in use "
-       "by tensors; a smaller --batch-size, or --bf16, needs less",
+       "by tensors; a smaller batch, or bfloat16, needs less",
        static_cast<double>(bytes) / mib, static_cast<double>(free) / mib,
        static_cast<double>(total) / mib, static_cast<double>(counts.in_use) / mib);
 }
