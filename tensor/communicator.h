@@ -38,12 +38,11 @@ class Processes {
   /// and fills `received`, of as many bytes as that one sends; returns when both are done.
   virtual void exchange(Channel channel, int partner, std::span<const std::byte> sent,
                         std::span<std::byte> received) = 0;
-  /// The same with memory of the GPU, in the order of the back end's work: returns at once, and can
-  /// be recorded (RepeatedWork). Of processes that all use a GPU, their own or a shared one.
+  /// The same with memory of the GPU, in the order of the back end's work, whatever the channel:
+  /// returns at once, and can be recorded (RepeatedWork). Of processes that all use a GPU, their
+  /// own or a shared one.
   virtual void exchange_on_gpu(Channel channel, int partner, std::span<const std::byte> sent,
                                std::span<std::byte> received);
-  /// Whether a GPU's exchanges of one channel need not wait for those of the other one.
-  virtual bool gpu_channels_overlap() { return false; }
   /// What exchanges of GPUs go through, in words; to be called by all. "the host" where nothing
   /// better is known.
   virtual std::string gpu_link() { return "the host"; }
@@ -56,7 +55,7 @@ class Processes {
   /// float64. False, and nothing happens, where there is no such way.
   virtual bool sum_in_any_order(Channel channel, DType dtype, void* x, std::int64_t n);
   /// The same with memory of the GPU, as in exchange_on_gpu.
-  virtual bool sum_in_any_order_on_gpu(Channel channel, DType dtype, void* x, std::int64_t n);
+  virtual bool sum_in_any_order_on_gpu(DType dtype, void* x, std::int64_t n);
   /// Ends the whole job, now, with that exit code.
   virtual void abort(int exit_code) = 0;
 

@@ -167,7 +167,7 @@ bench::MemberStep member_step(const vicreg::TrainOptions& options, int members, 
   bench::MemberStep step{.members = members, .launches = {}, .messages = processes.messages()};
   for (const ProfileEntry& entry : entries)
     step.launches.push_back(
-        {.seconds = expected_seconds(entry, gpu), .beside = entry.lane == cuda::Lane::background});
+        {.seconds = expected_seconds(entry, gpu), .adds = entry.lane == cuda::Lane::exchange});
   return step;
 }
 
@@ -319,8 +319,5 @@ int main(int argc, char** argv) {
                  "What connects them: NVLink in nodes of 8 and InfiniBand between, or InfiniBand")
       ->check(CLI::IsMember(links));
   app.add_flag("--json", options.json, "The figures as JSON, not a table");
-  return apps::run_program("gpu_step", argv, [&] {
-    if (apps::parse_command_line(app, argc, argv)) run(options);
-    return 0;
-  });
+  return apps::run_program(app, argc, argv, [&] { run(options); });
 }

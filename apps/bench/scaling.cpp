@@ -64,32 +64,42 @@ void CountingProcesses::start(std::function<std::size_t()> launches) {
 StepTime time_of(const MemberStep& step, const Network& network) {
   StepTime time;
   time.kernels = static_cast<std::int64_t>(step.launches.size());
-  // When the member's stream, and that of its buckets, have done what they were given.
-  double now = 0, free = 0, sums = 0;
+  double now = 0,
+         free = 0;  // when the member's stream, and that of exchanges, have done their work
+  double sums = 0;  // of gradients
+  bool is_waited_for = false;  // the message before
   const auto send = [&](const Message& message) {
     const double latency = link_of(message, network).latency;
     const double transfer = transfer_seconds(message, network);
-    if (message.channel == Channel::background) {
+    is_waited_for = message.channel != Channel::background;
+    const double begin = std::max(free, now);
+    free = begin + latency + transfer;
+    if (!is_waited_for) {
       time.buckets += message.sent;
       sums += latency + transfer;
-      free = std::max(free, now) + latency + transfer;
       return;
     }
     time.foreground += message.sent;
+    time.exposed += begin - now;  // by the buckets before it
     time.latency += latency;
     time.bandwidth += transfer;
     ++time.messages;
-    now += latency + transfer;
+    now = free;
   };
   auto message = step.messages.begin();
   for (std::size_t i = 0; i <= step.launches.size(); ++i) {
     for (; message != step.messages.end() && message->launches == i; ++message) send(*message);
     if (i == step.launches.size()) break;
     const Launch& launch = step.launches[i];
-    (launch.beside ? free : now) += launch.seconds;
-    (launch.beside ? sums : time.compute) += launch.seconds;
+    if (launch.adds && !is_waited_for) {
+      free += launch.seconds;
+      sums += launch.seconds;
+    } else {
+      now += launch.seconds;
+      time.compute += launch.seconds;
+    }
   }
-  time.exposed = std::max(0.0, free - now);
+  time.exposed += std::max(0.0, free - now);
   time.hidden = sums - time.exposed;
   return time;
 }

@@ -2,9 +2,9 @@
 //
 // The messages are counted, by running a member's step as the first of N processes of which the
 // others are not there (CountingProcesses): they are what the program itself exchanges. Each costs
-// a latency, and its bytes over a bandwidth. Those of the foreground (batch norm's statistics and
-// sums, the loss's, the flags) are waited for. Gradients are summed beside backward, bucket after
-// bucket, and what is left of that when backward ends is waited for.
+// a latency, and its bytes over a bandwidth; they go one after another. Those of the foreground
+// (batch norm's statistics and sums, the loss's, the flags) are waited for, with what is before
+// them. Gradients are summed beside backward, bucket after bucket.
 //
 // Not in the model: the host, which must have recorded the step as a graph; kernels and messages
 // that slow each other down, foreground and background on one link above all; members that are
@@ -64,7 +64,6 @@ class CountingProcesses : public Processes {
                 std::span<std::byte> received) override;
   void exchange_on_gpu(Channel channel, int partner, std::span<const std::byte> sent,
                        std::span<std::byte> received) override;
-  bool gpu_channels_overlap() override { return true; }
   void abort(int) override { std::terminate(); }
 
   /// Forgets the messages so far. `launches` will tell how many there were since then, at messages
@@ -85,7 +84,7 @@ class CountingProcesses : public Processes {
 /// One kernel.
 struct Launch {
   double seconds;
-  bool beside = false;  ///< it adds what the bucket's message before it brought
+  bool adds = false;  ///< what the message before it brought, on the stream of exchanges
 };
 
 /// A member's step: its kernels in order, and what it exchanges with `members` - 1 others.
@@ -99,7 +98,7 @@ struct MemberStep {
 struct StepTime {
   double compute = 0;
   double latency = 0, bandwidth = 0;   ///< of messages in the foreground, which are waited for
-  double hidden = 0, exposed = 0;      ///< of the gradients' sums
+  double hidden = 0, exposed = 0;      ///< of the gradients' sums; exposed: waited for
   double foreground = 0, buckets = 0;  ///< bytes that are sent
   std::int64_t messages = 0;           ///< in the foreground
   std::int64_t kernels = 0;

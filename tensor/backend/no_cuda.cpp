@@ -38,9 +38,9 @@ bool begin_beside(std::vector<std::shared_ptr<const Storage>>) { return false; }
 void end_beside() noexcept {}
 void join_beside() noexcept {}
 
-void begin_exchanges(Channel) { refuse(); }
+void begin_exchanges() { refuse(); }
 void end_exchanges() noexcept {}
-void join_exchanges(Channel) noexcept {}
+void join_exchanges() noexcept {}
 void exchange_through_host(Processes&, int, std::span<const std::byte>, std::span<std::byte>) {
   refuse();
 }

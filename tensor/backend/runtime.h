@@ -43,14 +43,14 @@ bool begin_beside(std::vector<std::shared_ptr<const Storage>> reads);
 void end_beside() noexcept;
 /// What follows comes after the branch, if there is one that was not joined.
 void join_beside() noexcept;
-/// From now on launches go to the stream of that channel, after what was launched before: exchanges
+/// From now on launches go to the stream of exchanges, after what was launched before: exchanges
 /// with other processes, and what is done with what they bring. No memory may be allocated or freed
 /// there.
-void begin_exchanges(Channel channel);
+void begin_exchanges();
 /// Launches no longer go there: what follows may run at the same time.
 void end_exchanges() noexcept;
-/// What follows comes after the channel's exchanges that were begun so far.
-void join_exchanges(Channel channel) noexcept;
+/// What follows comes after the exchanges that were begun so far.
+void join_exchanges() noexcept;
 /// Exchanges memory of the GPU with another process, through the host's, in the order of the stream
 /// that launches go to; can be recorded.
 void exchange_through_host(Processes& processes, int partner, std::span<const std::byte> sent,

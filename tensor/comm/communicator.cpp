@@ -86,7 +86,7 @@ void Processes::exchange_on_gpu(Channel, int partner, std::span<const std::byte>
 }
 
 bool Processes::sum_in_any_order(Channel, DType, void*, std::int64_t) { return false; }
-bool Processes::sum_in_any_order_on_gpu(Channel, DType, void*, std::int64_t) { return false; }
+bool Processes::sum_in_any_order_on_gpu(DType, void*, std::int64_t) { return false; }
 
 int Communicator::rank() const { return team_.first_rank() + member_; }
 int Communicator::process_of(int rank) const { return rank / team_.members(); }

@@ -10,10 +10,10 @@
 namespace gradus::gpu {
 namespace {
 
-/// While one is alive, launches go to a stream of exchanges.
+/// While one is alive, launches go to the stream of exchanges.
 class OnExchangeStream {
  public:
-  explicit OnExchangeStream(Channel channel) { cuda::begin_exchanges(channel); }
+  OnExchangeStream() { cuda::begin_exchanges(); }
   ~OnExchangeStream() { cuda::end_exchanges(); }
   OnExchangeStream(const OnExchangeStream&) = delete;
   OnExchangeStream& operator=(const OnExchangeStream&) = delete;
@@ -22,14 +22,12 @@ class OnExchangeStream {
 /// Joins the exchanges at its end, before it lets go of the tensors that they use.
 class Joined {
  public:
-  explicit Joined(Channel stream, std::vector<Tensor> held = {})
-      : stream_(stream), held_(std::move(held)) {}
-  ~Joined() { cuda::join_exchanges(stream_); }
+  explicit Joined(std::vector<Tensor> held = {}) : held_(std::move(held)) {}
+  ~Joined() { cuda::join_exchanges(); }
   Joined(const Joined&) = delete;
   Joined& operator=(const Joined&) = delete;
 
  private:
-  Channel stream_;
   std::vector<Tensor> held_;
 };
 
@@ -49,16 +47,15 @@ Exchange overwrite(Processes& processes, Tensor& x, Channel channel) {
 StartedSum start_sum(Processes& processes, Tensor x, Channel channel) {
   dispatch_full_precision("all_reduce", x.dtype(), []<class T>() {});  // another one is refused
   const std::int64_t n = x.numel();
-  const Channel own = processes.gpu_channels_overlap() ? channel : Channel::foreground;
   if (processes.any_order()) {
-    auto started = std::make_shared<Joined>(own, std::vector{x});
-    const OnExchangeStream stream(own);
-    if (processes.sum_in_any_order_on_gpu(channel, x.dtype(), x.raw(), n)) return started;
+    auto started = std::make_shared<Joined>(std::vector{x});
+    const OnExchangeStream stream;
+    if (processes.sum_in_any_order_on_gpu(x.dtype(), x.raw(), n)) return started;
   }
   const Tensor numbers = x.reshape({n});
   Tensor more = empty({x.bytes() <= short_sum_bytes ? n : (n + 1) / 2}, options_of(x));
-  auto started = std::make_shared<Joined>(own, std::vector{x, more});
-  const OnExchangeStream stream(own);
+  auto started = std::make_shared<Joined>(std::vector{x, more});
+  const OnExchangeStream stream;
   const Exchange replace = overwrite(processes, x, channel);
   const std::size_t size = item_size(x.dtype());
   sum_in_pairs(processes.rank(), processes.size(), n, size,
@@ -78,16 +75,16 @@ Tensor gather(Processes& processes, const Tensor& x) {
   for (int axis = 0; axis < x.rank(); ++axis) sizes.push_back(x.size(axis));
   Tensor all = empty(Shape(sizes), options_of(x));
   all.slice(processes.rank(), processes.rank() + 1).reshape(x.shape()).copy_from(x);
-  const Joined join(Channel::foreground);
-  const OnExchangeStream stream(Channel::foreground);
+  const Joined join;
+  const OnExchangeStream stream;
   gather_in_pairs(processes.rank(), processes.size(), x.bytes(),
                   overwrite(processes, all, Channel::foreground));
   return all;
 }
 
 void broadcast(Processes& processes, Tensor& x, int root) {
-  const Joined join(Channel::foreground);
-  const OnExchangeStream stream(Channel::foreground);
+  const Joined join;
+  const OnExchangeStream stream;
   broadcast_in_pairs(processes.rank(), processes.size(), root, x.bytes(),
                      overwrite(processes, x, Channel::foreground));
 }

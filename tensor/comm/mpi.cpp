@@ -10,6 +10,7 @@
 #include <thread>
 
 #include <gradus/tensor/check.h>
+#include "tensor/backend/runtime.h"
 #include "tensor/comm/heartbeat.h"
 #include "tensor/comm/launcher.h"
 #include "tensor/comm/nccl.h"
@@ -28,6 +29,7 @@ class MpiProcesses : public Processes {
     for (MPI_Comm& sums : sums_) MPI_Comm_dup(MPI_COMM_WORLD, &sums);
   }
   ~MpiProcesses() override {
+    if (link_) finish_exchanges();
     heartbeat_.leave();
     if (heartbeat_.lost() != Heartbeat::none) abort(1);
     MPI_Finalize();
@@ -54,18 +56,17 @@ class MpiProcesses : public Processes {
   }
 
   std::string gpu_link() override { return link().text; }
-  bool gpu_channels_overlap() override { return link().channels_overlap; }
 
   void exchange_on_gpu(Channel channel, int partner, std::span<const std::byte> sent,
                        std::span<std::byte> received) override {
     if (link().nccl)
-      link().nccl->exchange(channel, partner, sent, received);
+      link().nccl->exchange(partner, sent, received);
     else
       Processes::exchange_on_gpu(channel, partner, sent, received);
   }
 
-  bool sum_in_any_order_on_gpu(Channel channel, DType dtype, void* x, std::int64_t n) override {
-    if (link().nccl) link().nccl->sum(channel, dtype, x, n);
+  bool sum_in_any_order_on_gpu(DType dtype, void* x, std::int64_t n) override {
+    if (link().nccl) link().nccl->sum(dtype, x, n);
     return link().nccl != nullptr;
   }
 
@@ -96,6 +97,14 @@ class MpiProcesses : public Processes {
   }
 
  private:
+  /// Exchanges of GPUs may be under way still, and their host steps call MPI.
+  static void finish_exchanges() {
+    try {
+      cuda::synchronize();
+    } catch (const Error&) {  // a kernel's fault, which was or will be told elsewhere
+    }
+  }
+
   void wait(Channel channel, std::span<MPI_Request> requests) const {
     for (int done = 0;;) {
       MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE);

@@ -47,34 +47,25 @@ void check_nccl(ncclResult_t result, const char* what) {
         library().GetErrorString(result));
 }
 
-/// Of the channels foreground and background.
-using Ids = std::array<ncclUniqueId, 2>;
-
-class NcclCommunicators : public Nccl {
+class NcclCommunicator : public Nccl {
  public:
-  NcclCommunicators(const Processes& processes, const Ids& ids) {
-    // The channels' operations run beside each other. Where a GPU has no room for both, all must
-    // start them in one order, or they wait for each other: this makes it the host's order.
-    setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", /*overwrite=*/1);
-    for (std::size_t channel = 0; channel < ids.size(); ++channel)
-      check_nccl(library().CommInitRank(&communicators_[channel], processes.size(), ids[channel],
-                                        processes.rank()),
-                 "connecting the GPUs");
+  NcclCommunicator(const Processes& processes, const ncclUniqueId& id) {
+    check_nccl(library().CommInitRank(&communicator_, processes.size(), id, processes.rank()),
+               "connecting the GPUs");
   }
 
-  void exchange(Channel channel, int partner, std::span<const std::byte> sent,
+  void exchange(int partner, std::span<const std::byte> sent,
                 std::span<std::byte> received) override {
-    const ncclComm_t communicator = communicator_of(channel);
     const cuda::LaunchRecord record("exchange",
                                     {.bytes = static_cast<double>(sent.size() + received.size())});
     if (record.skipped()) return;
     check_nccl(library().GroupStart(), "an exchange");
     ncclResult_t result = ncclSuccess;
     if (!sent.empty())
-      result = library().Send(sent.data(), sent.size(), ncclUint8, partner, communicator,
+      result = library().Send(sent.data(), sent.size(), ncclUint8, partner, communicator_,
                               cuda::stream());
     if (result == ncclSuccess && !received.empty())
-      result = library().Recv(received.data(), received.size(), ncclUint8, partner, communicator,
+      result = library().Recv(received.data(), received.size(), ncclUint8, partner, communicator_,
                               cuda::stream());
     // A group that is left open would take up all later calls.
     const ncclResult_t ended = library().GroupEnd();
@@ -83,24 +74,19 @@ class NcclCommunicators : public Nccl {
     cuda::check_finished("exchange");
   }
 
-  void sum(Channel channel, DType dtype, void* x, std::int64_t n) override {
+  void sum(DType dtype, void* x, std::int64_t n) override {
     const auto type = dtype == DType::float64 ? ncclFloat64 : ncclFloat32;
     const auto count = static_cast<std::size_t>(n);
     const cuda::LaunchRecord record("sum",
                                     {.bytes = 2.0 * static_cast<double>(count * item_size(dtype))});
     if (record.skipped()) return;
-    check_nccl(
-        library().AllReduce(x, x, count, type, ncclSum, communicator_of(channel), cuda::stream()),
-        "a sum");
+    check_nccl(library().AllReduce(x, x, count, type, ncclSum, communicator_, cuda::stream()),
+               "a sum");
     cuda::check_finished("sum");
   }
 
  private:
-  ncclComm_t communicator_of(Channel channel) const {
-    return communicators_[static_cast<std::size_t>(channel)];
-  }
-
-  std::array<ncclComm_t, 2> communicators_{};  // end with the process: others may wait for this one
+  ncclComm_t communicator_ = nullptr;  // ends with the process: others may wait for this one
 };
 
 /// What each process tells the others.
@@ -143,16 +129,13 @@ GpuLink connect_gpus(Processes& processes) {
     if (!gpus.insert(cards[rank].gpu).second)
       return {.nccl = nullptr, .text = fmt::format("the host: process {} shares its GPU", rank)};
   }
-  Ids ids;
-  if (processes.rank() == 0)
-    for (ncclUniqueId& id : ids) check_nccl(library().GetUniqueId(&id), "NCCL's start");
-  broadcast_in_pairs(processes.rank(), processes.size(), 0, sizeof(ids),
-                     overwrite(processes, &ids));
+  ncclUniqueId id;
+  if (processes.rank() == 0) check_nccl(library().GetUniqueId(&id), "NCCL's start");
+  broadcast_in_pairs(processes.rank(), processes.size(), 0, sizeof(id), overwrite(processes, &id));
   const int version = cards[0].version;
-  constexpr int first_with_launch_order = 22600;  // 2.26 knows NCCL_LAUNCH_ORDER_IMPLICIT
-  return {.nccl = std::make_unique<NcclCommunicators>(processes, ids),
-          .text = fmt::format("NCCL {}.{}.{}", version / 10000, version / 100 % 100, version % 100),
-          .channels_overlap = version >= first_with_launch_order};
+  return {
+      .nccl = std::make_unique<NcclCommunicator>(processes, id),
+      .text = fmt::format("NCCL {}.{}.{}", version / 10000, version / 100 % 100, version % 100)};
 }
 
 }  // namespace gradus

@@ -11,23 +11,22 @@
 
 namespace gradus {
 
-/// A job's processes as NCCL's communicators, one a channel, so that these can overlap. What it
-/// does is ordered on the stream that launches go to (begin_exchanges), and can be recorded.
+/// A job's processes as a communicator of NCCL's. What it does is ordered on the stream that
+/// launches go to (begin_exchanges), and can be recorded.
 class Nccl {
  public:
   virtual ~Nccl() = default;
   /// As Processes::exchange_on_gpu.
-  virtual void exchange(Channel channel, int partner, std::span<const std::byte> sent,
+  virtual void exchange(int partner, std::span<const std::byte> sent,
                         std::span<std::byte> received) = 0;
   /// In place: the sum of all processes' n numbers, float32 or float64, in NCCL's order.
-  virtual void sum(Channel channel, DType dtype, void* x, std::int64_t n) = 0;
+  virtual void sum(DType dtype, void* x, std::int64_t n) = 0;
 };
 
 /// What a job's GPUs use: NCCL, or null where the way is through the host, and that in words.
 struct GpuLink {
   std::unique_ptr<Nccl> nccl;
   std::string text;
-  bool channels_overlap = false;  ///< whether NCCL keeps one order of the channels in all processes
 };
 
 /// To be called by all processes. NCCL needs its library on every machine (libnccl.so.2, which is

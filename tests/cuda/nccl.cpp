@@ -39,11 +39,11 @@ TEST_CASE("NCCL's exchanges and sums, in ordinary work and recorded" * gpu_only(
   Tensor sum = empty({1001}, options_of(x));
   RepeatedWork work(Device::cuda, [&] {
     sum.copy_from(x);
-    cuda::begin_exchanges(Channel::background);
-    link.nccl->exchange(Channel::background, 0, bytes_of(x), bytes_of(y));
-    link.nccl->sum(Channel::background, DType::float32, sum.raw(), sum.numel());
+    cuda::begin_exchanges();
+    link.nccl->exchange(0, bytes_of(x), bytes_of(y));
+    link.nccl->sum(DType::float32, sum.raw(), sum.numel());
     cuda::end_exchanges();
-    cuda::join_exchanges(Channel::background);
+    cuda::join_exchanges();
     add_scaled(y, x);
   });
   for (int run = 0; run < 5; ++run) {

@@ -43,10 +43,6 @@ const Staging& staging() {
   return memory;
 }
 
-Lane lane_of(Channel channel) {
-  return channel == Channel::background ? Lane::background : Lane::foreground;
-}
-
 /// What the host does between the two copies.
 struct HostStep {
   Processes& processes;
@@ -69,21 +65,21 @@ void run_host_step(void* argument) {
 
 }  // namespace
 
-void begin_exchanges(Channel channel) {
+void begin_exchanges() {
   check(launch_lane() == Lane::main, "communicator",
         "nothing is exchanged beside other work of a recorded step; join_beside() first");
-  GRADUS_CUDA_CHECK(order(Lane::main, lane_of(channel)));
-  launch_on(lane_of(channel));
+  GRADUS_CUDA_CHECK(order(Lane::main, Lane::exchange));
+  launch_on(Lane::exchange);
 }
 
 void end_exchanges() noexcept { launch_on(Lane::main); }
 
-void join_exchanges(Channel channel) noexcept { order(lane_of(channel), Lane::main); }
+void join_exchanges() noexcept { order(Lane::exchange, Lane::main); }
 
 void exchange_through_host(Processes& processes, int partner, std::span<const std::byte> sent,
                            std::span<std::byte> received) {
-  check(launch_lane() == Lane::foreground, "communicator",
-        "the host takes part in exchanges of one stream only, whose order is the partner's, too");
+  check(launch_lane() == Lane::exchange, "communicator",
+        "exchanges are made on a stream of their own, whose order is the partner's, too");
   do {
     const auto out = sent.first(std::min(sent.size(), most_bytes));
     const auto in = received.first(std::min(received.size(), most_bytes));

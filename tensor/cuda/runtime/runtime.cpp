@@ -70,14 +70,18 @@ struct Destroy {
 template <class Handle, auto destroy>
 using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<destroy>>;
 
+using Stream = Owned<cudaStream_t, cudaStreamDestroy>;
+Stream make_stream(int priority) {
+  cudaStream_t stream = nullptr;
+  require(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, priority),
+          "no stream can be made");
+  return Stream(stream);
+}
+
 /// A stream, and cuBLAS's handle for it.
 class Queue {
  public:
-  explicit Queue(int priority) {
-    cudaStream_t stream = nullptr;
-    require(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, priority),
-            "no stream can be made");
-    stream_.reset(stream);
+  explicit Queue(int priority) : stream_(make_stream(priority)) {
     // A workspace of its own lets calls be captured, and makes results repeat.
     void* workspace = nullptr;
     require(cudaMalloc(&workspace, workspace_bytes), "no memory for cuBLAS's workspace");
@@ -85,7 +89,7 @@ class Queue {
     cublasHandle_t blas = nullptr;
     GRADUS_CUDA_CHECK(cublasCreate(&blas));
     blas_.reset(blas);
-    GRADUS_CUDA_CHECK(cublasSetStream(blas, stream));
+    GRADUS_CUDA_CHECK(cublasSetStream(blas, stream_.get()));
     GRADUS_CUDA_CHECK(cublasSetWorkspace(blas, workspace, workspace_bytes));
     // A product cut along k adds its parts before it rounds to bfloat16.
     GRADUS_CUDA_CHECK(cublasSetMathMode(blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
@@ -96,7 +100,7 @@ class Queue {
 
  private:
   static constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
-  Owned<cudaStream_t, cudaStreamDestroy> stream_;
+  Stream stream_;
   Owned<void*, cudaFree> workspace_;
   Owned<cublasHandle_t, cublasDestroy> blas_;
 };
@@ -122,13 +126,14 @@ class Context {
 
   const cudaDeviceProp& properties() const { return properties_; }
   const Queue& main() const { return main_; }
+  cudaStream_t exchanges() const { return exchanges_.get(); }
   int least_priority() const { return priorities_.least; }
-  int greatest_priority() const { return priorities_.greatest; }
 
  private:
   cudaDeviceProp properties_;
   Priorities priorities_;
   Queue main_{priorities_.greatest};
+  Stream exchanges_ = make_stream(priorities_.greatest);
 };
 
 /// The context, or why there is none. Never destroyed: tensors in static storage may outlive any
@@ -209,13 +214,6 @@ const Queue& side_queue() {
 thread_local Lane current_lane = Lane::main;
 const Queue& queue_of(Lane lane) { return lane == Lane::side ? side_queue() : context().main(); }
 
-cudaStream_t make_exchange_stream() {
-  cudaStream_t stream = nullptr;
-  GRADUS_CUDA_CHECK(
-      cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, context().greatest_priority()));
-  return stream;
-}
-
 thread_local Profile* active_profile = nullptr;
 bool tf32 = false;
 
@@ -277,10 +275,7 @@ std::string device_description() {
 }
 
 cudaStream_t stream_of(Lane lane) {
-  if (!exchanges(lane)) return queue_of(lane).stream();
-  static const cudaStream_t foreground = make_exchange_stream(),
-                            background = make_exchange_stream();
-  return lane == Lane::foreground ? foreground : background;
+  return lane == Lane::exchange ? context().exchanges() : queue_of(lane).stream();
 }
 void launch_on(Lane lane) { current_lane = lane; }
 Lane launch_lane() { return current_lane; }
@@ -295,7 +290,7 @@ cudaError_t order(Lane earlier, Lane later) {
   return status == cudaSuccess ? cudaStreamWaitEvent(stream_of(later), event.get()) : status;
 }
 cublasHandle_t blas() {
-  check(!exchanges(current_lane), "cuda", "a stream of exchanges has no products");
+  check(current_lane != Lane::exchange, "cuda", "the stream of exchanges has no products");
   return queue_of(current_lane).blas();
 }
 std::size_t l2_bytes() {

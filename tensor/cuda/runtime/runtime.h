@@ -36,9 +36,8 @@ void check_finished(const char* name);
 // --- handles of the first GPU, made on first use; throw Error if it cannot be used --------------
 /// The streams: all work of this back end is ordered on that of `main`, but for branches of a graph
 /// that is being recorded (begin_beside; of lower priority, so that their blocks fill what the
-/// others leave idle) and for what is exchanged with other processes (begin_exchanges), by channel.
-enum class Lane : std::uint8_t { main, side, foreground, background };
-inline bool exchanges(Lane lane) { return lane == Lane::foreground || lane == Lane::background; }
+/// others leave idle) and for what is exchanged with other processes (begin_exchanges).
+enum class Lane : std::uint8_t { main, side, exchange };
 cudaStream_t stream_of(Lane lane);
 /// Lets this thread's launches go to a lane; where they go.
 void launch_on(Lane lane);
@@ -47,7 +46,7 @@ Lane launch_lane();
 cudaStream_t stream();
 /// What is launched on `later` from now on waits for what was launched on `earlier`.
 cudaError_t order(Lane earlier, Lane later);
-/// The cuBLAS handle of that stream (those of exchanges have none), with a workspace of its own
+/// The cuBLAS handle of that stream (that of exchanges has none), with a workspace of its own
 /// (so that it can be captured, and two streams' products run at the same time).
 cublasHandle_t blas();
 /// The second-level cache's size in bytes: what chunked algorithms cut their scratch to.
