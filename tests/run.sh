@@ -2,7 +2,7 @@
 # Does all set-up, builds, and runs every required test.
 # usage: tests/run.sh [ctest arguments]     e.g. tests/run.sh -R autograd
 set -euo pipefail
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(CDPATH= cd "$(dirname "$0")/.." && pwd)
 build=${GRADUS_BUILD:-$root/build}
 install_log=$(mktemp)
 trap 'rm -f "$install_log"' EXIT

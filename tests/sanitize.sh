@@ -3,7 +3,7 @@
 # the loader's and the communicator's tests under ThreadSanitizer. Takes long: most of an hour may go into compiling.
 # It builds in build-address and build-thread, or, with GRADUS_BUILD=DIR, in DIR-address and DIR-thread.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(CDPATH= cd "$(dirname "$0")/.." && pwd)
 build=${GRADUS_BUILD:-$root/build}
 
 configure() { # SANITIZERS BUILD

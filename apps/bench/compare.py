@@ -321,16 +321,20 @@ def main():
     args = parse_arguments()
     try:
         comparison = Comparison(args)
+        outputs = [sys.stdout] + ([args.output.open("w")] if args.output else [])
+
+        def write(text):  # at once: what comes later may fail
+            for output in outputs:
+                print(text, end="", file=output, flush=True)
+
+        write(TITLE + comparison.circumstances())
         before = processor_seconds()
-        sections = ["\n### {}\n\n{}".format(*getattr(comparison, section)())
-                    for section in SECTIONS if section in args.only]
+        for section in SECTIONS:
+            if section in args.only:
+                write("\n### {}\n\n{}".format(*getattr(comparison, section)()))
         total, busy, own = (after - b for after, b in zip(processor_seconds(), before))
         others = 100 * max(busy - own, 0) / total
-        text = (f"{TITLE}{comparison.circumstances()}- other programs had {others:.0f} % of the "
-                f"processor time meanwhile\n{''.join(sections)}")
-        print(text, end="")
-        if args.output:
-            args.output.write_text(text)
+        write(f"\nOther programs had {others:.0f} % of the processor time meanwhile.\n")
     except (Failure, OSError) as error:
         fail(error)
     except KeyboardInterrupt:

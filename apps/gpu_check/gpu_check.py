@@ -160,4 +160,5 @@ def run_parts(args, settings, report, runner):
 
 if __name__ == "__main__":
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.stdout.reconfigure(errors="backslashreplace")  # what programs print may be in no alphabet
     sys.exit(main())

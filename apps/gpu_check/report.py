@@ -89,5 +89,5 @@ class Report:
 def write(path: Path, text):
     """A reader never sees half of it."""
     temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     os.replace(temporary, path)

@@ -7,7 +7,7 @@
 # Running it again reuses what is there. Where this folder cannot be written, GRADUS_BUILD=DIR names one
 # for all: the build, CIFAR-10 and the run.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/../.." && pwd)
+root=$(CDPATH= cd "$(dirname "$0")/../.." && pwd)
 build=${GRADUS_BUILD:-$root/build}
 files=${GRADUS_BUILD:-$root}
 install_log=$(mktemp)
@@ -72,22 +72,32 @@ echo "evaluating the trained and an untrained encoder"
 evaluate trained "$out/checkpoint.safetensors"
 evaluate untrained --untrained
 
-result() { sed -n "s/^$2 [^:]*: top-1 \([0-9.]*\) % (95 % interval \([0-9.]* to [0-9.]*\)).*/\1 % (\2)/p" "$out/$1.txt"; }
+rows=$(python3 - "$out" <<'PYTHON'
+import json, sys
+for name in ("trained", "untrained"):
+    with open(f"{sys.argv[1]}/{name}.json") as file:
+        results = json.load(file)
+    cells = []
+    for kind in (results["linear"], results["knn"]):
+        figures = (kind["top1"], *kind["top1_interval_95"])
+        cells.append("{:.2f} % ({:.2f} to {:.2f})".format(*(100 * figure for figure in figures)))
+    print(f"  {name + ' encoder':<17} {cells[0]:<31} {cells[1]}")
+PYTHON
+)
 cat <<SUMMARY
 
                     linear top-1 (95 % interval)    kNN top-1
-  trained encoder   $(printf '%-31s' "$(result trained linear)") $(result trained kNN)
-  untrained encoder $(printf '%-31s' "$(result untrained linear)") $(result untrained kNN)
+$rows
 
 checkpoint  $out/checkpoint.safetensors
 metrics     $out/metrics.jsonl
 evaluation  $out/trained.txt, $out/untrained.txt (and .json)
 
 An hour on two cores with AMX, longer elsewhere:
-  $programs/train ${data_options[*]} --recipe fast --bf16 --out runs/fast --resume
-  $programs/linear_eval runs/fast/checkpoint.safetensors ${data_options[*]} --protocol emp-ssl --knn --crops 0
+  $programs/train ${data_options[*]@Q} --recipe fast --bf16 --out runs/fast --resume
+  $programs/linear_eval runs/fast/checkpoint.safetensors ${data_options[*]@Q} --protocol emp-ssl --knn --crops 0
 VICReg's own, 500 epochs (days on a CPU):
-  $programs/train ${data_options[*]} --out runs/full --resume
+  $programs/train ${data_options[*]@Q} --out runs/full --resume
 
 All of it on one page, to open in a browser: $out/report.html
 SUMMARY

@@ -27,11 +27,13 @@ NEEDED = ["bash", "basename", "mkdir", "sleep", "touch", "dirname"]  # by the st
 
 STAND_IN = r"""#!/bin/bash
 # A stand-in for whatever it is called as. FAULT=NAME:fail or NAME:hang, or NAME@TEXT:fail where only
-# calls with TEXT among their arguments are meant. NAME:crash fails when all is done.
+# calls with TEXT among their arguments are meant. NAME:crash fails when all is done; train:differ
+# trains to other weights, with other losses.
 name=$(basename "$0")
 who=${FAULT%%:*}
 [[ $name == "${who%@*}" && ( $who != *@* || "$*" == *"${who#*@}"* ) ]] && fault=${FAULT##*:}
-[ "$fault" = fail ] && { echo "$name: error: made to fail" >&2; exit 1; }
+refuse() { echo "$name: error: $1" >&2; exit 1; }
+[ "$fault" = fail ] && refuse "made to fail"
 [ "$fault" = hang ] && { trap '' TERM; while :; do sleep 0.1; done; }
 out= json= previous=
 for argument in "$@"; do
@@ -45,17 +47,23 @@ case $name in
   nvidia-smi) echo "NVIDIA H100 80GB HBM3, 580.00, 81559 MiB, 1980 MHz, 2619 MHz" ;;
   ldd) echo "libc.so.6 => /lib/libc.so.6 (0x0)" ;;
   step) if [[ " $* " == *" --json "* ]]; then
-      echo '{"seconds":0.01,"least_seconds":0.009,"peak_tensors":1000000,"reserved":2000000,"replayed":true}'
+      echo '{"seconds":0.01,"least_seconds":0.009,"peak_tensors":2147483648,"reserved":3221225472,"replayed":true}'
     else echo "batch 4: median step 0.01 s, ${STEP:-replayed as a graph}"; fi ;;
   conv) echo "$layer" ;;
   gpu_step) echo '{"kernels":[{"name":"k","calls":2,"least":1e-3,"expected":1.5e-3,"measured":2e-3,"bound_by":"memory"}],"calls":2,"least":1e-3,"expected":1.5e-3,"measured":2e-3}' ;;
   conv_ladder) echo "1 naive 42.0" ;;
-  test_*) echo "[doctest] test cases: 3 | 3 passed | 0 failed | 0 skipped" ;;
-  compute-sanitizer) echo "========= ERROR SUMMARY: 0 errors" ;;
+  test_*) [ "$GRADUS_TEST_DEVICE" = cuda ] || refuse "not on the GPU"
+    echo "[doctest] test cases: 3 | 3 passed | 0 failed | 0 skipped" ;;
+  compute-sanitizer) [[ "$*" == *"--error-exitcode 99"* ]] || refuse "errors would pass"
+    [[ "$*" != */tests/* || $GRADUS_TEST_DEVICE == cuda ]] || refuse "not on the GPU"
+    echo "========= ERROR SUMMARY: 0 errors" ;;
   ncu) printf '%s\n' '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"' \
     '"0","void gradus::cuda::fill_kernel<float>(float)","gpu__time_duration.sum","nsecond","1,500"' >"$log" ;;
-  train) mkdir -p "$out"; echo weights >"$out/checkpoint.safetensors"
-    for step in 1 2 3; do echo "{\"step\":$step,\"epoch\":1,\"loss\":30.5,\"images_per_second\":5000}"; done >"$out/metrics.jsonl"
+  train) [[ "$*" != *blocking* || $CUDA_LAUNCH_BLOCKING == 1 ]] || refuse "launches do not block"
+    loss=30.5
+    [ "$fault" = differ ] && loss=31
+    mkdir -p "$out"; echo "weights that lead to $loss" >"$out/checkpoint.safetensors"
+    for step in 1 2 3; do echo "{\"step\":$step,\"epoch\":1,\"loss\":$loss,\"images_per_second\":5000}"; done >"$out/metrics.jsonl"
     echo '{"step":3,"epoch":1,"std_mean":0.9,"std_min":0.5,"effective_rank":12.0,"knn_accuracy":0.5}' >>"$out/metrics.jsonl"
     printf '{"step":4,"epo' >>"$out/metrics.jsonl" ;;
   mpirun) shift 2; "$@" || exit ;;
@@ -63,8 +71,9 @@ case $name in
   python3) case "$*" in
     *"import torch"*) echo "2.11.0 True" ;;
     *pytorch_gpu_step*) echo '{"torch":"2.11.0","cudnn":91000,"gpu":"H100"}'
-      echo '{"precision":"bf16","way":"eager","batch":4,"seconds":0.02}' ;;
-    *pytorch_layers*) echo "$layer" ;;
+      for time in '"compiled","batch":4,"seconds":0.03' '"eager","batch":4,"seconds":0.02' \
+        '"graph","batch":4,"seconds":0.04'; do echo "{\"precision\":\"bf16\",\"way\":$time}"; done ;;
+    *pytorch_layers*) echo "${layer/1e-4/3e-4}" ;;
   esac ;;
 esac
 [ "$fault" != crash ] || exit 139
@@ -95,7 +104,7 @@ def make_root(folder: Path, without=""):
 
 
 def environment(tools, fault="", **more):
-    return {**os.environ, "PATH": str(tools), "FAULT": fault, **more}
+    return {**os.environ, "PATH": str(tools), "FAULT": fault, "GRADUS_TEST_DEVICE": "cpu", **more}
 
 
 def log_names(archive):
@@ -184,11 +193,11 @@ class GpuCheckTest(unittest.TestCase):
         run = Outcome()
         self.assertEqual(run.code, 0, run.output)
         self.assertEqual(run.statuses(), {name: "ok" for name in ALL})
-        self.assertIn("bf16, batch 4", run.markdown)
-        self.assertIn("1 naive 42.0", run.markdown)
-        self.assertIn("| bf16 | 4 | 10.00 | 20.00 | eager | 0.50 |", run.markdown)
-        self.assertIn("fill_kernel<float> | 1 | 0.002", run.markdown)
-        self.assertIn("top-1 50.00 %", run.markdown)
+        for text in ("bf16, batch 4", "1 naive 42.0", "| bf16 | 4 | 10.00 | 9.00 | 800 | 2,048 | 3,072 |",
+                     "| bf16 | 4 | 10.00 | 20.00 | eager | 0.50 |", "| layer1 3x3 | 100 | 300 | 100 | 100 | 200 | 200 |",
+                     "bf16, 1 layers: 1.60 ms, cuDNN's 2.40 ms", "| k | 2 | 1.000 | 1.500 | 2.000 | 50 % | memory |",
+                     "fill_kernel<float> | 1 | 0.002", "top-1 50.00 %"):
+            self.assertIn(text, run.markdown)
         self.assertEqual(run.left, [*FILES, "training/metrics.jsonl"])
         self.assertLess({"first_steps.log", "test_nn.log", "training.log"}, set(run.logs))
 
@@ -264,6 +273,17 @@ class GpuCheckTest(unittest.TestCase):
             for task in [pool.submit(self.check_fault, name, part, kind) for name, part in FAULTS.items()]:
                 task.result()
 
+    def test_what_differs_is_told(self):
+        weights = [f"{precision}: the weights differ" for precision in ("fp32", "TF32", "bf16")]
+        for who, part, problems in (
+                ("blocking", "exact", weights), ("resumed", "exact", weights),
+                ("--probe", "shards", ["with a classifier beside, the losses differ"]),
+                ("again", "shards", ["in two shards, the losses differ from time to time"]),
+                ("--shards", "shards", ["in two shards, the first loss is not that of the whole batch"])):
+            run = Outcome(f"train@{who}:differ", arguments=["--parts", part])
+            self.assertEqual(run.statuses(), {part: "failed"}, run.output)
+            self.assertEqual(run.problems(part), problems)
+
     def test_each_part_fails(self):
         self.check_all("fail")
 
@@ -282,6 +302,12 @@ class GpuCheckTest(unittest.TestCase):
         self.assertIn("tf32, PyTorch: cut after", run.markdown)
         run = Outcome("python3@pytorch_gpu_step:fail", arguments=["--parts", "start,speed"])
         self.assertIn("PyTorch: exit code 1: python3: error: made to fail", run.markdown)
+
+    def test_any_alphabet_will_do(self):
+        run = Outcome(arguments=["--parts", "start,speed"], STEP="replayed as a graph: \u00b5 \udcff",
+                      LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+        self.assertEqual(run.statuses(), {"start": "ok", "speed": "ok"}, run.output)
+        self.assertNotIn("Traceback", run.output)
 
     def test_no_time(self):
         run = Outcome(minutes=0.06, fault="test_tensor:hang")
