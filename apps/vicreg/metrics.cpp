@@ -66,9 +66,9 @@ EpochRecord parse_epoch(const Json& record) {
   EpochRecord epoch{.step = record["step"].get<std::int64_t>(),
                     .epoch = record["epoch"].get<std::int64_t>(),
                     .embeddings = count(record, "embeddings"),
-                    .std_mean = number(record, "std_mean"),
-                    .std_min = number(record, "std_min"),
-                    .effective_rank = number(record, "effective_rank")};
+                    .health = {.std_mean = number(record, "std_mean"),
+                               .std_min = number(record, "std_min"),
+                               .effective_rank = number(record, "effective_rank")}};
   if (record.contains("knn_accuracy")) epoch.knn_accuracy = number(record, "knn_accuracy");
   if (record.contains("probe_test")) epoch.probe_test = number(record, "probe_test");
   return epoch;
@@ -113,9 +113,9 @@ Json to_json(const EpochRecord& record) {
   Json json{{"step", record.step},
             {"epoch", record.epoch},
             {"embeddings", record.embeddings},
-            {"std_mean", record.std_mean},
-            {"std_min", record.std_min},
-            {"effective_rank", record.effective_rank}};
+            {"std_mean", record.health.std_mean},
+            {"std_min", record.health.std_min},
+            {"effective_rank", record.health.effective_rank}};
   if (record.knn_accuracy) json["knn_accuracy"] = *record.knn_accuracy;
   if (record.probe_test) json["probe_test"] = *record.probe_test;
   return json;

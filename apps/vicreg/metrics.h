@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "vicreg/embedding_health.h"
 #include "vicreg/loss_terms.h"
 
 namespace gradus::vicreg {
@@ -40,9 +41,7 @@ struct EpochRecord {
   std::int64_t step = 0;        ///< steps done when it was measured
   std::int64_t epoch = 0;       ///< epochs done
   std::int64_t embeddings = 0;  ///< how many were measured
-  double std_mean = 0;
-  double std_min = 0;
-  double effective_rank = 0;
+  EmbeddingHealth health{};
   std::optional<double> knn_accuracy = std::nullopt;  ///< in [0, 1]; absent when not measured
   std::optional<double> probe_test = std::nullopt;    ///< the online probe's, on the test images
 };

@@ -136,14 +136,13 @@ json describe_health(const TrainOptions& o, const std::vector<EpochRecord>& epoc
     return health;
   }
   const EpochRecord& last = epochs.back();
-  const auto warning = collapse_warning({last.std_mean, last.std_min, last.effective_rank},
-                                        embeddings, dimensions, o.loss);
-  const bool few = last.effective_rank < few_directions * static_cast<double>(most_rank);
+  const auto warning = collapse_warning(last.health, embeddings, dimensions, o.loss);
+  const bool few = last.health.effective_rank < few_directions * static_cast<double>(most_rank);
   health["verdict"] = warning ? "warning" : few ? "doubtful" : "healthy";
   const std::string numbers = fmt::format(
       "mean std {:.2f}, where below {} would be a collapse; about {:.1f} of {} possible "
       "directions used, where below {:.1f} would be one",
-      last.std_mean, thresholds.std_mean, last.effective_rank, most_rank,
+      last.health.std_mean, thresholds.std_mean, last.health.effective_rank, most_rank,
       thresholds.effective_rank);
   health["text"] =
       warning ? *warning + "."

@@ -251,12 +251,7 @@ void Trainer::end_epoch(Progress& progress) {
   const Tensor z = compared_embeddings(train_step_->embeddings()).to(Device::cpu);
   if (!is_first()) return;
   const EmbeddingHealth health = measure(z);
-  EpochRecord record{.step = step_,
-                     .epoch = epoch,
-                     .embeddings = z.size(0),
-                     .std_mean = health.std_mean,
-                     .std_min = health.std_min,
-                     .effective_rank = health.effective_rank};
+  EpochRecord record{.step = step_, .epoch = epoch, .embeddings = z.size(0), .health = health};
   const bool compares = options_.knn_every > 0 && epoch % options_.knn_every == 0;
   if (test_set_ && (compares || probe_)) {
     const Tensor features =

@@ -39,9 +39,7 @@ EpochRecord epoch_record(std::int64_t epoch) {
   return {.step = epoch * 3,
           .epoch = epoch,
           .embeddings = 512,
-          .std_mean = 0.9,
-          .std_min = 0.5,
-          .effective_rank = 12};
+          .health = {.std_mean = 0.9, .std_min = 0.5, .effective_rank = 12}};
 }
 
 /// Steps 1..6 and epochs 1 and 2 of three steps.
@@ -65,7 +63,7 @@ bool same(const Metrics& a, const Metrics& b) {
     }
     for (const EpochRecord& r : m.epochs) {
       numbers.insert(numbers.end(), {double(r.step), double(r.epoch), double(r.embeddings),
-                                     r.std_mean, r.std_min, r.effective_rank});
+                                     r.health.std_mean, r.health.std_min, r.health.effective_rank});
     }
     return numbers;
   };

@@ -32,11 +32,10 @@ Metrics example_metrics(std::int64_t steps, std::int64_t epochs) {
          .images_per_second = 256,
          .data_wait_share = 0.25});
   for (std::int64_t e = 1; e <= epochs; ++e)
-    metrics.epochs.push_back({.epoch = e,
-                              .embeddings = 512,
-                              .std_mean = 0.9,
-                              .std_min = 0.5,
-                              .effective_rank = 100.0 + double(e)});
+    metrics.epochs.push_back(
+        {.epoch = e,
+         .embeddings = 512,
+         .health = {.std_mean = 0.9, .std_min = 0.5, .effective_rank = 100.0 + double(e)}});
   return metrics;
 }
 
@@ -129,7 +128,7 @@ TEST_CASE("curves of nothing, of one step, and of numbers that are not finite") 
   Metrics metrics = example_metrics(2, 2);
   metrics.steps[0].loss.total = std::numeric_limits<double>::quiet_NaN();
   metrics.steps[1].images_per_second = std::numeric_limits<double>::infinity();
-  metrics.epochs[0].std_mean = std::numeric_limits<double>::quiet_NaN();
+  metrics.epochs[0].health.std_mean = std::numeric_limits<double>::quiet_NaN();
   const json run = described(metrics);
   CHECK(run.at("steps").at("loss").at("mean") == json{nullptr, 2});
   CHECK(run.at("steps").at("images_per_second").at("mean") == json{256, nullptr});
@@ -170,7 +169,7 @@ TEST_CASE("time and verdict of a batch that is not full") {
   metrics.steps[1].images = 4;
   metrics.steps[1].images_per_second = 2;
   metrics.epochs[0].embeddings = 8;
-  metrics.epochs[0].effective_rank = 7.8;
+  metrics.epochs[0].health.effective_rank = 7.8;
   const json run = described(metrics);
   CHECK(run.at("seconds") == 1 + 2);
   CHECK(run.at("health").at("most_rank") == 8);
@@ -185,15 +184,15 @@ TEST_CASE("the verdict in words: healthy, or the warning of training") {
   CHECK(health.at("std") == 0.05);
   CHECK(health.at("rank").get<double>() == doctest::Approx(511 / 200.0));
   CHECK(health.at("most_rank") == 512);
-  metrics.epochs[0].effective_rank = 20;  // of 512
+  metrics.epochs[0].health.effective_rank = 20;  // of 512
   health = described(metrics).at("health");
   CHECK(health.at("verdict") == "doubtful");
   CHECK(contains(health.at("text"), "few of the directions"));
-  metrics.epochs[0].std_mean = 0.01;
+  metrics.epochs[0].health.std_mean = 0.01;
   health = described(metrics).at("health");
   CHECK(health.at("verdict") == "warning");
   CHECK(contains(health.at("text"), "nearly the same point"));
-  metrics.epochs[0].effective_rank = std::numeric_limits<double>::quiet_NaN();
+  metrics.epochs[0].health.effective_rank = std::numeric_limits<double>::quiet_NaN();
   CHECK(contains(described(metrics).at("health").at("text"), "not finite"));
 }
 

@@ -39,7 +39,7 @@ TEST_CASE("checkpoints are a function of the shards, not of the processes") {
         CHECK(several.steps[i].loss.total == one.steps[i].loss.total);
       REQUIRE(several.epochs.size() == one.epochs.size());
       for (std::size_t i = 0; i < one.epochs.size(); ++i) {
-        CHECK(several.epochs[i].effective_rank == one.epochs[i].effective_rank);
+        CHECK(several.epochs[i].health.effective_rank == one.epochs[i].health.effective_rank);
         CHECK(several.epochs[i].knn_accuracy == one.epochs[i].knn_accuracy);
       }
     }

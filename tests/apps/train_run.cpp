@@ -355,8 +355,8 @@ TEST_CASE("the coding rate of many views: its terms are recorded, and it learns"
   CHECK(metrics.steps.back().loss.total < metrics.steps.front().loss.total);
   // Embeddings of length sqrt(D): their mean square is 1, and std_mean is at most its root.
   for (const auto& record : metrics.epochs) {
-    CHECK(record.std_mean > 0.05);
-    CHECK(record.std_mean < 1.01);
+    CHECK(record.health.std_mean > 0.05);
+    CHECK(record.health.std_mean < 1.01);
   }
   // The similarity has the weight that is asked for.
   train_well(folder / "weighed", {"--loss", "coding-rate", "--similarity", "150", "--steps", "1"});

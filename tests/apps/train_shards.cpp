@@ -30,7 +30,7 @@ TEST_CASE("shards see the whole batch: the loss is the one of a single shard") {
     CHECK(std::abs(first.total - whole.total) < 1e-6 * whole.total);
     CHECK(std::abs(first.covariance - whole.covariance) < 1e-5 * whole.covariance);
     REQUIRE(metrics.epochs.size() == 1);
-    CHECK(std::abs(metrics.epochs[0].std_mean - expected.epochs[0].std_mean) < 1e-2);
+    CHECK(std::abs(metrics.epochs[0].health.std_mean - expected.epochs[0].health.std_mean) < 1e-2);
   }
 }
 
