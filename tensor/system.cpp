@@ -39,6 +39,27 @@ std::uint64_t resident_memory() {
   return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
+/// Calls visit(folder, whether it is of version 2) for the control groups around this process that
+/// may limit what `controller` counts.
+template <class Visit>
+void for_each_control_group(const std::filesystem::path& root, const std::string& controller,
+                            const Visit& visit) {
+  // A line is number:controllers:group; version 2 has no controllers there.
+  std::ifstream groups(root / "proc/self/cgroup");
+  std::string number, controllers, group;
+  while (std::getline(groups, number, ':') && std::getline(groups, controllers, ':') &&
+         std::getline(groups, group)) {
+    const bool version_2 = controllers.empty();
+    if (!version_2 && ("," + controllers + ",").find("," + controller + ",") == std::string::npos)
+      continue;
+    const std::filesystem::path top =
+        root / (version_2 ? "sys/fs/cgroup" : "sys/fs/cgroup/" + controllers);
+    std::filesystem::path inside = std::filesystem::path(group).relative_path();
+    for (; !inside.empty(); inside = inside.parent_path()) visit(top / inside, version_2);
+    visit(top, version_2);
+  }
+}
+
 }  // namespace
 
 std::uint64_t available_memory(Device device) {
@@ -49,22 +70,23 @@ std::uint64_t available_memory(Device device) {
 }
 
 std::uint64_t control_group_limit(const std::filesystem::path& root) {
-  // A line is number:controllers:group; version 2 has no controllers there.
-  std::ifstream groups(root / "proc/self/cgroup");
   std::uint64_t least = unlimited;
-  std::string number, controllers, group;
-  while (std::getline(groups, number, ':') && std::getline(groups, controllers, ':') &&
-         std::getline(groups, group)) {
-    const bool is_version_2 = controllers.empty();
-    if (!is_version_2 && controllers != "memory") continue;
-    const std::filesystem::path top =
-        root / (is_version_2 ? "sys/fs/cgroup" : "sys/fs/cgroup/memory");
-    const char* const file = is_version_2 ? "memory.max" : "memory.limit_in_bytes";
-    std::filesystem::path inside = std::filesystem::path(group).relative_path();
-    for (; !inside.empty(); inside = inside.parent_path())
-      least = std::min(least, limit_in(top / inside / file));
-    least = std::min(least, limit_in(top / file));
-  }
+  for_each_control_group(root, "memory", [&](const std::filesystem::path& group, bool version_2) {
+    least = std::min(least, limit_in(group / (version_2 ? "memory.max" : "memory.limit_in_bytes")));
+  });
+  return least;
+}
+
+int granted_processors(const std::filesystem::path& root) {
+  int least = std::numeric_limits<int>::max();
+  for_each_control_group(root, "cpu", [&](const std::filesystem::path& group, bool version_2) {
+    std::ifstream quota_file(group / (version_2 ? "cpu.max" : "cpu.cfs_quota_us"));
+    std::ifstream period_file(group / "cpu.cfs_period_us");
+    std::int64_t quota = 0, period = 0;  // microseconds; "max" and -1 are no quota
+    if (!(quota_file >> quota) || quota <= 0) return;
+    if (!((version_2 ? quota_file : period_file) >> period) || period <= 0) return;
+    least = static_cast<int>(std::min<std::int64_t>(least, (quota + period - 1) / period));
+  });
   return least;
 }
 

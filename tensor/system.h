@@ -17,6 +17,10 @@ std::uint64_t available_memory(Device device);
 /// folder in which proc and sys/fs/cgroup lie.
 std::uint64_t control_group_limit(const std::filesystem::path& root = "/");
 
+/// How many processors' time those control groups grant, as `docker run --cpus 2` does, rounded up;
+/// the largest number where they grant all. More threads would be stopped in turns.
+int granted_processors(const std::filesystem::path& root = "/");
+
 /// The most memory of the CPU that this process has had at a time, in bytes.
 std::uint64_t peak_resident_memory();
 

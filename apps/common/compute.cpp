@@ -2,6 +2,10 @@
 
 #include <omp.h>
 
+#include <algorithm>
+#include <cstdlib>
+
+#include <gradus/tensor/system.h>
 #include "common/command_line.h"
 #include "common/program.h"
 
@@ -17,12 +21,16 @@ void add_compute_options(CLI::App& app, ComputeOptions& o) {
   add_switch(app, "--winograd,!--no-winograd", o.winograd,
              "3x3 convolutions by Winograd's algorithm; otherwise plain sums: slower, with less "
              "rounding");
-  apps::add_integer(app, "--threads", o.threads, "Threads of the computation; 0: all cores", 0,
+  apps::add_integer(app, "--threads", o.threads,
+                    "Threads of the computation; 0: all cores, or as many as a container grants", 0,
                     4096);
 }
 
 Device use(const ComputeOptions& o) {
-  if (o.threads > 0) omp_set_num_threads(o.threads);
+  if (o.threads > 0)
+    omp_set_num_threads(o.threads);
+  else if (std::getenv("OMP_NUM_THREADS") == nullptr)
+    omp_set_num_threads(std::min(omp_get_max_threads(), granted_processors()));
   if (o.device == DeviceName::cpu) return Device::cpu;
   if (cuda_available()) {
     allow_tf32(o.tf32);

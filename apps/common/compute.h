@@ -25,7 +25,7 @@ struct ComputeOptions {
   bool bf16 = false;     ///< see activation_dtype
   bool tf32 = false;     ///< see allow_tf32 (tensor/device.h)
   bool winograd = true;  ///< see Conv2dOptions (tensor/ops.h)
-  int threads = 0;       ///< of OpenMP; 0: all cores
+  int threads = 0;       ///< of OpenMP; 0: all cores that are granted
 
   /// The type that a model's input is converted to; its layers' outputs then have it, too.
   DType activation_dtype() const { return bf16 ? DType::bfloat16 : DType::float32; }

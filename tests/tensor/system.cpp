@@ -27,6 +27,29 @@ TEST_CASE("memory: what the process has had, what it may have, and what the mach
   CHECK(available <= machine + peak);  // shared pages are counted twice
 }
 
+TEST_CASE("processors: the least that the control groups around the process grant" *
+          test::cpu_only()) {
+  constexpr int all = std::numeric_limits<int>::max();
+  const test::TempFolder root;
+  CHECK(granted_processors(root.path()) == all);
+  const auto write = [&](const std::filesystem::path& path, const std::string& text) {
+    std::filesystem::create_directories((root.path() / path).parent_path());
+    test::write_text(root.path() / path, text);
+  };
+  write("proc/self/cgroup", "3:cpuset:/d\n1:cpu,cpuacct:/d\n0::/job/step\n");
+  write("sys/fs/cgroup/job/step/cpu.max", "max 100000\n");
+  write("sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_quota_us", "-1\n");
+  write("sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_period_us", "100000\n");
+  write("sys/fs/cgroup/cpuset/d/cpu.cfs_quota_us", "1\n");
+  CHECK(granted_processors(root.path()) == all);
+  write("sys/fs/cgroup/job/cpu.max", "350000 100000\n");
+  CHECK(granted_processors(root.path()) == 4);
+  write("sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_quota_us", "150000\n");
+  CHECK(granted_processors(root.path()) == 2);
+  write("sys/fs/cgroup/job/step/cpu.max", "1000 100000\n");
+  CHECK(granted_processors(root.path()) == 1);
+}
+
 TEST_CASE("memory: the least limit of the control groups around the process" * test::cpu_only()) {
   constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
   const test::TempFolder root;
