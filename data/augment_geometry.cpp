@@ -92,7 +92,8 @@ void resized_crop(const ViewFormat& format, const std::uint8_t* image, const Cro
 }
 
 void gaussian_blur(const ViewFormat& format, float* planes, float sigma, GeometryScratch& scratch) {
-  const auto [centre, side] = blur_weights(sigma);
+  const BlurWeights weights = blur_weights(sigma);
+  const float centre = weights.centre, side = weights.side;
   const int height = format.view_height, width = format.view_width;
   scratch.blurred.resize(count(height, width));
   float* temporary = scratch.blurred.data();

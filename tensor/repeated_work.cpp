@@ -70,8 +70,8 @@ struct Readback::Shared {
 Readback::Readback(const Tensor& source) {
   check(source.defined(), "readback", "the tensor is undefined");
   shared_ = std::make_shared<Shared>(
-      source.shape(), source.dtype(),
-      GRADUS_BACKEND(source.device(), read_back(source.raw(), source.bytes())));
+      Shared{source.shape(), source.dtype(),
+             GRADUS_BACKEND(source.device(), read_back(source.raw(), source.bytes()))});
 }
 
 Tensor Readback::get() const {

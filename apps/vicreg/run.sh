@@ -84,6 +84,7 @@ for name in ("trained", "untrained"):
     print(f"  {name + ' encoder':<17} {cells[0]:<31} {cells[1]}")
 PYTHON
 )
+shown=$(printf '%q ' "${data_options[@]}")
 cat <<SUMMARY
 
                     linear top-1 (95 % interval)    kNN top-1
@@ -94,10 +95,10 @@ metrics     $out/metrics.jsonl
 evaluation  $out/trained.txt, $out/untrained.txt (and .json)
 
 An hour on two cores with AMX, longer elsewhere:
-  $programs/train ${data_options[*]@Q} --recipe fast --bf16 --out runs/fast --resume
-  $programs/linear_eval runs/fast/checkpoint.safetensors ${data_options[*]@Q} --protocol emp-ssl --knn --crops 0
+  $programs/train $shown--recipe fast --bf16 --out runs/fast --resume
+  $programs/linear_eval runs/fast/checkpoint.safetensors $shown--protocol emp-ssl --knn --crops 0
 VICReg's own, 500 epochs (days on a CPU):
-  $programs/train ${data_options[*]@Q} --out runs/full --resume
+  $programs/train $shown--out runs/full --resume
 
 All of it on one page, to open in a browser: $out/report.html
 SUMMARY

@@ -14,6 +14,7 @@
 
 #include <gradus/tensor/check.h>
 #include "tensor/cpu/simd/inner_kernels.h"
+#include "tensor/cpu/simd/processor.h"
 
 namespace gradus::cpu::simd {
 
@@ -79,8 +80,7 @@ std::vector<Level> find_levels() {
     if (available) levels.push_back(level);
     return available;
   };
-  add(Level::avx2, __builtin_cpu_supports("x86-64-v3")) &&
-      add(Level::avx512, __builtin_cpu_supports("x86-64-v4")) &&
+  add(Level::avx2, has_x86_64_v3()) && add(Level::avx512, has_x86_64_v4()) &&
       add(Level::avx512_bf16, __builtin_cpu_supports("avx512bf16")) &&
       add(Level::amx, request_tiles());
 #endif

@@ -6,11 +6,13 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "tensor/cpu/simd/processor.h"
+
 namespace {
 
 [[gnu::constructor(101)]] void require_avx2() {
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("x86-64-v3")) return;
+  if (gradus::cpu::simd::has_x86_64_v3()) return;
   std::fputs(
       "gradus: this processor has no AVX2 (or not all of x86-64-v3), which this build needs; "
       "configure with -DGRADUS_X86_LEVEL=x86-64 and build again\n",
