@@ -3,30 +3,16 @@
 
 #include <doctest/doctest.h>
 
-#include <algorithm>
-#include <exception>
-
 #include <gradus/tensor/communicator.h>
 #include "tests/apps/small_model.h"
 #include "tests/support/device.h"
 #include "tests/support/numbers.h"
+#include "tests/support/silent_partner.h"
 
 namespace {
 
 using namespace gradus;
 using namespace gradus::test;
-
-/// The first of two processes, whose partner has nothing but zeros.
-class WithSilentPartner : public Processes {
- public:
-  WithSilentPartner() : Processes(0, 2) {}
-  int local_rank() const override { return 0; }
-  int local_size() const override { return 2; }
-  void exchange(Channel, int, std::span<const std::byte>, std::span<std::byte> received) override {
-    std::fill(received.begin(), received.end(), std::byte{0});
-  }
-  void abort(int) override { std::terminate(); }
-};
 
 /// Makes four steps with batches of 8 images, or this member's part of them, and then one of a
 /// smaller batch. Returns whether the full ones are replayed.
@@ -54,7 +40,7 @@ TEST_SUITE("device") {
   TEST_CASE("full batches are replayed on a GPU, and so is a member's part of them") {
     const bool can_replay = test_device() == Device::cuda;
     CHECK(is_replayed(nullptr) == can_replay);
-    WithSilentPartner processes;
+    SilentPartner processes;
     run_members(1, &processes,
                 [&](Communicator& shards) { CHECK(is_replayed(&shards) == can_replay); });
   }

@@ -2,8 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -17,6 +15,7 @@
 #include <gradus/nn/vicreg_model.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
+#include "tests/support/silent_partner.h"
 
 using namespace gradus;
 using namespace gradus::test;
@@ -52,21 +51,6 @@ Tensor random(const Shape& shape, std::uint64_t seed) {
 Variable weighted(const Variable& all, int rank) {  // all [size, 3]
   return sum(square(all) * Variable(random(all.shape(), 10 + static_cast<std::uint64_t>(rank))));
 }
-
-/// Counts what is exchanged with a second process, which sends zeros.
-class Exchanges : public Processes {
- public:
-  Exchanges() : Processes(0, 2) {}
-  int local_rank() const override { return 0; }
-  int local_size() const override { return 1; }
-  void exchange(Channel, int, std::span<const std::byte>, std::span<std::byte> received) override {
-    std::fill(received.begin(), received.end(), std::byte{0});
-    ++count;
-  }
-  void abort(int) override { std::terminate(); }
-
-  std::atomic<int> count = 0;
-};
 
 }  // namespace
 
@@ -125,7 +109,7 @@ TEST_CASE("where all compute the same from the result, nothing is sent and no bi
     for (std::size_t rank = 0; rank < 4; ++rank) CHECK(same_bits(sent[rank], not_sent[rank]));
 
     for (const Downstream downstream : {Downstream::any, Downstream::same}) {
-      Exchanges processes;
+      SilentPartner processes;
       run_members(1, &processes, [&](Communicator& communicator) {
         Variable own(whole.clone(), true);
         const Variable shared = gather ? all_gather(own, communicator, downstream)
@@ -246,7 +230,7 @@ TEST_CASE("what layers that run as one compute again in backward, they do not ex
   const auto exchanges = [](bool fused) {
     std::optional<nn::NoFusion> one_by_one;
     if (!fused) one_by_one.emplace();
-    Exchanges processes;
+    SilentPartner processes;
     run_members(1, &processes, [](Communicator& communicator) {
       step_of(random({2 * 4, 8, 8, 3}, 5), DType::float32, false, &communicator);
     });

@@ -15,6 +15,18 @@
 
 using namespace gradus;
 
+namespace {
+
+/// A folder that stands for /, whose files a test makes.
+struct Root : test::TempFolder {
+  void write(const std::filesystem::path& file, const std::string& text) const {
+    std::filesystem::create_directories((path() / file).parent_path());
+    test::write_text(path() / file, text);
+  }
+};
+
+}  // namespace
+
 TEST_CASE("memory: what the process has had, what it may have, and what the machine has" *
           test::cpu_only()) {
   const Tensor touched = full({std::int64_t{64} << 20}, 1, {DType::uint8});
@@ -30,46 +42,39 @@ TEST_CASE("memory: what the process has had, what it may have, and what the mach
 TEST_CASE("processors: the least that the control groups around the process grant" *
           test::cpu_only()) {
   constexpr int all = std::numeric_limits<int>::max();
-  const test::TempFolder root;
+  const Root root;
   CHECK(granted_processors(root.path()) == all);
-  const auto write = [&](const std::filesystem::path& path, const std::string& text) {
-    std::filesystem::create_directories((root.path() / path).parent_path());
-    test::write_text(root.path() / path, text);
-  };
-  write("proc/self/cgroup", "3:cpuset:/d\n1:cpu,cpuacct:/d\n0::/job/step\n");
-  write("sys/fs/cgroup/job/step/cpu.max", "max 100000\n");
-  write("sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_quota_us", "-1\n");
-  write("sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_period_us", "100000\n");
-  write("sys/fs/cgroup/cpuset/d/cpu.cfs_quota_us", "1\n");
+  root.write("proc/self/cgroup", "3:cpuset:/d\n1:cpu,cpuacct:/d\n0::/job/step\n");
+  root.write("sys/fs/cgroup/job/step/cpu.max", "max 100000\n");
+  root.write("sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_quota_us", "-1\n");
+  root.write("sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_period_us", "100000\n");
+  root.write("sys/fs/cgroup/cpuset/d/cpu.cfs_quota_us", "1\n");
   CHECK(granted_processors(root.path()) == all);
-  write("sys/fs/cgroup/job/cpu.max", "350000 100000\n");
+  root.write("sys/fs/cgroup/job/cpu.max", "350000 100000\n");
   CHECK(granted_processors(root.path()) == 4);
-  write("sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_quota_us", "150000\n");
+  root.write("sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_quota_us", "150000\n");
   CHECK(granted_processors(root.path()) == 2);
-  write("sys/fs/cgroup/job/step/cpu.max", "1000 100000\n");
+  root.write("sys/fs/cgroup/job/step/cpu.max", "1000 100000\n");
   CHECK(granted_processors(root.path()) == 1);
 }
 
 TEST_CASE("memory: the least limit of the control groups around the process" * test::cpu_only()) {
   constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
-  const test::TempFolder root;
+  const Root root;
   CHECK(control_group_limit(root.path()) == unlimited);
-  const auto write = [&](const std::filesystem::path& path, const std::string& text) {
-    std::filesystem::create_directories((root.path() / path).parent_path());
-    test::write_text(root.path() / path, text);
-  };
-  write("proc/self/cgroup", "3:name=systemd:/elsewhere\n2:memory:/a:b/c\n1:cpu:/d\n0::/job/step\n");
+  root.write("proc/self/cgroup",
+             "3:name=systemd:/elsewhere\n2:memory:/a:b/c\n1:cpu:/d\n0::/job/step\n");
   CHECK(control_group_limit(root.path()) == unlimited);
-  write("sys/fs/cgroup/job/step/memory.max", "max\n");
+  root.write("sys/fs/cgroup/job/step/memory.max", "max\n");
   CHECK(control_group_limit(root.path()) == unlimited);
-  write("sys/fs/cgroup/job/memory.max", "7000000000\n");
+  root.write("sys/fs/cgroup/job/memory.max", "7000000000\n");
   CHECK(control_group_limit(root.path()) == 7'000'000'000);
-  write("sys/fs/cgroup/memory/a:b/memory.limit_in_bytes", "6000000000\n");
+  root.write("sys/fs/cgroup/memory/a:b/memory.limit_in_bytes", "6000000000\n");
   CHECK(control_group_limit(root.path()) == 6'000'000'000);
-  write("sys/fs/cgroup/memory.max", "5000000000\n");
+  root.write("sys/fs/cgroup/memory.max", "5000000000\n");
   CHECK(control_group_limit(root.path()) == 5'000'000'000);
   for (const char* other :
        {"sys/fs/cgroup/elsewhere/memory.max", "sys/fs/cgroup/memory/d/memory.limit_in_bytes"})
-    write(other, "1\n");
+    root.write(other, "1\n");
   CHECK(control_group_limit(root.path()) == 5'000'000'000);
 }
