@@ -64,9 +64,9 @@ void CountingProcesses::start(std::function<std::size_t()> launches) {
 StepTime time_of(const MemberStep& step, const Network& network) {
   StepTime time;
   time.kernels = static_cast<std::int64_t>(step.launches.size());
-  double now = 0,
-         free = 0;  // when the member's stream, and that of exchanges, have done their work
-  double sums = 0;  // of gradients
+  // When the member's stream, and that of exchanges, have done what they were given.
+  double now = 0, free = 0;
+  double sums = 0;             // of gradients
   bool is_waited_for = false;  // the message before
   const auto send = [&](const Message& message) {
     const double latency = link_of(message, network).latency;
