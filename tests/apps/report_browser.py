@@ -9,6 +9,7 @@ import base64
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ class Browser:
         self.process = subprocess.Popen(
             [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
              "--force-color-profile=srgb", "--hide-scrollbars", f"--user-data-dir={profile}", "--remote-debugging-pipe"],
-            preexec_fn=place, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            preexec_fn=place, close_fds=False, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(commands)
         os.close(answers)
         self.buffer, self.count, self.session, self.events = b"", 0, None, []
@@ -108,7 +109,8 @@ class Browser:
         path.write_bytes(base64.b64decode(picture["data"]))
 
     def close(self):
-        self.process.kill()
+        """Ends the browser with all its helpers, which write into the profile until they end."""
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
@@ -181,7 +183,7 @@ def check_evaluation(browser, what):
 
 def main():
     programs, chromium = Path(sys.argv[1]), sys.argv[2]
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # a helper may end after its browser
         folder = Path(temporary)
         shots = Path(sys.argv[3]) if len(sys.argv) > 3 else folder
         pages = make_pages(programs, folder)
