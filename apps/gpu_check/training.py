@@ -101,15 +101,14 @@ def data_options(part, settings):
 
 def describe(path):
     """The mean loss of each epoch and what was recorded at its end, of at most 12 epochs."""
-    losses, rows = {}, []
-    ends = []
+    losses, ends, rows = {}, {}, []
     for record in json_lines_of(path):
         if "loss" in record:
             losses.setdefault(record["epoch"], []).append(record["loss"])
         elif "epoch" in record:
-            ends.append(record)
+            ends.setdefault(record["epoch"], {}).update(record)
     every = max(1, len(ends) // 12)
-    for i, end in enumerate(ends):
+    for i, end in enumerate(ends.values()):
         if i % every and i != len(ends) - 1 and not end.get("knn_accuracy"):
             continue
         loss = losses.get(end["epoch"], [float("nan")])

@@ -63,15 +63,20 @@ StepRecord parse_step(const Json& record) {
 }
 
 EpochRecord parse_epoch(const Json& record) {
-  EpochRecord epoch{.step = record["step"].get<std::int64_t>(),
-                    .epoch = record["epoch"].get<std::int64_t>(),
-                    .embeddings = count(record, "embeddings"),
-                    .health = {.std_mean = number(record, "std_mean"),
-                               .std_min = number(record, "std_min"),
-                               .effective_rank = number(record, "effective_rank")}};
-  if (record.contains("knn_accuracy")) epoch.knn_accuracy = number(record, "knn_accuracy");
-  if (record.contains("probe_test")) epoch.probe_test = number(record, "probe_test");
-  return epoch;
+  return {.step = record["step"].get<std::int64_t>(),
+          .epoch = record["epoch"].get<std::int64_t>(),
+          .embeddings = count(record, "embeddings"),
+          .health = {.std_mean = number(record, "std_mean"),
+                     .std_min = number(record, "std_min"),
+                     .effective_rank = number(record, "effective_rank")}};
+}
+
+AccuracyRecord parse_accuracies(const Json& record) {
+  AccuracyRecord accuracies{.step = record["step"].get<std::int64_t>(),
+                            .epoch = record["epoch"].get<std::int64_t>()};
+  if (record.contains("knn_accuracy")) accuracies.knn_accuracy = number(record, "knn_accuracy");
+  if (record.contains("probe_test")) accuracies.probe_test = number(record, "probe_test");
+  return accuracies;
 }
 
 void append(Metrics& metrics, const Json& record) {
@@ -79,6 +84,8 @@ void append(Metrics& metrics, const Json& record) {
     metrics.steps.push_back(parse_step(record));
   } else if (record.contains("std_mean")) {
     metrics.epochs.push_back(parse_epoch(record));
+  } else if (record.contains("knn_accuracy") || record.contains("probe_test")) {
+    metrics.accuracies.push_back(parse_accuracies(record));
   }
 }
 
@@ -110,12 +117,16 @@ Json to_json(const StepRecord& record) {
 }
 
 Json to_json(const EpochRecord& record) {
-  Json json{{"step", record.step},
-            {"epoch", record.epoch},
-            {"embeddings", record.embeddings},
-            {"std_mean", record.health.std_mean},
-            {"std_min", record.health.std_min},
-            {"effective_rank", record.health.effective_rank}};
+  return {{"step", record.step},
+          {"epoch", record.epoch},
+          {"embeddings", record.embeddings},
+          {"std_mean", record.health.std_mean},
+          {"std_min", record.health.std_min},
+          {"effective_rank", record.health.effective_rank}};
+}
+
+Json to_json(const AccuracyRecord& record) {
+  Json json{{"step", record.step}, {"epoch", record.epoch}};
   if (record.knn_accuracy) json["knn_accuracy"] = *record.knn_accuracy;
   if (record.probe_test) json["probe_test"] = *record.probe_test;
   return json;
@@ -136,6 +147,11 @@ void MetricsWriter::write(const StepRecord& record) {
 void MetricsWriter::write(const EpochRecord& record) {
   write_line(to_json(record).dump());
   records_.epochs.push_back(record);
+}
+
+void MetricsWriter::write(const AccuracyRecord& record) {
+  write_line(to_json(record).dump());
+  records_.accuracies.push_back(record);
 }
 
 void MetricsWriter::write_line(const std::string& line) {

@@ -35,25 +35,33 @@ struct StepRecord {
 };
 
 /// The embeddings' health after an epoch (embedding_health.h). In the file:
-///   {"step":195,"epoch":1,"embeddings":512,"std_mean":0.98,"std_min":0.7,"effective_rank":312.5,
-///    "knn_accuracy":0.61,"probe_test":0.58}
+///   {"step":195,"epoch":1,"embeddings":512,"std_mean":0.98,"std_min":0.7,"effective_rank":312.5}
 struct EpochRecord {
   std::int64_t step = 0;        ///< steps done when it was measured
   std::int64_t epoch = 0;       ///< epochs done
   std::int64_t embeddings = 0;  ///< how many were measured
   EmbeddingHealth health{};
-  std::optional<double> knn_accuracy = std::nullopt;  ///< in [0, 1]; absent when not measured
-  std::optional<double> probe_test = std::nullopt;    ///< the online probe's, on the test images
+};
+
+/// What the test images show after an epoch, in [0, 1]; absent when not measured. In the file:
+///   {"step":195,"epoch":1,"knn_accuracy":0.61,"probe_test":0.58}
+struct AccuracyRecord {
+  std::int64_t step = 0;   ///< steps done when it was measured
+  std::int64_t epoch = 0;  ///< epochs done
+  std::optional<double> knn_accuracy = std::nullopt;
+  std::optional<double> probe_test = std::nullopt;  ///< the online probe's
 };
 
 /// A record as the file holds it.
 nlohmann::ordered_json to_json(const StepRecord& record);
 nlohmann::ordered_json to_json(const EpochRecord& record);
+nlohmann::ordered_json to_json(const AccuracyRecord& record);
 
 /// The records of a file, in its order.
 struct Metrics {
   std::vector<StepRecord> steps;
   std::vector<EpochRecord> epochs;
+  std::vector<AccuracyRecord> accuracies;
 };
 
 /// Appends to the file; each line is flushed as it is written. The records stay in memory, too.
@@ -66,6 +74,7 @@ class MetricsWriter {
   /// Appends a line; throws Error if the disk does not take it.
   void write(const StepRecord& record);
   void write(const EpochRecord& record);
+  void write(const AccuracyRecord& record);
   /// The records of the file, those from before it was opened included.
   const Metrics& records() const { return records_; }
 

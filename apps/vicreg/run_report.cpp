@@ -108,16 +108,22 @@ json step_curves(const std::vector<StepRecord>& records, LossName loss) {
 }
 
 /// Whatever numbers the epochs' records hold, by key: an array with a value an epoch.
-json epoch_curves(const std::vector<EpochRecord>& records) {
+json epoch_curves(const Metrics& metrics) {
   json curves = json::object();
-  for (std::size_t i = 0; i < records.size(); ++i) {
-    const nlohmann::ordered_json record = to_json(records[i]);
+  const std::vector<EpochRecord>& epochs = metrics.epochs;
+  const auto add = [&](std::int64_t epoch, const nlohmann::ordered_json& record) {
+    const auto same = [&](const EpochRecord& other) { return other.epoch == epoch; };
+    const auto place = std::ranges::find_if(epochs, same) - epochs.begin();
+    if (place == std::ssize(epochs)) return;
     for (const auto& [key, value] : record.items()) {
       json& column = curves[key];
-      if (column.is_null()) column = std::vector<json>(records.size());
-      column[i] = value.is_number() ? number(value.get<double>()) : json();
+      if (column.is_null()) column = std::vector<json>(epochs.size());
+      column[static_cast<std::size_t>(place)] =
+          value.is_number() ? number(value.get<double>()) : json();
     }
-  }
+  };
+  for (const EpochRecord& record : epochs) add(record.epoch, to_json(record));
+  for (const AccuracyRecord& record : metrics.accuracies) add(record.epoch, to_json(record));
   return curves;
 }
 
@@ -231,7 +237,7 @@ json describe_run(const fs::path& folder, const std::string& config, const Train
           {"steps_done", metrics.steps.empty() ? 0 : metrics.steps.back().step},
           {"seconds", number(seconds)},
           {"steps", step_curves(metrics.steps, options.loss)},
-          {"epoch_values", epoch_curves(metrics.epochs)},
+          {"epoch_values", epoch_curves(metrics)},
           {"health", describe_health(options, metrics.epochs)},
           {"commands", commands(folder, options)}};
 }

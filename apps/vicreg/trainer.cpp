@@ -157,13 +157,17 @@ void Trainer::train_to(std::int64_t last_step, Progress& progress) {
   // On a GPU the loss of a step is read while the next one runs.
   const std::size_t steps_ahead = device_ == Device::cpu ? 0 : 1;
   if (step_ < last_step) loader_->start_epoch(step_ / steps_per_epoch_, step_ % steps_per_epoch_);
+  // It may have been killed before.
+  if (resumes_ && step_ > 0 && step_ % steps_per_epoch_ == 0) evaluate_epoch(progress);
   while (step_ < last_step && (signal_ = signal()) == 0) {
     start_step();
     const bool epoch_ends = step_ % steps_per_epoch_ == 0;
     const bool save_now =
         options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ends;
     while (pending_.size() > (epoch_ends || save_now ? 0 : steps_ahead)) finish_step(progress);
-    if (save_now) save();  // first: to evaluate takes time, in which the program may be ended
+    // The checkpoint holds no epoch whose record is missing, and does not wait for what takes time.
+    if (epoch_ends) measure_epoch(progress);
+    if (save_now) save();
     if (epoch_ends) end_epoch(progress);
   }
   while (!pending_.empty()) finish_step(progress);
@@ -246,27 +250,42 @@ std::string Trainer::first_not_finite(const Tensor& images) {
   return first;
 }
 
-void Trainer::end_epoch(Progress& progress) {
-  const std::int64_t epoch = step_ / steps_per_epoch_;
+void Trainer::measure_epoch(Progress& progress) {
   const Tensor z = compared_embeddings(train_step_->embeddings()).to(Device::cpu);
   if (!is_first()) return;
   const EmbeddingHealth health = measure(z);
-  EpochRecord record{.step = step_, .epoch = epoch, .embeddings = z.size(0), .health = health};
-  const bool compares = options_.knn_every > 0 && epoch % options_.knn_every == 0;
-  if (test_set_ && (compares || probe_)) {
-    const Tensor features =
-        extract_features(model_.encoder, *test_set_, options_.compute.activation_dtype());
-    if (compares) record.knn_accuracy = knn_accuracy(features);
-    if (probe_) record.probe_test = probe_->accuracy(features, test_set_->labels);
-  }
-  write(record, progress);
-  progress.message(fmt::format(
-      "epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}{}{}", epoch,
-      health.std_mean, health.std_min, health.effective_rank,
-      record.knn_accuracy ? fmt::format(", kNN {:.2f} %", 100 * *record.knn_accuracy) : "",
-      record.probe_test ? fmt::format(", probe {:.2f} %", 100 * *record.probe_test) : ""));
+  const std::int64_t epoch = step_ / steps_per_epoch_;
+  write(EpochRecord{.step = step_, .epoch = epoch, .embeddings = z.size(0), .health = health},
+        progress);
+  progress.message(
+      fmt::format("epoch {}: embedding std {:.3f} (least {:.3f}), effective rank {:.1f}", epoch,
+                  health.std_mean, health.std_min, health.effective_rank));
   if (const auto warning = collapse_warning(health, z.size(0), z.size(1), options_.loss))
     progress.message("warning: " + *warning);
+}
+
+void Trainer::evaluate_epoch(Progress& progress) {
+  const std::int64_t epoch = step_ / steps_per_epoch_;
+  const bool compares = options_.knn_every > 0 && epoch % options_.knn_every == 0;
+  if (!is_first() || !test_set_ || !(compares || probe_)) return;
+  const std::vector<AccuracyRecord>& known = metrics_->records().accuracies;
+  if (!known.empty() && known.back().step == step_) return;
+  AccuracyRecord record{.step = step_, .epoch = epoch};
+  const Tensor features =
+      extract_features(model_.encoder, *test_set_, options_.compute.activation_dtype());
+  if (compares) record.knn_accuracy = knn_accuracy(features);
+  if (probe_) record.probe_test = probe_->accuracy(features, test_set_->labels);
+  write(record, progress);
+  const auto percent = [](const char* name, std::optional<double> accuracy) {
+    return accuracy ? fmt::format(" {} {:.2f} %", name, 100 * *accuracy) : "";
+  };
+  progress.message(fmt::format("epoch {}:{}{}", epoch, percent("kNN", record.knn_accuracy),
+                               percent("probe", record.probe_test)));
+}
+
+void Trainer::end_epoch(Progress& progress) {
+  if (!is_first()) return;
+  evaluate_epoch(progress);
   to_tensorboard(progress, [&] {
     tensorboard_->write(model_.parameters(), step_);
     const PictureSheet views = view_sheet(dataset_, options_, shown_epoch());

@@ -98,23 +98,24 @@ TEST_CASE("metrics: the terms of the loss that is trained") {
   CHECK(metrics.steps[0].loss.coding_rate == 130);
 }
 
-TEST_CASE("metrics: kNN accuracy is there when it was measured") {
+TEST_CASE("metrics: an accuracy is there when it was measured") {
   const TempFolder folder;
   MetricsWriter writer(folder / "m");
-  EpochRecord record = epoch_record(1);
-  writer.write(record);
-  record.knn_accuracy = 0.625;
-  writer.write(record);
+  writer.write(epoch_record(1));
+  writer.write(AccuracyRecord{.step = 3, .epoch = 1, .knn_accuracy = 0.625});
   CHECK(read_text(folder / "m") ==
         "{\"step\":3,\"epoch\":1,\"embeddings\":512,\"std_mean\":0.9,\"std_min\":0.5,"
         "\"effective_rank\":12.0}\n"
-        "{\"step\":3,\"epoch\":1,\"embeddings\":512,\"std_mean\":0.9,\"std_min\":0.5,"
-        "\"effective_rank\":12.0,\"knn_accuracy\":0.625}\n");
-  const Metrics metrics = read_metrics(folder / "m");
-  REQUIRE(metrics.epochs.size() == 2);
-  CHECK(!metrics.epochs[0].knn_accuracy.has_value());
-  CHECK(metrics.epochs[1].knn_accuracy == 0.625);
-  CHECK(metrics.epochs[1].embeddings == 512);
+        "{\"step\":3,\"epoch\":1,\"knn_accuracy\":0.625}\n");
+  for (const Metrics& metrics : {read_metrics(folder / "m"), writer.records()}) {
+    REQUIRE(metrics.epochs.size() == 1);
+    CHECK(metrics.epochs[0].embeddings == 512);
+    REQUIRE(metrics.accuracies.size() == 1);
+    CHECK(metrics.accuracies[0].step == 3);
+    CHECK(metrics.accuracies[0].epoch == 1);
+    CHECK(metrics.accuracies[0].knn_accuracy == 0.625);
+    CHECK(!metrics.accuracies[0].probe_test.has_value());
+  }
 }
 
 TEST_CASE("metrics: what is written is read back exactly") {

@@ -145,9 +145,10 @@ TEST_CASE("a run with --probe: accuracies in the metrics, and the same encoder")
     CHECK(views == std::round(views));
     CHECK(*step.probe_train <= 1);
   }
-  for (const auto& epoch : metrics.epochs) {
-    REQUIRE(epoch.probe_test.has_value());
-    const double images = *epoch.probe_test * 30;
+  CHECK(metrics.accuracies.size() == metrics.epochs.size());
+  for (const auto& record : metrics.accuracies) {
+    REQUIRE(record.probe_test.has_value());
+    const double images = *record.probe_test * 30;
     CHECK(std::abs(images - std::round(images)) < 1e-9);
   }
   for (const auto& step : vicreg::read_metrics(folder / "plain" / "metrics.jsonl").steps)

@@ -140,8 +140,8 @@ TEST_CASE("training measures kNN and the probe as an evaluation does") {
   const CommandResult trained = train(out, folder_options(data) + Arguments{"--probe"});
   INFO("output: ", trained.output);
   REQUIRE(trained.exit_code == 0);
-  const auto epochs = gradus::vicreg::read_metrics(out / "metrics.jsonl").epochs;
-  REQUIRE(epochs.size() == 1);
+  const auto accuracies = gradus::vicreg::read_metrics(out / "metrics.jsonl").accuracies;
+  REQUIRE(accuracies.size() == 1);
   const CommandResult judged =
       run_linear_eval(Arguments{(out / "checkpoint.safetensors").string(), "--knn", "--no-linear",
                                 "--crops", "0", "--threads", "1", "--features", folder / "f.npy"} +
@@ -149,14 +149,14 @@ TEST_CASE("training measures kNN and the probe as an evaluation does") {
   INFO("output: ", judged.output);
   REQUIRE(judged.exit_code == 0);
   CHECK(json::parse(read_text(out / "linear_eval.json")).at("knn").at("top1") ==
-        epochs[0].knn_accuracy.value());
+        accuracies[0].knn_accuracy.value());
   // The probe's classes, by its weights in the checkpoint.
   const auto tensors = gradus::read_safetensors(out / "checkpoint.safetensors").tensors;
   const gradus::Tensor scores = gradus::matmul(read_features(folder / "f_test.npy"),
                                                tensors.at("probe.weight"), {.transpose_b = true}) +
                                 tensors.at("probe.bias");
   const gradus::Tensor red = gradus::from_vector<std::int64_t>({1, 1, 1}, {3});
-  CHECK(gradus::vicreg::evaluate(scores, red).top1.value == epochs[0].probe_test.value());
+  CHECK(gradus::vicreg::evaluate(scores, red).top1.value == accuracies[0].probe_test.value());
 }
 
 TEST_CASE("a folder without classes: train without kNN, and no evaluation") {

@@ -146,9 +146,9 @@ TEST_CASE("curves of nothing, of one step, and of numbers that are not finite") 
   CHECK(loss.at("high").at(0) == 4);
 }
 
-TEST_CASE("any accuracy in an epoch's record is there, with null where it was not measured") {
+TEST_CASE("an epoch's accuracy stands in its place, with null where it was not measured") {
   Metrics metrics = example_metrics(1, 3);
-  metrics.epochs[1].knn_accuracy = 0.5;
+  metrics.accuracies = {{.epoch = 2, .knn_accuracy = 0.5}};
   CHECK(described(metrics).at("epoch_values").at("knn_accuracy") == json{nullptr, 0.5, nullptr});
 }
 

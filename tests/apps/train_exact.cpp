@@ -196,6 +196,34 @@ TEST_CASE("SIGKILL at random moments changes nothing in the end") {
   CHECK(all_kills > 0);
 }
 
+TEST_CASE("an epoch's checkpoint waits for its record but not for its evaluation") {
+  const TempFolder folder;
+  const fs::path out = folder / "run", checkpoint = out / "checkpoint.safetensors";
+  const Arguments arguments{"--epochs", "1", "--knn-every", "1", "--resume"};
+  const auto metrics = [&] { return gradus::vicreg::read_metrics(out / "metrics.jsonl"); };
+  const CommandResult killed = train_tiny(
+      out, arguments, {.signal = SIGKILL, .signal_when = [&] { return fs::exists(checkpoint); }});
+  INFO("output: ", killed.output);
+  REQUIRE(killed.exit_code == 128 + SIGKILL);
+  CHECK(metrics().epochs.size() == 1);
+  CHECK(metrics().accuracies.empty());
+  const std::string before = read_text(checkpoint);
+
+  const CommandResult resumed = train_tiny(out, arguments);
+  INFO("output: ", resumed.output);
+  REQUIRE(resumed.exit_code == 0);
+  CHECK(read_text(checkpoint) == before);
+  CHECK(metrics().epochs.size() == 1);
+  const auto evaluated = metrics().accuracies;
+  REQUIRE(evaluated.size() == 1);
+  REQUIRE(train_tiny(out, arguments).exit_code == 0);
+  CHECK(metrics().accuracies.size() == 1);  // once is enough
+
+  fs::remove_all(out);
+  REQUIRE(train_tiny(out, arguments).exit_code == 0);
+  CHECK(metrics().accuracies.at(0).knn_accuracy == evaluated[0].knn_accuracy);
+}
+
 TEST_CASE("SIGINT, SIGTERM and SIGHUP finish the step, save, and say how to go on") {
   const TempFolder folder;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {

@@ -38,10 +38,11 @@ TEST_CASE("checkpoints are a function of the shards, not of the processes") {
       for (std::size_t i = 0; i < one.steps.size(); ++i)
         CHECK(several.steps[i].loss.total == one.steps[i].loss.total);
       REQUIRE(several.epochs.size() == one.epochs.size());
-      for (std::size_t i = 0; i < one.epochs.size(); ++i) {
+      for (std::size_t i = 0; i < one.epochs.size(); ++i)
         CHECK(several.epochs[i].health.effective_rank == one.epochs[i].health.effective_rank);
-        CHECK(several.epochs[i].knn_accuracy == one.epochs[i].knn_accuracy);
-      }
+      REQUIRE(several.accuracies.size() == one.accuracies.size());
+      for (std::size_t i = 0; i < one.accuracies.size(); ++i)
+        CHECK(several.accuracies[i].knn_accuracy == one.accuracies[i].knn_accuracy);
     }
     fs::remove_all(folder / "1");
     fs::remove_all(folder / "2");
