@@ -199,7 +199,8 @@ TEST_CASE("SIGKILL at random moments changes nothing in the end") {
 TEST_CASE("an epoch's checkpoint waits for its record but not for its evaluation") {
   const TempFolder folder;
   const fs::path out = folder / "run", checkpoint = out / "checkpoint.safetensors";
-  const Arguments arguments{"--epochs", "1", "--knn-every", "1", "--resume"};
+  const Arguments arguments{"--epochs",     "1",    "--knn-every", "1",
+                            "--knn-images", "1500", "--resume"};
   const auto metrics = [&] { return gradus::vicreg::read_metrics(out / "metrics.jsonl"); };
   const CommandResult killed = train_tiny(
       out, arguments, {.signal = SIGKILL, .signal_when = [&] { return fs::exists(checkpoint); }});
