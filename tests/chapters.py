@@ -109,6 +109,8 @@ def main():
                                stdout=subprocess.PIPE).stdout.split()
     files = [pathlib.Path(name).resolve() for name in sys.argv[3:]] or [source / name for name in names]
     files = files or sorted(p for p in source.rglob("README.md") if build not in p.parents)
+    if not files:
+        sys.exit(f"no README.md in {source}")
     faults = [fault for file in files for fault in Chapter(file, source, build).check()]
     print("\n".join(faults) or f"{len(files)} chapters are true")
     return 1 if faults else 0

@@ -15,4 +15,5 @@ cd "$build"
 export OMP_WAIT_POLICY=passive  # two tests at a time: waiting threads must not spin
 exclude='fuzz|long'
 nvidia-smi -L >/dev/null 2>&1 || exclude='fuzz|long|gpu'  # the real GPU's tests need one
-ctest --output-on-failure --label-exclude "$exclude" -j "$(nproc)" "$@"
+# A test that hangs is named, well after the slowest one's end on the slowest machine.
+ctest --timeout 3600 --output-on-failure --label-exclude "$exclude" -j "$(nproc)" "$@"

@@ -131,14 +131,20 @@ def sha256(path):
 
 def shards(part, settings, runner, until):
     """Six steps with a classifier beside, which must not change the losses; and in two shards, by two
-    processes that share the GPU: twice the same losses, of which the first one is a whole batch's."""
+    processes that share the GPU: twice the same losses, and once more without recorded steps, of which
+    the first one is a whole batch's."""
     table = part.table(["training", "first loss", "last loss"])
 
-    def losses_of(name, flags, launcher=()):
+    def losses_of(name, flags, launcher=(), recorded=True):
         """One a step; none where it failed."""
         folder = settings.work / f"shards_{name.replace(' ', '_')}"
         command = [*launcher, *train_steps(settings, flags), "--epochs", 1, "--out", folder]
-        result = runner.run(folder.name, command, until - time.monotonic(), MPI_ENVIRONMENT)
+        # Of several GPUs each process would take its own.
+        env = {**MPI_ENVIRONMENT,
+               "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+        if not recorded:
+            env["GRADUS_CUDA_SYNC"] = "1"
+        result = runner.run(folder.name, command, until - time.monotonic(), env)
         losses = [record["loss"] for record in json_lines_of(folder / "metrics.jsonl") if "loss" in record]
         shutil.rmtree(folder, ignore_errors=True)
         part.data[name] = losses
@@ -148,6 +154,8 @@ def shards(part, settings, runner, until):
         if not result.ok or not losses:
             part.fail(f"{name}: {result.reason()}")
             return []
+        if recorded and "kernel by kernel" in result.output:
+            part.fail(f"{name}: the steps were not recorded")
         table.add(name, losses[0], losses[-1])
         return losses
 
@@ -158,11 +166,14 @@ def shards(part, settings, runner, until):
     mpirun = shutil.which("mpirun.openmpi") or shutil.which("mpirun")
     if mpirun is None:
         part.text("mpirun is not on this machine: the shards are left out.")
-        return
-    first, second = (losses_of(name, ["--shards", 2], [mpirun, "-n", 2])
-                     for name in ("two shards", "two shards again"))
+        return "left out"
+    first, second, eager = (losses_of(name, ["--shards", 2], [mpirun, "-n", 2], recorded)
+                            for name, recorded in (("two shards", True), ("two shards again", True),
+                                                   ("two shards eager", False)))
     if first and second and first != second:
         part.fail("in two shards, the losses differ from time to time")
+    if first and eager and first != eager:
+        part.fail("in two shards, replayed steps differ from those that are not")
     if alone and first and not abs(first[0] - alone[0]) < 1e-4 * abs(alone[0]):
         part.fail("in two shards, the first loss is not that of the whole batch")
 

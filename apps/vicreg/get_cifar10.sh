@@ -98,6 +98,7 @@ fi
 missing=$(missing_file "$work/$folder")
 [[ -z $missing ]] || die 1 "the archive from $url has no $folder/$missing"
 
+sync "$work/$folder"/*  # lest a power cut leave truncated files under the final name
 # Another download may have been faster: mv would move this one into its folder.
 [[ -d $dest/$folder ]] || mv "$work/$folder" "$dest/$folder" || die 1 "cannot write to $dest"
 echo "get_cifar10: CIFAR-10 is in $dest/$folder"

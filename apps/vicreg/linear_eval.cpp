@@ -144,18 +144,22 @@ std::filesystem::path results_file(const EvalOptions& o) {
   return std::filesystem::path(o.file).parent_path() / results_name;
 }
 
-/// Writes features and labels of a split of the data: NAME.npy gives NAME_train.npy and
-/// NAME_train_labels.npy.
-void write_features(const std::filesystem::path& file, const std::string& split,
-                    const Tensor& features, const Tensor& labels) {
+/// Writes arrays by name: with FEATURES.npy as `file`, "train" goes to FEATURES_train.npy. The
+/// files of an earlier call go first: a call cut short leaves an incomplete set, not a mixed one.
+void write_features(const std::filesystem::path& file,
+                    const std::vector<std::pair<std::string, Tensor>>& arrays) {
   const std::filesystem::path stem = file.extension() == ".npy" ? file.stem() : file.filename();
-  const auto write = [&](const std::string& what, const Tensor& x) {
-    const std::string name = fmt::format("{}_{}.npy", stem.string(), what);
-    write_npy(file.parent_path() / name, x);
-    print("{}: {} {}\n", (file.parent_path() / name).string(), gradus::name(x.dtype()), x.shape());
+  const auto place = [&](const std::string& what) {
+    return file.parent_path() / fmt::format("{}_{}.npy", stem.string(), what);
   };
-  write(split, features);
-  write(split + "_labels", labels);
+  for (const auto& [what, x] : arrays) {
+    std::error_code error;  // what cannot be removed cannot be written either, which is said there
+    std::filesystem::remove(place(what), error);
+  }
+  for (const auto& [what, x] : arrays) {
+    write_npy(place(what), x);
+    print("{}: {} {}\n", place(what).string(), gradus::name(x.dtype()), x.shape());
+  }
 }
 
 /// Frozen features, and how they are classified.
@@ -364,10 +368,11 @@ int run(const EvalOptions& o) {
                       std::filesystem::exists(folder / metrics_name);
   if (o.knn || o.whiten || o.protocol.cached || !o.features.empty() || report)
     images.train = features(train);
-  if (!o.features.empty()) {
-    write_features(o.features, "train", images.train, train.labels);
-    write_features(o.features, "test", images.test, test.labels);
-  }
+  if (!o.features.empty())
+    write_features(o.features, {{"train", images.train},
+                                {"train_labels", train.labels},
+                                {"test", images.test},
+                                {"test_labels", test.labels}});
   if (!o.linear && !o.knn) return 0;  // the features alone are wanted
 
   nlohmann::json results = {{"encoder", o.untrained ? "untrained" : o.file},

@@ -1,5 +1,7 @@
 #include "vicreg/metrics.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -82,11 +84,12 @@ AccuracyRecord parse_accuracies(const Json& record) {
 void append(Metrics& metrics, const Json& record) {
   if (record.contains("loss")) {
     metrics.steps.push_back(parse_step(record));
-  } else if (record.contains("std_mean")) {
-    metrics.epochs.push_back(parse_epoch(record));
-  } else if (record.contains("knn_accuracy") || record.contains("probe_test")) {
-    metrics.accuracies.push_back(parse_accuracies(record));
+    return;
   }
+  if (record.contains("std_mean")) metrics.epochs.push_back(parse_epoch(record));
+  // On the epoch's own line in older files.
+  if (record.contains("knn_accuracy") || record.contains("probe_test"))
+    metrics.accuracies.push_back(parse_accuracies(record));
 }
 
 /// Rewrites the file with the records up to `last_step`, and returns them.
@@ -152,6 +155,11 @@ void MetricsWriter::write(const EpochRecord& record) {
 void MetricsWriter::write(const AccuracyRecord& record) {
   write_line(to_json(record).dump());
   records_.accuracies.push_back(record);
+}
+
+void MetricsWriter::sync() {
+  check(::fsync(::fileno(file_.get())) == 0, "metrics", "cannot write {}: {}", path_.string(),
+        std::strerror(errno));
 }
 
 void MetricsWriter::write_line(const std::string& line) {

@@ -75,6 +75,8 @@ class MetricsWriter {
   void write(const StepRecord& record);
   void write(const EpochRecord& record);
   void write(const AccuracyRecord& record);
+  /// Waits until all lines are on the disk; throws Error if that fails.
+  void sync();
   /// The records of the file, those from before it was opened included.
   const Metrics& records() const { return records_; }
 

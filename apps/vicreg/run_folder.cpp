@@ -72,22 +72,24 @@ void Trainer::restore() {
 }
 
 void Trainer::settle_run_folder() {
-  // Until a checkpoint holds what the file gave, --resume would start from other weights.
-  if (!resumes_ && starts_from_file()) save();
-  if (!is_first()) return;
-  if (!resumes_) {
-    // Of a run that was here. Late, since the weights to start from may be those of its checkpoint.
-    if (saved_step_ < 0) discard(file(checkpoint_name));
+  // In an order in which a kill leaves nothing that --resume would take for another run's: records
+  // go before the checkpoint that they belong to.
+  if (!resumes_ && is_first()) {
     for (const char* name : {metrics_name, report_name, results_name}) discard(file(name));
     remove_event_files(folder_);
   }
+  // Until a checkpoint holds what the file gave, --resume would start from other weights.
+  if (!resumes_ && starts_from_file()) save();
+  if (!is_first()) return;
   // A call that makes no step (--steps 0 --export) leaves what the file says of the run's length.
   if (!resumes_ || options_.steps < 0 || options_.steps > step_)
     write_file_atomically(file(config_name), config_);
+  if (saved_step_ < 0) discard(file(checkpoint_name));
 }
 
 void Trainer::save() {
   if (saved_step_ == step_) return;
+  if (metrics_) metrics_->sync();
   if (is_first())
     save_checkpoint(file(checkpoint_name), model_, *optimizer_, step_, options_, probe_.get());
   saved_step_ = step_;

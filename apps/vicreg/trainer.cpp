@@ -157,13 +157,13 @@ void Trainer::train_to(std::int64_t last_step, Progress& progress) {
   // On a GPU the loss of a step is read while the next one runs.
   const std::size_t steps_ahead = device_ == Device::cpu ? 0 : 1;
   if (step_ < last_step) loader_->start_epoch(step_ / steps_per_epoch_, step_ % steps_per_epoch_);
-  // It may have been killed before.
-  if (resumes_ && step_ > 0 && step_ % steps_per_epoch_ == 0) evaluate_epoch(progress);
+  evaluate_epoch(progress);  // of a run that was killed in it
   while (step_ < last_step && (signal_ = signal()) == 0) {
     start_step();
     const bool epoch_ends = step_ % steps_per_epoch_ == 0;
-    const bool save_now =
-        options_.checkpoint_every > 0 ? step_ % options_.checkpoint_every == 0 : epoch_ends;
+    const std::int64_t every =
+        options_.checkpoint_every > 0 ? options_.checkpoint_every : steps_per_epoch_;
+    const bool save_now = step_ % every == 0 || step_ == last_step;
     while (pending_.size() > (epoch_ends || save_now ? 0 : steps_ahead)) finish_step(progress);
     // The checkpoint holds no epoch whose record is missing, and does not wait for what takes time.
     if (epoch_ends) measure_epoch(progress);
@@ -171,6 +171,7 @@ void Trainer::train_to(std::int64_t last_step, Progress& progress) {
     if (epoch_ends) end_epoch(progress);
   }
   while (!pending_.empty()) finish_step(progress);
+  save();
 }
 
 void Trainer::start_step() {
@@ -262,14 +263,22 @@ void Trainer::measure_epoch(Progress& progress) {
                   health.std_mean, health.std_min, health.effective_rank));
   if (const auto warning = collapse_warning(health, z.size(0), z.size(1), options_.loss))
     progress.message("warning: " + *warning);
+  to_tensorboard(progress, [&] {
+    tensorboard_->write(model_.parameters(), step_);
+    const PictureSheet views = view_sheet(dataset_, options_, shown_epoch());
+    tensorboard_->write_image("views", views.png(), step_);
+  });
 }
 
 void Trainer::evaluate_epoch(Progress& progress) {
+  if (!is_first() || !test_set_) return;
+  const auto is_known = [&](const auto& records) {
+    return !records.empty() && records.back().step == step_;
+  };
   const std::int64_t epoch = step_ / steps_per_epoch_;
   const bool compares = options_.knn_every > 0 && epoch % options_.knn_every == 0;
-  if (!is_first() || !test_set_ || !(compares || probe_)) return;
-  const std::vector<AccuracyRecord>& known = metrics_->records().accuracies;
-  if (!known.empty() && known.back().step == step_) return;
+  const Metrics& known = metrics_->records();
+  if (!(compares || probe_) || !is_known(known.epochs) || is_known(known.accuracies)) return;
   AccuracyRecord record{.step = step_, .epoch = epoch};
   const Tensor features =
       extract_features(model_.encoder, *test_set_, options_.compute.activation_dtype());
@@ -286,11 +295,6 @@ void Trainer::evaluate_epoch(Progress& progress) {
 void Trainer::end_epoch(Progress& progress) {
   if (!is_first()) return;
   evaluate_epoch(progress);
-  to_tensorboard(progress, [&] {
-    tensorboard_->write(model_.parameters(), step_);
-    const PictureSheet views = view_sheet(dataset_, options_, shown_epoch());
-    tensorboard_->write_image("views", views.png(), step_);
-  });
   write_report(progress);
 }
 

@@ -81,9 +81,10 @@ class Trainer {
   [[noreturn]] void fail_not_finite(const StepRecord& record);
   /// The path of the first module whose output is not finite, in any part of the batch, or "".
   std::string first_not_finite(const Tensor& images);
-  /// Records the health of the embeddings of the epoch that ends.
+  /// Records the health of the embeddings of the epoch that ends, and its histograms and views.
   void measure_epoch(Progress& progress);
-  /// Records what the options ask to know of the test images, unless it has been.
+  /// Records what the options ask to know of the test images where an epoch has ended, unless that
+  /// has been done.
   void evaluate_epoch(Progress& progress);
   /// Evaluates the epoch and renews the report.
   void end_epoch(Progress& progress);

@@ -133,8 +133,9 @@ class MpiProcesses : public Processes {
 std::unique_ptr<Processes> launched_processes() {
   if (launched_rank() < 0) return nullptr;
   // MPI only ever sees the host's memory, and also where CUDA must not be called (exchange.cpp).
-  for (const auto& [option, value] :
-       {std::pair{"OMPI_MCA_opal_cuda_support", "0"}, {"UCX_TLS", "^cuda"}})
+  for (const auto& [option, value] : {std::pair{"OMPI_MCA_opal_cuda_support", "0"},
+                                      {"UCX_TLS", "^cuda"},
+                                      {"MPIR_CVAR_ENABLE_GPU", "0"}})
     setenv(option, value, /*overwrite=*/0);
   int given = 0, rank = 0, size = 1;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &given);

@@ -122,5 +122,7 @@ TEST_CASE("--help: groups, what options take, examples, files and exit codes in 
 
 TEST_CASE("no program colours what it prints") {
   const TempFolder folder;
-  CHECK_FALSE(contains(train_tiny(folder / "run", {"--steps", "1"}).output, "\x1b["));
+  const CommandResult result = train_tiny(folder / "run", {"--steps", "1"});
+  REQUIRE(result.exit_code == 0);
+  CHECK_FALSE(contains(result.output, "\x1b["));
 }

@@ -60,6 +60,8 @@ case $name in
   ncu) printf '%s\n' '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"' \
     '"0","void gradus::cuda::fill_kernel<float>(float)","gpu__time_duration.sum","nsecond","1,500"' >"$log" ;;
   train) [[ "$*" != *blocking* || $CUDA_LAUNCH_BLOCKING == 1 ]] || refuse "launches do not block"
+    [[ "$*" != *eager* || $GRADUS_CUDA_SYNC == 1 ]] || refuse "steps are recorded"
+    echo "$TRAIN"
     loss=30.5
     [ "$fault" = differ ] && loss=31
     mkdir -p "$out"; echo "weights that lead to $loss" >"$out/checkpoint.safetensors"
@@ -67,7 +69,8 @@ case $name in
     echo '{"step":3,"epoch":1,"std_mean":0.9,"std_min":0.5,"effective_rank":12.0}' >>"$out/metrics.jsonl"
     echo '{"step":3,"epoch":1,"knn_accuracy":0.5}' >>"$out/metrics.jsonl"
     printf '{"step":4,"epo' >>"$out/metrics.jsonl" ;;
-  mpirun) shift 2; "$@" || exit ;;
+  mpirun) [[ $CUDA_VISIBLE_DEVICES =~ ^[^,]+$ ]] || refuse "the processes would not share a GPU"
+    shift 2; "$@" || exit ;;
   linear_eval) echo '{"linear":{"top1":0.5}}' >"$json"; echo "linear (vicreg protocol): top-1 50.00 %" ;;
   python3) case "$*" in
     *"import torch"*) echo "2.11.0 True" ;;
@@ -215,9 +218,14 @@ class GpuCheckTest(unittest.TestCase):
             run = Outcome(arguments=["--parts", "start,speed"], **more)
             self.assertEqual(run.statuses(), {"start": "failed", "speed": "ok"}, run.output)
         run = Outcome(arguments=["--parts", "shards"], without="mpirun")
-        self.assertEqual(run.statuses(), {"shards": "ok"}, run.output)
+        self.assertEqual(run.statuses(), {"shards": "left out"}, run.output)
         self.assertIn("mpirun is not on this machine", run.markdown)
         self.assertIn("| probe | 30.5 | 30.5 |", run.markdown)
+
+    def test_steps_that_are_not_recorded(self):
+        run = Outcome(arguments=["--parts", "shards"], TRAIN="steps were started kernel by kernel")
+        self.assertEqual(run.problems("shards"), [f"{name}: the steps were not recorded" for name in
+                                                  ("alone", "probe", "two shards", "two shards again")])
 
     def test_killed_it_leaves_what_was_measured_and_no_command(self):
         with tempfile.TemporaryDirectory() as name:
@@ -280,6 +288,7 @@ class GpuCheckTest(unittest.TestCase):
                 ("blocking", "exact", weights), ("resumed", "exact", weights),
                 ("--probe", "shards", ["with a classifier beside, the losses differ"]),
                 ("again", "shards", ["in two shards, the losses differ from time to time"]),
+                ("eager", "shards", ["in two shards, replayed steps differ from those that are not"]),
                 ("--shards", "shards", ["in two shards, the first loss is not that of the whole batch"])):
             run = Outcome(f"train@{who}:differ", arguments=["--parts", part])
             self.assertEqual(run.statuses(), {part: "failed"}, run.output)

@@ -107,7 +107,7 @@ inline void check_resumed_after_kills(int kills, const std::vector<int>& process
     using Clock = std::chrono::steady_clock;
     CommandResult result;
     Clock::time_point end;
-    std::thread job([&] {
+    std::jthread job([&] {
       const int now = processes[static_cast<std::size_t>(killed) % processes.size()];
       result = train_job(now, out, run + Arguments{"--resume"});
       end = Clock::now();

@@ -333,6 +333,14 @@ TEST_CASE("features alone are written, and nothing else is computed") {
     CHECK(fs::exists(trained.folder / part));
   CHECK_FALSE(contains(result.output, "crops"));
   CHECK_FALSE(fs::exists(trained.out / "linear_eval.json"));
+  // Where a file cannot be written, those of the call before do not stand beside the new ones.
+  fs::remove(trained.folder / "f_train_labels.npy");
+  fs::create_directories(trained.folder / "f_train_labels.npy" / "inside");
+  CHECK(run_linear_eval(tiny_data + Arguments{trained.checkpoint.string(), "--no-linear",
+                                              "--features", trained.folder / "f.npy"})
+            .exit_code == 1);
+  CHECK(fs::exists(trained.folder / "f_train.npy"));
+  CHECK_FALSE(fs::exists(trained.folder / "f_test.npy"));
   // Of a name only .npy is no part.
   for (const char* name : {"run.1", "run.2"})
     CHECK(run_linear_eval(tiny_data + Arguments{trained.checkpoint.string(), "--no-linear",

@@ -118,6 +118,18 @@ TEST_CASE("metrics: an accuracy is there when it was measured") {
   }
 }
 
+TEST_CASE("metrics: an accuracy may stand on the epoch's own line") {
+  const TempFolder folder;
+  write_text(folder / "m", R"({"step":3,"epoch":1,"std_mean":0.9,"knn_accuracy":0.5})"
+                           "\n");
+  const Metrics metrics = read_metrics(folder / "m");
+  REQUIRE(metrics.epochs.size() == 1);
+  CHECK(metrics.epochs[0].health.std_mean == 0.9);
+  REQUIRE(metrics.accuracies.size() == 1);
+  CHECK(metrics.accuracies[0].step == 3);
+  CHECK(metrics.accuracies[0].knn_accuracy == 0.5);
+}
+
 TEST_CASE("metrics: what is written is read back exactly") {
   const TempFolder folder;
   StepRecord record = step_record(1);

@@ -139,7 +139,6 @@ def make_pages(programs, folder):
 
 
 def check_page(browser, name, width, what):
-    require(not browser.complaints(), f"{what}: {browser.complaints()}")
     require(browser.evaluate(f"document.documentElement.scrollWidth <= {width}"), f"{what}: wider than the window")
     require(browser.evaluate("document.querySelectorAll('main b').length - "
                              "document.querySelectorAll('main .card b').length") == 0, f"{what}: a name became HTML")
@@ -159,6 +158,7 @@ def check_page(browser, name, width, what):
     require(browser.tip() is None, f"{what}: the tooltip stays")
     if name == "run":
         check_evaluation(browser, what)
+    require(not browser.complaints(), f"{what}: {browser.complaints()}")
     colors = browser.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
     return tuple(colors)
 

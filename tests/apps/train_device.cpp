@@ -120,7 +120,8 @@ TEST_SUITE("device") {
     CHECK(mixed[0].loss.total == near(full[0].loss.total, 0.005));
     CHECK(mixed[0].loss.total != full[0].loss.total);
     REQUIRE(full_last < 0.95 * first);
-    CHECK(first - mixed_last > 0.5 * (first - full_last));  // batches this small are noisy
+    // Batches this small are noisy: 0.5 and 1.5 have been seen. Without learning it is about 0.
+    CHECK(first - mixed_last > 0.2 * (first - full_last));
   }
 
   TEST_CASE("linear evaluation and kNN on the device") {

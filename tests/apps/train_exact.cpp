@@ -196,33 +196,66 @@ TEST_CASE("SIGKILL at random moments changes nothing in the end") {
   CHECK(all_kills > 0);
 }
 
-TEST_CASE("an epoch's checkpoint waits for its record but not for its evaluation") {
+TEST_CASE("an epoch's checkpoint waits for its records but not for its evaluation") {
   const TempFolder folder;
   const fs::path out = folder / "run", checkpoint = out / "checkpoint.safetensors";
-  const Arguments arguments{"--epochs",     "1",    "--knn-every", "1",
-                            "--knn-images", "1500", "--resume"};
   const auto metrics = [&] { return gradus::vicreg::read_metrics(out / "metrics.jsonl"); };
-  const CommandResult killed = train_tiny(
-      out, arguments, {.signal = SIGKILL, .signal_when = [&] { return fs::exists(checkpoint); }});
-  INFO("output: ", killed.output);
-  REQUIRE(killed.exit_code == 128 + SIGKILL);
-  CHECK(metrics().epochs.size() == 1);
-  CHECK(metrics().accuracies.empty());
-  const std::string before = read_text(checkpoint);
+  Arguments arguments{"--epochs",     "1",    "--knn-every",        "1",
+                      "--knn-images", "1500", "--checkpoint-every", "0"};
+  for (const std::string every : {"1000", "0"}) {  // the last step is saved in any case
+    CAPTURE(every);
+    arguments.back() = every;
+    const CommandResult killed =
+        train_tiny(out, arguments + Arguments{"--overwrite", "--tensorboard"},
+                   {.signal = SIGKILL, .signal_when = [&] { return fs::exists(checkpoint); }});
+    INFO("output: ", killed.output);
+    REQUIRE(killed.exit_code == 128 + SIGKILL);
+    CHECK(metrics().epochs.size() == 1);
+    CHECK(metrics().accuracies.empty());
+    for (const auto& entry : fs::directory_iterator(out))
+      if (entry.path().filename().string().starts_with("events"))
+        CHECK(contains(read_text(entry), "gradients/encoder.conv1.weight"));
+    if (every == "1000") fs::remove(checkpoint);
+  }
 
-  const CommandResult resumed = train_tiny(out, arguments);
+  const std::string before = read_text(checkpoint);
+  const CommandResult resumed = train_tiny(out, arguments + Arguments{"--resume"});
   INFO("output: ", resumed.output);
   REQUIRE(resumed.exit_code == 0);
   CHECK(read_text(checkpoint) == before);
   CHECK(metrics().epochs.size() == 1);
   const auto evaluated = metrics().accuracies;
   REQUIRE(evaluated.size() == 1);
-  REQUIRE(train_tiny(out, arguments).exit_code == 0);
+  REQUIRE(train_tiny(out, arguments + Arguments{"--resume"}).exit_code == 0);
   CHECK(metrics().accuracies.size() == 1);  // once is enough
 
-  fs::remove_all(out);
-  REQUIRE(train_tiny(out, arguments).exit_code == 0);
+  REQUIRE(train_tiny(out, arguments + Arguments{"--overwrite"}).exit_code == 0);
   CHECK(metrics().accuracies.at(0).knn_accuracy == evaluated[0].knn_accuracy);
+}
+
+TEST_CASE("a new run that fails while it clears the folder leaves the old run's checkpoint") {
+  const TempFolder folder;
+  const fs::path out = folder / "run";
+  train_whole(out, {"--steps", "1"});
+  train_whole(folder / "other", {"--steps", "1", "--seed", "1"});
+  const std::string before = checkpoint_bytes(out);
+  const fs::path obstacle = out / "events.out.tfevents.folder";
+  fs::create_directories(obstacle / "inside");
+  for (const Arguments& options :
+       {Arguments{"--seed", "2"},
+        Arguments{"--init", (folder / "other" / "checkpoint.safetensors").string()}}) {
+    const CommandResult result =
+        train_tiny(out, Arguments{"--overwrite", "--steps", "1"} + options);
+    INFO("output: ", result.output);
+    CHECK(result.exit_code == 1);
+    CHECK(checkpoint_bytes(out) == before);
+  }
+  fs::remove_all(obstacle);
+  const CommandResult resumed = run_train({"--resume", "--out", out.string(), "--steps", "2"});
+  INFO("output: ", resumed.output);
+  CHECK(resumed.exit_code == 0);
+  CHECK(contains(resumed.output, "resumed"));
+  CHECK(checkpoint_bytes(out) == train_whole(folder / "whole", {"--steps", "2"}));
 }
 
 TEST_CASE("SIGINT, SIGTERM and SIGHUP finish the step, save, and say how to go on") {

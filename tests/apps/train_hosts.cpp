@@ -93,7 +93,7 @@ CommandResult cut_job(const Hosts& hosts, const std::vector<Link>& links, int re
   const fs::path out = folder / "cut";
   CommandResult result;
   Clock::time_point end;
-  std::thread job([&] {
+  std::jthread job([&] {
     result = hosts.train(out, run + Arguments{"--steps", "100000"});
     end = Clock::now();
   });

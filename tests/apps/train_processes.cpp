@@ -129,7 +129,7 @@ TEST_CASE("SIGTERM to one process saves and ends all of them") {
   const TempFolder folder;
   const fs::path out = folder / "run";
   CommandResult result;
-  std::thread job([&] { result = train_job(2, out, {"--shards", "2", "--epochs", "100000"}); });
+  std::jthread job([&] { result = train_job(2, out, {"--shards", "2", "--epochs", "100000"}); });
   wait_until([&] { return has_steps(out); });
   const std::vector<int> processes = processes_of_job(out);
   REQUIRE(processes.size() == 2);
@@ -148,7 +148,7 @@ TEST_CASE("what one process fails of is one line") {
   const Arguments run{"--shards", "4", "--steps", "100000", "--checkpoint-every", "20"};
   const Arguments shell{"-n", "2", "/bin/sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"};
   CommandResult full;
-  std::thread job([&] { full = run_job(shell + tiny_train(out, run)); });
+  std::jthread job([&] { full = run_job(shell + tiny_train(out, run)); });
   wait_until([&] { return has_steps(out); });
   const rlimit limit{65536, 65536};
   for (const int process : processes_of_job(out))

@@ -52,23 +52,22 @@ namespace {
 }
 
 /// Waits for the child's end and sends the signals that the options ask for.
-int wait_for(pid_t child, const CommandOptions& options, bool& timed_out) {
+int wait_for(pid_t child, const CommandOptions& options, CommandResult& result) {
   using Clock = std::chrono::steady_clock;
   const auto deadline = Clock::now() + std::chrono::duration<double>(options.timeout_seconds);
-  bool sent = options.signal == 0;
   int status = 0;
   while (::waitpid(child, &status, WNOHANG) == 0) {
-    if (!sent && options.signal_when()) {
+    if (options.signal != 0 && !result.signalled && options.signal_when()) {
       ::kill(child, options.signal);
-      sent = true;
+      result.signalled = true;
       if (options.second_signal != 0) {
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
         ::kill(child, options.second_signal);
       }
     }
-    if (!timed_out && Clock::now() > deadline) {
+    if (!result.timed_out && Clock::now() > deadline) {
       ::kill(child, SIGKILL);
-      timed_out = true;
+      result.timed_out = true;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -91,7 +90,7 @@ CommandResult run_command(const std::filesystem::path& program,
   if (child < 0) throw std::runtime_error("fork failed");
   if (child == 0) become(pointers.data(), output.c_str(), options);
   CommandResult result;
-  const int status = wait_for(child, options, result.timed_out);
+  const int status = wait_for(child, options, result);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   result.output = read_text(output);

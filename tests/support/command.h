@@ -32,8 +32,9 @@ struct CommandOptions {
 struct CommandResult {
   int exit_code = 0;  ///< 128 + number when a signal ended it
   bool timed_out = false;
-  std::string output;  ///< stdout and stderr, as they came
-  double seconds = 0;  ///< from the start to the end
+  bool signalled = false;  ///< CommandOptions::signal was sent
+  std::string output;      ///< stdout and stderr, as they came
+  double seconds = 0;      ///< from the start to the end
 };
 
 /// Runs `program` with `arguments`, without a shell, and waits for its end.
