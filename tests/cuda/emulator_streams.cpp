@@ -123,3 +123,29 @@ TEST_CASE("emulator: a graph's branch runs at once, or as late as the wait for i
   cudaStreamDestroy(first);
   cudaStreamDestroy(second);
 }
+
+TEST_CASE("emulator: a host function runs in its turn, and may not call CUDA") {
+  struct Seen {
+    const int* x;
+    int value = 0;
+    std::vector<cudaError_t> errors{};
+  };
+  const DeviceArray<int> x(std::vector<int>{7});
+  int copied = 0;
+  Seen seen{&copied};
+  REQUIRE(cudaMemcpyAsync(&copied, x.data(), sizeof(int), cudaMemcpyDeviceToHost, nullptr) ==
+          cudaSuccess);
+  const auto look = [](void* argument) {
+    auto& found = *static_cast<Seen*>(argument);
+    found.value = *found.x;
+    void* memory = nullptr;
+    found.errors = {cudaMalloc(&memory, 4),         cudaMallocAsync(&memory, 4, nullptr),
+                    cudaMallocHost(&memory, 4),     cudaMemsetAsync(memory, 0, 0, nullptr),
+                    cudaStreamSynchronize(nullptr), cudaDeviceSynchronize()};
+  };
+  REQUIRE(cudaLaunchHostFunc(nullptr, look, &seen) == cudaSuccess);
+  CHECK(seen.value == 7);
+  CHECK(seen.errors == std::vector<cudaError_t>(6, cudaErrorNotPermitted));
+  CHECK(cudaGetLastError() == cudaErrorNotPermitted);
+  CHECK(cudaDeviceSynchronize() == cudaSuccess);
+}

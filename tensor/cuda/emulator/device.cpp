@@ -136,6 +136,7 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
 // --- memory --------------------------------------------------------------------------------------
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   *memory = nullptr;
+  if (is_in_host_function()) return set_last_error(cudaErrorNotPermitted);
   if (strict_capture_is_open()) return set_last_error(cudaErrorStreamCaptureUnsupported);
   if (bytes == 0) return cudaSuccess;
   *memory = DeviceMemory::instance().allocate(bytes);
@@ -148,6 +149,7 @@ cudaError_t cudaFree(void* memory) {
 // Ordered on a stream: while it is captured, CUDA would make these part of the graph.
 cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t stream) {
   *memory = nullptr;
+  if (is_in_host_function()) return set_last_error(cudaErrorNotPermitted);
   if (is_captured(stream)) return set_last_error(cudaErrorStreamCaptureUnsupported);
   if (bytes == 0) return cudaSuccess;
   *memory = DeviceMemory::instance().allocate_from_pool(bytes);
@@ -159,6 +161,7 @@ cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
   return set_last_error(freed ? cudaSuccess : cudaErrorInvalidValue);
 }
 cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
+  if (is_in_host_function()) return set_last_error(cudaErrorNotPermitted);
   *memory = std::malloc(bytes);
   return set_last_error(*memory ? cudaSuccess : cudaErrorMemoryAllocation);
 }

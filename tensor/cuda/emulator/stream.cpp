@@ -29,6 +29,7 @@ namespace {
 thread_local cudaError_t last_error = cudaSuccess;
 std::weak_ptr<Capture> latest_capture;
 bool late_branches = false;
+thread_local bool in_host_function = false;
 
 /// The capture that a stream takes part in, or nullptr. nullptr is the stream that always exists.
 Capture* open_capture(cudaStream_t stream) {
@@ -52,7 +53,10 @@ cudaError_t set_last_error(cudaError_t status) {
   return status;
 }
 
+bool is_in_host_function() { return in_host_function; }
+
 cudaError_t enqueue(cudaStream_t stream, Operation operation) {
+  if (in_host_function) return set_last_error(cudaErrorNotPermitted);
   if (Capture* capture = open_capture(stream)) {
     capture->operations_of(stream).push_back(std::move(operation));
     return cudaSuccess;
@@ -94,9 +98,11 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 // Waiting: everything is done already, but a captured stream has nothing to wait for. There, an
 // event stands for all that its stream was given before the wait.
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (in_host_function) return set_last_error(cudaErrorNotPermitted);
   return set_last_error(is_captured(stream) ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
 }
 cudaError_t cudaDeviceSynchronize() {
+  if (in_host_function) return set_last_error(cudaErrorNotPermitted);
   const auto capture = latest_capture.lock();
   const bool captured = capture && capture->open;
   return set_last_error(captured ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
@@ -119,7 +125,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* argument) {
   return enqueue(stream, [=] {
+    in_host_function = true;
     function(argument);
+    in_host_function = false;
     return cudaSuccess;
   });
 }

@@ -28,6 +28,9 @@ cudaError_t enqueue(cudaStream_t stream, Operation operation);
 bool is_captured(cudaStream_t stream);
 bool strict_capture_is_open();
 
+/// Whether this thread runs a function of cudaLaunchHostFunc, from which CUDA must not be called.
+bool is_in_host_function();
+
 /// What cudaFuncSetAttribute does.
 cudaError_t set_dynamic_shared_limit(const void* kernel, int bytes);
 

@@ -53,6 +53,7 @@ struct dim3 {
   X(cudaErrorInvalidAddressSpace, 717, "operation not supported on global/shared address space")  \
   X(cudaErrorInvalidPc, 718, "invalid program counter")                                           \
   X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                    \
+  X(cudaErrorNotPermitted, 800, "operation not permitted")                                        \
   X(cudaErrorStreamCaptureUnsupported, 900, "operation not permitted when stream is capturing")   \
   X(cudaErrorStreamCaptureInvalidated, 901,                                                       \
     "operation failed due to a previous error during capture")                                    \
