@@ -12,8 +12,9 @@ namespace gradus::optim {
 enum class LarsForm : std::uint8_t {
   /// q = trust |p| / |g + w p|; 1 if a norm is 0. VICReg's own program, Barlow Twins.
   decayed_gradient,
-  /// q = trust |p| / (|g| + w |p| + eps), and min(q / lr, 1) if `clip`; without decay if a norm is
-  /// 0. solo-learn, Lightning's examples.
+  /// q = trust |p| / (|g| + w |p| + eps), and min(q / lr, 1) if `clip`: the gradient then counts
+  /// min(q, lr) times, so a schedule of lr shrinks a step only where lr is below q. Without decay
+  /// if a norm is 0. solo-learn, Lightning's examples.
   separate_norms,
 };
 

@@ -27,7 +27,7 @@ namespace gradus::vicreg {
 
 /// Pre-trains as the options say, in the run folder options.out:
 ///   checkpoint.safetensors  weights, optimiser, position (checkpoint.h)
-///   metrics.jsonl           a line a step, and one an epoch (metrics.h)
+///   metrics.jsonl           a line a step, and one or two an epoch (metrics.h)
 ///   config.toml             the resolved configuration
 ///   report.html             all of it on a page, with images and their views (run_report.h)
 /// Another process cannot train in the folder meanwhile (run_lock.h).

@@ -69,7 +69,7 @@ TEST_CASE("a folder with classes: train, resume and linear_eval, on the same sta
   REQUIRE(first.exit_code == 0);
   CHECK(contains(first.output, "12 images of folder, 12x12, 2 classes, mean 0."));
   CHECK(contains(first.output, "files left out: 1, the first " + data.string()));
-  CHECK(contains(first.output, ", kNN "));
+  CHECK(contains(first.output, ": kNN "));
   CHECK(fs::exists(out / "report.html"));
 
   const fs::path checkpoint = out / "checkpoint.safetensors";
@@ -169,7 +169,7 @@ TEST_CASE("a folder without classes: train without kNN, and no evaluation") {
   REQUIRE(result.exit_code == 0);
   CHECK(contains(result.output, "8 images of folder, 12x12, without labels"));
   CHECK(contains(result.output, "kNN is off: the images to train on have no labels\n"));
-  CHECK_FALSE(contains(result.output, ", kNN "));
+  CHECK_FALSE(contains(result.output, ": kNN "));
   check_refused(run_linear_eval({(out / "checkpoint.safetensors").string(), "--dataset", "folder",
                                  "--data", data.string()}),
                 {data.string(), "no labels", "a folder named after its class"});
@@ -257,7 +257,7 @@ TEST_CASE("CIFAR-100: a hundred classes, in train and in linear_eval") {
   INFO("output: ", trained.output);
   REQUIRE(trained.exit_code == 0);
   CHECK(contains(trained.output, "12 images of cifar100, 32x32, 100 classes"));
-  CHECK(contains(trained.output, ", kNN "));
+  CHECK(contains(trained.output, ": kNN "));
   const fs::path results = folder / "results.json";
   const CommandResult result =
       run_linear_eval(data + Arguments{folder / "run/checkpoint.safetensors", "--test-limit", "12",
