@@ -1,6 +1,7 @@
 // Programs that run as several processes of one job.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 
 #include <gradus/tensor/communicator.h>
@@ -19,8 +20,8 @@ void choose_gpu(const Processes& processes, int gpus);
 /// The same before there are Processes, by what the launcher says in the environment, if it does:
 /// to make them, an MPI library may start CUDA, which looks at CUDA_VISIBLE_DEVICES only then.
 void choose_gpu(int gpus);
-/// The GPUs that the driver shows on this machine; 0 where there is none.
-int gpu_count();
+/// The GPUs that the driver shows on this machine, below `root`; 0 where there is none.
+int gpu_count(const std::filesystem::path& root = "/");
 
 /// The threads for each of the processes on this machine where none of them is bound to a part of
 /// its processors; 0 where that is so or there is one.

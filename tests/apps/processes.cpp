@@ -7,9 +7,12 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "tests/support/temp_folder.h"
 
 namespace {
 
@@ -52,6 +55,17 @@ std::string chosen(int rank, int size, const std::string& listed, int gpus = 0) 
 }
 
 }  // namespace
+
+TEST_CASE("GPUs are counted where the driver shows them") {
+  const test::TempFolder machine;
+  CHECK(apps::gpu_count(machine.path()) == 0);
+  for (const char* name : {"null", "nvidia", "nvidia-uvm", "nvidiactl", "nvidia0", "nvidia12"})
+    std::filesystem::create_directories(machine / "dev" / name);
+  CHECK(apps::gpu_count(machine.path()) == 2);
+  for (const char* bus : {"0000:01:00.0", "0000:02:00.0", "0000:03:00.0"})
+    std::filesystem::create_directories(machine / "proc/driver/nvidia/gpus" / bus);
+  CHECK(apps::gpu_count(machine.path()) == 3);
+}
 
 TEST_CASE("processes on one machine take a GPU each, of those that are listed") {
   for (int rank = 0; rank < 4; ++rank) {
