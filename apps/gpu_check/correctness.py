@@ -131,8 +131,8 @@ def sha256(path):
 
 def shards(part, settings, runner, until):
     """Six steps with a classifier beside, which must not change the losses; and in two shards, by two
-    processes that share the GPU: twice the same losses, and once more without recorded steps, of which
-    the first one is a whole batch's."""
+    processes that share the GPU: the same losses twice, and once more without recorded steps. The first
+    one is a whole batch's."""
     table = part.table(["training", "first loss", "last loss"])
 
     def losses_of(name, flags, launcher=(), recorded=True):

@@ -1,7 +1,13 @@
 // Which training steps are recorded and replayed.
 #include "vicreg/train_step.h"
 
+#include <cstddef>
+#include <map>
+#include <span>
+#include <string>
+
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <gradus/tensor/communicator.h>
 #include "tests/apps/small_model.h"
