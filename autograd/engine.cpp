@@ -52,8 +52,9 @@ struct Gradient {
 /// Those of values that are still read by nodes to come.
 using Gradients = std::unordered_map<const Node*, Gradient>;
 
-/// How many nodes reachable from `root` read each node's value. Depth first, without recursion.
-/// Throws if a part of the graph was freed, before anything is changed.
+/// How many nodes reachable from `root` read each node's value; `leaves` remembers the gradients of
+/// the leaves among them. Depth first, without recursion. Throws if a part of the graph was freed,
+/// before anything is changed.
 std::unordered_map<Node*, int> count_uses(const std::shared_ptr<Node>& root,
                                           LeafGradients& leaves) {
   std::unordered_map<Node*, int> uses{{root.get(), 0}};
@@ -117,8 +118,8 @@ void accumulate(Node& node, Gradients& gradients, Tensor gradient) {
 }
 
 /// Runs one node's backward function and hands its results to the inputs.
-void propagate(Node& node, Gradients& sums) {
-  auto own = sums.extract(&node);
+void propagate(Node& node, Gradients& gradients) {
+  auto own = gradients.extract(&node);
   // No gradient: all uses of the value were on paths that ended in undefined gradients.
   if (own.empty()) return;
   check(!node.freed, "backward",
@@ -127,15 +128,15 @@ void propagate(Node& node, Gradients& sums) {
         node.name);
   const TraceInterval interval("backward", node.name);
   auto& [sum, second] = own.mapped();
-  std::vector<Tensor> gradients = node.backward_of_two
+  std::vector<Tensor> of_inputs = node.backward_of_two
                                       ? node.backward_of_two(std::move(sum), std::move(second))
                                       : node.backward(std::move(sum));
-  check(gradients.size() == node.inputs.size(), node.name,
-        "its backward function gave {} gradients for {} inputs", gradients.size(),
+  check(of_inputs.size() == node.inputs.size(), node.name,
+        "its backward function gave {} gradients for {} inputs", of_inputs.size(),
         node.inputs.size());
-  for (std::size_t i = 0; i < gradients.size(); ++i) {
-    if (!node.inputs[i] || !gradients[i].defined()) continue;
-    accumulate(*node.inputs[i], sums, std::move(gradients[i]));
+  for (std::size_t i = 0; i < of_inputs.size(); ++i) {
+    if (!node.inputs[i] || !of_inputs[i].defined()) continue;
+    accumulate(*node.inputs[i], gradients, std::move(of_inputs[i]));
   }
 }
 

@@ -25,7 +25,7 @@ class Perturbed {
  public:
   explicit Perturbed(Variable& variable)
       : value_(variable.value()), host_(value_.to(Device::cpu).clone()) {
-    if (const Tensor& gradient = variable.grad()) gradient_ = gradient.to_vector<double>();
+    if (variable.grad().defined()) gradient_ = variable.grad().to_vector<double>();
   }
 
   void shift(std::int64_t element, double by) {

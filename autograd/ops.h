@@ -70,7 +70,7 @@ Variable gather_rows(const Variable& x, const Tensor& index);
 // --- Reductions -------------------------------------------------------------------------------
 Variable sum(const Variable& x, Axes axes = {}, bool keep_axes = false);
 Variable mean(const Variable& x, Axes axes = {}, bool keep_axes = false);
-Variable variance(const Variable& x, Axes axes = {}, double correction = 1, bool keep_axes = false);
+Variable variance(const Variable& x, Axes axes = {}, VarianceOptions options = {});
 /// The values alone. The gradient goes to the first of equal maxima.
 Variable max(const Variable& x, Axes axes = {}, bool keep_axes = false);
 

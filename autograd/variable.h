@@ -60,7 +60,6 @@ class Variable {
   explicit Variable(Tensor value, bool requires_grad = false);
 
   bool defined() const { return value_.defined(); }
-  explicit operator bool() const { return defined(); }
 
   const Tensor& value() const { return value_; }
   /// To change its elements, as an optimiser does; another shape, type or device needs a new

@@ -1,5 +1,6 @@
 // The random augmentation of self-supervised training, with torchvision's semantics on float images
-// in [0, 1]. Drawing the random choices (small plain structs) and applying them are separate steps.
+// in [0, 1], but that crops are not antialiased. Drawing the random choices (small plain structs)
+// and applying them are separate steps.
 #pragma once
 
 #include <cstdint>

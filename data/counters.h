@@ -18,24 +18,23 @@ enum class Domain : std::uint32_t {
 };
 
 /// The counter's high half: domain and index in its lower word, the epoch in its upper word.
-GRADUS_HOST_DEVICE constexpr std::uint64_t counter_high(Domain domain, std::uint32_t index,
-                                                        std::uint64_t epoch) {
+constexpr std::uint64_t counter_high(Domain domain, std::uint32_t index, std::uint64_t epoch) {
   return (epoch << 32) | (static_cast<std::uint32_t>(domain) + index);
 }
 
 /// Block `block` of the numbers of one sample.
-GRADUS_HOST_DEVICE inline PhiloxBlock draw(std::uint64_t seed, std::uint32_t block,
-                                           std::uint64_t sample, std::uint64_t high) {
+inline PhiloxBlock draw(std::uint64_t seed, std::uint32_t block, std::uint64_t sample,
+                        std::uint64_t high) {
   return philox(seed, (sample << 32) | block, high);
 }
 
 /// A float in [low, high]; high only by rounding.
-GRADUS_HOST_DEVICE inline float uniform_between(std::uint32_t word, float low, float high) {
+inline float uniform_between(std::uint32_t word, float low, float high) {
   return low + (high - low) * uniform_float(word);
 }
 
 /// An integer in [0, bound), by the multiply-high method.
-GRADUS_HOST_DEVICE inline std::uint32_t uniform_below(std::uint32_t word, std::uint32_t bound) {
+inline std::uint32_t uniform_below(std::uint32_t word, std::uint32_t bound) {
   return static_cast<std::uint32_t>((std::uint64_t{word} * bound) >> 32);
 }
 

@@ -44,7 +44,7 @@ BatchStatistics BatchNorm::statistics(const Variable& x, const BatchStatistics& 
         "training needs more than one value per channel; got input {}: use a larger batch, or "
         "eval()",
         x.shape());
-  const BatchStatistics own = taken.mean ? taken : batch_norm_statistics(x.value());
+  const BatchStatistics own = taken.mean.defined() ? taken : batch_norm_statistics(x.value());
   const BatchStatistics batch = parts == 1 ? own : merge_statistics(own, *communicator_);
   track(batch, rows);
   return batch;
@@ -55,11 +55,11 @@ BatchNormOptions BatchNorm::op_options() const {
 }
 
 Variable BatchNorm::gamma() const {
-  return weight ? weight : Variable(ones({options_.channels}, options_of(running_mean)));
+  return weight.defined() ? weight : Variable(ones({options_.channels}, options_of(running_mean)));
 }
 
 Variable BatchNorm::beta() const {
-  return bias ? bias : Variable(zeros({options_.channels}, options_of(running_mean)));
+  return bias.defined() ? bias : Variable(zeros({options_.channels}, options_of(running_mean)));
 }
 
 void BatchNorm::track(const BatchStatistics& batch, std::int64_t rows) {

@@ -13,22 +13,13 @@ Variable unit_rows(const Variable& x) {
   return x / sqrt(sum(square(x), {-1}, true) + tiny * tiny);
 }
 
-/// [n, n], made where it is needed: a copy from the host cannot be part of a captured graph. A one
-/// and n zeros, again and again, are a one on each row's diagonal.
-Tensor identity(std::int64_t n, TensorOptions options) {
-  return concat({ones({n, 1}, options), zeros({n, n}, options)}, 1)
-      .reshape({n * (n + 1)})
-      .slice(0, n * n)
-      .reshape({n, n});
-}
-
 /// z [V, N, D] -> the mean over views of 1/2 log det (I + scale z_v^T z_v).
 Variable coding_rate(const Variable& z, double scale) {
   const bool by_images = z.size(1) <= z.size(2);
   const std::int64_t n = by_images ? z.size(1) : z.size(2);
   const Variable gram =
       matmul(z, z, {.transpose_a = !by_images, .transpose_b = by_images, .scale = scale});
-  return mean(logdet(gram + Variable(identity(n, options_of(z.value()))))) / 2;
+  return mean(logdet(gram + Variable(eye(n, options_of(z.value()))))) / 2;
 }
 
 }  // namespace

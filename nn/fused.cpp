@@ -12,7 +12,7 @@ thread_local int no_fusion_depth = 0;
 
 /// conv(x), with its statistics where `next`, the batch norm that follows, will ask for them.
 WithStatistics<Variable> conv_for(const BatchNorm& next, Conv2d& conv, const Variable& x) {
-  if (!next.training() || conv.bias) return {conv(x), {}};
+  if (!next.training() || conv.bias.defined()) return {conv(x), {}};
   return conv.named([&] { return conv2d_with_statistics(x, conv.weight, conv.op_options()); });
 }
 

@@ -5,7 +5,7 @@
 
 namespace gradus::nn {
 
-/// The targets of cross_entropy.
+/// How cross_entropy makes targets of labels.
 struct CrossEntropyOptions {
   double label_smoothing = 0;  ///< share of the target spread evenly over all classes, in [0, 1]
 };
@@ -19,8 +19,8 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels,
 /// mean (prediction - target)^2; equal shapes, not empty -> [].
 Variable mse_loss(const Variable& prediction, const Variable& target);
 
-/// Of how many rows of logits [N, classes] the label is among the k >= 1 largest; labels int64 [N]
-/// with values in [0, classes), both on any device.
+/// The number of rows of logits [N, classes] whose label is among the k >= 1 largest; labels int64
+/// [N] with values in [0, classes), both on any device.
 /// Equal logits rank by class index; NaN ranks above all, and a label with NaN never counts.
 std::int64_t count_top_k(const Tensor& logits, const Tensor& labels, std::int64_t k = 1);
 

@@ -71,9 +71,10 @@ class ResNet : public Module {
   const Options& options() const { return options_; }
   /// Size of the output: 8 width (512 for ResNet-18), or fc_features.
   std::int64_t feature_count() const;
-  /// Makes every block keep its input only until backward, and compute what is inside again there,
-  /// the first block its input, too, from x: less memory, the same results to the bit, and about a
-  /// third more time. The network must live, in its mode, until backward (BasicBlock).
+  /// Makes every block keep nothing but its input for backward, which computes what is inside
+  /// again, and the first block's input, too, from x. That needs less memory and about a third more
+  /// time; results are the same to the bit. The network must live, in its mode, until backward
+  /// (BasicBlock).
   void checkpoint_activations(bool on = true);
 
   Conv2d& conv1;

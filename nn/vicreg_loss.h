@@ -26,7 +26,8 @@ struct VICRegLoss {
 ///   C          = (z - mean)^T (z - mean) / (N - 1), Var_j = C_jj
 ///   total      = the sum of the terms, each times its weight
 ///
-/// With two views that is the paper's formula; with more, each term keeps its size.
+/// With two views that is the loss of the paper's Algorithm 1 (its formula of the invariance lacks
+/// the 1/D); with more, each term keeps its size.
 ///
 /// With a communicator z is this member's part of the batch, as many images as each other member
 /// has, and the loss is that of the whole batch, the same for all. They exchange the images'

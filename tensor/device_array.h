@@ -26,14 +26,14 @@ class DeviceArray {
     const Shape shape{static_cast<std::int64_t>(values.size_bytes())};
     const std::span bytes(reinterpret_cast<const std::uint8_t*>(values.data()),
                           values.size_bytes());
-    if (!bytes_ || bytes_.shape() != shape || bytes_.device() != device)
+    if (!bytes_.defined() || bytes_.shape() != shape || bytes_.device() != device)
       bytes_ = empty(shape, {DType::uint8, device});
     bytes_.copy_from(from_span(bytes, shape));
   }
 
   /// Number of structs.
   std::int64_t size() const {
-    return bytes_ ? bytes_.numel() / static_cast<std::int64_t>(sizeof(T)) : 0;
+    return bytes_.defined() ? bytes_.numel() / static_cast<std::int64_t>(sizeof(T)) : 0;
   }
   Device device() const { return bytes_.device(); }
   /// Address of the first one, on the device.

@@ -130,6 +130,8 @@ Tensor scatter_add_rows(const Tensor& dy, const Tensor& index, std::int64_t rows
 /// With a dtype alone it lies on the index's device.
 Tensor one_hot(const Tensor& index, std::int64_t classes, TensorOptions options);
 Tensor one_hot(const Tensor& index, std::int64_t classes, DType dtype = DType::float32);
+/// The identity matrix [n, n].
+Tensor eye(std::int64_t n, TensorOptions options = {});
 
 // --- Reductions over a set of axes ({} is all), floating ---------------------------------------
 // The axes leave the shape or, with keep_axes, stay in it with size 1. bfloat16 is summed in
@@ -138,9 +140,13 @@ Tensor one_hot(const Tensor& index, std::int64_t classes, DType dtype = DType::f
 Tensor sum(const Tensor& x, Axes axes = {}, bool keep_axes = false);
 /// The sum over the axes divided by their n elements; NaN over none.
 Tensor mean(const Tensor& x, Axes axes = {}, bool keep_axes = false);
+struct VarianceOptions {
+  double correction = 1;
+  bool keep_axes = false;
+};
 /// sum (x - mean)^2 / (n - correction) over the axes' n elements, in two passes; NaN where
 /// n <= correction.
-Tensor variance(const Tensor& x, Axes axes = {}, double correction = 1, bool keep_axes = false);
+Tensor variance(const Tensor& x, Axes axes = {}, VarianceOptions options = {});
 /// Largest elements, and where each first occurs: an int64 index that the function explains. NaN
 /// counts as the largest.
 struct MaxResult {
@@ -152,7 +158,7 @@ MaxResult max(const Tensor& x, Axes axes = {}, bool keep_axes = false);
 /// The gradient of max over `axes` of an input of `shape`: dy at each maximum, zeros elsewhere.
 Tensor max_backward(const Tensor& dy, const Tensor& indices, const Shape& shape, Axes axes);
 /// Index of the first largest element along an axis, which leaves the shape; int64, as by max.
-Tensor argmax(const Tensor& x, int axis = -1);
+Tensor argmax(const Tensor& x, int axis);
 
 // --- Matrices (floating) -----------------------------------------------------------------------
 /// What matmul computes besides the plain product.
@@ -161,6 +167,7 @@ struct MatmulOptions {
   bool transpose_b = false;                ///< b is given as [n, k]
   double scale = 1;                        ///< of the product
   std::optional<DType> output_dtype = {};  ///< the inputs' if not given; float32 for bfloat16 ones
+  bool symmetric = false;  ///< the caller knows that the product is; half of it may be computed
 };
 /// scale op(a) op(b), op = transpose where asked for: [m, k] [k, n] -> [m, n], or batched, with
 /// equal leading axis: [B, m, k] [B, k, n] -> [B, m, n]. bfloat16 is summed in float32.
@@ -209,7 +216,7 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias = {}
 Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const Shape& input_shape,
                              const Conv2dOptions& options = {});
 /// dL/dweight, in the weight's shape, for doutput = dL/doutput; float32 for bfloat16 activations.
-Tensor conv2d_backward_weight(const Tensor& input, const Tensor& doutput, const Shape& weight_shape,
+Tensor conv2d_backward_weight(const Tensor& doutput, const Tensor& input, const Shape& weight_shape,
                               const Conv2dOptions& options = {});
 
 /// Windows of [N, H, W, C] -> [N, H', W', C], H' = (H + 2 padding - kernel) / stride + 1, rounded

@@ -45,8 +45,9 @@ struct WithStatistics {
 WithStatistics<Tensor> conv2d_with_statistics(const Tensor& input, const Tensor& weight,
                                               const Conv2dOptions& options = {});
 
-/// Weights of the VICReg loss's three terms (nn/vicreg_loss.h), of which two are sums over the two
-/// views. The authors' code averages the variance term over the views: its weight w is w / 2 here.
+/// Weights of the VICReg loss's three terms (nn/vicreg_loss.h). Those of variance and covariance
+/// are sums over two views; the authors' code takes the mean of the variance's: its weight 25 is
+/// 12.5 here.
 struct VICRegOptions {
   double invariance = 25;
   double variance = 25;

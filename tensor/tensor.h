@@ -26,7 +26,6 @@ class Tensor {
 
   /// Whether it has been given a value.
   bool defined() const { return storage_ != nullptr; }
-  explicit operator bool() const { return defined(); }
 
   const Shape& shape() const { return shape_; }
   /// Number of axes.

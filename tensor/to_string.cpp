@@ -93,7 +93,7 @@ class ListWriter {
 }  // namespace
 
 std::string to_string(const Tensor& x) {
-  if (!x) return "undefined tensor";
+  if (!x.defined()) return "undefined tensor";
   CutAxes cut{};
   const Tensor shown = x.numel() > most_elements ? without_middles(x, cut) : x;
   std::string lists = "[]";

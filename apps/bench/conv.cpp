@@ -80,7 +80,7 @@ Times measure(const Layer& layer, const Options& options, Device device) {
   Times times{.operations = 2 * static_cast<double>(y.numel() * (w.numel() / layer.out)),
               .forward = seconds([&] { conv2d(x, w, {}, conv); }),
               .backward_input = {},
-              .backward_weight = seconds([&] { conv2d_backward_weight(x, y, w.shape(), conv); })};
+              .backward_weight = seconds([&] { conv2d_backward_weight(y, x, w.shape(), conv); })};
   if (layer.in != 3)
     times.backward_input = seconds([&] { conv2d_backward_input(y, w, x.shape(), conv); });
   return times;

@@ -43,6 +43,11 @@ Request parse(CLI::App& app, int argc, const char* const* argv) {
   } catch (const CLI::ParseError& error) {
     fail("options", "{} (--help lists the options)", one_line(error.what()));
   }
+  // An empty value comes of "$FILE" where FILE is not set; taken as not given, it would ask for
+  // something else.
+  for (const CLI::Option* option : app.get_options())
+    check(std::ranges::none_of(option->results(), &std::string::empty), "options",
+          "{} is given an empty value", option->get_name());
   return Request::run;
 }
 

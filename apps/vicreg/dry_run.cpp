@@ -191,6 +191,7 @@ Rehearsals Trainer::rehearse_up_to(std::int64_t batch_size, std::uint64_t availa
 int Trainer::dry_run() {
   const double begin = seconds_now();
   check_run_folder();
+  resumes_ = goes_on();
   load_data();
   restore();
   schedule_ = make_schedule(options_, steps_per_epoch_);

@@ -33,7 +33,7 @@ Evaluation evaluate(const Tensor& scores, const Tensor& labels) {
       static_cast<double>(count);
   result.confusion.assign(static_cast<std::size_t>(classes),
                           std::vector<std::int64_t>(static_cast<std::size_t>(classes), 0));
-  const Tensor predicted = argmax(scores);
+  const Tensor predicted = argmax(scores, -1);
   for (std::int64_t i = 0; i < count; ++i)
     ++result.confusion[labels.data<std::int64_t>()[i]][predicted.data<std::int64_t>()[i]];
   for (std::int64_t c = 0; c < classes; ++c) {

@@ -79,7 +79,7 @@ json evaluation_pictures(const data::Dataset& train, const data::Dataset& test,
   const std::int64_t count = std::min(test.size(), most_map_images);
   const Tensor samples = data::epoch_order(test.size(), true, 0, 0).slice(0, count);
   const Tensor queries = samples.slice(0, std::min(count, most_queries));
-  const Tensor predicted = argmax(scores);
+  const Tensor predicted = argmax(scores, -1);
   const std::vector<double> points = tsne(gather_rows(test_features, samples));
   PictureSheet sheet(32);
   add(sheet, test, samples);  // picture i is that of point i

@@ -86,7 +86,8 @@ void add_options(CLI::App& app, EvalOptions& o) {
       app, "--crops", o.crops,
       "Also evaluate as EMP-SSL: the projector's first hidden layer, its mean over N views of each "
       "image as in training (as VICReg's where the file does not say), by the protocol emp-ssl "
-      "instead of --protocol, and kNN with k 20 and temperature 0.07; 0: do not",
+      "with its own settings, whatever the options below, and kNN with k 20 and temperature 0.07; "
+      "0: do not",
       0, 1024);
   app.add_flag("--whiten", o.whiten, "Also classify the whitened features");
   app.add_option("--features", o.features,
@@ -103,7 +104,7 @@ void add_options(CLI::App& app, EvalOptions& o) {
   add_data_options(app, o.data);
   app.option_defaults()->group("Protocol");
   add_protocol_options(app, o.protocol);
-  app.option_defaults()->group("Encoder (with --untrained)");
+  app.option_defaults()->group("Encoder (with --untrained; --stem-padding also of a file)");
   add_encoder_options(app, o.model.encoder);
   app.option_defaults()->group("Run");
   apps::add_compute_options(app, o.compute);
@@ -127,6 +128,10 @@ bool parse(int argc, const char* const* argv, EvalOptions& options) {
             apps::find_choice(protocol_names, protocol).value_or(ProtocolName::standard));
         add_options(app, options);
         app.get_option("--stem-padding")->default_str("the file's, or 1");
+        app.get_option("--image-size")
+            ->description(
+                "Pixels a side to which the centred square of each image is resized when it is "
+                "read; 0: as in training, or as the images are");
       }};
   if (!apps::parse_command_line(program, argc, argv)) return false;
   std::int64_t& stem_padding = options.model.encoder.stem_padding;
@@ -337,11 +342,23 @@ void add_to_report(const std::filesystem::path& folder, nlohmann::json evaluatio
   }
 }
 
-int run(const EvalOptions& o) {
+void check_consistency(const EvalOptions& o) {
   check(o.untrained != !o.file.empty(), "linear_eval",
         "name one file of weights, or give --untrained (--help lists the options)");
+  EvalOptions usual;
+  usual.model.encoder.stem_padding = o.model.encoder.stem_padding;
+  check(o.untrained || to_json(o.model) == to_json(usual.model), "linear_eval",
+        "the file says what its encoder is; --arch, --width, --stem, --stem-bias and --fc-features "
+        "are for --untrained");
+  check(o.knn || (o.knn_options.k == usual.knn_options.k &&
+                  o.knn_options.temperature == usual.knn_options.temperature),
+        "linear_eval", "--k and --temperature are for --knn");
   check(o.linear || o.knn || !o.features.empty(), "linear_eval",
         "--no-linear without --knn or --features leaves nothing to do");
+}
+
+int run(const EvalOptions& o) {
+  check_consistency(o);
   const Device device = apps::use(o.compute);
   LoadedEncoder loaded =
       o.untrained ? untrained_encoder(o.model, o.seed) : load_encoder(o.file, o.stem_padding);

@@ -32,7 +32,7 @@ struct Protocol {
   double weight_decay = 1e-6;
   ScheduleName schedule = ScheduleName::cosine;
   std::vector<std::int64_t> milestones{};  ///< epochs
-  bool small_init = false;                 ///< weights N(0, 0.01), bias 0, in place of PyTorch's
+  bool small_init = false;                 ///< normal weights of std 0.01, bias 0: not PyTorch's
   float minimum_crop = 0.2f;               ///< least area of the training crops
   bool cached = false;  ///< features of the plain images, computed once: no crops and flips
 };

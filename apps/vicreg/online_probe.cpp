@@ -25,7 +25,7 @@ OnlineProbe::OnlineProbe(std::int64_t features, std::int64_t classes, std::int64
 void OnlineProbe::compute(const Tensor& features, const Tensor& labels, const Tensor& guard) {
   optimizer_.zero_grad();
   const Variable logits = head_(Variable(features.to(DType::float32)));
-  predicted_.slice(0, labels.size(0)).copy_from(argmax(logits.value()));
+  predicted_.slice(0, labels.size(0)).copy_from(argmax(logits.value(), -1));
   nn::cross_entropy(logits, labels).backward();
   optimizer_.apply(guard);
 }

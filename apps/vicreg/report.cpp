@@ -1,6 +1,7 @@
 // Writes a run's report anew, or a page that compares runs: `report --help`.
 #include "common/command_line.h"
 
+#include <gradus/tensor/io/file.h>
 #include <nlohmann/json.hpp>
 #include "common/program.h"
 #include "vicreg/run_report.h"
@@ -28,7 +29,7 @@ int run(const std::vector<std::string>& folders, const std::string& out) {
   for (const std::filesystem::path folder : folders)
     for (const char* name : {checkpoint_name, metrics_name, config_name, report_name})
       apps::check_not_input("report", "--out", page, folder / name);
-  write_comparison(page, runs);
+  write_file_atomically(page, make_page({{"runs", runs}}));
   apps::print("{}\n", page);
   return 0;
 }

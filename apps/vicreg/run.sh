@@ -94,7 +94,7 @@ checkpoint  $out/checkpoint.safetensors
 metrics     $out/metrics.jsonl
 evaluation  $out/trained.txt, $out/untrained.txt (and .json)
 
-An hour on two cores with AMX, longer elsewhere:
+One to two hours on two cores with AMX or AVX-512-BF16, longer elsewhere:
   $programs/train $shown--recipe fast --bf16 --out runs/fast --resume
   $programs/linear_eval runs/fast/checkpoint.safetensors $shown--protocol emp-ssl --knn --crops 0
 VICReg's own, 500 epochs (days on a CPU):

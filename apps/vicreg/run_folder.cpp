@@ -39,7 +39,13 @@ void Trainer::open_run_folder() {
   check_run_folder();
   if (options_.export_file.empty()) return;
   apps::check_output_file("train", "--export", options_.export_file);
-  apps::check_not_input("train", "--export", options_.export_file, file(checkpoint_name));
+  for (const auto& input : {file(checkpoint_name).string(), options_.init, options_.continue_from})
+    if (!input.empty()) apps::check_not_input("train", "--export", options_.export_file, input);
+}
+
+bool Trainer::goes_on() const {
+  const bool has_checkpoint = is_first() && std::filesystem::exists(file(checkpoint_name));
+  return options_.resume && largest_of_members(communicator_, has_checkpoint) != 0;
 }
 
 bool Trainer::starts_from_file() const {
@@ -47,8 +53,6 @@ bool Trainer::starts_from_file() const {
 }
 
 void Trainer::restore() {
-  const bool has_checkpoint = is_first() && std::filesystem::exists(file(checkpoint_name));
-  resumes_ = options_.resume && largest_of_members(communicator_, has_checkpoint) != 0;
   std::int64_t epochs_before = 0;
   communicator_.first_then_others([&] {
     if (resumes_) {

@@ -199,15 +199,6 @@ TrainOptions parse_options(std::vector<const char*> arguments, std::string& toml
   return options;
 }
 
-json page_data(const fs::path& path) {
-  const std::string page = read_file(path);
-  const std::size_t begin = page.find(data_begin);
-  if (begin == page.npos) return {};
-  const std::size_t first = begin + data_begin.size(), end = page.find(data_end, first);
-  const json data = json::parse(page.substr(first, end - first), nullptr, false);
-  return data.is_object() ? data : json();
-}
-
 std::string now() { return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(std::time(nullptr))); }
 
 std::string cpu_name() {
@@ -253,7 +244,11 @@ json describe_run(const fs::path& folder) {
 }
 
 json read_page_run(const fs::path& folder) {
-  const json data = page_data(folder / report_name);
+  const std::string page = read_file(folder / report_name);
+  const std::size_t begin = page.find(data_begin);
+  if (begin == page.npos) return json::object();
+  const std::size_t first = begin + data_begin.size(), end = page.find(data_end, first);
+  const json data = json::parse(page.substr(first, end - first), nullptr, false);
   const bool has_run = data.contains("runs") && data["runs"].is_array() && data["runs"].size() == 1;
   return has_run && data["runs"][0].is_object() ? data["runs"][0] : json::object();
 }
@@ -271,10 +266,6 @@ void write_run_report(const fs::path& folder, json run) {
     keep_parts(folder, run);
     file.write(make_page({{"runs", json::array({run})}}));
   });
-}
-
-void write_comparison(const fs::path& path, const std::vector<json>& runs) {
-  write_file_atomically(path, make_page({{"runs", runs}}));
 }
 
 std::string make_page(const json& data) {

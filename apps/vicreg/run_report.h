@@ -38,9 +38,6 @@ void keep_parts(const std::filesystem::path& folder, nlohmann::json& run);
 /// that write at the same time take turns.
 void write_run_report(const std::filesystem::path& folder, nlohmann::json run);
 
-/// Writes a page of several runs on top of each other, each as read_page_run gives it; atomic.
-void write_comparison(const std::filesystem::path& path, const std::vector<nlohmann::json>& runs);
-
 /// The run of a folder's page, {} where there is no page that can be read.
 nlohmann::json read_page_run(const std::filesystem::path& folder);
 

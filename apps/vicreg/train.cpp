@@ -27,6 +27,8 @@ struct Command {
 /// Threads, `members` a process, that compute one of options.shards parts each.
 int members_of_each(const Command& command, int processes) {
   const int shards = command.options.shards, members = shards / processes;
+  check(!command.options.dry_run || processes == 1, "train", "--dry-run is for one process; got {}",
+        processes);
   check(members >= 1, "train", "{} processes cannot share --shards {}; give --shards {} or more",
         processes, shards, processes);
   check(

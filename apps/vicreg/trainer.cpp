@@ -73,9 +73,9 @@ void Trainer::load_data() {
       options_.drop_last || rest != 1, "train",
       "the last batch of an epoch would have one image, and statistics over a batch need two; use "
       "--drop-last or another --batch-size");
-  const int members = options_.shards / (communicator_.process_of(options_.shards - 1) + 1);
+  const int members_here = options_.shards / (communicator_.process_of(options_.shards - 1) + 1);
   data::Loader::Options batches = loader_options(options_, device_);
-  batches.workers = (batches.workers + members - 1) / members;
+  batches.workers = (batches.workers + members_here - 1) / members_here;
   batches.parts = communicator_.size();
   batches.part = communicator_.rank();
   loader_ = std::make_unique<data::Loader>(dataset_, batches);
@@ -103,9 +103,10 @@ void Trainer::load_test_set() {
 
 int Trainer::run() {
   open_run_folder();
-  // Without steps only the initial weights are wanted; but how many steps the epochs of a file had,
-  // the images decide.
-  if (options_.steps != 0 || options_.probe || !options_.continue_from.empty())
+  resumes_ = goes_on();
+  // Without steps only the weights are wanted. But the initial ones of a probe depend on the
+  // images' classes, and how many steps a PyTorch program's epochs had depends on their number.
+  if (options_.steps != 0 || (!resumes_ && (options_.probe || !options_.continue_from.empty())))
     communicator_.first_then_others([&] { load_data(); });
   restore();
   if (options_.steps != 0) {
@@ -126,6 +127,7 @@ int Trainer::run() {
       apps::print("{}\n", describe(options_.data, dataset_));
       apps::print("{} steps an epoch, {} steps in all; {} parameters; {}\n", steps_per_epoch_,
                   total_steps(), model_.parameter_count(), apps::device_text(device_));
+      if (steps_left() == 0) apps::print("no steps are left: {} were made before\n", step_);
       write_report(progress);
     }
     if (communicator_.leads_process()) interrupts_.emplace();
@@ -148,7 +150,7 @@ int Trainer::run() {
   return 0;
 }
 
-int Trainer::signal() {
+int Trainer::agreed_signal() {
   const int own = interrupts_ ? interrupts_->signal() : 0;
   return static_cast<int>(largest_of_members(communicator_, own));
 }
@@ -158,7 +160,7 @@ void Trainer::train_to(std::int64_t last_step, Progress& progress) {
   const std::size_t steps_ahead = device_ == Device::cpu ? 0 : 1;
   if (step_ < last_step) loader_->start_epoch(step_ / steps_per_epoch_, step_ % steps_per_epoch_);
   evaluate_epoch(progress);  // of a run that was killed in it
-  while (step_ < last_step && (signal_ = signal()) == 0) {
+  while (step_ < last_step && (signal_ = agreed_signal()) == 0) {
     start_step();
     const bool epoch_ends = step_ % steps_per_epoch_ == 0;
     const std::int64_t every =

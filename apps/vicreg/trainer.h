@@ -60,6 +60,8 @@ class Trainer {
   /// Refuses a folder with a run of which the options do not say what becomes of it.
   void check_run_folder() const;
   void open_run_folder();
+  /// Whether to go on with the folder's checkpoint: the same for all members.
+  bool goes_on() const;
   /// Whether the options name a file of weights to start from.
   bool starts_from_file() const;
   /// Takes the weights that the options name: of that file, or of the run folder's checkpoint.
@@ -70,7 +72,7 @@ class Trainer {
   void save();
 
   /// The signal by which the user has interrupted one of the processes, or 0.
-  int signal();
+  int agreed_signal();
   /// Starts steps until that one, or until the user interrupts.
   void train_to(std::int64_t last_step, Progress& progress);
   /// Fetches the next batch and starts the update with it; its loss is read by finish_step.

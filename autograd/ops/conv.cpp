@@ -26,7 +26,7 @@ Variable with_gradients(Tensor y, const Variable& input, const Variable& weight,
         if (x) {
           const Tensor x_value = x.get();
           const Beside beside(weight_leaf, {x_value, dy});
-          gradients[1] = conv2d_backward_weight(x_value, dy, weight_shape, options);
+          gradients[1] = conv2d_backward_weight(dy, x_value, weight_shape, options);
         }
         if (w) {
           gradients[0] = conv2d_backward_input(dy, w.get(), input_shape, options);

@@ -41,11 +41,11 @@ Variable mean(const Variable& x, Axes axes, bool keep_axes) {
 }
 
 // d variance / dx = 2 (x - mean) / (n - correction)
-Variable variance(const Variable& x, Axes axes, double correction, bool keep_axes) {
-  Tensor y = variance(x.value(), axes, correction, keep_axes);
+Variable variance(const Variable& x, Axes axes, VarianceOptions options) {
+  Tensor y = variance(x.value(), axes, options);
   return make_variable(
       "variance", std::move(y), {&x},
-      [x_saved = SavedTensor(x), axes, correction,
+      [x_saved = SavedTensor(x), axes, correction = options.correction,
        kept = kept_shape(x.shape(), axes)](const Tensor& dy) -> std::vector<Tensor> {
         const DType compute = compute_dtype(dy.dtype());
         const Tensor x_value = x_saved.get().to(compute);

@@ -55,7 +55,7 @@ Tensor read_records(const RecordFolder& folder, const fs::path& file, const Reco
                     std::int64_t count, Tensor images) {
   std::vector<std::uint8_t> record(static_cast<std::size_t>(format.bytes()));
   Tensor labels = format.label_bytes > 0 ? empty({count}, {DType::int64}) : Tensor();
-  std::int64_t* const classes = labels ? labels.data<std::int64_t>() : nullptr;
+  std::int64_t* const classes = labels.defined() ? labels.data<std::int64_t>() : nullptr;
   std::uint8_t* pixels = format.side > 0 ? images.data<std::uint8_t>() : nullptr;
   std::ifstream stream(file, std::ios::binary);
   for (std::int64_t i = 0; i < count; ++i) {

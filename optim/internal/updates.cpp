@@ -22,7 +22,7 @@ std::vector<UpdatePointers<T>> pointers_of(std::span<const UpdateTensors> parame
     const Tensor &parameter = tensors.parameter, &gradient = tensors.gradient;
     check_same_kind(op, "the first parameter", first, "parameter", parameter);
     UpdatePointers<T>& pointers = list.emplace_back();
-    if (!gradient) continue;
+    if (!gradient.defined()) continue;
     check_like(op, "gradient", gradient, "parameter", parameter);
     check(tensors.state.size() >= slots, op, "its state must be {} tensors; got {}", slots,
           tensors.state.size());
@@ -46,15 +46,16 @@ void apply_updates(std::span<const UpdateTensors> parameters, const DeviceArray<
                    const Tensor& guard) {
   if (parameters.empty()) return;
   const Tensor& first = parameters.front().parameter;
-  if (guard) {
+  if (guard.defined()) {
     check_same_kind(Update::name, "parameter", first, "guard", guard);
     check(guard.numel() == 1, Update::name, "guard must have one element; got shape {}",
           guard.shape());
   }
   dispatch_full_precision(Update::name, first.dtype(), [&]<class T>() {
     const auto list = pointers_of<T>(parameters, slots, updates);
-    GRADUS_KERNEL(first.device(), apply_updates<slots>(std::span(list), updates.data(),
-                                                       guard ? guard.data<T>() : nullptr));
+    GRADUS_KERNEL(first.device(),
+                  apply_updates<slots>(std::span(list), updates.data(),
+                                       guard.defined() ? guard.data<T>() : nullptr));
   });
 }
 

@@ -41,6 +41,7 @@ struct MatmulGeometry {
   std::int64_t batch, m, n, k;
   bool transpose_a = false, transpose_b = false;
   double scale = 1;
+  bool symmetric = false;  // m = n; a kernel may compute one triangle and copy it
 };
 
 /// Input seen as [outer, reduce, inner]; the output is [outer, inner].

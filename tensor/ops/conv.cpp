@@ -67,7 +67,7 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
   constexpr std::string_view op = "conv2d";
   check_parameter(op, "input", input, "weight", weight);
   const Conv2dGeometry g = conv2d_geometry(op, input.shape(), weight.shape(), options);
-  if (bias) {
+  if (bias.defined()) {
     check_parameter(op, "input", input, "bias", bias);
     check_shape(op, "bias", bias, {g.O});
   }
@@ -114,7 +114,7 @@ Tensor conv2d_backward_input(const Tensor& doutput, const Tensor& weight, const 
   return dinput;
 }
 
-Tensor conv2d_backward_weight(const Tensor& input, const Tensor& doutput, const Shape& weight_shape,
+Tensor conv2d_backward_weight(const Tensor& doutput, const Tensor& input, const Shape& weight_shape,
                               const Conv2dOptions& options) {
   constexpr std::string_view op = "conv2d_backward_weight";
   check_same_kind(op, "input", input, "doutput", doutput);

@@ -17,11 +17,14 @@ Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options) {
                    .k = options.transpose_a ? a.size(-2) : a.size(-1),
                    .transpose_a = options.transpose_a,
                    .transpose_b = options.transpose_b,
-                   .scale = options.scale};
+                   .scale = options.scale,
+                   .symmetric = options.symmetric};
   check(g.k == (options.transpose_b ? b.size(-1) : b.size(-2)), "matmul",
         "inner sizes must match; got {}{} and {}{}", a.shape(),
         options.transpose_a ? " transposed" : "", b.shape(),
         options.transpose_b ? " transposed" : "");
+  check(!g.symmetric || g.m == g.n, "matmul", "a symmetric product must be square; got {}x{}", g.m,
+        g.n);
   const DType dtype = options.output_dtype.value_or(a.dtype());
   check(dtype == a.dtype() || dtype == compute_dtype(a.dtype()), "matmul",
         "output_dtype must be the inputs' type, or float32 for bfloat16; got {} for {}",

@@ -67,9 +67,9 @@ Tensor mean(const Tensor& x, Axes axes, bool keep_axes) {
   return div(sum_prepared(r.prepare(x), r), static_cast<double>(r.geometry.reduce)).to(x.dtype());
 }
 
-Tensor variance(const Tensor& x, Axes axes, double correction, bool keep_axes) {
+Tensor variance(const Tensor& x, Axes axes, VarianceOptions options) {
   check_floating("variance", "x", x);
-  const Reduction r("variance", x.shape(), axes, keep_axes);
+  const Reduction r("variance", x.shape(), axes, options.keep_axes);
   const Tensor input = r.prepare(x);
   const double n = static_cast<double>(r.geometry.reduce);
   const Tensor average = div(sum_prepared(input, r), n);
@@ -78,7 +78,7 @@ Tensor variance(const Tensor& x, Axes axes, double correction, bool keep_axes) {
     GRADUS_KERNEL(x.device(), sum_squared_deviations(input.data<T>(), average.data<Compute<T>>(),
                                                      y.data<Compute<T>>(), r.geometry));
   });
-  const double divisor = n - correction;
+  const double divisor = n - options.correction;
   return div(y, divisor > 0 ? divisor : std::nan("")).to(x.dtype());
 }
 

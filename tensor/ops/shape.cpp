@@ -222,4 +222,15 @@ Tensor one_hot(const Tensor& index, std::int64_t classes, DType dtype) {
   return one_hot(index, classes, {dtype, index.device()});
 }
 
+Tensor eye(std::int64_t n, TensorOptions options) {
+  check(n >= 0, "eye", "n must not be negative; got {}", n);
+  if (n == 0) return empty({0, 0}, options);
+  // A one and n zeros, again and again, are a one on each row's diagonal. A copy from the host
+  // could not be part of a captured graph.
+  return concat({ones({n, 1}, options), zeros({n, n}, options)}, 1)
+      .reshape({n * (n + 1)})
+      .slice(0, n * n)
+      .reshape({n, n});
+}
+
 }  // namespace gradus

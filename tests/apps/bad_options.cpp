@@ -88,9 +88,20 @@ TEST_CASE("bad options are refused in one line that names them") {
   refused({"--schedule", "cosine", "--schedule"}, {"--schedule"});
   refused({"--schedule", "vicreg", "--epochs", "5"}, {"--warmup-epochs", "10", "5"});
   refused({"--resume", "--overwrite"}, {"--overwrite", "--resume"});
+  for (const std::string name : {"--config", "--init", "--continue-from", "--export", "--data"})
+    refused({name, ""}, {name, "is given an empty value"});
   // Whatever there is: no CUDA in the build, no driver, or no GPU to be seen.
   check_refused(run_train({"--device", "cuda"}, {.environment = {"CUDA_VISIBLE_DEVICES="}}),
                 {"--device cuda: ", "--device cpu"});
+}
+
+TEST_CASE("an export does not overwrite what the run begins with") {
+  const TempFolder folder;
+  const std::string file = folder / "weights";
+  write_text(file, "precious");
+  check_refused(train_tiny(folder / "run", {"--init", file, "--export", file}),
+                {"--export", "would overwrite " + file});
+  CHECK(read_text(file) == "precious");
 }
 
 TEST_CASE("a bad configuration file is refused in one line that names it") {

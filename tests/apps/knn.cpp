@@ -101,7 +101,7 @@ TEST_CASE("kNN at any temperature: near 0 the nearest image decides") {
     const Tensor scores =
         knn_scores(train, labels_of({2, 0, 1}), test, 3, {.k = 3, .temperature = temperature});
     CHECK(all_finite(scores));
-    CHECK(argmax(scores).to_vector<std::int64_t>() == std::vector<std::int64_t>{1, 2});
+    CHECK(argmax(scores, -1).to_vector<std::int64_t>() == std::vector<std::int64_t>{1, 2});
   }
   const Tensor even = knn_scores(train, labels_of({2, 0, 1}), test, 3, {.temperature = 1e300});
   CHECK(even.to_vector<float>() == std::vector<float>(6, 1.0f));

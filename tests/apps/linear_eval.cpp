@@ -401,6 +401,11 @@ TEST_CASE("linear_eval refuses what it cannot evaluate, in one line") {
   refused({file, "--crops", "1025"}, {"--crops"});
   refused({file, "--temperature", "0"}, {"--temperature"});
   refused({file, file}, {file});
+  refused({file, "--width", "8"}, {"--width", "--untrained"});
+  refused({file, "--fc-features", "8"}, {"--fc-features", "--untrained"});
+  refused({file, "--k", "20"}, {"--k", "--knn"});
+  refused({file, "--temperature", "0.07"}, {"--temperature", "--knn"});
+  refused({file, "--features", ""}, {"--features", "empty value"});
   check_refused(
       run_linear_eval({file, "--device", "cuda"}, {.environment = {"CUDA_VISIBLE_DEVICES="}}),
       {"--device cuda: ", "--device cpu"});
@@ -425,5 +430,6 @@ TEST_CASE("linear_eval --help shows the options and their defaults") {
   CHECK(help.exit_code == 0);
   for (const char* part : {"--protocol", "0.02", "--knn", "200", "--stem-padding"})
     CHECK(contains(help.output, part));
+  CHECK(contains(help.output, "0: as in training"));
   CHECK(contains(run_linear_eval({"--protocol", "solo-learn", "--help"}).output, "128"));
 }

@@ -82,6 +82,13 @@ TEST_CASE("a folder with classes: train, resume and linear_eval, on the same sta
                          Arguments{"--resume", "--steps", "0", "--export", folder / "later"})
               .exit_code == 0);
   CHECK(read_text(folder / "later") == read_text(folder / "w"));
+  // Nor does that of a run with a probe, which made its first weights by the images' classes.
+  const fs::path probed = folder / "probed";
+  REQUIRE(train(probed, folder_options(data) + Arguments{"--probe"}).exit_code == 0);
+  CHECK(train(probed, folder_options(folder / "none") + Arguments{"--resume", "--probe", "--steps",
+                                                                  "0", "--export", folder / "p"})
+            .exit_code == 0);
+  CHECK(fs::exists(folder / "p"));
 
   const fs::path results = folder / "results.json";
   const auto evaluate = [&](const fs::path& weights, const fs::path& with) {

@@ -101,6 +101,7 @@ TEST_CASE("a killed process ends the job, and --resume goes on to the same bytes
 TEST_CASE("what the processes cannot do together is one line") {
   const TempFolder folder;
   check_job_refused(train_job(2, folder / "a", {}), {"process 0", "2 processes", "--shards 1"});
+  check_job_refused(train_job(2, folder / "a", {"--dry-run"}), {"--dry-run is for one process"});
   check_job_refused(train_job(2, folder / "a", {"--no-such-option"}), {"--no-such-option"});
   check_job_refused(train_job(3, folder / "a", {"--shards", "4"}), {"got 3"});
   check_job_refused(train_job(2, folder / "a", {"--shards", "3"}), {"--shards", "3"});

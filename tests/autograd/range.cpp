@@ -128,7 +128,7 @@ TEST_CASE("the gradient of variance: of bfloat16 far from zero, and where it is 
   variance(x).backward();
   CHECK(doubles_of(x.grad()) == std::vector<double>{-2, 2});
   const Variable two(device_vector<double>({1, 3}, {2}), true);
-  const Variable undefined = variance(two, {}, 3);
+  const Variable undefined = variance(two, {}, {.correction = 3});
   CHECK(std::isnan(value_of(undefined.value())));
   undefined.backward();
   for (const double d : doubles_of(two.grad())) CHECK(std::isnan(d));

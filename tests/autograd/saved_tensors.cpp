@@ -39,7 +39,7 @@ TEST_CASE("conv2d keeps the input for the weight's gradient only, and the revers
       }
       if (weight_grad) {
         CHECK(
-            same_bits(w.grad(), conv2d_backward_weight(x.value(), dy, w.shape(), {.padding = 1})));
+            same_bits(w.grad(), conv2d_backward_weight(dy, x.value(), w.shape(), {.padding = 1})));
       }
     }
   }

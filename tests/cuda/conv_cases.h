@@ -31,7 +31,8 @@ inline ConvInputs random_inputs(const ConvCase& c, DType dtype) {
   const Tensor input = draw(c.input, 1, dtype), weight = draw(c.weight, 2, parameters);
   const Tensor bias = c.bias ? draw({c.weight[0]}, 3, parameters) : Tensor();
   const Shape output = conv2d(input, weight, {}, c.options).shape();
-  return {input.to(Device::cuda), weight.to(Device::cuda), bias ? bias.to(Device::cuda) : Tensor(),
+  return {input.to(Device::cuda), weight.to(Device::cuda),
+          bias.defined() ? bias.to(Device::cuda) : Tensor(),
           draw(output, 4, dtype).to(Device::cuda)};
 }
 
@@ -42,7 +43,7 @@ struct ConvResults {
 inline ConvResults run_ops(const ConvInputs& in, const Conv2dOptions& options) {
   return {conv2d(in.input, in.weight, in.bias, options),
           conv2d_backward_input(in.doutput, in.weight, in.input.shape(), options),
-          conv2d_backward_weight(in.input, in.doutput, in.weight.shape(), options)};
+          conv2d_backward_weight(in.doutput, in.input, in.weight.shape(), options)};
 }
 
 inline Conv2dGeometry geometry(const ConvInputs& in, const Conv2dOptions& options) {
@@ -69,7 +70,8 @@ ConvResults run_reference(const ConvInputs& in, const Conv2dOptions& options) {
                 empty(in.weight.shape(), options_of(in.weight))};
   const auto* weight = in.weight.data<Compute<T>>();
   cuda::reference::conv2d(in.input.data<T>(), weight,
-                          in.bias ? in.bias.data<Compute<T>>() : nullptr, r.output.data<T>(), g);
+                          in.bias.defined() ? in.bias.data<Compute<T>>() : nullptr,
+                          r.output.data<T>(), g);
   cuda::reference::conv2d_backward_input(in.doutput.data<T>(), weight, r.dinput.data<T>(), g);
   cuda::reference::conv2d_backward_weight(in.input.data<T>(), in.doutput.data<T>(),
                                           r.dweight.data<Compute<T>>(), g);

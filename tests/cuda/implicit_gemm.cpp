@@ -125,13 +125,14 @@ void check_implicit_gemm(const ConvCase& c, DType dtype) {
   const auto rounded = [&](const Tensor& x, bool round) {
     return exact(dtype == DType::float32 ? to_tf32(x, round) : x.to(dtype));
   };
-  const Tensor bias = in.bias ? exact(in.bias) : Tensor(), weight = rounded(in.weight, true);
+  const Tensor bias = in.bias.defined() ? exact(in.bias) : Tensor(),
+               weight = rounded(in.weight, true);
   // Of float32, warpgroups drop bits of the first factor; where they make weights' gradients, both
   // pass through registers and are rounded.
   const bool drops = cuda::implicit_gemm::uses_warpgroups();
   const ConvResults expected =
       run_ops({rounded(in.input, !drops), weight, bias, rounded(in.doutput, !drops)}, c.options);
-  const Tensor dweight = conv2d_backward_weight(rounded(in.input, true), rounded(in.doutput, true),
+  const Tensor dweight = conv2d_backward_weight(rounded(in.doutput, true), rounded(in.input, true),
                                                 in.weight.shape(), c.options);
   const auto check = [](const Tensor& x, const Tensor& repeated, const Tensor& right, double rms,
                         double largest) {
@@ -187,14 +188,14 @@ TEST_CASE(
       const auto rounded = [&](const Tensor& x) {
         return exact(dtype == DType::float32 ? to_tf32(x, true) : x.to(dtype));
       };
-      const Tensor bias = in.bias ? exact(in.bias) : Tensor();
+      const Tensor bias = in.bias.defined() ? exact(in.bias) : Tensor();
       const Tensor output = conv2d(in.input, in.weight, in.bias, c.options);
       const Tensor right = conv2d(rounded(in.input), rounded(in.weight), bias, c.options);
       CHECK(rms_error(output, right) < (dtype == DType::float32 ? 1e-6 : 2e-3));
       CHECK(relative_error(output, right) <= (dtype == DType::float32 ? 1e-6 : 0x1p-8));
       CHECK(same_bits(output, conv2d(in.input, in.weight, in.bias, c.options)));
       const auto dweight = [&](const Tensor& x, const Tensor& dy) {
-        return conv2d_backward_weight(x, dy, in.weight.shape(), c.options);
+        return conv2d_backward_weight(dy, x, in.weight.shape(), c.options);
       };
       const Tensor gradient = dweight(in.input, in.doutput);
       CHECK(relative_error(gradient, dweight(rounded(in.input), rounded(in.doutput))) <= 1e-6);

@@ -51,8 +51,8 @@ TEST_CASE("TF32: products and convolutions have the error of rounded or truncate
     const Tensor dy = random_tensor<float>(right.shape(), 5).to(Device::cuda);
     check_error(name, limit, conv2d_backward_input(exact(dy), exact(w), x.shape(), options),
                 [&] { return conv2d_backward_input(dy, w, x.shape(), options); });
-    check_error(name, limit, conv2d_backward_weight(exact(x), exact(dy), w.shape(), options),
-                [&] { return conv2d_backward_weight(x, dy, w.shape(), options); });
+    check_error(name, limit, conv2d_backward_weight(exact(dy), exact(x), w.shape(), options),
+                [&] { return conv2d_backward_weight(dy, x, w.shape(), options); });
   }
 }
 

@@ -55,7 +55,7 @@ TEST_CASE_TEMPLATE("SGD follows its formula over several steps", T, float, doubl
         const Tensor gradient = random_tensor<T>({n}, 10 + step);
         SgdUpdate update = rule;
         update.first = step == 0;
-        if (momentum) {
+        if (momentum.defined()) {
           update_one<1>({parameter, gradient, {momentum}}, update);
         } else {
           update_one<0>({parameter, gradient}, update);
@@ -68,7 +68,7 @@ TEST_CASE_TEMPLATE("SGD follows its formula over several steps", T, float, doubl
         }
       }
       CHECK(relative_error(parameter, from_vector(p, {n})) <= tolerance<T>);
-      if (momentum) CHECK(relative_error(momentum, from_vector(m, {n})) <= tolerance<T>);
+      if (momentum.defined()) CHECK(relative_error(momentum, from_vector(m, {n})) <= tolerance<T>);
     }
   }
 }

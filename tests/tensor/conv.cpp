@@ -64,7 +64,7 @@ Inputs random_inputs(const Case& c, DType dtype) {
 Conv2dReference run_ops(const Inputs& in, const Conv2dOptions& options) {
   return {conv2d(in.input, in.weight, in.bias, options),
           conv2d_backward_input(in.doutput, in.weight, in.input.shape(), options),
-          conv2d_backward_weight(in.input, in.doutput, in.weight.shape(), options), in.bias};
+          conv2d_backward_weight(in.doutput, in.input, in.weight.shape(), options), in.bias};
 }
 
 }  // namespace

@@ -98,6 +98,27 @@ TEST_CASE_TEMPLATE("matrix products at each level of vector instructions" * cpu_
         }
 }
 
+TEST_CASE_TEMPLATE("a symmetric product, of which half is computed, is the whole one" * cpu_only(),
+                   T, float, BFloat16) {
+  for (const std::int64_t n : {0, 1, 5, 33, 64, 100, 257}) {
+    CAPTURE(n);
+    const Tensor x = random_tensor<T>({2, n, 19}, 1);
+    const Tensor y = random_tensor<T>({2, 19, n}, 2);
+    for (const auto& [factor, transpose_a] : {std::pair(x, false), std::pair(y, true)}) {
+      const MatmulOptions options{.transpose_a = transpose_a, .transpose_b = !transpose_a};
+      MatmulOptions symmetric = options;
+      symmetric.symmetric = true;
+      at_each_simd_level([&, &factor = factor] {
+        const Tensor product = matmul(factor, factor, symmetric);
+        CHECK(relative_error(product, matmul(factor, factor, options)) < 1e-6);
+        CHECK(same_bits(product, transpose(product)));
+        CHECK(
+            same_bits(product, with_threads(1, [&] { return matmul(factor, factor, symmetric); })));
+      });
+    }
+  }
+}
+
 TEST_CASE_TEMPLATE("products do not depend on the number of threads" * cpu_only(), T, float,
                    BFloat16) {
   const Tensor a = random_tensor<T>({2, 190, 210}, 1), b = random_tensor<T>({2, 210, 150}, 2);
@@ -124,6 +145,8 @@ TEST_CASE("matmul checks its arguments") {
   CHECK_ERROR(matmul(zeros({2, 2, 3}), b), "both be batches of them; got [2, 2, 3] and [3, 4]");
   CHECK_ERROR(matmul(zeros({2, 2, 3}), zeros({3, 3, 4})),
               "[matmul] a and b must have equally many matrices; got [2, 2, 3] and [3, 3, 4]");
+  CHECK_ERROR(matmul(a, b, {.symmetric = true}),
+              "[matmul] a symmetric product must be square; got 2x4");
   CHECK_ERROR(matmul(a, Tensor()), "[matmul] b is undefined");
   CHECK_ERROR(matmul(a, zeros({3, 4}, {DType::float64})), "[matmul] a and b must have one dtype");
   CHECK_ERROR(matmul(zeros({1, 1}, {DType::int64}), zeros({1, 1}, {DType::int64})),

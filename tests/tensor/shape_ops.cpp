@@ -198,6 +198,18 @@ TEST_CASE("one_hot") {
   CHECK(one_hot(indices({}), 3).shape() == Shape{0, 3});
 }
 
+TEST_CASE("eye") {
+  for (const std::int64_t n : {0, 1, 2, 5}) {
+    CAPTURE(n);
+    const Tensor matrix = eye(n, device_options());
+    REQUIRE(matrix.shape() == Shape{n, n});
+    const auto values = matrix.to_vector<float>();
+    for (std::int64_t i = 0; i < n * n; ++i) CHECK(values[i] == (i / n == i % n ? 1 : 0));
+  }
+  CHECK(eye(1, {DType::uint8}).dtype() == DType::uint8);
+  CHECK_ERROR(eye(-1), "[eye] n must not be negative; got -1");
+}
+
 TEST_CASE("indices are checked") {
   const Tensor x = counting({4, 3}, DType::float32);
   CHECK_ERROR(gather_rows(x, indices({0, 4})),

@@ -321,7 +321,7 @@ TEST_CASE("direct convolution gives the same bits for any number of threads" * c
         const auto run = [&] {
           return std::array{conv2d(x.to(dtype), w, {}, options),
                             conv2d_backward_input(dy.to(dtype), w, x.shape(), options),
-                            conv2d_backward_weight(x.to(dtype), dy.to(dtype), w.shape(), options)};
+                            conv2d_backward_weight(dy.to(dtype), x.to(dtype), w.shape(), options)};
         };
         const auto one = with_threads(1, run);
         for (const int threads : {2, 3, 20}) {

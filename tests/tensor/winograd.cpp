@@ -77,7 +77,7 @@ struct Inputs {
     const Tensor x = wide(input);
     return {conv2d(x, wide(weight), wide(bias), options),
             conv2d_backward_input(wide(doutput), wide(weight), input.shape(), options),
-            conv2d_backward_weight(x, wide(doutput), weight.shape(), options)};
+            conv2d_backward_weight(wide(doutput), x, weight.shape(), options)};
   }
 };
 

@@ -6,6 +6,7 @@
 
 #include "tensor/backend/instantiate.h"
 #include "tensor/cpu/gemm/packing.h"
+#include "tensor/cpu/parallel.h"
 
 namespace gradus::cpu {
 namespace {
@@ -44,10 +45,13 @@ class Product {
 #pragma omp for collapse(2) schedule(dynamic)
       for (std::int64_t p = 0; p < panels_; ++p) {
         for (std::int64_t i = 0; i < blocks; ++i) {
-          multiply(a, part_of(g_.m, blocks, i), b + p * panel_size, p, scratch.get());
+          const Range rows = part_of(g_.m, blocks, i);
+          if (g_.symmetric && rows.end <= p * kernels_.panel) continue;  // above the diagonal
+          multiply(a, rows, b + p * panel_size, p, scratch.get());
         }
       }
     }
+    if (g_.symmetric) mirror();
   }
 
  private:
@@ -109,6 +113,19 @@ class Product {
 
   std::int64_t columns_of(std::int64_t p) const {
     return std::min<std::int64_t>(kernels_.panel, g_.n - p * kernels_.panel);
+  }
+
+  /// The part of c above the diagonal from the part below it, by blocks that stay in a cache.
+  void mirror() const {
+    constexpr std::int64_t side = 32;
+    parallel_blocks(g_.m, side, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t first = begin; first < g_.n; first += side) {
+        const std::int64_t last = std::min(first + side, g_.n);
+        for (std::int64_t i = begin; i < end; ++i)
+          for (std::int64_t j = std::max(first, i + 1); j < last; ++j)
+            c_[i * g_.n + j] = c_[j * g_.n + i];
+      }
+    });
   }
 
   /// c[rows][panel p]; `sums` has room for as much.

@@ -33,11 +33,7 @@ std::array<ThreadAccesses, max_threads>& threads() {
   return *all;
 }
 
-std::size_t this_thread() {
-  return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
-}
-
-ThreadAccesses& accesses_of_this_thread() { return threads()[this_thread()]; }
+ThreadAccesses& accesses_of_this_thread() { return threads()[thread_index()]; }
 
 /// Which thread wrote an element of a shared array last.
 std::unordered_map<const void*, std::size_t>& writers() {
@@ -142,8 +138,8 @@ void note_global_access(const void* address, std::size_t bytes) {
 
 void note_shared_element(const void* element, bool is_write) {
   if (is_write) {
-    writers()[element] = this_thread();
-  } else if (writers()[element] != this_thread()) {
+    writers()[element] = thread_index();
+  } else if (writers()[element] != thread_index()) {
     ++totals.shared_reads_of_others;
   }
 }

@@ -9,6 +9,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <source_location>
@@ -62,11 +63,12 @@ inline bool is_matrix_operation(WarpKind kind) { return kind >= WarpKind::load_m
 /// Carries one out for a whole warp; what each lane brought is the address of its operands.
 void run_matrix_operation(WarpKind kind, const std::array<std::uint64_t, 32>& operands);
 
-/// This thread's place in its warp.
-inline int lane() {
-  const unsigned index = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
-  return static_cast<int>(index % 32);
+/// This thread's number in its block.
+inline std::size_t thread_index() {
+  return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
 }
+/// Its place in its warp.
+inline int lane() { return static_cast<int>(thread_index() % 32); }
 
 template <class T>
 T shuffle(unsigned mask, T value, int source, std::source_location place) {

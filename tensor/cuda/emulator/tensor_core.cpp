@@ -32,8 +32,7 @@ struct ThreadCopies {
 
 ThreadCopies& copies_of_this_thread() {
   static auto* all = new std::array<ThreadCopies, max_threads>;
-  const unsigned index = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
-  ThreadCopies& copies = (*all)[index];
+  ThreadCopies& copies = (*all)[thread_index()];
   if (copies.block != block_number) {
     copies.block = block_number;
     copies.ended = 0;

@@ -21,7 +21,8 @@ std::vector<Reduction> reductions() {
   return {
       {"sum", uniform, [](V x, Axes axes, bool keep) { return sum(x, axes, keep); }},
       {"mean", uniform, [](V x, Axes axes, bool keep) { return mean(x, axes, keep); }},
-      {"variance", uniform, [](V x, Axes axes, bool keep) { return variance(x, axes, 1, keep); }},
+      {"variance", uniform,
+       [](V x, Axes axes, bool keep) { return variance(x, axes, {.keep_axes = keep}); }},
       {"max", distinct, [](V x, Axes axes, bool keep) { return max(x, axes, keep); }},
   };
 }
@@ -79,13 +80,13 @@ void add_reduce_cases(OpCases& cases) {
   cases.push_back(
       {"sum.empty_all", {uniform_input({0})}, [](const Inputs& in) { return sum(in[0]); }});
   cases.push_back({"variance.biased", {uniform_input({4, 5})}, [](const Inputs& in) {
-                     return variance(in[0], {0}, 0);
+                     return variance(in[0], {0}, {.correction = 0});
                    }});
   cases.push_back({"variance.correction2", {uniform_input({4, 5})}, [](const Inputs& in) {
-                     return variance(in[0], {1}, 2);
+                     return variance(in[0], {1}, {.correction = 2});
                    }});
   cases.push_back({"variance.one_row_biased", {uniform_input({1, 5})}, [](const Inputs& in) {
-                     return variance(in[0], {0}, 0);
+                     return variance(in[0], {0}, {.correction = 0});
                    }});
   // E[x^2] - mean^2 would lose three digits here in float32.
   cases.push_back({"variance.offset", {uniform_input({40, 3}, 1000, 1064)}, [](const Inputs& in) {
