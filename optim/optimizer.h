@@ -16,16 +16,16 @@ struct ParameterGroup {
   std::vector<NamedParameter> parameters{};
   double lr_scale = 1;      ///< of the step's learning rate; finite, not negative
   double weight_decay = 0;  ///< finite, not negative
-  bool adapt = true;        ///< LARS: whether the trust ratio applies
+  bool adapt = true;        ///< LARS, Muon: whether the trust ratio applies
 };
 
-/// One group of all parameters, with this weight decay and LARS's adaptation: what parameters alone
-/// mean to an optimiser.
+/// One group of all parameters, with this weight decay and `adapt`: what parameters alone mean to
+/// an optimiser.
 std::vector<ParameterGroup> one_group(std::vector<NamedParameter> parameters,
                                       double weight_decay = 0);
 
-/// Two groups: matrices and convolutions with decay and LARS's adaptation; parameters of at most
-/// one axis (biases, scale and shift of normalisation) with neither.
+/// Two groups: matrices and convolutions with decay and `adapt`; parameters of at most one axis
+/// (biases, scale and shift of normalisation) with neither.
 std::vector<ParameterGroup> exclude_biases_and_norms(const std::vector<NamedParameter>& parameters,
                                                      double weight_decay);
 

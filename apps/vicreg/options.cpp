@@ -79,7 +79,8 @@ void add_model_options(CLI::App& app, TrainOptions& o) {
 void add_optimizer_options(CLI::App& app, TrainOptions& o) {
   app.option_defaults()->group("Optimiser");
   add_choice(app, "--optimizer", o.optimizer, optimizer_names);
-  add_integer(app, "--epochs", o.epochs, "Epochs", 1, most_epochs);
+  add_integer(app, "--epochs", o.epochs, "Epochs, those before an interruption included", 1,
+              most_epochs);
   add_integer(
       app, "--steps", o.steps,
       "Stop after N steps, those before an interruption included; -1: when the epochs are done. "
@@ -89,15 +90,18 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
   add_switch(app, "--scale-lr,!--no-scale-lr", o.scale_lr,
              "Multiply the learning rate by batch / 256");
   app.add_option("--weight-decay", o.weight_decay, "Weight decay")->check(non_negative());
-  app.add_option("--momentum", o.momentum, "Momentum of sgd and lars")
+  app.add_option("--momentum", o.momentum, "Momentum of sgd, lars and muon")
       ->check(finite())
       ->check(CLI::Range(0.0, 1.0));
-  add_switch(app, "--nesterov,!--no-nesterov", o.nesterov, "Nesterov's momentum, of sgd and lars");
+  add_switch(app, "--nesterov,!--no-nesterov", o.nesterov,
+             "Nesterov's momentum, of sgd, lars and muon");
   app.add_option("--trust", o.trust,
-                 "LARS's trust coefficient; 0: the form's own (0.02, or 0.001 with lars-vicreg)")
+                 "Trust coefficient of lars and muon; 0: the optimiser's own (lars 0.02, "
+                 "lars-vicreg 0.001, muon 0.03)")
       ->check(non_negative());
-  add_switch(app, "--decay-all,!--decay-weights-only", o.decay_all,
-             "Whether weight decay (and LARS's adaptation) holds for biases and norms too");
+  add_switch(
+      app, "--decay-all,!--decay-weights-only", o.decay_all,
+      "Whether weight decay (and the adaptation of lars and muon) holds for biases and norms too");
   app.add_option("--clip-norm", o.clip_norm, "Largest norm of the gradient; 0: no clipping")
       ->check(non_negative());
   add_choice(app, "--schedule", o.schedule, schedule_names);
@@ -110,7 +114,8 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
 
 void add_run_options(CLI::App& app, TrainOptions& o) {
   app.option_defaults()->group("Run");
-  add_choice(app, "--recipe", o.recipe, recipes, "Whole set of defaults: ");
+  add_choice(app, "--recipe", o.recipe, recipes,
+             "Whole set of defaults, which --config overrules: ");
   apps::add_compute_options(app, o.compute);
   add_switch(app, "--checkpoint-activations,!--no-checkpoint-activations", o.checkpoint_activations,
              "Less memory for more time: residual blocks keep their input only and compute their "
@@ -140,7 +145,8 @@ void add_folder_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--continue-from", o.continue_from,
                  "Go on from a PyTorch program's checkpoint (torch.save of a dict of epoch, "
                  "model_state_dict and Adam's optimizer_state_dict): its weights, moments and "
-                 "steps, and, unless told otherwise, its architecture")
+                 "steps, and, unless told otherwise, its architecture; the learning rate and the "
+                 "weight decay are those of the options")
       ->check(apps::file_name())
       ->excludes(init)
       ->configurable(false);
@@ -174,10 +180,14 @@ void add_folder_options(CLI::App& app, TrainOptions& o) {
       ->configurable(false);
 }
 
+std::filesystem::path own_file(const TrainOptions& o) {
+  return std::filesystem::path(o.out) / config_name;
+}
+
 /// With --resume the run folder's own configuration, if it has one; but how far the call before was
 /// to go does not hold for this one, nor does the folder's name, which may have changed.
 apps::ConfigFile own_config(const TrainOptions& o) {
-  const auto own = std::filesystem::path(o.out) / config_name;
+  const std::filesystem::path own = own_file(o);
   if (!o.resume || !std::filesystem::exists(own)) return {};
   return apps::ConfigFile::read(own).without("steps").without("out");
 }
@@ -236,7 +246,9 @@ bool parse_train_options(int argc, const char* const* argv, TrainOptions& option
       .preset = "recipe",
       .add_options =
           [&](CLI::App& app, const std::string& recipe) {
-            const std::string source = options.continue_from;  // known the second time
+            // The second time these are known. A run goes on with what its folder says.
+            const bool resumes = options.resume && std::filesystem::exists(own_file(options));
+            const std::string source = resumes ? "" : options.continue_from;
             options =
                 recipe_defaults(apps::find_choice(recipes, recipe).value_or(Recipe::standard));
             if (!source.empty()) options.model = read_architecture(source);

@@ -25,7 +25,7 @@ inline constexpr apps::Choices<Recipe, 4> recipes{
     {{Recipe::standard, "default", "Adam"},
      {Recipe::solo_learn, "solo-learn", "LARS, 92 % after 1,000 epochs as published"},
      {Recipe::emp_ssl, "emp-ssl", "20 views, LARS, 93 % after 30 epochs as published"},
-     {Recipe::fast, "fast", "emp-ssl on crops of 16x16 pixels, for CPUs"}}};
+     {Recipe::fast, "fast", "emp-ssl on crops of 16x16 pixels by Muon, for CPUs"}}};
 
 /// What is done to crops.
 enum class Augmentation : std::uint8_t { vicreg, solo_learn, emp_ssl, none };
@@ -40,13 +40,14 @@ inline constexpr apps::Choices<LossName, 2> loss_names{
     {{LossName::vicreg, "vicreg"}, {LossName::coding_rate, "coding-rate", "EMP-SSL's"}}};
 
 /// The optimisers of optim/, LARS in both of its forms.
-enum class OptimizerName : std::uint8_t { sgd, adam, adamw, lars, lars_vicreg };
-inline constexpr apps::Choices<OptimizerName, 5> optimizer_names{
+enum class OptimizerName : std::uint8_t { sgd, adam, adamw, lars, lars_vicreg, muon };
+inline constexpr apps::Choices<OptimizerName, 6> optimizer_names{
     {{OptimizerName::sgd, "sgd"},
      {OptimizerName::adam, "adam"},
      {OptimizerName::adamw, "adamw"},
      {OptimizerName::lars, "lars", "solo-learn's form"},
-     {OptimizerName::lars_vicreg, "lars-vicreg", "the paper's"}}};
+     {OptimizerName::lars_vicreg, "lars-vicreg", "the paper's"},
+     {OptimizerName::muon, "muon", "orthogonal steps of convolutions"}}};
 
 /// Learning rates over a run.
 enum class ScheduleName : std::uint8_t { constant, step, cosine, warmup_cosine, vicreg };
@@ -95,11 +96,11 @@ struct TrainOptions {
   double lr = 2e-4;
   bool scale_lr = false;  ///< multiply lr by batch_size / 256
   double weight_decay = 1e-6;
-  double momentum = 0.9;  ///< of sgd and lars
-  bool nesterov = false;  ///< of sgd and lars
-  double trust = 0;       ///< LARS's coefficient; 0: that of its form
+  double momentum = 0.9;  ///< of sgd, lars and muon
+  bool nesterov = false;  ///< of sgd, lars and muon
+  double trust = 0;       ///< of lars and muon; 0: the optimiser's own
   double clip_norm = 0;   ///< largest norm of the gradient; 0: no clipping
-  bool decay_all = true;  ///< whether biases and norms decay (and, with LARS, adapt) too
+  bool decay_all = true;  ///< whether biases and norms decay (and, with lars and muon, adapt) too
   ScheduleName schedule = ScheduleName::constant;
   std::int64_t warmup_epochs = 10;
   std::vector<std::int64_t> milestones{60, 80};  ///< epochs of the schedule `step`

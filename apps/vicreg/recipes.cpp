@@ -1,7 +1,10 @@
 #include "vicreg/recipes.h"
 
+#include <algorithm>
+
 #include <gradus/optim/adam.h>
 #include <gradus/optim/lars.h>
+#include <gradus/optim/muon.h>
 #include <gradus/optim/sgd.h>
 
 namespace gradus::vicreg {
@@ -48,6 +51,8 @@ TrainOptions recipe_defaults(Recipe recipe) {
       o.views.count = 8;
       o.views.size = 16;
       o.views.crop_scale = {0.25, 1};
+      o.optimizer = OptimizerName::muon;
+      o.trust = 0.1;
       o.epochs = 11;
       break;
   }
@@ -130,6 +135,24 @@ optim::Schedule make_schedule(const TrainOptions& o, std::int64_t steps_per_epoc
                        steps_per_epoch);
 }
 
+namespace {
+
+/// The groups with linear layers apart. Muon leaves their directions as they are, mostly in a few
+/// singular values, so that a third of its step goes as far (measured:
+/// apps/bench/results_passes.md).
+std::vector<optim::ParameterGroup> muon_groups(std::vector<optim::ParameterGroup> groups) {
+  optim::ParameterGroup linear{.lr_scale = 1.0 / 3, .weight_decay = groups.front().weight_decay};
+  auto& parameters = groups.front().parameters;
+  const auto is_other = [](const NamedParameter& p) { return p.variable->shape().rank() != 2; };
+  const auto first = std::ranges::stable_partition(parameters, is_other).begin();
+  linear.parameters.assign(first, parameters.end());
+  parameters.erase(first, parameters.end());
+  groups.push_back(linear);
+  return groups;
+}
+
+}  // namespace
+
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o,
                                                  const std::vector<NamedParameter>& parameters) {
   auto groups = o.decay_all ? optim::one_group(parameters, o.weight_decay)
@@ -152,6 +175,11 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& o,
       lars.form = optim::LarsForm::decayed_gradient;
       lars.trust = 0.001;
       break;
+    case OptimizerName::muon: {
+      optim::Muon::Options muon{.momentum = o.momentum, .nesterov = o.nesterov};
+      if (o.trust > 0) muon.trust = o.trust;
+      return std::make_unique<optim::Muon>(muon_groups(std::move(groups)), muon);
+    }
   }
   if (o.trust > 0) lars.trust = o.trust;
   return std::make_unique<optim::Lars>(std::move(groups), lars);

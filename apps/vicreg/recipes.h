@@ -17,8 +17,8 @@ namespace gradus::vicreg {
 ///   emp_ssl     EMP-SSL's program (Tong, Chen, Ma and LeCun, 2023) for 30 epochs of CIFAR-10 with
 ///               20 views, but for pixels normalised with CIFAR-10's statistics in the place of 0.5
 ///   fast        emp_ssl for CPUs: 11 epochs of 8 crops, from a quarter of the image to all of it,
-///               resized to 16x16 pixels (32x32 take four times the arithmetic), and a projector
-///               half as wide
+///               resized to 16x16 pixels (32x32 take four times the arithmetic), a projector half
+///               as wide, and Muon in the place of LARS
 TrainOptions recipe_defaults(Recipe recipe);
 
 /// Crops as the options say, and

@@ -127,18 +127,21 @@ TEST_CASE("the recipe of EMP-SSL") {
   CHECK(o.schedule == ScheduleName::cosine);
 }
 
-TEST_CASE("the recipe fast is EMP-SSL's on small crops") {
+TEST_CASE("the recipe fast is EMP-SSL's on small crops by Muon") {
   const TrainOptions o = parse({"--recipe", "fast"}).options;
   CHECK(o.recipe == Recipe::fast);
   CHECK(o.views.count == 8);
   CHECK(o.views.size == 16);
   CHECK(o.views.crop_scale == std::array{0.25, 1.0});
   CHECK(o.epochs == 11);
+  CHECK(o.optimizer == OptimizerName::muon);
+  CHECK(o.trust == 0.1);
   CHECK(o.model.projector_widths == std::vector<std::int64_t>{2048, 2048, 1024});
   // All else is EMP-SSL's.
   nlohmann::json fast = all_of(o), emp_ssl = all_of(parse({"--recipe", "emp-ssl"}).options);
   for (nlohmann::json* options : {&fast, &emp_ssl}) {
-    for (const char* choice : {"recipe", "epochs", "views", "view-size", "crop-scale"})
+    for (const char* choice :
+         {"recipe", "epochs", "views", "view-size", "crop-scale", "optimizer", "trust"})
       CHECK(options->erase(choice) == 1);
     CHECK(options->at("model").erase("projector") == 1);
   }

@@ -94,23 +94,29 @@ TEST_CASE("without Adam's state the losses would differ, so that the comparison 
 TEST_CASE("train --continue-from goes on at the epoch, with the architecture, and can be resumed") {
   const TempFolder folder;
   const Arguments run{"--out", folder / "run", "--loss-eps", "0"};
+  const std::string copy = folder / "copy.pt";
+  std::filesystem::copy_file(checkpoint, copy);
   // What a run left that was killed before its first checkpoint is not of this run.
   std::filesystem::create_directory(folder / "run");
   vicreg::MetricsWriter(folder / "run" / "metrics.jsonl", 0)
       .write(vicreg::StepRecord{.step = 1, .epoch = 1});
   const CommandResult first =
-      run_train(small_data + run + Arguments{"--continue-from", checkpoint, "--steps", "8"});
+      run_train(small_data + run + Arguments{"--continue-from", copy, "--steps", "8"});
   INFO("output: ", first.output);
   REQUIRE(first.exit_code == 0);
   CHECK(contains(first.output, "after epoch 2"));
   const auto steps = vicreg::read_metrics(folder / "run" / "metrics.jsonl").steps;
   REQUIRE(steps.size() == 2);
   CHECK(steps[0].step == 7);
-  const CommandResult resumed =
-      run_train({"--out", folder / "run", "--resume", "--steps", "9", "--workers", "1"});
+  std::filesystem::remove(copy);  // which the run does not need any more
+  const Arguments resume{"--out", folder / "run", "--resume", "--continue-from", copy, "--steps",
+                         "9",     "--workers",    "1"};
+  const CommandResult resumed = run_train(resume);
   INFO("output: ", resumed.output);
   CHECK(resumed.exit_code == 0);
   CHECK(contains(resumed.output, "at step 8"));
+  CHECK_FALSE(contains(resumed.output, "no steps are left"));
+  CHECK(contains(run_train(resume).output, "no steps are left: 9 were made before"));
 }
 
 TEST_CASE("train --continue-from without a step keeps the position") {

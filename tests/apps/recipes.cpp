@@ -158,4 +158,32 @@ TEST_CASE("recipes: each optimiser is the one named") {
   const Values lars_vicreg = after_step(OptimizerName::lars_vicreg, false, 0);
   CHECK(lars_vicreg.first == gradus::test::near(2 - 0.125 * 0.001 * 2));
   CHECK(lars_vicreg.second == 1.875f);
+  // Muon: |g + w p| = 4, too; a third of the step for linear layers.
+  const Values muon = after_step(OptimizerName::muon, false, 0);
+  CHECK(muon.first == gradus::test::near(2 - 0.125 / 3 * 0.03 * 2));
+  CHECK(muon.second == 1.875f);
+  CHECK(after_step(OptimizerName::muon, false, 0.5).first ==
+        gradus::test::near(2 - 0.125 / 3 * 0.5 * 2));
+  CHECK(after_step(OptimizerName::muon, false, 0, true).second ==
+        gradus::test::near(2 - 1.25 * 0.125));
+}
+
+TEST_CASE("recipes: Muon's step of a convolution is three times as long as a linear layer's") {
+  for (const bool decay_all : {false, true}) {
+    CAPTURE(decay_all);
+    Variable conv(full({2, 2, 1, 1}, 2), true), linear(full({2, 2}, 2), true),
+        bias(full({2}, 2), true);
+    for (Variable* variable : {&conv, &linear, &bias}) variable->set_grad(ones(variable->shape()));
+    TrainOptions options;
+    options.optimizer = OptimizerName::muon;
+    options.trust = 0.3;
+    options.weight_decay = 0.5;
+    options.decay_all = decay_all;
+    make_optimizer(options, {{"linear", &linear}, {"conv", &conv}, {"bias", &bias}})->step(0.125);
+    // All elements of a step are equal: of a length of trust |p|, each is trust p.
+    CHECK(conv.value().to_vector<float>()[3] == gradus::test::near(2 - 0.125 * 0.3 * 2));
+    CHECK(linear.value().to_vector<float>()[3] == gradus::test::near(2 - 0.125 / 3 * 0.3 * 2));
+    CHECK(bias.value().to_vector<float>()[1] ==
+          gradus::test::near(decay_all ? 2 - 0.125 * 0.3 * 2 : 2 - 0.125));
+  }
 }

@@ -63,6 +63,7 @@ TEST_SUITE("device") {
         {"--steps", "5", "--views", "4", "--view-size", "16", "--crop-scale", "0.25,0.25",
          "--crop-ratio", "1,1"},
         {"--steps", "5", "--views", "3", "--loss", "coding-rate"},
+        {"--steps", "5", "--optimizer", "muon", "--nesterov", "--lr", "0.02"},
     };
     for (const Arguments& arguments : settings) {
       CAPTURE(arguments);

@@ -36,6 +36,9 @@ TEST_CASE("the same seed gives the same bytes, whatever the threads and the work
   CHECK(train_whole(folder / "d", steps + Arguments{"--workers", "0"}) == first);
   CHECK(train_whole(folder / "e", steps + Arguments{"--workers", "3"}) == first);
   CHECK(train_whole(folder / "f", steps + Arguments{"--seed", "1"}) != first);
+  const Arguments muon = steps + Arguments{"--optimizer", "muon"};
+  CHECK(train_whole(folder / "g", muon) ==
+        train_whole(folder / "h", muon + Arguments{"--threads", "2"}));
 }
 
 TEST_CASE("checkpointed activations change no byte, and a run may take them up or leave them") {
@@ -57,6 +60,7 @@ TEST_CASE("a resumed run is the uninterrupted one") {
       {"--optimizer", "lars", "--schedule", "warmup-cosine", "--warmup-epochs", "1", "--epochs",
        "3", "--separate-views"},
       {"--keep-last", "--limit", "20", "--optimizer", "sgd"},
+      {"--optimizer", "muon", "--nesterov"},
       {"--views", "5", "--view-size", "16", "--crop-scale", "0.25,0.25", "--crop-ratio", "1,1",
        "--loss", "coding-rate"},
   };

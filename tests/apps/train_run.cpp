@@ -381,7 +381,7 @@ TEST_CASE("the recipe of EMP-SSL runs") {
 TEST_CASE("every optimiser and every schedule runs") {
   const TempFolder folder;
   std::vector<Arguments> settings;
-  for (const char* optimizer : {"sgd", "adam", "adamw", "lars", "lars-vicreg"})
+  for (const char* optimizer : {"sgd", "adam", "adamw", "lars", "lars-vicreg", "muon"})
     settings.push_back({"--optimizer", optimizer, "--decay-weights-only"});
   for (const char* schedule : {"constant", "step", "cosine", "warmup-cosine", "vicreg"})
     settings.push_back({"--schedule", schedule, "--clip-norm", "1"});

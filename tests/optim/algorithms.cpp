@@ -8,6 +8,7 @@
 
 #include <gradus/optim/adam.h>
 #include <gradus/optim/lars.h>
+#include <gradus/optim/muon.h>
 #include <gradus/optim/sgd.h>
 #include <gradus/tensor/random.h>
 #include "tests/support/device.h"
@@ -215,6 +216,9 @@ TEST_CASE("options out of range are errors") {
   CHECK_THROWS_AS(Adam(trainee.groups(0), {.eps = -1}), Error);
   CHECK_THROWS_AS(Lars(trainee.groups(0), {.trust = 0}), Error);
   CHECK_THROWS_AS(Lars(trainee.groups(0), {.momentum = 0, .nesterov = true}), Error);
+  CHECK_THROWS_AS(Muon(trainee.groups(0), {.momentum = 0}), Error);
+  CHECK_THROWS_AS(Muon(trainee.groups(0), {.trust = 0}), Error);
+  CHECK_THROWS_AS(Muon(trainee.groups(0), {.iterations = 0}), Error);
   for (const double bad : {-1.0, double{NAN}, double{INFINITY}}) {
     CHECK_THROWS_AS(Sgd(trainee.groups(0), {.momentum = bad}), Error);
     CHECK_THROWS_AS(Adam(trainee.groups(0), {.beta2 = bad}), Error);
@@ -222,5 +226,7 @@ TEST_CASE("options out of range are errors") {
     CHECK_THROWS_AS(Lars(trainee.groups(0), {.momentum = bad}), Error);
     CHECK_THROWS_AS(Lars(trainee.groups(0), {.trust = bad}), Error);
     CHECK_THROWS_AS(Lars(trainee.groups(0), {.eps = bad}), Error);
+    CHECK_THROWS_AS(Muon(trainee.groups(0), {.momentum = bad}), Error);
+    CHECK_THROWS_AS(Muon(trainee.groups(0), {.trust = bad}), Error);
   }
 }

@@ -8,6 +8,7 @@
 
 #include <gradus/optim/adam.h>
 #include <gradus/optim/lars.h>
+#include <gradus/optim/muon.h>
 #include <gradus/optim/sgd.h>
 #include <gradus/tensor/random.h>
 #include <gradus/tensor/repeated_work.h>
@@ -30,11 +31,12 @@ Tensor values(const Shape& shape, std::uint64_t seed) {
   return uniform(shape, -1, 1, generator);
 }
 
-/// Two matrices, a bias and a parameter that never has a gradient.
+/// A matrix, a convolution, a bias and a parameter that never has a gradient.
 struct Model {
-  Variable variables[4] = {
-      Variable(on_device(values({17, 65}, 1)), true), Variable(on_device(values({3, 3}, 2)), true),
-      Variable(on_device(values({5}, 3)), true), Variable(on_device(values({2}, 4)), true)};
+  Variable variables[4] = {Variable(on_device(values({17, 65}, 1)), true),
+                           Variable(on_device(values({3, 2, 3, 3}, 2)), true),
+                           Variable(on_device(values({5}, 3)), true),
+                           Variable(on_device(values({2}, 4)), true)};
   Tensor gradients[3];  // of the step to come
   Tensor loss = on_device(from_vector<float>({1}, {}));
 
@@ -97,7 +99,8 @@ std::vector<Case> cases() {
           {"sgd with momentum", maker<Sgd>(Sgd::Options{.momentum = 0.9})},
           {"lars, decayed_gradient", maker<Lars>(Lars::Options{.trust = 0.02})},
           {"lars, separate_norms",
-           maker<Lars>(Lars::Options{.form = LarsForm::separate_norms, .trust = 0.02})}};
+           maker<Lars>(Lars::Options{.form = LarsForm::separate_norms, .trust = 0.02})},
+          {"muon", maker<Muon>(Muon::Options{})}};
 }
 
 void check_same(const Model& a, const Model& b) {

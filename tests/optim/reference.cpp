@@ -12,6 +12,7 @@
 #include <gradus/autograd/ops.h>
 #include <gradus/optim/adam.h>
 #include <gradus/optim/lars.h>
+#include <gradus/optim/muon.h>
 #include <gradus/optim/schedule.h>
 #include <gradus/optim/sgd.h>
 #include "tests/support/compare.h"
@@ -87,6 +88,11 @@ std::vector<Run> runs() {
       return std::make_unique<Lars>(exclude_biases_and_norms(p, 0.1), options);
     };
   };
+  const auto muon = [](Muon::Options options) {
+    return [=](const P& p) {
+      return std::make_unique<Muon>(exclude_biases_and_norms(p, 0.1), options);
+    };
+  };
   Lars::Options unclipped = {.form = LarsForm::separate_norms, .trust = 0.02};
   unclipped.clip = false;
   return {
@@ -106,11 +112,15 @@ std::vector<Run> runs() {
       {"lars_decayed_gradient", 2, lars({})},
       {"lars_separate_norms", 0.1, lars(unclipped)},
       {"lars_clipped", 0.03, lars({.form = LarsForm::separate_norms, .trust = 0.02})},
+      {"muon", 0.3, muon({.nesterov = false, .trust = 0.1})},
+      {"muon_nesterov", 0.3, muon({.momentum = 0.8, .trust = 0.2, .iterations = 2})},
   };
 }
 
-void compare_trajectories(DType dtype, double tolerance) {
+/// `muon_tolerance`: where it multiplies in bfloat16.
+void compare_trajectories(DType dtype, double tolerance, double muon_tolerance) {
   for (const Run& run : runs()) {
+    const double limit = run.name.starts_with("muon") ? muon_tolerance : tolerance;
     Parameters parameters(dtype);
     const auto optimizer = run.make(parameters.named());
     for (std::int64_t step = 0; step < steps; ++step) {
@@ -123,18 +133,41 @@ void compare_trajectories(DType dtype, double tolerance) {
         const Tensor& history = expected(run.name + "/" + name);
         CHECK(history.size(0) == steps);
         const Tensor at_step = history.slice(step, step + 1).reshape(variable.shape());
-        CHECK(relative_error(variable.value(), at_step) < tolerance);
+        CHECK(relative_error(variable.value(), at_step) < limit);
       }
     }
   }
 }
 
 TEST_CASE("optimisers follow the reference in float64") {
-  compare_trajectories(DType::float64, 5e-15);
+  compare_trajectories(DType::float64, 5e-15, 1e-13);
 }
 
 TEST_CASE("optimisers follow the reference in float32") {
-  compare_trajectories(DType::float32, 1.5e-6);
+  compare_trajectories(DType::float32, 1.5e-6, 1e-2);
+}
+
+TEST_CASE("orthogonalize changes the singular values alone, as the polynomial says") {
+  for (const auto& [name, shape, iterations] :
+       {std::tuple<const char*, Shape, int>{"wide", {5, 3, 3, 3}, 3},
+        {"tall", {23, 2, 3, 1}, 4},
+        {"square", {16, 16}, 5},
+        {"row", {1, 7}, 3},
+        {"column", {7, 1}, 3},
+        {"one", {1}, 2}}) {
+    CAPTURE(name);
+    const Tensor x = named_uniform(std::string("orthogonal/") + name, shape);
+    const Tensor& y = expected(std::string("orthogonal/") + name);
+    for (const double scale : {1.0, 1e4, 1e-4})
+      CHECK(relative_error(orthogonalize(on_device(x * scale), iterations), y) < 1e-12);
+    for (const double scale : {1.0, 1e20, 1e-20, 1e-30}) {
+      const Tensor scaled = on_device((x * scale).to(DType::float32));
+      CHECK(relative_error(orthogonalize(scaled, iterations), y) < 0.1);
+    }
+  }
+  const Tensor none = zeros({3, 4}, device_options());
+  CHECK(orthogonalize(none, 3).to_vector<float>() == std::vector<float>(12, 0.0F));
+  CHECK(orthogonalize(zeros({0, 4}, device_options()), 3).shape() == Shape{0, 4});
 }
 
 TEST_CASE("schedules follow the reference") {

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Trajectories of the optimisers, learning rate schedules and gradient clipping -> optim.safetensors.
 
-PyTorch's own classes where it has them; LARS and the warm-up schedules from their formulas.
+PyTorch's own classes where it has them; LARS, Muon (whose steps PyTorch does not make relative) and
+the warm-up schedules from their formulas. `orthogonal/<name>`: Muon's direction by SVD.
 Parameters start at named numbers and get the gradients g = p / 2 + noise_t; the learning rate of
 step t is lr (1 + t / 10). `<optimizer>/<parameter>` holds the values after each of 10 steps.
 """
@@ -57,6 +58,51 @@ class Lars:
                 p.sub_(lr * buffer)
 
 
+def orthogonal(x, iterations):
+    """x with the singular values that Muon's polynomial makes of them."""
+    u, s, v = torch.linalg.svd(x.flatten(1) if x.ndim > 1 else x[:, None], full_matrices=False)
+    s = s / (s**4).sum() ** 0.25
+    for _ in range(iterations):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return (u @ torch.diag(s) @ v).reshape(x.shape)
+
+
+class Muon:
+    """Momentum, orthogonalised for convolutions, in steps relative to the parameter as LARS's.
+
+    Neither decay nor adaptation for parameters of one axis.
+    """
+
+    def __init__(self, parameters, lr, weight_decay, momentum, nesterov, trust, iterations):
+        self.param_groups = [{"params": list(parameters), "lr": lr}]
+        self.weight_decay, self.momentum, self.nesterov = weight_decay, momentum, nesterov
+        self.trust, self.iterations = trust, iterations
+        self.buffers = [torch.zeros_like(p) for p in parameters]
+
+    def step(self):
+        lr = self.param_groups[0]["lr"]
+        with torch.no_grad():
+            for p, buffer in zip(self.param_groups[0]["params"], self.buffers):
+                buffer.mul_(self.momentum).add_(p.grad)
+                d = p.grad + self.momentum * buffer if self.nesterov else buffer.clone()
+                if p.ndim > 1:
+                    if p.ndim == 4:
+                        d = orthogonal(d, self.iterations)
+                    d = d + self.weight_decay * p
+                    if p.norm() > 0 and d.norm() > 0:
+                        d = d * (self.trust * p.norm() / d.norm())
+                p.sub_(lr * d)
+
+
+ORTHOGONAL = {  # shape, iterations
+    "wide": ([5, 3, 3, 3], 3),
+    "tall": ([23, 2, 3, 1], 4),
+    "square": ([16, 16], 5),
+    "row": ([1, 7], 3),
+    "column": ([7, 1], 3),
+    "one": ([1], 2),
+}
+
 OPTIMIZERS = {
     "sgd": (torch.optim.SGD, dict(lr=0.1)),
     "sgd_decay": (torch.optim.SGD, dict(lr=0.1, weight_decay=0.05)),
@@ -79,6 +125,14 @@ OPTIMIZERS = {
         Lars,
         dict(lr=0.03, form="separate_norms", weight_decay=0.1, momentum=0.9, trust=0.02, clip=True),
     ),
+    "muon": (
+        Muon,
+        dict(lr=0.3, weight_decay=0.1, momentum=0.9, nesterov=False, trust=0.1, iterations=3),
+    ),
+    "muon_nesterov": (
+        Muon,
+        dict(lr=0.3, weight_decay=0.1, momentum=0.8, nesterov=True, trust=0.2, iterations=2),
+    ),
 }
 
 
@@ -98,6 +152,13 @@ def trajectories():
         for p, values in history.items():
             tensors[f"{name}/{p}"] = torch.stack(values)
     return tensors
+
+
+def orthogonals():
+    return {
+        f"orthogonal/{name}": orthogonal(torch.tensor(uniform(f"orthogonal/{name}", shape)), n)
+        for name, (shape, n) in ORTHOGONAL.items()
+    }
 
 
 def torch_schedule(scheduler_class, steps, lr, **options):
@@ -155,4 +216,6 @@ def clipping():
 
 if __name__ == "__main__":
     torch.set_default_dtype(torch.float64)
-    save("optim.safetensors", {**trajectories(), **schedules(), **clipping()})
+    save(
+        "optim.safetensors", {**trajectories(), **orthogonals(), **schedules(), **clipping()}
+    )
