@@ -1,7 +1,6 @@
 // Many views at once, on the device of the images.
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include <gradus/data/augment.h>
 #include <gradus/tensor/check.h>
@@ -46,7 +45,9 @@ void check_image_size(const AugmentOptions& options, std::int64_t height, std::i
         "images must have at most {} pixels a side; got {} x {}", most, height, width);
   const Size2 view = options.view_size({height, width});
   const std::int64_t pixels = std::max(height * width, view.height * view.width);
-  check(pixels == 0 || channels <= std::numeric_limits<int>::max() / pixels, "augment",
+  constexpr std::int64_t most_values = std::int64_t{1}
+                                       << 30;  // so that an int can step past the last one
+  check(pixels == 0 || channels <= most_values / pixels, "augment",
         "images of {} x {} pixels with {} channels have more values than can be counted", height,
         width, channels);
 }

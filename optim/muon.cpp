@@ -10,6 +10,7 @@
 namespace gradus::optim {
 
 Tensor orthogonalize(const Tensor& x, int iterations) {
+  check(iterations > 0, "orthogonalize", "iterations must be positive; got {}", iterations);
   if (x.numel() == 0) return x;
   // a s + b s^3 + c s^5 takes s from (0, 1] towards 1, the small ones as fast as such a polynomial
   // can (Jordan et al., 2024).

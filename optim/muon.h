@@ -50,7 +50,8 @@ class Muon : public Optimizer {
 /// becomes U f(S) V^T. f applies an odd polynomial of degree 5 `iterations` times to S divided by a
 /// bound of it, the fourth root of the sum of its fourth powers. With 3 iterations f lies between
 /// 0.68 and 1.21 from 1/56 of that bound on and rises steeply below; each further one extends that
-/// by a factor of 3.4. Zeros stay zeros. float32 is multiplied in bfloat16.
+/// by a factor of 3.4. Zeros stay zeros. float32 is multiplied in bfloat16. An Error unless
+/// iterations is positive.
 Tensor orthogonalize(const Tensor& x, int iterations);
 
 }  // namespace gradus::optim

@@ -95,6 +95,10 @@ class Communicator {
   /// run_members makes them.
   Communicator(Team& team, Team& background, int member)
       : team_(team), background_(background), member_(member) {}
+  /// Waits for the sums that were started, which use the group.
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
 
   /// The number of this member, in [0, size): those of the first process come first.
   int rank() const;

@@ -24,36 +24,44 @@ struct Event {
   std::size_t thread;
 };
 
-std::mutex mutex;  // guards all below
-std::int64_t started = 0;
-std::vector<Event> events;
-std::map<std::thread::id, std::size_t> threads;
+struct State {
+  std::mutex mutex;  // guards all below
+  std::int64_t started = 0;
+  std::vector<Event> events;
+  std::map<std::thread::id, std::size_t> threads;
+};
+
+/// Never destroyed: a Trace in static storage may outlive any order of destruction.
+State& state() {
+  static auto* all = new State;
+  return *all;
+}
 
 }  // namespace
 
 Trace::Trace() {
-  const std::lock_guard lock(mutex);
+  const std::lock_guard lock(state().mutex);
   check(!on_, "trace", "there is a Trace already; one at a time collects");
-  started = now();
+  state().started = now();
   on_ = true;
 }
 
 Trace::~Trace() {
-  const std::lock_guard lock(mutex);
+  const std::lock_guard lock(state().mutex);
   on_ = false;
-  events.clear();
-  threads.clear();
+  state().events.clear();
+  state().threads.clear();
 }
 
 std::string Trace::json() const {
-  const std::lock_guard lock(mutex);
+  const std::lock_guard lock(state().mutex);
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   const auto microseconds = [](std::int64_t time) { return static_cast<double>(time) * 1e-3; };
-  for (const Event& event : events) {
+  for (const Event& event : state().events) {
     list.push_back({{"name", event.name},
                     {"cat", event.category},
                     {"ph", "X"},
-                    {"ts", microseconds(event.begin - started)},
+                    {"ts", microseconds(event.begin - state().started)},
                     {"dur", microseconds(event.end - event.begin)},
                     {"pid", 0},
                     {"tid", event.thread}});
@@ -68,6 +76,7 @@ void TraceInterval::begin(std::string_view category, std::string_view name) {
 
 void TraceInterval::end() {
   const std::int64_t time = now();
+  auto& [mutex, started, events, threads] = state();
   const std::lock_guard lock(mutex);
   // One that began before the Trace that there is now, or has outlived it, is in none.
   if (!Trace::on() || open_->begin < started) return;

@@ -1,16 +1,14 @@
 #include "data/internal/augment_color.h"
 
+#include <algorithm>
 #include <cstddef>
 
 namespace gradus::data {
 namespace {
 
-/// Mean grey of an image, summed in 16 lanes so that it vectorises and yet has a fixed order.
-float mean_grey(const float* planes, int pixels) {
+/// Sum of the greys of pixels, in 16 lanes so that it vectorises and yet has a fixed order.
+float sum_of_greys(const float* r, const float* g, const float* b, int pixels) {
   constexpr int lanes = 16;
-  const float* r = planes;
-  const float* g = planes + pixels;
-  const float* b = planes + 2 * pixels;
   float sums[lanes] = {};
   int i = 0;
   for (; i + lanes <= pixels; i += lanes) {
@@ -22,7 +20,19 @@ float mean_grey(const float* planes, int pixels) {
   for (int lane = 0; i < pixels; ++i, ++lane) sums[lane] += grey(r[i], g[i], b[i]);
   float total = 0.0f;
   for (float sum : sums) total += sum;
-  return total / static_cast<float>(pixels);
+  return total;
+}
+
+/// Mean grey of an image, by parts whose sums a float holds well.
+float mean_grey(const float* planes, int pixels) {
+  constexpr int most = 1 << 16;
+  double total = 0;
+  for (int first = 0; first < pixels; first += most) {
+    const float* const r = planes + first;
+    total += static_cast<double>(
+        sum_of_greys(r, r + pixels, r + 2 * pixels, std::min(most, pixels - first)));
+  }
+  return static_cast<float>(total / pixels);
 }
 
 }  // namespace

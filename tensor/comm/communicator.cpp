@@ -123,10 +123,14 @@ std::shared_future<void> Communicator::start_all_reduce(Tensor& x) {
     }
   };
   // The last to hold a future of std::async waits for it. That is the thread of the sum after it,
-  // or this communicator: never a member that leaves a function by an exception, which ends the
-  // others' waiting only when run_members has caught it.
+  // or this communicator's end: never a member that leaves a function by an exception, which ends
+  // the others' waiting only when run_members has caught it.
   last_started_ = std::async(std::launch::async, sum).share();
   return last_started_;
+}
+
+Communicator::~Communicator() {
+  if (last_started_.valid()) last_started_.wait();
 }
 
 Tensor Communicator::all_gather(const Tensor& x) {

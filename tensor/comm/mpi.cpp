@@ -100,6 +100,7 @@ class MpiProcesses : public Processes {
   /// Exchanges of GPUs may be under way still, and their host steps call MPI.
   static void finish_exchanges() {
     try {
+      cuda::join_exchanges();
       cuda::synchronize();
     } catch (const Error&) {  // a kernel's fault, which was or will be told elsewhere
     }

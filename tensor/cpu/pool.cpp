@@ -125,14 +125,17 @@ void avg_pool2d(const T* input, T* output, const Pool2dGeometry& g) {
   for_each_row(g.N, g.out_height, g.out_width * g.C, [&](std::int64_t n, std::int64_t p) {
     const Range rows = axes.rows.window(p);
     ChannelSums<T> sums(g.C);
+    std::vector<Compute<T>> row(static_cast<std::size_t>(g.C));  // lest large sums drop small terms
     for (std::int64_t q = 0; q < g.out_width; ++q) {
       const Range columns = axes.columns.window(q);
       Compute<T>* y = sums.start(output + ((n * g.out_height + p) * g.out_width + q) * g.C);
       for (std::int64_t h = rows.begin; h < rows.end; ++h) {
+        std::fill(row.begin(), row.end(), Compute<T>(0));
         for (std::int64_t w = columns.begin; w < columns.end; ++w) {
           const T* x = input + ((n * g.H + h) * g.W + w) * g.C;
-          for (std::int64_t c = 0; c < g.C; ++c) y[c] += x[c];
+          for (std::int64_t c = 0; c < g.C; ++c) row[c] += x[c];
         }
+        for (std::int64_t c = 0; c < g.C; ++c) y[c] += row[c];
       }
       const auto divisor = axes.divisor<Compute<T>>(p, q);
       for (std::int64_t c = 0; c < g.C; ++c) y[c] /= divisor;

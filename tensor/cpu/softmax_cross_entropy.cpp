@@ -9,14 +9,16 @@
 namespace gradus::cpu {
 namespace {
 
-/// The largest of a row's logits x, and sum_c exp(x_c - largest).
+/// The largest of a row's logits x, and sum_c exp(x_c - largest). Sums are taken in double.
 template <class T>
 std::pair<Compute<T>, Compute<T>> shifted_sum(const T* x, std::int64_t classes) {
   using C = Compute<T>;
-  C largest = x[0], sum = 0;
+  C largest = x[0];
+  double sum = 0;
   for (std::int64_t c = 1; c < classes; ++c) largest = std::max(largest, static_cast<C>(x[c]));
-  for (std::int64_t c = 0; c < classes; ++c) sum += std::exp(x[c] - largest);
-  return {largest, sum};
+  for (std::int64_t c = 0; c < classes; ++c)
+    sum += static_cast<double>(std::exp(static_cast<C>(x[c]) - largest));
+  return {largest, static_cast<C>(sum)};
 }
 
 /// weight x, and 0 where the weight is: x is infinite where a logit is -infinity.
@@ -36,11 +38,13 @@ void softmax_cross_entropy(const T* logits, const std::int64_t* labels, Compute<
   parallel_rows(rows, 16 * classes, [=](std::int64_t i) {
     const T* x = logits + i * classes;
     const auto [largest, sum_exp] = shifted_sum(x, classes);
-    C sum = 0;
-    for (std::int64_t c = 0; c < classes; ++c) sum += x[c] - largest;
+    double sum = 0;
+    for (std::int64_t c = 0; c < classes; ++c)
+      sum += static_cast<double>(static_cast<C>(x[c]) - largest);
     const C log_sum = std::log(sum_exp);
-    losses[i] = weighted(own, log_sum - (x[labels[i]] - largest)) +
-                weighted(share, static_cast<C>(classes) * log_sum - sum);
+    const double all = static_cast<double>(classes) * static_cast<double>(log_sum) - sum;
+    losses[i] =
+        weighted(own, log_sum - (x[labels[i]] - largest)) + weighted(share, static_cast<C>(all));
   });
 }
 

@@ -2,6 +2,7 @@
 // factorisation x = U^T U in double. A block takes a matrix, so the time grows with n^2, as long as
 // there are no more matrices than multiprocessors: meant for n of some hundreds.
 #include "tensor/backend/instantiate.h"
+#include "tensor/cuda/gemm/gemm.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
 
@@ -69,6 +70,7 @@ __global__ void logdet_kernel(const T* x, double* u, double* columns, T* y, T* i
 template <class T>
 void logdet(const T* x, T* y, T* inverse, std::int64_t batch, std::int64_t n) {
   if (batch == 0) return;
+  check_index_size("the matrices of a batch", batch);
   const Scratch<double> u(batch * n * n), columns(batch * n * n);
   const double elements = static_cast<double>(batch) * static_cast<double>(n * n);
   launch("logdet", logdet_kernel<T>, {dim3(static_cast<unsigned>(batch)), dim3(block_threads)},

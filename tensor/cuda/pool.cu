@@ -127,12 +127,15 @@ __global__ void avg_pool2d_kernel(const T* input, T* output, Pool g, Index items
     const auto rows = g.rows.window(at.row), columns = g.columns.window(at.column);
     Compute<T> sum[width] = {};
     for (int h = rows.begin; h < rows.end; ++h) {
+      Compute<T> row[width] = {};  // lest large sums drop small terms
       for (int w = columns.begin; w < columns.end; ++w) {
         const auto x = load_vector<width>(
             input + offset_of(at.n, h, w, at.channel, g.rows.size, g.columns.size, g.C));
 #pragma unroll
-        for (int k = 0; k < width; ++k) sum[k] += x[k];
+        for (int k = 0; k < width; ++k) row[k] += x[k];
       }
+#pragma unroll
+      for (int k = 0; k < width; ++k) sum[k] += row[k];
     }
     const auto divisor = g.divisor<Compute<T>>(at.row, at.column);
 #pragma unroll

@@ -1,5 +1,6 @@
 // The VICReg loss in three kernels, beside those of its products (tensor/ops/vicreg.cpp).
 #include "tensor/backend/instantiate.h"
+#include "tensor/cuda/gemm/gemm.h"
 #include "tensor/cuda/index.h"
 #include "tensor/cuda/runtime/launch.h"
 #include "tensor/cuda/warp.h"
@@ -92,6 +93,7 @@ Work work_of(const VICRegProblem& p, double arrays, double flops_each) {
 
 template <class T>
 void vicreg_columns(const T* z, T* centred, T* variance, T* spread, const VICRegProblem& p) {
+  check_index_size("the images of a batch", p.N + rows);
   launch("vicreg columns", columns_kernel<T>,
          {dim3(static_cast<unsigned>(divide_up(p.D, columns))), dim3(columns, rows)},
          work_of<T>(p, 2, 8), z, centred, variance, spread, p);

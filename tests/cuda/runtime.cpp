@@ -18,6 +18,9 @@ namespace {
 
 constexpr TensorOptions gpu{DType::float32, Device::cuda};
 
+/// Destroyed when the program ends; a fault there fails the whole suite.
+Tensor in_static_storage;
+
 TEST_CASE("a fault of an earlier kernel is not blamed on the next one") {
   const auto launch_error = [](cudaError_t status) {
     return error_of([&] { cuda::check_launch(status, "innocent", dim3(1), dim3(32), 0); });
@@ -78,6 +81,13 @@ TEST_CASE("what a recorded step has taken is given back with it") {
   }
   CHECK(taken() + x.bytes() <= with_graph);
   CHECK(total.item<float>() == near((1 << 20) * std::exp(1.0)));
+}
+
+TEST_CASE("a recorded tensor may lie in static storage, which outlives the library's own") {
+  const Tensor x = ones({5}, gpu);
+  RepeatedWork work(Device::cuda, [&] { in_static_storage = affine(x, 2, 0); });
+  for (int run = 0; run < 4; ++run) work.run();
+  CHECK(work.replays());
 }
 
 TEST_CASE("copies to the device, however many, take a bounded amount of page-locked memory") {

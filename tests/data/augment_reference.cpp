@@ -102,6 +102,14 @@ TEST_CASE("colour operations match torchvision's") {
   }
 }
 
+TEST_CASE("contrast is about the mean grey of a large image, too") {
+  constexpr int pixels = 1 << 22;
+  std::vector<float> planes(std::size_t{3} * pixels, 0.21F);
+  adjust_contrast(planes.data(), pixels, 0);
+  CHECK(std::abs(planes.front() - 0.21F) < 1e-4F);
+  CHECK(std::ranges::count(planes, planes.front()) == std::ssize(planes));
+}
+
 TEST_CASE("blurs match torchvision's") {
   const Reference reference = load("blur");
   const std::vector<float> image = to_planes(reference.pixels);

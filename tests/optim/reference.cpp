@@ -168,6 +168,7 @@ TEST_CASE("orthogonalize changes the singular values alone, as the polynomial sa
   const Tensor none = zeros({3, 4}, device_options());
   CHECK(orthogonalize(none, 3).to_vector<float>() == std::vector<float>(12, 0.0F));
   CHECK(orthogonalize(zeros({0, 4}, device_options()), 3).shape() == Shape{0, 4});
+  CHECK_THROWS_AS(orthogonalize(none, 0), Error);
 }
 
 TEST_CASE("schedules follow the reference") {

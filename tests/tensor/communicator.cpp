@@ -341,6 +341,20 @@ TEST_CASE("a background sum that fails ends all members, with its own error") {
   }
 }
 
+TEST_CASE("members end after their sums, whoever holds the futures") {
+  for (int run = 0; run < 20; ++run) {
+    std::array<std::shared_future<void>, 2> kept;
+    std::array<Tensor, 2> x{ones({1 << 16}), ones({1 << 16})};
+    run_members(2, nullptr, [&](Communicator& communicator) {
+      const auto i = static_cast<std::size_t>(communicator.rank());
+      kept[i] = communicator.start_all_reduce(x[i]);
+    });
+    for (const auto& sum : kept)
+      REQUIRE(sum.wait_for(std::chrono::seconds(0)) == std::future_status::ready);
+    CHECK(test::same_bits(x[0], full({1 << 16}, 2)));
+  }
+}
+
 TEST_SUITE_END();
 
 // Of tensors that stay on a GPU. A real one may have one thread for all that the host does in its

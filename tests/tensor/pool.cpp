@@ -4,6 +4,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
 #include "tests/support/errors.h"
+#include "tests/support/near.h"
 
 using namespace gradus;
 using namespace gradus::test;
@@ -117,6 +118,11 @@ TEST_CASE("max_pool2d: padding never wins, the first of equal elements does, NaN
   const Tensor dy = ones({1, 1, 1, 1}, device_options());
   CHECK(max_pool2d_backward(dy, result.indices, x.shape(), {}).to_vector<float>() ==
         std::vector<float>{0, 1, 0, 0});
+}
+
+TEST_CASE("the average of a large window keeps its small terms") {
+  const Tensor x = full({1, 1024, 1024, 1}, 0.21, device_options());
+  CHECK(avg_pool2d(x, {.kernel = 1024}).item<float>() == near(0.21, 1e-4));
 }
 
 TEST_CASE("global_avg_pool2d is the mean over height and width") {

@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <vector>
+
 #include <gradus/tensor/ops.h>
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
@@ -94,6 +97,19 @@ TEST_CASE("softmax: minus infinity has no share, NaN spoils its row alone") {
     CHECK(std::isnan(y[i]));
     CHECK(std::isnan(log_y[i]));
   }
+}
+
+TEST_CASE("the cross-entropy of many classes keeps their small shares") {
+  constexpr std::int64_t classes = 1'000'000;
+  std::vector<float> logits(classes, -5);
+  logits[0] = 0;
+  const Tensor x = device_vector<float>(logits, {1, classes});
+  const Tensor label = device_vector<std::int64_t>({7}, {1});
+  constexpr double others = classes - 1;
+  const double log_sum = std::log(1 + others * std::exp(-5.0));
+  CHECK(softmax_cross_entropy(x, label).item<float>() == near(log_sum + 5, 1e-4));
+  const double evenly = log_sum + 5 * others / (others + 1);
+  CHECK(softmax_cross_entropy(x, label, 1).item<float>() == near(evenly, 1e-4));
 }
 
 TEST_CASE("softmax gives the same bits for any number of threads" * cpu_only()) {

@@ -209,7 +209,7 @@ bool suits(const Conv2dGeometry& g) {
   constexpr std::int64_t most = (std::int64_t{1} << 31) - ForwardTile<float>::m;
   return g.kernel == Size2(3) && g.C == channels && g.O % ForwardTile<float>::n == 0 &&
          g.stride == Size2(g.stride.height) && g.padding == Size2(g.padding.height) &&
-         g.dilation == Size2(1) && g.groups == 1 &&
+         g.dilation == Size2(1) && g.groups == 1 && g.padding.height < 3 &&
          g.N * (g.H + g.padding.height) * (g.W + g.padding.width) * g.C < most &&
          g.output_pixels() * g.O < most && g.O * columns < most && has_code();
 }

@@ -13,13 +13,22 @@
 namespace gradus::cuda {
 namespace {
 
-std::mutex mutex;  // guards all below
-MemoryStats counts;
-std::shared_ptr<GraphPool> capturing_pool;
-std::map<void*, std::shared_ptr<GraphPool>> graph_blocks;  // handed out by graphs' pools
-std::vector<void*> freed_while_capturing;
-std::atomic<std::size_t> graph_pool_bytes =
-    0;  // taken from the driver; a pool may end without the mutex
+struct State {
+  std::mutex mutex;  // guards all below
+  MemoryStats counts;
+  std::shared_ptr<GraphPool> capturing_pool;
+  std::map<void*, std::shared_ptr<GraphPool>> graph_blocks;  // handed out by graphs' pools
+  std::vector<void*> freed_while_capturing;
+};
+
+/// Never destroyed: tensors in static storage may outlive any order of destruction.
+State& state() {
+  static auto* all = new State;
+  return *all;
+}
+
+/// Taken from the driver; a pool may end without the mutex.
+std::atomic<std::size_t> graph_pool_bytes = 0;
 
 cudaMemPool_t default_pool() {
   cudaMemPool_t pool = nullptr;
@@ -35,7 +44,7 @@ cudaMemPool_t default_pool() {
        "out of GPU memory: {:.1f} MiB asked for, {:.1f} MiB of {:.1f} MiB free, {:.1f} MiB in use "
        "by tensors; a smaller batch, or bfloat16, needs less",
        static_cast<double>(bytes) / mib, static_cast<double>(free) / mib,
-       static_cast<double>(total) / mib, static_cast<double>(counts.in_use) / mib);
+       static_cast<double>(total) / mib, static_cast<double>(state().counts.in_use) / mib);
 }
 
 /// What `allocate(void**)` gives; where it finds no memory, once more after release(), which lets
@@ -103,48 +112,49 @@ GraphPool::~GraphPool() {
 }
 
 void begin_graph_memory(std::shared_ptr<GraphPool> pool) {
-  const std::lock_guard lock(mutex);
-  capturing_pool = std::move(pool);
+  const std::lock_guard lock(state().mutex);
+  state().capturing_pool = std::move(pool);
 }
 
 void end_graph_memory() {
-  const std::lock_guard lock(mutex);
-  capturing_pool.reset();
-  for (void* memory : freed_while_capturing) cudaFreeAsync(memory, stream());
-  freed_while_capturing.clear();
+  const std::lock_guard lock(state().mutex);
+  state().capturing_pool.reset();
+  for (void* memory : state().freed_while_capturing) cudaFreeAsync(memory, stream());
+  state().freed_while_capturing.clear();
 }
 
 void join_graph_memory() noexcept {
-  const std::lock_guard lock(mutex);
-  if (capturing_pool) capturing_pool->join();
+  const std::lock_guard lock(state().mutex);
+  if (state().capturing_pool) state().capturing_pool->join();
 }
 
 void* allocate(std::size_t bytes) {
   if (bytes == 0) return nullptr;
-  const std::lock_guard lock(mutex);
+  const std::lock_guard lock(state().mutex);
   void* memory = nullptr;
-  if (capturing_pool) {
-    memory = capturing_pool->allocate(bytes);
-    graph_blocks.emplace(memory, capturing_pool);
+  if (state().capturing_pool) {
+    memory = state().capturing_pool->allocate(bytes);
+    state().graph_blocks.emplace(memory, state().capturing_pool);
   } else {
     memory = allocate_from_driver(bytes);
   }
-  counts.in_use += bytes;
-  counts.peak_in_use = std::max(counts.peak_in_use, counts.in_use);
+  state().counts.in_use += bytes;
+  state().counts.peak_in_use = std::max(state().counts.peak_in_use, state().counts.in_use);
   return memory;
 }
 
 void deallocate(void* memory, std::size_t bytes) noexcept {
   if (!memory) return;
   std::shared_ptr<GraphPool> last_owner;  // a pool may end here, after the lock
-  const std::lock_guard lock(mutex);
-  counts.in_use -= bytes;
-  if (const auto block = graph_blocks.find(memory); block != graph_blocks.end()) {
+  const std::lock_guard lock(state().mutex);
+  state().counts.in_use -= bytes;
+  if (const auto block = state().graph_blocks.find(memory); block != state().graph_blocks.end()) {
     block->second->deallocate(memory, bytes, launch_lane() == Lane::side);
     last_owner = std::move(block->second);
-    graph_blocks.erase(block);
-  } else if (capturing_pool) {
-    freed_while_capturing.push_back(memory);  // from before: its release is no part of the graph
+    state().graph_blocks.erase(block);
+  } else if (state().capturing_pool) {
+    // It is from before: its release is no part of the graph.
+    state().freed_while_capturing.push_back(memory);
   } else {
     cudaFreeAsync(memory, stream());
   }
@@ -157,8 +167,8 @@ std::size_t free_memory() {
 }
 
 MemoryStats memory_stats() {
-  const std::lock_guard lock(mutex);
-  MemoryStats result = counts;
+  const std::lock_guard lock(state().mutex);
+  MemoryStats result = state().counts;
   std::uint64_t reserved = 0;
   GRADUS_CUDA_CHECK(
       cudaMemPoolGetAttribute(default_pool(), cudaMemPoolAttrReservedMemCurrent, &reserved));
@@ -167,8 +177,8 @@ MemoryStats memory_stats() {
 }
 
 void reset_peak_memory() {
-  const std::lock_guard lock(mutex);
-  counts.peak_in_use = counts.in_use;
+  const std::lock_guard lock(state().mutex);
+  state().counts.peak_in_use = state().counts.in_use;
 }
 
 void release_cached_memory() {
