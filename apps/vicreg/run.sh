@@ -56,8 +56,10 @@ if grep -qs avx512_bf16 /proc/cpuinfo ||
   precision=(--bf16)
 fi
 
+# In so few steps of so few images LARS teaches as much as the recipe's Muon, in less time.
 "$programs/train" "${data_options[@]}" --out "$out" --resume \
-  --recipe fast "${precision[@]}" --limit 4000 --batch-size 50 --epochs 2
+  --recipe fast --optimizer lars --trust 0.005 "${precision[@]}" \
+  --limit 4000 --batch-size 50 --epochs 2
 
 # evaluate NAME ARGUMENT...: linear evaluation on cached features, kept in $out/NAME.txt and .json
 evaluate() {
