@@ -97,7 +97,7 @@ void add_optimizer_options(CLI::App& app, TrainOptions& o) {
              "Nesterov's momentum, of sgd, lars and muon");
   app.add_option("--trust", o.trust,
                  "Trust coefficient of lars and muon; 0: the optimiser's own (lars 0.02, "
-                 "lars-vicreg 0.001, muon 0.03)")
+                 "lars-vicreg 0.001, muon 0.03, a third of it for linear layers)")
       ->check(non_negative());
   add_switch(
       app, "--decay-all,!--decay-weights-only", o.decay_all,

@@ -71,7 +71,8 @@ class Trainer {
   void settle_run_folder();
   void save();
 
-  /// The signal by which the user has interrupted one of the processes, or 0.
+  /// The signal by which the user has interrupted one of the processes, or 0: the same for all
+  /// members, each of which must ask.
   int agreed_signal();
   /// Starts steps until that one, or until the user interrupts.
   void train_to(std::int64_t last_step, Progress& progress);
